@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# sockpol: `make help` says what can be made.
+
+VERSION := 0.1.0
+O       ?= build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+SHAREDIR    := $(PREFIX)/share/sockpol
+DOCDIR      := $(PREFIX)/share/doc/sockpol
+CC      ?= cc
+CLANG   ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /sbin/bpftool) bpftool)
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+ifeq ($(V),1)
+Q   :=
+say  = @true
+else
+Q   := @
+say  = @printf '  %-8s %s\n'
+endif
+
+# As many jobs as processors, where the command line says nothing of it.
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
+
+# What `make deps` installs, by Debian 12's names.
+BUILD_DEPS  := gcc libc6-dev make clang bpftool pkg-config libbpf-dev libelf-dev zlib1g-dev libyaml-dev \
+               libsystemd-dev libjansson-dev libmnl-dev uthash-dev
+TEST_DEPS   := libcmocka-dev python3 iproute2 curl nginx
+LINT_DEPS   := clang-format clang-tidy cppcheck
+
+LIBS        := libbpf libelf zlib yaml-0.1 libsystemd jansson libmnl
+PKG_CFLAGS   = $(shell pkg-config --cflags $(LIBS))
+PKG_LDLIBS   = $(shell pkg-config --libs $(LIBS))
+
+WARNINGS    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+               -Wpointer-arith -Wwrite-strings -Wformat=2 -Wundef -Wno-missing-field-initializers
+HARDENING   := -fstack-protector-strong -fstack-clash-protection -fPIE -D_FORTIFY_SOURCE=2 \
+               $(if $(filter x86_64,$(shell uname -m)),-fcf-protection)
+SANITIZE    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS      ?= -O2 -g
+BASE_CFLAGS  = -std=gnu11 -D_GNU_SOURCE -DSOCKPOL_VERSION='"$(VERSION)"' -Iagent -Iinclude -I$(O)/bpf \
+               $(WARNINGS) $(PKG_CFLAGS)
+LDFLAGS     ?=
+BASE_LDFLAGS := -pie -Wl,-z,relro,-z,now
+
+AGENT_SRC  := $(sort $(wildcard agent/*.c))
+LIB_SRC    := $(filter-out agent/main.c,$(AGENT_SRC))
+UNIT_TESTS := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
+SKELETONS  := $(patsubst bpf/%.bpf.c,$(O)/bpf/%.skel.h,$(sort $(wildcard bpf/*.bpf.c)))
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+
+.PHONY: all
+all: $(O)/sockpol ## build the agent
+
+# Builds of the same sources.  $(1): the directory below $(O), $(2) and $(3): flags to compile and link with.
+define variant
+$(O)/$(1)/%.o: agent/%.c Makefile | $(O)/$(1) $(SKELETONS)
+	$$(say) CC $$@
+	$$(Q)$$(CC) $(2) $$(BASE_CFLAGS) -MMD -MP -c -o $$@ $$<
+
+$(O)/$(1)/libagent.a: $(patsubst agent/%.c,$(O)/$(1)/%.o,$(LIB_SRC))
+	$$(say) AR $$@
+	$$(Q)rm -f $$@ && ar rcs $$@ $$^
+
+$(O)/$(1)/sockpol: $(O)/$(1)/main.o $(O)/$(1)/libagent.a
+	$$(say) LINK $$@
+	$$(Q)$$(CC) $(3) $$(BASE_LDFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(PKG_LDLIBS)
+endef
+
+# The product; under ASan and UBSan; one that can leave an option row out (SOCKPOL_TEST_SKIP_OPTION).
+$(eval $(call variant,agent,$$(CFLAGS) $$(HARDENING),$$(CFLAGS)))
+$(eval $(call variant,asan,-O1 -g -fPIE $$(SANITIZE),$$(SANITIZE)))
+$(eval $(call variant,mutant,$$(CFLAGS) $$(HARDENING) -DSOCKPOL_MUTANTS,$$(CFLAGS)))
+
+$(O)/sockpol: $(O)/agent/sockpol
+	$(Q)ln -f $< $@
+
+# The kernel side: built without any kernel's headers or BTF, relocated (CO-RE) when loaded.
+BPF_CFLAGS = -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Werror -Iinclude \
+              -idirafter /usr/include/$(shell $(CC) -print-multiarch)
+
+$(O)/bpf/%.bpf.o: bpf/%.bpf.c Makefile | $(O)/bpf
+	$(say) BPF $@
+	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(O)/bpf/%.skel.h: $(O)/bpf/%.bpf.o
+	$(say) SKEL $@
+	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf >$@
+
+$(addprefix $(O)/,agent asan mutant bpf unit unit-asan policies tests lint):
+	$(Q)mkdir -p $@
+
+# Unit tests: no privilege.  The same tests run on the plain and on the sanitized build.
+$(O)/unit/%: tests/unit/%.c $(O)/agent/libagent.a Makefile | $(O)/unit
+	$(say) CC $@
+	$(Q)$(CC) $(CFLAGS) $(HARDENING) $(BASE_CFLAGS) -Itests/unit -MMD -MP $(BASE_LDFLAGS) -o $@ $< \
+		$(O)/agent/libagent.a $(PKG_LDLIBS) -lcmocka
+
+$(O)/unit-asan/%: tests/unit/%.c $(O)/asan/libagent.a Makefile | $(O)/unit-asan
+	$(say) CC $@
+	$(Q)$(CC) -O1 -g $(SANITIZE) -fPIE $(BASE_CFLAGS) -Itests/unit -MMD -MP $(BASE_LDFLAGS) -o $@ $< \
+		$(O)/asan/libagent.a $(PKG_LDLIBS) -lcmocka
+
+# The shipped policies, owned and writable as the loader wants it whoever cloned the repository.
+POLICIES := $(sort $(wildcard policies/*.yaml))
+$(O)/policies/%.yaml: policies/%.yaml | $(O)/policies
+	$(Q)install -m 0644 $< $@
+
+# Builds only when each row of the option table has its conformance cases.
+LIVE := $(wildcard tests/live/*.py tests/live/*/*.py)
+$(O)/tests/conformance-table: $(O)/sockpol $(LIVE) | $(O)/tests
+	$(say) TABLE $@
+	$(Q)$(O)/sockpol options --json >$@.json
+	$(Q)tests/live/run.py --check-table --options-json $@.json >$@
+
+UNIT  = $(foreach t,$(UNIT_TESTS),--counts "unit $(t:test_%=%)=$(O)/unit/$t")
+ASAN  = $(foreach t,$(UNIT_TESTS),--counts "asan $(t:test_%=%)=$(O)/unit-asan/$t")
+CHECK = $(foreach p,$(POLICIES),--exit "check $p=$(O)/sockpol check $(O)/$p") \
+        --counts "bad input=tests/bad/run.py --sockpol $(O)/sockpol"
+RUN   = --counts "live=tests/live/run.py --sockpol $(O)/sockpol"
+
+.PHONY: tests-build unit-build asan-build
+unit-build: $(UNIT_TESTS:%=$(O)/unit/%)
+asan-build: $(UNIT_TESTS:%=$(O)/unit-asan/%)
+tests-build: all unit-build asan-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
+
+# Dependencies first, then a make that sees what they brought.
+.PHONY: deps
+deps: ## install what building and testing need (Debian 12; root or sudo)
+	$(Q)tests/install-deps $(BUILD_DEPS) $(TEST_DEPS)
+
+.PHONY: test
+test: deps ## all tests (root)
+	$(Q)$(MAKE) --no-print-directory tests-build
+	$(Q)tests/run-all $(UNIT) $(ASAN) $(CHECK) $(RUN)
+
+.PHONY: test-unit
+test-unit: all unit-build $(POLICIES:%=$(O)/%) ## tests that need no privilege
+	$(Q)tests/run-all $(UNIT) $(CHECK)
+
+.PHONY: test-asan
+test-asan: asan-build ## the unit tests under ASan and UBSan
+	$(Q)tests/run-all $(ASAN)
+
+.PHONY: test-live
+test-live: all $(O)/tests/conformance-table ## the agent on this kernel (root)
+	$(Q)tests/run-all $(RUN)
+
+.PHONY: test-mutants
+test-mutants: $(O)/mutant/sockpol ## with each option left out, do its cases and only those fail? (root)
+	$(Q)tests/run-all --counts "mutants=tests/live/mutants.py --sockpol $(O)/mutant/sockpol"
+
+.PHONY: demo
+demo: deps ## a web server and curl, before and after a policy (root)
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tests/demo/demo.py --sockpol $(O)/sockpol
+
+# Each file is one target, so that lint runs in parallel and again only over what has changed.
+C_FILES    := $(sort $(wildcard agent/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch]))
+TIDY       := $(AGENT_SRC) $(sort $(wildcard bpf/*.bpf.c tests/unit/*.c))
+TIDY_FLAGS  = $(BASE_CFLAGS) -Itests/unit
+$(O)/lint/bpf/%: TIDY_FLAGS = $(BPF_CFLAGS)
+
+$(O)/lint/%.tidy: % .clang-tidy Makefile $(filter %.h,$(C_FILES)) $(SKELETONS)
+	$(say) TIDY $<
+	$(Q)mkdir -p $(@D)
+	$(Q)clang-tidy --quiet $< -- $(TIDY_FLAGS) 2>$@.log >$@ || \
+		{ cat $@ $@.log; exit 1; }
+
+.PHONY: lint lint-run lint-format lint-cppcheck
+lint: deps ## clang-format, clang-tidy, cppcheck
+	$(Q)tests/install-deps $(LINT_DEPS)
+	$(Q)$(MAKE) --no-print-directory lint-run
+
+lint-run: lint-format lint-cppcheck $(TIDY:%=$(O)/lint/%.tidy)
+
+lint-format:
+	$(say) FORMAT
+	$(Q)clang-format --dry-run -Werror $(C_FILES)
+
+lint-cppcheck: $(SKELETONS)
+	$(say) CPPCHECK
+	$(Q)cppcheck --quiet --std=c11 --enable=warning,style,performance,portability --inline-suppr \
+		--error-exitcode=1 --suppressions-list=tests/lint/suppressions --library=tests/lint/macros.cfg -Iagent -Iinclude agent tests/unit
+
+.PHONY: install
+install: all ## install below DESTDIR and PREFIX
+	$(Q)install -d $(addprefix $(DESTDIR),$(PREFIX)/bin $(UNITDIR) $(TMPFILESDIR) $(SHAREDIR)/policies $(DOCDIR))
+	$(Q)install -m 0755 $(O)/sockpol $(DESTDIR)$(PREFIX)/bin/sockpol
+	$(Q)sed -e 's|@bindir@|$(PREFIX)/bin|' -e 's|@docdir@|$(DOCDIR)|' dist/sockpol.service.in \
+		>$(DESTDIR)$(UNITDIR)/sockpol.service
+	$(Q)chmod 0644 $(DESTDIR)$(UNITDIR)/sockpol.service
+	$(Q)install -m 0644 dist/sockpol.tmpfiles $(DESTDIR)$(TMPFILESDIR)/sockpol.conf
+	$(Q)install -m 0644 $(POLICIES) $(DESTDIR)$(SHAREDIR)/policies
+	$(Q)install -m 0644 README.md $(DESTDIR)$(DOCDIR)/README.md
+
+.PHONY: uninstall
+uninstall: ## remove what install installed
+	$(Q)rm -f $(addprefix $(DESTDIR),$(PREFIX)/bin/sockpol $(UNITDIR)/sockpol.service \
+		$(TMPFILESDIR)/sockpol.conf $(DOCDIR)/README.md $(addprefix $(SHAREDIR)/,$(POLICIES)))
+	$(Q)for d in $(addprefix $(DESTDIR),$(SHAREDIR)/policies $(SHAREDIR) $(DOCDIR)); do \
+		[ ! -d $$d ] || rmdir --ignore-fail-on-non-empty $$d; done
+
+.PHONY: clean
+clean: ## remove what was built
+	$(Q)rm -rf $(O)
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@echo '  O=DIR builds there, V=1 shows the commands, DESTDIR= and PREFIX= say where to install.'
+
+-include $(wildcard $(O)/*/*.d)

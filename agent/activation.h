@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* From the policy files to a governed kernel: the whole way, in the order of its steps. */
+#ifndef SOCKPOL_ACTIVATION_H
+#define SOCKPOL_ACTIVATION_H
+
+#include "diag.h"
+#include "governor.h"
+
+struct activation_request {
+	const char *const *policy_dirs; /* NULL-terminated */
+	const char *mount, *root_path;	/* of cgroup2; of the agent's root below it */
+	const char *pin_dir;
+};
+
+/*
+ * Loads the files, has the kernel load what they need, and puts them in force through *governor.
+ * Where there is none yet (NULL), or its maps are too small, a new one is made that takes the hooks
+ * over in place; the caller then owns both, and frees the old one.
+ * Returns 0; -EBADMSG: the files are wrong (see diags); or another negative errno, logged.  On failure
+ * *governor, and what it has in force, are as they were.
+ */
+int activate(const struct activation_request *request, struct governor **governor,
+	     struct diags *diags);
+
+#endif

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+#include "activation.h"
+#include "agent.h"
+#include "cgroup.h"
+#include "control.h"
+#include "diag.h"
+#include "governor.h"
+#include "log.h"
+
+#define DIAGNOSTICS_REPLY_MAX 65536 /* bytes; the rest is in the journal */
+
+DEFINE_CLEANUP(sd_event *, sd_event_unref)
+
+struct agent {
+	const struct agent_options *options;
+	char *mount;	 /* of cgroup2 */
+	char *root_path; /* below it */
+	int pin_fd;	 /* holds the lock */
+	bool made_pin_dir;
+	sd_event *event;
+	sd_event_source *cgroup_events;
+	struct control *control;
+	struct governor *governor; /* NULL: an earlier agent's pins are in force, see start() */
+	bool degraded;		   /* the files are not what is in force */
+	char verdict[256];	   /* of the last load, one line */
+};
+
+static void set_verdict(struct agent *a, const char *format, ...) PRINTF_LIKE(2, 3);
+static void set_verdict(struct agent *a, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(a->verdict, sizeof(a->verdict), format, ap);
+	va_end(ap);
+	sd_notifyf(0, "STATUS=%s", a->verdict);
+}
+
+static int on_cgroup_events(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+	struct agent *a = userdata;
+	int r = governor_process_events(a->governor);
+
+	(void)s;
+	(void)fd;
+	(void)revents;
+	if (r < 0)
+		log_warning_errno(r, "Cannot read cgroup events, ignoring");
+	return 0;
+}
+
+/* The old one, if any, has handed its hooks over by now. */
+static int use_governor(struct agent *a, struct governor *g)
+{
+	int r;
+
+	a->cgroup_events = sd_event_source_disable_unref(a->cgroup_events);
+	if (a->governor)
+		governor_free(a->governor);
+	a->governor = g;
+	r = sd_event_add_io(a->event, &a->cgroup_events, governor_event_fd(g), EPOLLIN,
+			    on_cgroup_events, a);
+	return r < 0 ? log_error_errno(r, "Cannot wait for cgroup events") : 0;
+}
+
+/*
+ * Files to force.  On failure (-EBADMSG: the files are wrong, see diags) what was in force stays.
+ */
+static int load(struct agent *a, struct diags *diags)
+{
+	const struct activation_request request = {
+		.policy_dirs = a->options->policy_dirs,
+		.mount = a->mount,
+		.root_path = a->root_path,
+		.pin_dir = a->options->pin_dir,
+	};
+	struct governor *g = a->governor;
+	int r = activate(&request, &g, diags);
+
+	a->degraded = r < 0;
+	if (r == -EBADMSG) {
+		set_verdict(a, "refused: %zu errors; what was in force stays", diags->n_errors);
+		return r;
+	}
+	if (r < 0) {
+		set_verdict(a, "failed: %s; what was in force stays", strerror(-r));
+		return r;
+	}
+	if (g != a->governor) {
+		r = use_governor(a, g);
+		if (r < 0)
+			return r;
+	}
+	set_verdict(a, "%zu policies, %zu cgroups governed", governor_config(g)->n_policies,
+		    governor_n_governed(g));
+	return 0;
+}
+
+static int reload(struct agent *a, struct diags *diags)
+{
+	int r;
+
+	sd_notify(0, "RELOADING=1");
+	r = load(a, diags);
+	diags_sort(diags);
+	diags_print(diags, stderr);
+	if (r < 0)
+		log_error("reload: %s", a->verdict);
+	else
+		log_info("reload: %s", a->verdict);
+	sd_notify(0, "READY=1");
+	return r;
+}
+
+static int on_sighup(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+{
+	struct diags diags = { 0 };
+
+	(void)s;
+	(void)si;
+	reload(userdata, &diags);
+	diags_clear(&diags);
+	return 0;
+}
+
+/* Owned; the head of what diags_print() prints. */
+static char *diags_text(const struct diags *diags)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return NULL;
+	diags_print(diags, f);
+	fclose(f);
+	if (text && size > DIAGNOSTICS_REPLY_MAX) {
+		static const char more[] = "... (the rest is in the agent's log)\n";
+
+		memcpy(text + DIAGNOSTICS_REPLY_MAX, more, sizeof(more));
+	}
+	return text;
+}
+
+static json_t *answer_reload(struct agent *a)
+{
+	_cleanup_free_ char *text = NULL;
+	struct diags diags = { 0 };
+	int r = reload(a, &diags);
+
+	text = diags_text(&diags);
+	diags_clear(&diags);
+	return json_pack("{s:b, s:s, s:s}", "ok", r == 0, "message", a->verdict, "diagnostics",
+			 text ? text : "");
+}
+
+static json_t *on_request(const char *command, void *userdata)
+{
+	struct agent *a = userdata;
+
+	if (streq(command, "reload"))
+		return answer_reload(a);
+	if (streq(command, "status"))
+		return json_pack("{s:b, s:s, s:b, s:s}", "ok", 1, "message", a->verdict, "degraded",
+				 a->degraded, "version", SOCKPOL_VERSION);
+	return json_pack("{s:b, s:s}", "ok", 0, "message", "no such command");
+}
+
+static int find_cgroup_root(struct agent *a)
+{
+	int r = cgroup_mount(&a->mount);
+
+	if (r < 0)
+		return log_error_errno(r, "No cgroup2 hierarchy is mounted");
+	r = cgroup_normalize(a->mount, a->options->cgroup_root ? a->options->cgroup_root : "/",
+			     &a->root_path);
+	if (r < 0)
+		return log_error_errno(r, "%s is not a cgroup below %s", a->options->cgroup_root,
+				       a->mount);
+	return 0;
+}
+
+static int set_up_loop(struct agent *a)
+{
+	sigset_t set;
+	int r;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return log_error_errno(errno, "Cannot block signals");
+	r = sd_event_default(&a->event);
+	if (r >= 0)
+		r = sd_event_add_signal(a->event, NULL, SIGTERM, NULL, NULL); /* NULL: exit the loop */
+	if (r >= 0)
+		r = sd_event_add_signal(a->event, NULL, SIGINT, NULL, NULL);
+	if (r >= 0)
+		r = sd_event_add_signal(a->event, NULL, SIGHUP, on_sighup, a);
+	if (r < 0)
+		return log_error_errno(r, "Cannot set up the event loop");
+	return 0;
+}
+
+/*
+ * The first load.  With wrong files an agent that finds an earlier one's pins leaves those in force and
+ * waits for a reload; one that finds none has nothing to offer.
+ */
+static int start(struct agent *a)
+{
+	struct diags diags = { 0 };
+	bool pins = pin_dir_has_pins(a->options->pin_dir);
+	int r = load(a, &diags);
+
+	diags_sort(&diags);
+	diags_print(&diags, stderr);
+	diags_clear(&diags);
+	if (r < 0 && !(r == -EBADMSG && pins)) {
+		log_error("Not started: %s", r == -EBADMSG ? "the policy files have errors"
+							    : strerror(-r));
+		return r;
+	}
+	if (r < 0)
+		log_warning("ready, but degraded: %s", a->verdict);
+	else
+		log_info("ready: %s", a->verdict);
+	sd_notifyf(0, "READY=1\nSTATUS=%s", a->verdict);
+	return 0;
+}
+
+static void agent_clear(struct agent *a)
+{
+	sd_event_source_disable_unref(a->cgroup_events);
+	if (a->control)
+		control_free(a->control);
+	if (a->governor)
+		governor_free(a->governor);
+	sd_event_unref(a->event);
+	if (a->made_pin_dir)
+		rmdir(a->options->pin_dir);
+	if (a->pin_fd >= 0)
+		close(a->pin_fd);
+	free(a->mount);
+	free(a->root_path);
+}
+
+static int run(struct agent *a)
+{
+	int r;
+
+	r = find_cgroup_root(a);
+	if (r < 0)
+		return r;
+	r = set_up_loop(a);
+	if (r < 0)
+		return r;
+	a->pin_fd = pin_dir_open(a->options->pin_dir, true, &a->made_pin_dir);
+	if (a->pin_fd < 0)
+		return a->pin_fd;
+	r = control_new(a->options->runtime_dir, a->event, on_request, a, &a->control);
+	if (r < 0)
+		return r;
+	r = start(a);
+	if (r < 0)
+		return r;
+	r = sd_event_loop(a->event);
+	sd_notify(0, "STOPPING=1");
+	if (a->governor)
+		governor_detach(a->governor);
+	else
+		pin_dir_clear(a->options->pin_dir);
+	if (r < 0)
+		return log_error_errno(r, "The event loop failed");
+	log_info("stopped: nothing is governed any more");
+	return 0;
+}
+
+int agent_run(const struct agent_options *options)
+{
+	struct agent a = { .options = options, .pin_fd = -1 };
+	int r = run(&a);
+
+	agent_clear(&a);
+	return r;
+}

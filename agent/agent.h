@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The agent: puts the files' policies in force, keeps them so, and listens to its administrator. */
+#ifndef SOCKPOL_AGENT_H
+#define SOCKPOL_AGENT_H
+
+struct agent_options {
+	const char *const *policy_dirs; /* NULL-terminated */
+	const char *cgroup_root;	/* a directory, or NULL: the cgroup2 mount */
+	const char *pin_dir;
+	const char *runtime_dir;
+};
+
+/* Runs until SIGTERM or SIGINT.  Returns 0 or a negative errno; errors are logged. */
+int agent_run(const struct agent_options *options);
+
+#endif

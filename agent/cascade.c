@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+#include <stdint.h>
+
+#include "cascade.h"
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#define WORD_BITS 32u
+
+/* Bits of the policies, by their place in the configuration. */
+typedef uint32_t word_t;
+
+struct interned_effective {
+	struct effective public;
+	UT_hash_handle hh; /* key: public.policies, in their order */
+};
+
+struct cgroup_class {
+	const struct effective *effective; /* NULL: no policy applies */
+	UT_hash_handle hh;		   /* key: the whole of v */
+	size_t n_applied;
+	/* First the bits of the policies that some cgroup up to here excluded, then the places of
+	 * those that apply, in walk order. */
+	uint32_t v[];
+};
+
+struct cascade {
+	const struct config *config;
+	size_t n_words;
+	struct cgroup_class *classes;
+	struct interned_effective *effectives;
+	struct interned_effective **by_index;
+	size_t n_effectives;
+	struct cgroup_class
+		*above_root; /* nothing applies, nothing is excluded; not in `classes` */
+	/* Scratch of cascade_step(): */
+	word_t *applied;	   /* bits of the policies that apply to the parent */
+	struct cgroup_class *next; /* with room for every policy */
+};
+
+static void set_bit(word_t *bits, size_t n)
+{
+	bits[n / WORD_BITS] |= 1u << n % WORD_BITS;
+}
+
+static bool has_bit(const word_t *bits, size_t n)
+{
+	return bits[n / WORD_BITS] & 1u << n % WORD_BITS;
+}
+
+static size_t class_key_size(const struct cascade *c, const struct cgroup_class *k)
+{
+	return (c->n_words + k->n_applied) * sizeof(k->v[0]);
+}
+
+static struct cgroup_class *class_alloc(const struct cascade *c, size_t n_applied)
+{
+	return calloc(1, sizeof(struct cgroup_class) + (c->n_words + n_applied) * sizeof(uint32_t));
+}
+
+int cascade_new(const struct config *config, struct cascade **ret)
+{
+	_cleanup_(cascade_free) struct cascade *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->config = config;
+	c->n_words = config->n_policies / WORD_BITS + 1;
+	c->applied = calloc(c->n_words, sizeof(*c->applied));
+	c->above_root = class_alloc(c, 0);
+	c->next = class_alloc(c, config->n_policies);
+	if (!c->applied || !c->above_root || !c->next)
+		return -ENOMEM;
+	*ret = TAKE_PTR(c);
+	return 0;
+}
+
+static void interned_effective_free(struct interned_effective *e)
+{
+	if (!e)
+		return;
+	free(e->public.policies);
+	free(e->public.blocks);
+	free(e);
+}
+DEFINE_CLEANUP(struct interned_effective *, interned_effective_free)
+
+void cascade_free(struct cascade *c)
+{
+	struct cgroup_class *k, *following;
+
+	if (!c)
+		return;
+	HASH_ITER (hh, c->classes, k, following) {
+		HASH_DEL(c->classes, k);
+		free(k);
+	}
+	HASH_CLEAR(hh, c->effectives);
+	for (size_t i = 0; i < c->n_effectives; i++)
+		interned_effective_free(c->by_index[i]);
+	free(c->by_index);
+	free(c->above_root);
+	free(c->applied);
+	free(c->next);
+	free(c);
+}
+
+bool block_holds(const struct block *b, enum direction d)
+{
+	return !b->rule || b->rule->when.directions & BIT(d);
+}
+
+/* The other spelling of the same option, or OPTION_MAX. */
+static enum option_id other_spelling(enum option_id id)
+{
+	switch (id) {
+	case OPTION_SO_BINDTODEVICE:
+		return OPTION_SO_BINDTOIFINDEX;
+	case OPTION_SO_BINDTOIFINDEX:
+		return OPTION_SO_BINDTODEVICE;
+	default:
+		return OPTION_MAX;
+	}
+}
+
+bool options_rival(const struct option *a, const struct option *b)
+{
+	return a == b || option_id(a) == other_spelling(option_id(b));
+}
+
+static void pick_winners(struct effective *e)
+{
+	for (size_t i = 0; i < e->n_blocks; i++) {
+		const struct block *b = &e->blocks[i];
+
+		for (int d = 0; d < DIRECTION_MAX; d++) {
+			if (!block_holds(b, d))
+				continue;
+			for (size_t s = 0; s < b->options->n; s++) {
+				const struct setting *setting = &b->options->v[s];
+				enum option_id id = option_id(setting->option);
+				enum option_id other = other_spelling(id);
+
+				e->winners[d][id] = (struct winner){ b, setting };
+				if (other != OPTION_MAX)
+					e->winners[d][other] = (struct winner){ 0 };
+			}
+		}
+	}
+}
+
+static int fill_blocks(struct effective *e)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < e->n_policies; i++)
+		n += 1 + e->policies[i]->n_rules;
+	e->blocks = calloc(n, sizeof(*e->blocks));
+	if (!e->blocks)
+		return -ENOMEM;
+	for (size_t i = 0; i < e->n_policies; i++) {
+		const struct policy *p = e->policies[i];
+
+		e->blocks[e->n_blocks++] = (struct block){ p, NULL, &p->base };
+		for (size_t r = 0; r < p->n_rules; r++)
+			e->blocks[e->n_blocks++] =
+				(struct block){ p, &p->rules[r], &p->rules[r].options };
+	}
+	return 0;
+}
+
+/*
+ * The policies that apply, in their order, decide everything else; so equal lists have the same
+ * outcome, and losers that can be told in the right order.
+ */
+static int intern_effective(struct cascade *c, const uint32_t *applied, size_t n,
+			    const struct effective **ret)
+{
+	_cleanup_(interned_effective_free) struct interned_effective *e = NULL;
+	struct interned_effective *found;
+
+	e = calloc(1, sizeof(*e));
+	if (!e)
+		return -ENOMEM;
+	e->public.policies = calloc(n, sizeof(*e->public.policies));
+	if (!e->public.policies)
+		return -ENOMEM;
+	e->public.n_policies = n;
+	for (size_t i = 0; i < n; i++)
+		e->public.policies[i] = &c->config->policies[applied[i]];
+
+	HASH_FIND(hh, c->effectives, e->public.policies, n * sizeof(*e->public.policies), found);
+	if (found) {
+		*ret = &found->public;
+		return 0;
+	}
+	if (fill_blocks(&e->public) < 0 || GROW(c->by_index, c->n_effectives) < 0)
+		return -ENOMEM;
+	pick_winners(&e->public);
+	HASH_ADD_KEYPTR(hh, c->effectives, e->public.policies, n * sizeof(*e->public.policies), e);
+	if (!e->hh.tbl)
+		return -ENOMEM;
+	e->public.index = c->n_effectives;
+	*ret = &e->public;
+	c->by_index[c->n_effectives++] = TAKE_PTR(e);
+	return 0;
+}
+
+/* The interned class with the key of c->next. */
+static int intern_class(struct cascade *c, const struct cgroup_class **ret)
+{
+	_cleanup_free_ struct cgroup_class *k = NULL;
+	const size_t size = class_key_size(c, c->next);
+	struct cgroup_class *found;
+	int r;
+
+	HASH_FIND(hh, c->classes, c->next->v, size, found);
+	if (found) {
+		*ret = found;
+		return 0;
+	}
+	k = class_alloc(c, c->next->n_applied);
+	if (!k)
+		return -ENOMEM;
+	k->n_applied = c->next->n_applied;
+	memcpy(k->v, c->next->v, size);
+	if (k->n_applied) {
+		r = intern_effective(c, k->v + c->n_words, k->n_applied, &k->effective);
+		if (r < 0)
+			return r;
+	}
+	HASH_ADD(hh, c->classes, v, size, k);
+	if (!k->hh.tbl)
+		return -ENOMEM;
+	*ret = TAKE_PTR(k);
+	return 0;
+}
+
+/* The policies of the parent that the new exclusions leave, in their order. */
+static void keep_applied(const struct cascade *c, const struct cgroup_class *parent)
+{
+	struct cgroup_class *next = c->next;
+
+	next->n_applied = 0;
+	for (size_t i = 0; i < parent->n_applied; i++) {
+		uint32_t p = parent->v[c->n_words + i];
+
+		if (!has_bit(next->v, p))
+			next->v[c->n_words + next->n_applied++] = p;
+	}
+}
+
+int cascade_step(struct cascade *c, const struct cgroup_class *parent, const char *path,
+		 const struct cgroup_class **ret)
+{
+	bool changed = !parent; /* the root's class must be an interned one */
+	word_t *excluded = c->next->v;
+
+	if (!parent)
+		parent = c->above_root;
+	memcpy(excluded, parent->v, c->n_words * sizeof(*excluded));
+	memset(c->applied, 0, c->n_words * sizeof(*c->applied));
+	for (size_t i = 0; i < parent->n_applied; i++)
+		set_bit(c->applied, parent->v[c->n_words + i]);
+
+	/* Exclusions first, as they end what applies to the parent, and what matches here as well.
+	 */
+	for (size_t i = 0; i < c->config->n_policies; i++) {
+		const struct policy *p = &c->config->policies[i];
+
+		if (p->exclude.n && !has_bit(excluded, i) && patterns_match(&p->exclude, path)) {
+			set_bit(excluded, i);
+			changed = true;
+		}
+	}
+	keep_applied(c, parent);
+	/* What matches here is deeper than all before: after it, in the configuration's order. */
+	for (size_t i = 0; i < c->config->n_policies; i++) {
+		if (has_bit(excluded, i) || has_bit(c->applied, i) ||
+		    !patterns_match(&c->config->policies[i].match, path))
+			continue;
+		c->next->v[c->n_words + c->next->n_applied++] = (uint32_t)i;
+		changed = true;
+	}
+	if (!changed) {
+		*ret = parent;
+		return 0;
+	}
+	return intern_class(c, ret);
+}
+
+int cascade_walk(struct cascade *c, const char *path, const struct cgroup_class **ret)
+{
+	_cleanup_free_ char *prefix = strdup(path);
+	const struct cgroup_class *k = NULL;
+	int r;
+
+	if (!prefix)
+		return -ENOMEM;
+	r = cascade_step(c, NULL, "/", &k);
+	if (r < 0)
+		return r;
+	for (size_t at = 1; path[at];) {
+		size_t end = at + strcspn(path + at, "/");
+
+		prefix[end] = '\0';
+		r = cascade_step(c, k, prefix, &k);
+		if (r < 0)
+			return r;
+		prefix[end] = path[end];
+		at = path[end] ? end + 1 : end;
+	}
+	*ret = k;
+	return 0;
+}
+
+const struct effective *cascade_effective(const struct cgroup_class *k)
+{
+	return k->effective;
+}
+
+size_t cascade_n_effective(const struct cascade *c)
+{
+	return c->n_effectives;
+}
+
+const struct effective *cascade_effective_at(const struct cascade *c, size_t index)
+{
+	return &c->by_index[index]->public;
+}

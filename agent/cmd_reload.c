@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+
+#include "cli.h"
+#include "control.h"
+#include "log.h"
+
+DEFINE_CLEANUP(json_t *, json_decref)
+
+int cmd_reload(int argc, char **argv)
+{
+	const char *runtime_dir = DEFAULT_RUNTIME_DIR;
+	const struct cli_option options[] = {
+		{ "runtime-dir", "DIR", "the agent's (" DEFAULT_RUNTIME_DIR ")",
+		  .value = &runtime_dir },
+	};
+	_cleanup_(json_decref) json_t *reply = NULL;
+	const char *diagnostics, *message;
+	int status, first, r;
+
+	first = cli_parse(argc, argv, "reload [--runtime-dir DIR]",
+			  "Makes the running agent read its policy files again, waits, and prints the "
+			  "verdict.\nExit status: 0 the new configuration is in force, 1 it is not: what "
+			  "was in force stays.",
+			  options, ARRAY_SIZE(options), &status);
+	if (first < 0)
+		return status;
+	if (first < argc) {
+		fprintf(stderr, "sockpol reload: unexpected argument '%s'\n", argv[first]);
+		return EXIT_USAGE;
+	}
+	r = control_call(runtime_dir, "reload", &reply, NULL);
+	if (r == -ENOENT || r == -ECONNREFUSED) {
+		log_error("No agent runs with the runtime directory %s", runtime_dir);
+		return EXIT_BAD;
+	}
+	if (r < 0) {
+		log_error_errno(r, "Cannot speak with the agent of %s", runtime_dir);
+		return EXIT_BAD;
+	}
+	diagnostics = json_string_value(json_object_get(reply, "diagnostics"));
+	message = json_string_value(json_object_get(reply, "message"));
+	if (diagnostics)
+		fputs(diagnostics, stderr);
+	puts(message ? message : "the agent did not say");
+	return json_is_true(json_object_get(reply, "ok")) ? EXIT_GOOD : EXIT_BAD;
+}

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdint.h>
+
+#include "diag.h"
+#include "utf8.h"
+
+/* Longer messages are cut: what files contain comes into them. */
+#define MESSAGE_MAX 1500
+
+static _Noreturn void out_of_memory(void)
+{
+	fputs("sockpol: out of memory\n", stderr);
+	exit(EXIT_FAILURE);
+}
+
+/* A copy in which whatever is not printable stands as \xNN: file names and texts of files are
+ * other people's. */
+static char *escape(const char *s)
+{
+	size_t left = strnlen(s, MESSAGE_MAX + 1);
+	bool cut = left > MESSAGE_MAX;
+	char *copy = malloc(left * 4 + sizeof("..."));
+	char *to = copy;
+
+	if (!copy)
+		out_of_memory();
+	if (cut)
+		left = MESSAGE_MAX;
+	while (left) {
+		uint32_t c;
+		int n = utf8_decode(s, left, &c);
+
+		if (n > 0 && utf8_printable(c)) {
+			memcpy(to, s, (size_t)n);
+			to += n;
+		} else {
+			n = n > 0 ? n : 1;
+			for (int i = 0; i < n; i++)
+				to += sprintf(to, "\\x%02x", (unsigned char)s[i]);
+		}
+		s += n;
+		left -= (size_t)n;
+	}
+	strcpy(to, cut ? "..." : "");
+	return copy;
+}
+
+void diags_add(struct diags *d, enum diag_level level, const struct position *at,
+	       const char *format, ...)
+{
+	_cleanup_free_ char *message = NULL;
+	struct diag *diag;
+	va_list ap;
+
+	va_start(ap, format);
+	if (vasprintf(&message, format, ap) < 0)
+		out_of_memory();
+	va_end(ap);
+	if (GROW(d->v, d->n) < 0)
+		out_of_memory();
+	diag = &d->v[d->n];
+	*diag = (struct diag){
+		.level = level,
+		.file = escape(at->file),
+		.line = at->line,
+		.column = at->column,
+		.message = escape(message),
+		.sequence = d->n++,
+	};
+	if (level == DIAG_ERROR)
+		d->n_errors++;
+	else
+		d->n_warnings++;
+}
+
+static int compare_file(const void *a, const void *b)
+{
+	const struct diag *x = a, *y = b;
+	int c = strcmp(x->file, y->file);
+
+	if (c)
+		return c;
+	return (x->sequence > y->sequence) - (x->sequence < y->sequence);
+}
+
+/* A diagnostic, with the sequence number of the first one about its file. */
+struct ranked {
+	size_t file_rank;
+	struct diag diag;
+};
+
+static int compare_place(const void *a, const void *b)
+{
+	const struct ranked *x = a, *y = b;
+
+	if (x->file_rank != y->file_rank)
+		return x->file_rank < y->file_rank ? -1 : 1;
+	if (x->diag.line != y->diag.line)
+		return x->diag.line < y->diag.line ? -1 : 1;
+	if (x->diag.column != y->diag.column)
+		return x->diag.column < y->diag.column ? -1 : 1;
+	return (x->diag.sequence > y->diag.sequence) - (x->diag.sequence < y->diag.sequence);
+}
+
+/* What an alias repeats is wrong in one place only. */
+static bool same_diag(const struct diag *a, const struct diag *b)
+{
+	return a->level == b->level && a->line == b->line && a->column == b->column &&
+	       streq(a->file, b->file) && streq(a->message, b->message);
+}
+
+static void diag_clear(struct diag *diag)
+{
+	free(diag->file);
+	free(diag->message);
+}
+
+static void drop_repeated(struct diags *d)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < d->n; i++) {
+		if (kept && same_diag(&d->v[kept - 1], &d->v[i])) {
+			if (d->v[i].level == DIAG_ERROR)
+				d->n_errors--;
+			else
+				d->n_warnings--;
+			diag_clear(&d->v[i]);
+			continue;
+		}
+		d->v[kept++] = d->v[i];
+	}
+	d->n = kept;
+}
+
+void diags_sort(struct diags *d)
+{
+	_cleanup_free_ struct ranked *ranked = NULL;
+
+	if (!d->n)
+		return;
+	ranked = calloc(d->n, sizeof(*ranked));
+	if (!ranked)
+		out_of_memory();
+	qsort(d->v, d->n, sizeof(*d->v), compare_file);
+	for (size_t i = 0; i < d->n; i++) {
+		ranked[i].diag = d->v[i];
+		if (i && streq(d->v[i].file, d->v[i - 1].file))
+			ranked[i].file_rank = ranked[i - 1].file_rank;
+		else
+			ranked[i].file_rank = d->v[i].sequence;
+	}
+	qsort(ranked, d->n, sizeof(*ranked), compare_place);
+	for (size_t i = 0; i < d->n; i++)
+		d->v[i] = ranked[i].diag;
+	drop_repeated(d);
+}
+
+void diags_print(const struct diags *d, FILE *to)
+{
+	for (size_t i = 0; i < d->n; i++) {
+		const struct diag *diag = &d->v[i];
+
+		fputs(diag->file, to);
+		if (diag->line)
+			fprintf(to, ":%u:%u", diag->line, diag->column);
+		fprintf(to, ": %s: %s\n", diag->level == DIAG_ERROR ? "error" : "warning",
+			diag->message);
+	}
+}
+
+void diags_clear(struct diags *d)
+{
+	for (size_t i = 0; i < d->n; i++)
+		diag_clear(&d->v[i]);
+	free(d->v);
+	*d = (struct diags){ 0 };
+}
+
+const char *excerpt(const char *text, char buf[static EXCERPT_SIZE])
+{
+	const size_t room = EXCERPT_SIZE - sizeof("...");
+	size_t len = strlen(text);
+
+	if (len < EXCERPT_SIZE)
+		return strcpy(buf, text);
+	len = room;
+	while (len && ((unsigned char)text[len] & 0xc0) == 0x80) /* not amid a character */
+		len--;
+	snprintf(buf, EXCERPT_SIZE, "%.*s...", (int)len, text);
+	return buf;
+}
+
+#define WORD_MAX 64
+
+/* Damerau-Levenshtein (optimal string alignment), case ignored; both at most WORD_MAX long. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t rows[3][WORD_MAX + 1];
+	size_t *before = rows[0], *last = rows[1], *now = rows[2];
+	size_t na = strlen(a), nb = strlen(b);
+
+	for (size_t j = 0; j <= nb; j++)
+		last[j] = j;
+	for (size_t i = 1; i <= na; i++) {
+		size_t *oldest = before;
+		int ca = tolower((unsigned char)a[i - 1]);
+
+		now[0] = i;
+		for (size_t j = 1; j <= nb; j++) {
+			int cb = tolower((unsigned char)b[j - 1]);
+			size_t best = last[j - 1] + (ca != cb);
+
+			if (last[j] + 1 < best)
+				best = last[j] + 1;
+			if (now[j - 1] + 1 < best)
+				best = now[j - 1] + 1;
+			if (i > 1 && j > 1 && ca == tolower((unsigned char)b[j - 2]) &&
+			    cb == tolower((unsigned char)a[i - 2]) && before[j - 2] + 1 < best)
+				best = before[j - 2] + 1;
+			now[j] = best;
+		}
+		before = last;
+		last = now;
+		now = oldest;
+	}
+	return last[nb];
+}
+
+const char *suggest(const char *word, const char *const *candidates, size_t n)
+{
+	const char *nearest = NULL;
+	size_t len = strlen(word);
+	size_t limit = len / 3 ? len / 3 : 1; /* a third of the letters may be wrong */
+
+	if (!len || len > WORD_MAX)
+		return NULL;
+	for (size_t i = 0; i < n; i++) {
+		size_t d;
+
+		if (strlen(candidates[i]) > WORD_MAX)
+			continue;
+		d = distance(word, candidates[i]);
+		if (d > limit || (nearest && d >= distance(word, nearest)))
+			continue;
+		nearest = candidates[i];
+	}
+	/* Nothing of a short word may be left: "x" does not mean "a". */
+	return nearest && distance(word, nearest) < len ? nearest : NULL;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Errors and warnings about what an administrator wrote, each with its place in the file. */
+#ifndef SOCKPOL_DIAG_H
+#define SOCKPOL_DIAG_H
+
+#include "util.h"
+
+/* A place in a file.  `file` is owned by the configuration (it outlives the diagnostics' use). */
+struct position {
+	const char *file;
+	unsigned line;	 /* from 1; 0: the file as a whole */
+	unsigned column; /* from 1, in characters */
+};
+
+enum diag_level {
+	DIAG_ERROR,
+	DIAG_WARNING,
+};
+
+struct diag {
+	enum diag_level level;
+	char *file; /* owned */
+	unsigned line, column;
+	char *message; /* owned; without a newline */
+	size_t sequence;
+};
+
+struct diags {
+	struct diag *v;
+	size_t n;
+	size_t n_errors;
+	size_t n_warnings;
+};
+
+/* Memory that runs out here ends the process: a lost error would be worse. */
+void diags_add(struct diags *d, enum diag_level level, const struct position *at,
+	       const char *format, ...) PRINTF_LIKE(4, 5);
+#define diag_error(d, at, ...)	 diags_add(d, DIAG_ERROR, at, __VA_ARGS__)
+#define diag_warning(d, at, ...) diags_add(d, DIAG_WARNING, at, __VA_ARGS__)
+
+/* Sorts by file (in the order files were first added), line, column. */
+void diags_sort(struct diags *d);
+/* FILE:LINE:COLUMN: error: MESSAGE, one a line; FILE: error: MESSAGE when line is 0. */
+void diags_print(const struct diags *d, FILE *to);
+void diags_clear(struct diags *d);
+
+/* `text` as a message may quote it: at most EXCERPT_SIZE - 1 bytes, shortened with "...". */
+#define EXCERPT_SIZE 81
+const char *excerpt(const char *text, char buf[static EXCERPT_SIZE]);
+/* The same, in a buffer that lives as long as the block around. */
+#define EXCERPT(text) excerpt((text), (char[EXCERPT_SIZE]){ 0 })
+
+/*
+ * The candidate nearest to `word` (Damerau-Levenshtein, case ignored), or NULL when none is near
+ * enough to be meant.  The result points into candidates.
+ */
+const char *suggest(const char *word, const char *const *candidates, size_t n);
+
+#endif

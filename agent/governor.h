@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Keeps the kernel's maps equal to what a configuration says of the cgroups that live: which policy
+ * each has, from one generation to the next, and while cgroups come and go.
+ */
+#ifndef SOCKPOL_GOVERNOR_H
+#define SOCKPOL_GOVERNOR_H
+
+#include "kernel.h"
+#include "policy.h"
+
+struct governor;
+
+/* Loads the programs and watches cgroups from here on; nothing is governed yet.
+ * root_path: below the cgroup2 mount. */
+int governor_new(const char *mount, const char *root_path, const struct kernel_sizes *sizes,
+		 struct governor **ret);
+/* Leaves what is pinned in force. */
+void governor_free(struct governor *g);
+DEFINE_CLEANUP(struct governor *, governor_free)
+
+/*
+ * Puts a configuration in force, whole, by one store; takes it over, also on failure.  On failure
+ * what was in force stays in force, and *ret_what names what ran out (-ENOSPC, -E2BIG) or failed.
+ */
+int governor_activate(struct governor *g, struct config *c, const char **ret_what);
+/* Governs sockets from here on; see kernel_attach(). */
+int governor_attach(struct governor *g, const char *pin_dir);
+/* Takes everything out of the kernel. */
+void governor_detach(struct governor *g);
+
+int governor_event_fd(const struct governor *g);
+int governor_process_events(struct governor *g);
+
+const struct kernel_sizes *governor_sizes(const struct governor *g);
+const struct config *governor_config(const struct governor *g); /* in force; NULL: none yet */
+size_t governor_n_governed(const struct governor *g);
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Is what the kernel does for a cgroup what the files say? */
+#ifndef SOCKPOL_IN_FORCE_H
+#define SOCKPOL_IN_FORCE_H
+
+#include "cascade.h"
+#include "pins.h"
+
+/* What one side says of an option at a stage. */
+struct in_force_side {
+	char *value;  /* owned; NULL: it does not set it */
+	char *policy; /* owned */
+	char *rule;   /* owned; NULL: base options */
+};
+
+struct in_force_difference {
+	enum sp_stage stage;
+	const struct option *option;
+	struct in_force_side kernel, files;
+};
+
+struct in_force {
+	bool known;
+	char *why; /* owned: why it is not known */
+	struct in_force_difference *v;
+	size_t n;
+};
+
+/*
+ * Compares what the maps have for this cgroup with its effective policy by the files (NULL: none
+ * applies).  Returns 0 or a negative errno.
+ */
+int in_force_compare(const struct pins *p, uint64_t cgroup_id, const struct effective *e,
+		     struct in_force *ret);
+/* Makes *ret say that it is not known.  Returns 0 or -ENOMEM. */
+int in_force_unknown(const char *why, struct in_force *ret);
+void in_force_clear(struct in_force *f);
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The programs and maps in the kernel: load, watch, attach, detach.
+ *
+ *   kernel_load    programs verified, maps made; nothing runs yet
+ *   kernel_watch   new and released cgroups are reported; the maps' owner starts to fill them
+ *   kernel_attach  sockets are governed; everything is pinned
+ *   kernel_detach  nothing of it is left
+ *   kernel_free    closes the file descriptors: what is pinned works on
+ */
+#ifndef SOCKPOL_KERNEL_H
+#define SOCKPOL_KERNEL_H
+
+#include <stdint.h>
+
+#include "../include/abi.h"
+#include "util.h"
+
+/* Room in the maps, in elements. */
+struct kernel_sizes {
+	uint32_t cgroups;
+	uint32_t policies, ops, credits; /* of one generation: the maps hold two */
+	uint32_t sources;
+	uint32_t failures;
+};
+
+enum kernel_map {
+	KERNEL_MAP_CGROUPS,
+	KERNEL_MAP_POLICIES,
+	KERNEL_MAP_OPS,
+	KERNEL_MAP_CREDITS,
+	KERNEL_MAP_SOURCES,
+	KERNEL_MAP_APPLIED,
+	KERNEL_MAP_FAILURES,
+	KERNEL_MAP_STATE,
+	KERNEL_MAP_MAX,
+};
+/* The name under which a map is pinned. */
+extern const char *const kernel_map_names[KERNEL_MAP_MAX];
+/* The names under which links are pinned (the programs' names); n of them. */
+extern const char *const kernel_link_names[];
+extern const size_t n_kernel_link_names;
+
+struct kernel;
+
+typedef void kernel_event_fn(const struct sp_event *event, void *userdata);
+
+int kernel_load(const struct kernel_sizes *sizes, struct kernel **ret);
+int kernel_watch(struct kernel *k, kernel_event_fn *fn, void *userdata);
+/*
+ * pin_dir must pass pin_dir_open().  Programs of an earlier agent that are pinned there for the same
+ * cgroup are replaced in place, with no connection missed; its maps' pins are replaced.
+ */
+int kernel_attach(struct kernel *k, int cgroup_fd, const char *pin_dir);
+void kernel_detach(struct kernel *k);
+void kernel_free(struct kernel *k);
+DEFINE_CLEANUP(struct kernel *, kernel_free)
+
+int kernel_map_fd(const struct kernel *k, enum kernel_map map);
+const struct kernel_sizes *kernel_sizes_of(const struct kernel *k);
+struct sp_state *kernel_state(struct kernel *k); /* the map itself, shared with the programs */
+int kernel_event_fd(const struct kernel *k);	 /* readable when events wait */
+int kernel_consume_events(struct kernel *k);
+/* Returns when no program that runs now has a value from before this call. */
+int kernel_wait_for_programs(const struct kernel *k);
+
+/*
+ * Opens (and with `create` makes, 0700) a directory for pins and locks it for the caller's lifetime of
+ * the descriptor.  Refuses one that is not on a bpffs, or that others than root can write.
+ * -EBUSY: another agent has it.  Errors are logged.
+ */
+int pin_dir_open(const char *path, bool create, bool *ret_created);
+/* Is anything of ours pinned there? */
+bool pin_dir_has_pins(const char *path);
+/* Removes every pin of ours, links first. */
+void pin_dir_clear(const char *path);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What `sockpol status` knows: read from the pinned maps and links, then from the agent if one runs. */
+#ifndef SOCKPOL_OVERVIEW_H
+#define SOCKPOL_OVERVIEW_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "pins.h"
+
+/* A program at its hook. */
+struct overview_link {
+	const char *hook; /* the program's name */
+	uint32_t link_id, program_id;
+	uint64_t cgroup_id; /* 0: not attached to a cgroup (a tracepoint), or that cgroup is gone */
+	bool on_cgroup;
+};
+
+struct overview_failure {
+	uint32_t source;
+	const char *rule; /* "" for the policy's base options */
+	const char *option;
+	int error; /* positive errno */
+	uint64_t count;
+};
+
+struct overview_rule {
+	const char *name;
+	uint64_t applied;
+};
+
+struct overview_policy {
+	const char *name;
+	uint64_t cgroups; /* that it applies to */
+	uint64_t applied; /* sockets, once per direction */
+	struct overview_rule *rules;
+	size_t n_rules;
+	struct overview_failure *failed;
+	size_t n_failed;
+};
+
+struct overview {
+	bool running; /* an agent answers at the control socket */
+	pid_t pid;
+	char *verdict; /* of its last load */
+	bool degraded;
+
+	struct sp_state state;
+	struct overview_link *links;
+	size_t n_links;
+	struct sp_source *sources; /* by id: the names that the pointers here point to */
+	struct overview_policy *policies; /* by name */
+	size_t n_policies;
+	uint64_t n_governed;
+};
+
+/* Returns 0 or a negative errno, those of pins_open() among them. */
+int overview_read(const char *pin_dir, const char *runtime_dir, const struct pins *pins,
+		  struct overview *ret);
+void overview_clear(struct overview *o);
+
+#endif

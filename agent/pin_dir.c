@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "kernel.h"
+#include "log.h"
+
+static int check_dir(int fd, const char *path)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0)
+		return log_error_errno(errno, "Cannot look at %s", path);
+	if (fs.f_type != BPF_FS_MAGIC) {
+		log_error("%s is not on a bpffs (mount -t bpf bpf /sys/fs/bpf), so nothing can be "
+			  "pinned there",
+			  path);
+		return -EINVAL;
+	}
+	if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & (S_IWGRP | S_IWOTH))) {
+		log_error("%s can be written by others than root: refused", path);
+		return -EPERM;
+	}
+	return 0;
+}
+
+int pin_dir_open(const char *path, bool create, bool *ret_created)
+{
+	_cleanup_close_ int fd = -1;
+	bool created = false;
+	int r;
+
+	if (create && mkdir(path, 0700) == 0)
+		created = true;
+	else if (create && errno != EEXIST)
+		return log_error_errno(errno, "Cannot make the pin directory %s", path);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return log_error_errno(errno, "Cannot open the pin directory %s", path);
+	r = check_dir(fd, path);
+	if (r < 0) {
+		if (created)
+			rmdir(path);
+		return r;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno == EWOULDBLOCK)
+			return log_error_errno(EBUSY, "Another sockpol runs with the pin directory %s",
+					       path);
+		return log_error_errno(errno, "Cannot lock %s", path);
+	}
+	*ret_created = created;
+	return TAKE_FD(fd);
+}
+
+static int remove_pin(const char *dir, const char *name, const char *suffix)
+{
+	_cleanup_free_ char *path = NULL;
+
+	if (asprintf(&path, "%s/%s%s", dir, name, suffix) < 0)
+		return log_oom();
+	if (unlink(path) < 0 && errno != ENOENT)
+		return log_error_errno(errno, "Cannot remove the pin %s", path);
+	return 0;
+}
+
+bool pin_dir_has_pins(const char *path)
+{
+	_cleanup_free_ char *state = NULL;
+
+	return asprintf(&state, "%s/%s", path, kernel_map_names[KERNEL_MAP_STATE]) >= 0 &&
+	       access(state, F_OK) == 0;
+}
+
+void pin_dir_clear(const char *path)
+{
+	static const char *const suffixes[] = { "", "~" }; /* "~": half made, see pin_as() */
+
+	for (size_t s = 0; s < ARRAY_SIZE(suffixes); s++) {
+		for (size_t i = n_kernel_link_names; i-- > 0;)
+			remove_pin(path, kernel_link_names[i], suffixes[s]);
+		for (int i = 0; i < KERNEL_MAP_MAX; i++)
+			remove_pin(path, kernel_map_names[i], suffixes[s]);
+	}
+}

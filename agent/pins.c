@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "kernel.h"
+#include "pins.h"
+
+struct pins {
+	int maps[KERNEL_MAP_MAX];
+	uint32_t n_sources;
+	uint64_t generation;
+};
+
+static int open_map(const char *pin_dir, enum kernel_map map)
+{
+	_cleanup_free_ char *path = NULL;
+	int fd;
+
+	if (asprintf(&path, "%s/%s", pin_dir, kernel_map_names[map]) < 0)
+		return -ENOMEM;
+	fd = bpf_obj_get(path);
+	return fd < 0 ? -errno : fd;
+}
+
+/* What userspace believes of a map's layout must be so before it reads a value into a structure. */
+static int check_map(int fd, enum kernel_map map, struct bpf_map_info *ret)
+{
+	static const uint32_t value_sizes[KERNEL_MAP_MAX] = {
+		[KERNEL_MAP_CGROUPS] = sizeof(struct sp_cgroup),
+		[KERNEL_MAP_POLICIES] = sizeof(struct sp_policy),
+		[KERNEL_MAP_OPS] = sizeof(struct sp_op),
+		[KERNEL_MAP_CREDITS] = sizeof(__u32),
+		[KERNEL_MAP_SOURCES] = sizeof(struct sp_source),
+		[KERNEL_MAP_APPLIED] = sizeof(sp_applied_t),
+		[KERNEL_MAP_FAILURES] = sizeof(__u64),
+		[KERNEL_MAP_STATE] = sizeof(struct sp_state),
+	};
+	__u32 size = sizeof(*ret);
+
+	memset(ret, 0, sizeof(*ret));
+	if (bpf_obj_get_info_by_fd(fd, ret, &size) < 0)
+		return -errno;
+	return ret->value_size == value_sizes[map] ? 0 : -EPROTO;
+}
+
+int pins_open(const char *pin_dir, struct pins **ret)
+{
+	_cleanup_(pins_close) struct pins *p = calloc(1, sizeof(*p));
+	struct sp_state state;
+	int r;
+
+	if (!p)
+		return -ENOMEM;
+	for (int i = 0; i < KERNEL_MAP_MAX; i++)
+		p->maps[i] = -1;
+	for (int i = 0; i < KERNEL_MAP_MAX; i++) {
+		struct bpf_map_info info;
+
+		p->maps[i] = open_map(pin_dir, i);
+		if (p->maps[i] < 0)
+			return p->maps[i];
+		r = check_map(p->maps[i], i, &info);
+		if (r < 0)
+			return r;
+		if (i == KERNEL_MAP_SOURCES)
+			p->n_sources = info.max_entries;
+	}
+	r = pins_state(p, &state);
+	if (r < 0)
+		return r;
+	if (state.abi_version != SP_ABI_VERSION)
+		return -EPROTO;
+	p->generation = state.generation;
+	*ret = TAKE_PTR(p);
+	return 0;
+}
+
+void pins_close(struct pins *p)
+{
+	for (int i = 0; i < KERNEL_MAP_MAX; i++)
+		if (p->maps[i] >= 0)
+			close(p->maps[i]);
+	free(p);
+}
+
+static int look_up(const struct pins *p, enum kernel_map map, const void *key, void *ret)
+{
+	return bpf_map_lookup_elem(p->maps[map], key, ret) < 0 ? -errno : 0;
+}
+
+static int next_key(const struct pins *p, enum kernel_map map, const void *key, void *ret)
+{
+	return bpf_map_get_next_key(p->maps[map], key, ret) < 0 ? -errno : 0;
+}
+
+int pins_state(const struct pins *p, struct sp_state *ret)
+{
+	uint32_t zero = 0;
+
+	return look_up(p, KERNEL_MAP_STATE, &zero, ret);
+}
+
+int pins_cgroup(const struct pins *p, uint64_t cgroup_id, uint32_t *ret_index)
+{
+	struct sp_cgroup c;
+	int r = look_up(p, KERNEL_MAP_CGROUPS, &cgroup_id, &c);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	*ret_index = r < 0 ? 0 : c.policy[p->generation & 1];
+	return 0;
+}
+
+int pins_next_cgroup(const struct pins *p, const uint64_t *id, uint64_t *ret)
+{
+	return next_key(p, KERNEL_MAP_CGROUPS, id, ret);
+}
+
+int pins_policy(const struct pins *p, uint32_t index, struct sp_policy *ret)
+{
+	return look_up(p, KERNEL_MAP_POLICIES, &index, ret);
+}
+
+int pins_op(const struct pins *p, uint32_t index, struct sp_op *ret)
+{
+	return look_up(p, KERNEL_MAP_OPS, &index, ret);
+}
+
+int pins_credit(const struct pins *p, uint32_t index, uint32_t *ret_source)
+{
+	return look_up(p, KERNEL_MAP_CREDITS, &index, ret_source);
+}
+
+int pins_source(const struct pins *p, uint32_t id, struct sp_source *ret)
+{
+	struct sp_source source;
+	int r = look_up(p, KERNEL_MAP_SOURCES, &id, &source);
+
+	if (r < 0)
+		return r;
+	if (!source.policy[0])
+		return -ENOENT;
+	source.policy[sizeof(source.policy) - 1] = '\0';
+	source.rule[sizeof(source.rule) - 1] = '\0';
+	*ret = source;
+	return 0;
+}
+
+uint32_t pins_n_sources(const struct pins *p)
+{
+	return p->n_sources;
+}
+
+int pins_applied(const struct pins *p, uint32_t source, uint64_t *ret)
+{
+	int n = libbpf_num_possible_cpus();
+	_cleanup_free_ sp_applied_t *counts = n > 0 ? calloc((size_t)n, sizeof(*counts)) : NULL;
+	uint64_t sum = 0;
+	int r;
+
+	if (!counts)
+		return n < 0 ? n : -ENOMEM;
+	r = look_up(p, KERNEL_MAP_APPLIED, &source, counts);
+	if (r < 0)
+		return r;
+	for (int i = 0; i < n; i++)
+		sum += counts[i];
+	*ret = sum;
+	return 0;
+}
+
+int pins_next_failure(const struct pins *p, const struct sp_failure *key, struct sp_failure *ret,
+		      uint64_t *ret_count)
+{
+	int r = next_key(p, KERNEL_MAP_FAILURES, key, ret);
+
+	if (r < 0)
+		return r;
+	r = look_up(p, KERNEL_MAP_FAILURES, ret, ret_count);
+	if (r == -ENOENT) /* gone meanwhile */
+		*ret_count = 0;
+	return r == -ENOENT ? 0 : r;
+}

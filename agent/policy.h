@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Policies as they were written: what the loader makes of the files. */
+#ifndef SOCKPOL_POLICY_H
+#define SOCKPOL_POLICY_H
+
+#include "diag.h"
+#include "glob.h"
+#include "option.h"
+#include "sockopt.h"
+
+/* One option of a block: a value, or "leave it alone". */
+struct setting {
+	const struct option *option;
+	bool unset;
+	struct sockopt value; /* owned; not initialised when unset */
+	struct position at;   /* of the option's name */
+	const char *shorthand; /* the shorthand it came from ("DSCP"), or NULL */
+};
+
+/* At most one setting an option; in option table order. */
+struct settings {
+	struct setting *v;
+	size_t n;
+};
+
+/* All given keys must hold. */
+struct when {
+	bool has_direction;  /* `direction` was given */
+	unsigned directions; /* BIT(enum direction); all of them when not given */
+};
+
+struct rule {
+	char *name;
+	struct when when;
+	struct settings options;
+	struct position at; /* of its name */
+};
+
+struct pattern {
+	struct glob *glob;
+	struct position at;
+};
+
+/* Alternatives: matches when one of them does. */
+struct patterns {
+	struct pattern *v;
+	size_t n;
+};
+
+struct policy {
+	char *name;
+	char *description; /* or NULL */
+	struct patterns match, exclude;
+	bool refuse_unsupported;
+	struct settings base;
+	struct rule *rules;
+	size_t n_rules;
+	struct position at; /* of its name */
+};
+
+/* A whole configuration, policies in their order of precedence (files, then place in the file). */
+struct config {
+	struct policy *policies;
+	size_t n_policies;
+	char **files; /* every file read, in order; positions point here */
+	size_t n_files;
+};
+
+const struct setting *settings_find(const struct settings *s, const struct option *o);
+/* Does one of the patterns match? */
+bool patterns_match(const struct patterns *p, const char *path);
+
+void settings_clear(struct settings *s);
+void policy_clear(struct policy *p);
+struct config *config_new(void);
+void config_free(struct config *c);
+DEFINE_CLEANUP(struct config *, config_free)
+
+#endif

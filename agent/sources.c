@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <uthash.h>
+
+#include "log.h"
+#include "sources.h"
+
+struct source {
+	struct sp_source name; /* the key: zero-padded */
+	uint32_t id;
+	bool wanted;
+	UT_hash_handle hh;
+};
+
+struct sources {
+	const struct kernel *kernel;
+	struct source *by_name;
+	struct source **by_id;
+	uint32_t n;    /* room in the map */
+	uint32_t next; /* where to look for a free id first */
+};
+
+int sources_new(const struct kernel *k, struct sources **ret)
+{
+	_cleanup_(sources_free) struct sources *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	s->kernel = k;
+	s->n = kernel_sizes_of(k)->sources;
+	s->next = 1;
+	s->by_id = calloc(s->n, sizeof(*s->by_id));
+	if (!s->by_id)
+		return -ENOMEM;
+	*ret = TAKE_PTR(s);
+	return 0;
+}
+
+void sources_free(struct sources *s)
+{
+	HASH_CLEAR(hh, s->by_name);
+	for (uint32_t i = 0; s->by_id && i < s->n; i++)
+		free(s->by_id[i]);
+	free(s->by_id);
+	free(s);
+}
+
+static void make_name(struct sp_source *ret, const struct policy *p, const struct rule *r)
+{
+	memset(ret, 0, sizeof(*ret));
+	strncpy(ret->policy, p->name, sizeof(ret->policy) - 1);
+	if (r)
+		strncpy(ret->rule, r->name, sizeof(ret->rule) - 1);
+}
+
+static struct source *find(const struct sources *s, const struct sp_source *name)
+{
+	struct source *found;
+
+	HASH_FIND(hh, s->by_name, name, sizeof(*name), found);
+	return found;
+}
+
+static uint32_t free_id(const struct sources *s)
+{
+	for (uint32_t i = 0; i < s->n - 1; i++) {
+		uint32_t id = 1 + (s->next - 1 + i) % (s->n - 1);
+
+		if (!s->by_id[id])
+			return id;
+	}
+	return 0;
+}
+
+static int write_name(const struct sources *s, uint32_t id, const struct sp_source *name)
+{
+	int fd = kernel_map_fd(s->kernel, KERNEL_MAP_SOURCES);
+
+	return bpf_map_update_elem(fd, &id, name, BPF_ANY) < 0 ? -errno : 0;
+}
+
+static int add(struct sources *s, const struct policy *p, const struct rule *r)
+{
+	struct source *source;
+	struct sp_source name;
+	int err;
+
+	make_name(&name, p, r);
+	source = find(s, &name);
+	if (source) {
+		source->wanted = true;
+		return 0;
+	}
+	source = calloc(1, sizeof(*source));
+	if (!source)
+		return -ENOMEM;
+	source->name = name;
+	source->wanted = true;
+	source->id = free_id(s);
+	err = source->id ? write_name(s, source->id, &name) : -ENOSPC;
+	if (err < 0) {
+		free(source);
+		return err;
+	}
+	s->by_id[source->id] = source;
+	s->next = source->id;
+	HASH_ADD(hh, s->by_name, name, sizeof(source->name), source);
+	return 0;
+}
+
+int sources_add_config(struct sources *s, const struct config *c)
+{
+	for (size_t i = 0; i < c->n_policies; i++) {
+		const struct policy *p = &c->policies[i];
+		int r = add(s, p, NULL);
+
+		for (size_t j = 0; r == 0 && j < p->n_rules; j++)
+			r = add(s, p, &p->rules[j]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+uint32_t sources_id(const struct sources *s, const struct policy *p, const struct rule *r)
+{
+	struct sp_source name;
+	const struct source *found;
+
+	make_name(&name, p, r);
+	found = find(s, &name);
+	return found ? found->id : 0;
+}
+
+static void zero_applied(const struct sources *s, uint32_t id)
+{
+	int n = libbpf_num_possible_cpus();
+	_cleanup_free_ sp_applied_t *zero = n > 0 ? calloc((size_t)n, sizeof(*zero)) : NULL;
+
+	if (!zero ||
+	    bpf_map_update_elem(kernel_map_fd(s->kernel, KERNEL_MAP_APPLIED), &id, zero, BPF_ANY) < 0)
+		log_warning("Cannot reset the counter of source %u, ignoring", id);
+}
+
+/* Failures of sources that have no name any more. */
+static void drop_failures(const struct sources *s)
+{
+	int fd = kernel_map_fd(s->kernel, KERNEL_MAP_FAILURES);
+	struct sp_failure key, next;
+	bool more = bpf_map_get_next_key(fd, NULL, &next) == 0;
+
+	while (more) {
+		key = next;
+		more = bpf_map_get_next_key(fd, &key, &next) == 0;
+		if (key.source >= s->n || !s->by_id[key.source])
+			bpf_map_delete_elem(fd, &key);
+	}
+}
+
+void sources_keep_only(struct sources *s, const struct config *c)
+{
+	static const struct sp_source none;
+	struct source *source, *tmp;
+	bool dropped = false;
+
+	HASH_ITER (hh, s->by_name, source, tmp)
+		source->wanted = false;
+	for (size_t i = 0; c && i < c->n_policies; i++) {
+		const struct policy *p = &c->policies[i];
+		struct sp_source name;
+
+		make_name(&name, p, NULL);
+		source = find(s, &name);
+		if (source)
+			source->wanted = true;
+		for (size_t j = 0; j < p->n_rules; j++) {
+			make_name(&name, p, &p->rules[j]);
+			source = find(s, &name);
+			if (source)
+				source->wanted = true;
+		}
+	}
+	HASH_ITER (hh, s->by_name, source, tmp) {
+		if (source->wanted)
+			continue;
+		if (write_name(s, source->id, &none) < 0)
+			log_warning("Cannot clear source %u, ignoring", source->id);
+		zero_applied(s, source->id);
+		s->by_id[source->id] = NULL;
+		HASH_DEL(s->by_name, source);
+		free(source);
+		dropped = true;
+	}
+	if (dropped)
+		drop_failures(s);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Ids for policies and rules, under which the kernel counts (map `sources`).  A name keeps its id, and
+ * so its counters, over reloads.
+ */
+#ifndef SOCKPOL_SOURCES_H
+#define SOCKPOL_SOURCES_H
+
+#include <stdint.h>
+
+#include "kernel.h"
+#include "policy.h"
+
+struct sources;
+
+int sources_new(const struct kernel *k, struct sources **ret);
+void sources_free(struct sources *s);
+DEFINE_CLEANUP(struct sources *, sources_free)
+
+/* Gives every policy and rule of the configuration an id.  -ENOSPC: the map is too small. */
+int sources_add_config(struct sources *s, const struct config *c);
+/* The id of a policy (rule NULL) or a rule; 0: it has none. */
+uint32_t sources_id(const struct sources *s, const struct policy *p, const struct rule *r);
+/* Takes the ids from all that `c` does not name, with their counters.  No program may use them. */
+void sources_keep_only(struct sources *s, const struct config *c);
+
+#endif

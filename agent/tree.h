@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The cgroups that live below the agent's root, as a tree by id.  A cgroup whose directory is gone stays
+ * until the kernel releases it: sockets may outlive it.
+ */
+#ifndef SOCKPOL_TREE_H
+#define SOCKPOL_TREE_H
+
+#include <stdint.h>
+
+#include "cascade.h"
+
+struct node {
+	uint64_t id;
+	struct node *parent; /* NULL: the tree's root */
+	const char *path;    /* below the cgroup2 mount */
+	/* What the tree's owner keeps here: by half of the maps. */
+	const struct cgroup_class *class[2];
+	uint32_t policy[2]; /* as last written to map `cgroups` */
+};
+
+struct tree;
+
+/* root_path: the agent's root below the mount ("/" or "/a/b"); its directory is mount + root_path. */
+int tree_new(const char *mount, const char *root_path, struct tree **ret);
+void tree_free(struct tree *t);
+DEFINE_CLEANUP(struct tree *, tree_free)
+
+/*
+ * Adds every directory that is not yet there.  `added` is told of each, parents first (may be NULL).
+ * Directories that vanish meanwhile are passed over.
+ */
+typedef int tree_fn(struct node *n, void *userdata);
+int tree_scan(struct tree *t, tree_fn *added, void *userdata);
+
+struct node *tree_root(const struct tree *t);
+struct node *tree_find(const struct tree *t, uint64_t id);
+/* -EEXIST: *ret is the one that is there already. */
+int tree_add(struct tree *t, uint64_t id, struct node *parent, const char *name, struct node **ret);
+/* With whatever is left below it. */
+void tree_remove(struct tree *t, struct node *n);
+/* Parents first; ends at the first negative value and returns it. */
+int tree_walk(const struct tree *t, tree_fn *fn, void *userdata);
+size_t tree_size(const struct tree *t);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Whose socket is this, and which policy is in force for it?
+ *
+ * The cgroup is the socket's own (sk_cgrp_data), never that of `current`: in softirq that is an
+ * unrelated task, and a socket keeps its cgroup when its process moves.
+ */
+#ifndef SOCKPOL_BPF_GOVERNED_H
+#define SOCKPOL_BPF_GOVERNED_H
+
+#include <bpf/bpf_core_read.h>
+
+#include "kernel.h"
+#include "maps.h"
+
+static __always_inline struct sp_policy *policy_of_cgroup(__u64 id)
+{
+	struct sp_state *s;
+	struct sp_cgroup *c;
+	__u32 index;
+
+	c = bpf_map_lookup_elem(&cgroups, &id);
+	if (!c)
+		return NULL;
+	s = get_state();
+	if (!s)
+		return NULL;
+	index = c->policy[s->generation & 1];
+	if (!index)
+		return NULL;
+	return bpf_map_lookup_elem(&policies, &index);
+}
+
+static __always_inline struct sp_policy *policy_of_tcp(struct tcp_sock *tp)
+{
+	struct cgroup *cgroup = tp->inet_conn.icsk_inet.sk.sk_cgrp_data.cgroup;
+
+	if (!cgroup)
+		return NULL;
+	return policy_of_cgroup(cgroup->kn->id);
+}
+
+/*
+ * For sockets that no helper turns into a pointer with BTF (UDP): the kernel's pointer, hidden from
+ * the verifier by way of the stack, then probe reads.  bpf_rdonly_cast would do from 6.2 on.
+ */
+static __always_inline struct sp_policy *policy_of_socket(struct bpf_sock *sk)
+{
+	struct bpf_sock *volatile hidden = sk;
+	struct sock *raw = NULL;
+	__u64 id;
+
+	bpf_probe_read_kernel(&raw, sizeof(raw), (const void *)&hidden);
+	id = BPF_CORE_READ(raw, sk_cgrp_data.cgroup, kn, id);
+	return policy_of_cgroup(id);
+}
+
+#endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the BPF programs and userspace share: the keys and values of the maps.
+ *
+ * All integers are in host byte order.  Every structure has fixed-width members and no implicit
+ * padding; its size is asserted at compile time, so that a change to the layout is seen.  Whoever
+ * changes a layout or a meaning raises SP_ABI_VERSION.
+ *
+ * The way of a socket through the maps:
+ *
+ *   cgroups[id of the socket's cgroup].policy[generation & 1]   -> index into policies
+ *   policies[index].stage[the hook's stage]                     -> ranges of ops and of credits
+ *   ops[first .. first + n_ops]                                 -> one bpf_setsockopt each
+ *   credits[first .. first + n_credits]                         -> whose `applied` counter to raise
+ */
+#ifndef SOCKPOL_ABI_H
+#define SOCKPOL_ABI_H
+
+#include <linux/types.h>
+
+#define SP_ABI_VERSION 1
+
+/* Names of policies and of rules: 1-63 bytes of a-z 0-9 . _ - and a NUL. */
+#define SP_NAME_SIZE 64
+
+/*
+ * A stage is a moment in a socket's life at which operations are due.  Which hook it is:
+ * see stage_hooks() in agent/option.c.
+ */
+enum sp_stage {
+	SP_STAGE_TCP_BIND,	  /* cgroup/bind4, bind6: before the port is taken */
+	SP_STAGE_TCP_CONNECT,	  /* cgroup/connect4, connect6: before the route and the SYN */
+	SP_STAGE_TCP_ACTIVE_EST,  /* BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB */
+	SP_STAGE_TCP_PASSIVE_EST, /* BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, on the accepted socket */
+	SP_STAGE_TCP_LISTEN,	  /* BPF_SOCK_OPS_TCP_LISTEN_CB */
+	SP_STAGE_UDP_BIND,	  /* cgroup/bind4, bind6 */
+	SP_STAGE_UDP_CONNECT,	  /* cgroup/connect4, connect6 */
+	SP_STAGE_MAX,
+};
+
+/* Which IP families a socket speaks; a dual-stack listener speaks both. */
+#define SP_FAMILY_IPV4 0x1
+#define SP_FAMILY_IPV6 0x2
+
+/* Value of map `cgroups`; key: __u64, the cgroup's id (st_ino of its directory). */
+struct sp_cgroup {
+	__u32 policy[2]; /* index into policies, by generation & 1; 0: not governed.  Outside of a
+			    reload both are equal. */
+};
+
+/* A run of operations, and of the sources that get credit for them. */
+struct sp_stage_ops {
+	__u32 first_op;
+	__u32 n_ops; /* at most SP_STAGE_OPS_MAX */
+	__u32 first_credit;
+	__u32 n_credits; /* at most SP_STAGE_CREDITS_MAX */
+};
+
+/* Value of array `policies`: an effective policy.  Index 0 is never used. */
+struct sp_policy {
+	struct sp_stage_ops stage[SP_STAGE_MAX];
+	__u32 first_member; /* index into credits: every policy that applies, winner or not */
+	__u32 n_members;
+};
+
+/* One option at most once in a stage, so this bounds the number of rows in the option table. */
+#define SP_STAGE_OPS_MAX 64
+/* Credits are whole policies and single rules; userspace refuses a configuration with more. */
+#define SP_STAGE_CREDITS_MAX 256
+
+#define SP_VALUE_SIZE 16
+
+/* Value of array `ops`: one call of bpf_setsockopt. */
+struct sp_op {
+	__u16 level;	/* SOL_SOCKET, IPPROTO_TCP, ... */
+	__u16 optname;	/* as in setsockopt(2), or TCP_BPF_* */
+	__u16 option;	/* row of the option table (enum option_id), for the failure counter */
+	__u8 optlen;	/* bytes of value, 1 to SP_VALUE_SIZE */
+	__u8 families;	/* SP_FAMILY_*: applies to a socket that speaks one of these */
+	__u32 source;	/* index into sources: the rule or base block that set it */
+	__u8 value[SP_VALUE_SIZE]; /* host byte order; strings with their NUL */
+	__u32 reserved;
+};
+
+/*
+ * Value of array `sources`: who stands behind an operation.  With an empty rule name it is the
+ * policy as a whole (and its base options).  An id keeps its meaning over reloads.
+ * Index 0 is never used.
+ */
+struct sp_source {
+	char policy[SP_NAME_SIZE]; /* empty: this id is free */
+	char rule[SP_NAME_SIZE];
+};
+
+/* Value of per-CPU array `applied`, by source id: sockets, once per direction. */
+typedef __u64 sp_applied_t;
+
+/* Key of hash `failures`; value: __u64, how often. */
+struct sp_failure {
+	__u32 source;
+	__u16 option; /* enum option_id */
+	__s16 error;  /* negative errno from bpf_setsockopt */
+};
+
+/* Array `state`, one element. */
+struct sp_state {
+	__u64 generation;      /* the bit 0 of it selects sp_cgroup.policy[]; raised by each reload */
+	__u64 loaded_usec;     /* CLOCK_REALTIME, microseconds, when this generation came in force */
+	__u64 events_lost;     /* cgroup events that did not fit the ring buffer */
+	__u64 failures_lost;   /* failures that did not fit the map `failures` */
+	__u64 inherit_failed;  /* new cgroups that did not fit the map `cgroups` */
+	__u64 cgroup_root_id;  /* id of the cgroup that the programs are attached to */
+	__u32 abi_version;     /* SP_ABI_VERSION */
+	__u32 n_policies;      /* policies in the configuration in force */
+};
+
+/* Local storage of UDP sockets: in which directions was it counted, so that it is once only. */
+struct sp_udp_socket {
+	__u32 counted; /* bit: 1 << enum sp_stage */
+};
+
+/* Record of ring buffer `events`. */
+enum sp_event_kind {
+	SP_EVENT_MKDIR,
+	SP_EVENT_RELEASE,
+};
+
+#define SP_CGROUP_NAME_SIZE 256 /* NAME_MAX and a NUL */
+
+struct sp_event {
+	__u64 id;
+	__u64 parent_id;
+	__u32 kind; /* enum sp_event_kind */
+	__u32 reserved;
+	char name[SP_CGROUP_NAME_SIZE]; /* last component of its path; MKDIR only */
+};
+
+_Static_assert(sizeof(struct sp_cgroup) == 8, "abi");
+_Static_assert(sizeof(struct sp_stage_ops) == 16, "abi");
+_Static_assert(sizeof(struct sp_policy) == 16 * SP_STAGE_MAX + 8, "abi");
+_Static_assert(sizeof(struct sp_op) == 32, "abi");
+_Static_assert(sizeof(struct sp_source) == 128, "abi");
+_Static_assert(sizeof(struct sp_failure) == 8, "abi");
+_Static_assert(sizeof(struct sp_state) == 56, "abi");
+_Static_assert(sizeof(struct sp_event) == 24 + SP_CGROUP_NAME_SIZE, "abi");
+
+#endif
