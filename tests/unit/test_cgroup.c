@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+
+#include "cgroup.h"
+
+static FILE *text_file(const char *text)
+{
+	FILE *f = tmpfile();
+
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	rewind(f);
+	return f;
+}
+
+static void test_mountinfo(void **state)
+{
+	static const struct {
+		const char *text, *mount; /* NULL: none */
+	} cases[] = {
+		{ "30 23 0:27 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n",
+		  "/sys/fs/cgroup" },
+		/* a hybrid host, without optional fields */
+		{ "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n"
+		  "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
+		  "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
+		  "/sys/fs/cgroup/unified" },
+		/* several optional fields, and a part of the hierarchy first */
+		{ "1 2 0:3 /a/b /part rw shared:1 master:2 - cgroup2 none rw\n"
+		  "2 2 0:3 / /whole rw shared:1 master:2 - cgroup2 none rw\n"
+		  "3 2 0:3 / /again rw - cgroup2 none rw\n",
+		  "/whole" },
+		{ "1 2 0:3 /a /only rw - cgroup2 none rw\n", "/only" },
+		{ "1 2 0:3 /a /first rw - cgroup2 none rw\n"
+		  "1 2 0:3 /b /second rw - cgroup2 none rw\n",
+		  "/first" },
+		{ "1 2 0:3 / /with\\040blank\\011and\\134x\\12 rw - cgroup2 none rw\n",
+		  "/with blank\tand\\x\\12" },
+		/* the type counts, not the source's name or the mount point */
+		{ "1 2 0:3 / /cgroup2 rw - tmpfs cgroup2 rw\n", NULL },
+		{ "1 2 0:3 / /x rw - cgroup cgroup2 rw\n", NULL },
+		{ "1 2 0:3 / /x rw cgroup2\n", NULL },
+		{ "1 2 - cgroup2\n", NULL },
+		{ "\n", NULL },
+		{ "", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_fclose_ FILE *f = text_file(cases[i].text);
+		_cleanup_free_ char *mount = NULL;
+		int r = cgroup_mount_in(f, &mount);
+
+		assert_int_equal(r, cases[i].mount ? 0 : -ENOENT);
+		if (cases[i].mount)
+			assert_string_equal(mount, cases[i].mount);
+		else
+			assert_null(mount);
+	}
+}
+
+static void test_proc_cgroup(void **state)
+{
+	static const struct {
+		const char *text, *path; /* NULL: none */
+	} cases[] = {
+		{ "0::/system.slice/a.service\n", "/system.slice/a.service" },
+		{ "0::/\n", "/" },
+		{ "9:name=systemd:/x\n1:cpu:/y\n0::/z:0::w\n", "/z:0::w" },
+		{ "0::/a (deleted)\n", "/a" },
+		{ "9:name=systemd:/\n10::/x\n", NULL },
+		{ "", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_fclose_ FILE *f = text_file(cases[i].text);
+		_cleanup_free_ char *path = NULL;
+		int r = cgroup_of_file(f, &path);
+
+		assert_int_equal(r, cases[i].path ? 0 : -ENODATA);
+		if (cases[i].path)
+			assert_string_equal(path, cases[i].path);
+	}
+}
+
+static void test_normalize(void **state)
+{
+	static const struct {
+		const char *mount, *path, *expected; /* NULL: -EINVAL */
+	} cases[] = {
+		{ "/m", "a/b", "/a/b" },    { "/m", "/a/b/", "/a/b" },
+		{ "/m", "//a//b", "/a/b" }, { "/m", "/", "/" },
+		{ "/m", "", "/" },	    { "/m", "./a/./b", "/a/b" },
+		{ "/m", "/m/a/b", "/a/b" }, { "/m", "/m", "/" },
+		{ "/m", "/m/", "/" },	    { "/m", "/ma/b", "/ma/b" },
+		{ "/m", "m/a", "/m/a" },    { "/sys/fs/cgroup", "/sys/fs/cgroup/a", "/a" },
+		{ NULL, "/m/a", "/m/a" },   { "/m", "/a..b/..c", "/a..b/..c" },
+		{ "/m", "/a/../b", NULL },  { "/m", "..", NULL },
+		{ "/m", "/m/..", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *path = NULL;
+		int r = cgroup_normalize(cases[i].mount, cases[i].path, &path);
+
+		assert_int_equal(r, cases[i].expected ? 0 : -EINVAL);
+		if (cases[i].expected)
+			assert_string_equal(path, cases[i].expected);
+		else
+			assert_null(path);
+	}
+}
+
+static void test_no_process(void **state)
+{
+	char *path = NULL;
+
+	(void)state;
+	assert_int_equal(cgroup_of_pid(0, &path), -ESRCH);
+	assert_null(path);
+}
+
+/* On this host, where it has cgroup2: ids and paths lead to each other. */
+static void test_live(void **state)
+{
+	_cleanup_free_ char *mount = NULL, *mine = NULL, *directory = NULL, *path = NULL,
+			    *gone = NULL;
+	uint64_t id, not_dir;
+	int r;
+
+	(void)state;
+	r = cgroup_mount(&mount);
+	if (r == -ENOENT) {
+		print_message("SKIP: no cgroup2 mount\n");
+		skip();
+	}
+	assert_int_equal(r, 0);
+	assert_int_equal(cgroup_of_pid(getpid(), &mine), 0);
+	assert_true(asprintf(&directory, "%s%s", mount, mine) > 0);
+	assert_int_equal(cgroup_id_of_dir(directory, &id), 0);
+	assert_int_equal(cgroup_path_of_id(mount, id, &path), 0);
+	assert_string_equal(path, mine);
+	assert_int_equal(cgroup_path_of_id(mount, UINT64_MAX - 1, &gone), -ENOENT);
+	assert_null(gone);
+	assert_int_equal(cgroup_id_of_dir("/proc/self/cgroup", &not_dir), -ENOTDIR);
+	assert_int_equal(cgroup_id_of_dir("/nonexistent", &not_dir), -ENOENT);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_mountinfo), cmocka_unit_test(test_proc_cgroup),
+		cmocka_unit_test(test_normalize), cmocka_unit_test(test_no_process),
+		cmocka_unit_test(test_live),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "diag.h"
+
+/* What is printed of `d`; owned by the caller. */
+static char *printed(const struct diags *d)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	assert_non_null(f);
+	diags_print(d, f);
+	fclose(f);
+	return text;
+}
+
+static void test_print(void **state)
+{
+	struct diags d = { 0 };
+	char *text;
+
+	(void)state;
+	diag_error(&d, (&(struct position){ "a.yaml", 3, 5 }), "wrong: %s", "x");
+	diag_warning(&d, (&(struct position){ "a.yaml", 0, 0 }), "odd");
+	text = printed(&d);
+	assert_string_equal(text, "a.yaml:3:5: error: wrong: x\na.yaml: warning: odd\n");
+	assert_int_equal(d.n_errors, 1);
+	assert_int_equal(d.n_warnings, 1);
+	free(text);
+	diags_clear(&d);
+	assert_int_equal(d.n, 0);
+}
+
+static void test_sort(void **state)
+{
+	struct diags d = { 0 };
+	char *text;
+
+	(void)state;
+	diag_error(&d, (&(struct position){ "z", 2, 9 }), "z2");
+	diag_error(&d, (&(struct position){ "a", 1, 10 }), "a1b");
+	diag_error(&d, (&(struct position){ "z", 2, 9 }), "z2 later");
+	diag_error(&d, (&(struct position){ "a", 1, 9 }), "a1a");
+	diag_error(&d, (&(struct position){ "z", 0, 0 }), "z");
+	diags_sort(&d);
+	text = printed(&d);
+	/* z comes first because it was first spoken of */
+	assert_string_equal(text, "z: error: z\nz:2:9: error: z2\nz:2:9: error: z2 later\n"
+				  "a:1:9: error: a1a\na:1:10: error: a1b\n");
+	free(text);
+	diags_clear(&d);
+}
+
+static void test_sort_drops_repeated(void **state)
+{
+	struct position at = { "a", 1, 1 };
+	struct diags d = { 0 };
+
+	(void)state;
+	for (int i = 0; i < 9; i++) {
+		diag_error(&d, &at, "same");
+		diag_warning(&d, &at, "same");
+	}
+	diags_sort(&d);
+	/* errors and warnings alternate, so nothing repeats its neighbour */
+	assert_int_equal(d.n, 18);
+	diags_clear(&d);
+
+	for (int i = 0; i < 9; i++)
+		diag_error(&d, &at, "same");
+	diag_error(&d, &at, "other");
+	diags_sort(&d);
+	assert_int_equal(d.n, 2);
+	assert_int_equal(d.n_errors, 2);
+	for (int i = 0; i < 100; i++) /* and there is still room for more */
+		diag_warning(&d, &at, "number %d", i);
+	assert_int_equal(d.n, 102);
+	assert_int_equal(d.n_warnings, 100);
+	assert_string_equal(d.v[101].message, "number 99");
+	diags_clear(&d);
+}
+
+static void message_one(const char *input, const char *expected)
+{
+	struct diags d = { 0 };
+
+	diag_error(&d, (&(struct position){ input, 1, 1 }), "%s", input);
+	assert_string_equal(d.v[0].message, expected);
+	assert_string_equal(d.v[0].file, expected);
+	diags_clear(&d);
+}
+
+static void test_escape(void **state)
+{
+	(void)state;
+	message_one("", "");
+	message_one("plain 'text' %s %n", "plain 'text' %s %n");
+	message_one("M\303\274ller", "M\303\274ller");
+	message_one("\033[31mred", "\\x1b[31mred");
+	message_one("two\nlines\r\x7f", "two\\x0alines\\x0d\\x7f");
+	message_one("\377\303", "\\xff\\xc3");		    /* not UTF-8 */
+	message_one("\302\233m", "\\xc2\\x9bm");	    /* U+009B, an escape sequence's start */
+	message_one("a\342\200\256b", "a\\xe2\\x80\\xaeb"); /* U+202E: turns the line around */
+}
+
+static void test_long_message(void **state)
+{
+	size_t length = 1 << 20;
+	char *text = malloc(length + 1);
+	struct diags d = { 0 };
+
+	(void)state;
+	assert_non_null(text);
+	memset(text, 'x', length);
+	text[length] = '\0';
+	diag_error(&d, (&(struct position){ "a", 1, 1 }), "%s", text);
+	assert_true(strlen(d.v[0].message) < 2000);
+	assert_string_equal(d.v[0].message + strlen(d.v[0].message) - 4, "x...");
+	diags_clear(&d);
+	free(text);
+}
+
+static void excerpt_one(const char *text, size_t length, bool shortened)
+{
+	const char *e = EXCERPT(text);
+
+	assert_int_equal(strlen(e), length);
+	assert_int_equal(strstr(e, "...") != NULL, shortened);
+}
+
+static void test_excerpt(void **state)
+{
+	char text[200];
+
+	(void)state;
+	excerpt_one("", 0, false);
+	excerpt_one("name", 4, false);
+	memset(text, 'x', sizeof(text));
+	text[EXCERPT_SIZE - 1] = '\0';
+	excerpt_one(text, EXCERPT_SIZE - 1, false);
+	text[EXCERPT_SIZE - 1] = 'x';
+	text[EXCERPT_SIZE] = '\0';
+	excerpt_one(text, EXCERPT_SIZE - 1, true);
+	memset(text, 'x', 150);
+	text[150] = '\0';
+	memcpy(text + 75, "\303\274\303\274\303\274", 6); /* the cut would be amid the second */
+	excerpt_one(text, EXCERPT_SIZE - 1, true);
+	memmove(text + 76, text + 75, 6);
+	text[75] = 'x';
+	excerpt_one(text, EXCERPT_SIZE - 2, true);
+}
+
+static void suggest_one(const char *word, const char *expected)
+{
+	static const char *const names[] = { "name",	"match",     "options",	    "rules",
+					     "SO_MARK", "SO_SNDBUF", "SO_KEEPALIVE" };
+	const char *got = suggest(word, names, ARRAY_SIZE(names));
+
+	if (!got && !expected)
+		return;
+	if (!got || !expected || strcmp(got, expected) != 0)
+		fail_msg("'%s': suggested %s, expected %s", word, got ? got : "nothing",
+			 expected ? expected : "nothing");
+}
+
+static void test_suggest(void **state)
+{
+	char longest[300];
+
+	(void)state;
+	suggest_one("nmae", "name");	   /* transposed */
+	suggest_one("nam", "name");	   /* missing */
+	suggest_one("naame", "name");	   /* doubled */
+	suggest_one("mame", "name");	   /* wrong */
+	suggest_one("so_mark", "SO_MARK"); /* case */
+	suggest_one("SO_KEPPALIVE", "SO_KEEPALIVE");
+	suggest_one("KEEPALIVE", "SO_KEEPALIVE");
+	suggest_one("optoins", "options");
+	suggest_one("", NULL);
+	suggest_one("x", NULL);
+	suggest_one("description", NULL);
+	suggest_one("TCP_CORK", NULL);
+	memset(longest, 'o', sizeof(longest));
+	longest[sizeof(longest) - 1] = '\0';
+	suggest_one(longest, NULL);
+	assert_null(suggest("name", NULL, 0));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_print),
+		cmocka_unit_test(test_sort),
+		cmocka_unit_test(test_sort_drops_repeated),
+		cmocka_unit_test(test_escape),
+		cmocka_unit_test(test_long_message),
+		cmocka_unit_test(test_excerpt),
+		cmocka_unit_test(test_suggest),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <cmocka.h>
+
+#include "option.h"
+
+static bool starts_with(const char *text, const char *prefix)
+{
+	return !strncmp(text, prefix, strlen(prefix));
+}
+
+/* One line of prose: there, no newline, does not end like a sentence. */
+static bool is_one_line(const char *text)
+{
+	return text && *text && !strchr(text, '\n') && text[strlen(text) - 1] != '.';
+}
+
+static const char *prefix_of_level(int level)
+{
+	switch (level) {
+	case SOL_SOCKET:
+		return "SO_";
+	case IPPROTO_TCP:
+		return "TCP_";
+	case IPPROTO_IP:
+		return "IP_";
+	case IPPROTO_IPV6:
+		return "IPV6_";
+	default:
+		return "no such level";
+	}
+}
+
+static void row_is_sane(const struct option *o)
+{
+	const unsigned all = BIT(SP_STAGE_MAX) - 1;
+	unsigned used = 0;
+
+	assert_true(starts_with(o->name, prefix_of_level(o->level)));
+	assert_in_range(o->level, 0, UINT16_MAX);
+	assert_in_range(o->optname, 1, UINT16_MAX);
+	assert_true(o->type < OPTION_TYPE_MAX && o->type != OPTION_DSCP);
+	assert_true(o->min <= o->max);
+	assert_true(o->min >= INT32_MIN && o->max <= (int64_t)UINT32_MAX);
+	/* One number of 32 bits cannot hold both. */
+	assert_true(o->min >= 0 || o->max <= INT32_MAX);
+	if (o->zero)
+		assert_true(o->min > 0);
+	assert_int_equal(o->type == OPTION_TIME, o->unit_usec != 0);
+	if (o->type == OPTION_STRING)
+		assert_in_range(o->max, 1, SP_VALUE_SIZE - 1);
+	if (o->type == OPTION_BOOL)
+		assert_true(o->min == 0 && o->max == 1);
+	if (o->hex)
+		assert_int_equal(o->type, OPTION_INT);
+	for (int d = 0; d < DIRECTION_MAX; d++) {
+		assert_int_equal(o->stages[d] & ~all, 0);
+		used |= o->stages[d];
+	}
+	assert_true(used);
+	if (o->carried)
+		assert_true(o->stages[DIRECTION_LISTEN]);
+	if (o->level == IPPROTO_TCP)
+		assert_int_equal(used & (BIT(SP_STAGE_UDP_BIND) | BIT(SP_STAGE_UDP_CONNECT)), 0);
+	assert_true(is_one_line(o->summary));
+	assert_true(is_one_line(o->kernel));
+	assert_true(starts_with(o->since, "5.") || starts_with(o->since, "6."));
+}
+
+static void every_row_is_sane(void **state)
+{
+	(void)state;
+	assert_true(OPTION_MAX == 32);
+	for (size_t i = 0; i < OPTION_MAX; i++) {
+		const struct option *o = &option_table[i];
+
+		print_message("%s\n", o->name);
+		row_is_sane(o);
+		assert_int_equal(option_id(o), i);
+		assert_ptr_equal(option_find(o->name), o);
+		assert_null(option_find_shorthand(o->name));
+		assert_null(option_find_refused(o->name));
+		for (size_t j = 0; j < i; j++)
+			assert_true(option_table[j].level != o->level ||
+				    option_table[j].optname != o->optname);
+	}
+}
+
+/* A direction's stages are those at which such a socket passes by. */
+static void stages_fit_directions(void **state)
+{
+	static const unsigned possible[] = {
+		[DIRECTION_CONNECT] = BIT(SP_STAGE_TCP_CONNECT) | BIT(SP_STAGE_TCP_ACTIVE_EST) |
+				      BIT(SP_STAGE_UDP_CONNECT),
+		[DIRECTION_ACCEPT] = BIT(SP_STAGE_TCP_PASSIVE_EST),
+		[DIRECTION_LISTEN] =
+			BIT(SP_STAGE_TCP_BIND) | BIT(SP_STAGE_TCP_LISTEN) | BIT(SP_STAGE_UDP_BIND),
+	};
+
+	(void)state;
+	for (size_t i = 0; i < OPTION_MAX; i++)
+		for (int d = 0; d < DIRECTION_MAX; d++)
+			assert_int_equal(option_table[i].stages[d] & ~possible[d], 0);
+}
+
+/* Numbers from the kernel's headers, so that a row with its neighbour's is seen. */
+static void numbers_are_the_kernels(void **state)
+{
+	static const struct {
+		const char *name;
+		int level, optname;
+	} known[] = {
+		{ "SO_MARK", 1, 36 },
+		{ "SO_TXREHASH", 1, 74 },
+		{ "SO_MAX_PACING_RATE", 1, 47 },
+		{ "TCP_CONGESTION", 6, 13 },
+		{ "TCP_USER_TIMEOUT", 6, 18 },
+		{ "TCP_RTO_MAX_MS", 6, 44 },
+		{ "TCP_BPF_IW", 6, 1001 },
+		{ "TCP_BPF_SNDCWND_CLAMP", 6, 1002 },
+		{ "TCP_BPF_DELACK_MAX", 6, 1003 },
+		{ "TCP_BPF_RTO_MIN", 6, 1004 },
+		{ "IP_TOS", 0, 1 },
+		{ "IPV6_TCLASS", 41, 67 },
+		{ "IPV6_AUTOFLOWLABEL", 41, 70 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		const struct option *o = option_find(known[i].name);
+
+		assert_non_null(o);
+		assert_int_equal(o->level, known[i].level);
+		assert_int_equal(o->optname, known[i].optname);
+	}
+}
+
+static void families(void **state)
+{
+	const unsigned both = SP_FAMILY_IPV4 | SP_FAMILY_IPV6;
+
+	(void)state;
+	assert_int_equal(option_families(option_find("IP_TOS")), SP_FAMILY_IPV4);
+	assert_int_equal(option_families(option_find("IPV6_TCLASS")), SP_FAMILY_IPV6);
+	assert_int_equal(option_families(option_find("IPV6_AUTOFLOWLABEL")), SP_FAMILY_IPV6);
+	assert_int_equal(option_families(option_find("SO_MARK")), both);
+	assert_int_equal(option_families(option_find("TCP_NODELAY")), both);
+}
+
+static void shorthand(void **state)
+{
+	const struct option_shorthand *s = option_find_shorthand("DSCP");
+
+	(void)state;
+	assert_non_null(s);
+	assert_int_equal(s->type, OPTION_DSCP);
+	assert_string_equal(s->expands_to[0]->name, "IP_TOS");
+	assert_string_equal(s->expands_to[1]->name, "IPV6_TCLASS");
+	assert_true(is_one_line(s->summary));
+	assert_null(option_find("DSCP"));
+	assert_null(option_find_shorthand("dscp"));
+}
+
+static void refused_are_sane(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < n_option_refused; i++) {
+		const struct option_refused *r = &option_refused[i];
+
+		print_message("%s\n", r->name);
+		assert_ptr_equal(option_find_refused(r->name), r); /* no name twice */
+		assert_null(option_find(r->name));
+		assert_null(option_find_shorthand(r->name));
+		assert_true(is_one_line(r->why));
+		assert_true(!r->instead || is_one_line(r->instead));
+	}
+}
+
+/* The names that the policy language promises to know. */
+static void refused_by_name(void **state)
+{
+	static const char *const names[] = {
+		"SO_LINGER",
+		"SO_RCVTIMEO",
+		"SO_SNDTIMEO",
+		"SO_SNDBUFFORCE",
+		"SO_RCVBUFFORCE",
+		"SO_BROADCAST",
+		"SO_OOBINLINE",
+		"SO_DEBUG",
+		"SO_DONTROUTE",
+		"SO_PASSCRED",
+		"SO_BSDCOMPAT",
+		"SO_SNDLOWAT",
+		"SO_TYPE",
+		"TCP_QUICKACK",
+		"TCP_CORK",
+		"TCP_DEFER_ACCEPT",
+		"TCP_FASTOPEN_CONNECT",
+		"TCP_LINGER2",
+		"IP_TTL",
+		"TIMEOUT_INIT",
+		"RWND_INIT",
+		"NEEDS_ECN",
+		"BASE_RTT",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!option_find_refused(names[i]))
+			fail_msg("%s is not known", names[i]);
+	assert_non_null(strstr(option_find_refused("TCP_RTO_MIN_US")->instead, "TCP_BPF_RTO_MIN"));
+	assert_non_null(
+		strstr(option_find_refused("TCP_DELACK_MAX_US")->instead, "TCP_BPF_DELACK_MAX"));
+	assert_non_null(strstr(option_find_refused("SO_SNDBUFFORCE")->instead, "wmem_max"));
+	assert_null(option_find_refused("TCP_RTO_MIN"));
+}
+
+static void suggest_one(const char *name, const char *expected)
+{
+	const char *got = option_suggest(name);
+
+	if (!expected)
+		assert_null(got);
+	else if (!got || !streq(got, expected))
+		fail_msg("%s: %s, not %s", name, got ? got : "nothing", expected);
+}
+
+static void suggestions(void **state)
+{
+	(void)state;
+	suggest_one("TCP_CONGESTON", "TCP_CONGESTION");
+	suggest_one("tcp_nodelay", "TCP_NODELAY");
+	suggest_one("SO_SNDBFU", "SO_SNDBUF");
+	suggest_one("DCSP", "DSCP");
+	suggest_one("SO_LINGR", "SO_LINGER");
+	suggest_one("nothing like an option", NULL);
+}
+
+static void names_of_directions_and_stages(void **state)
+{
+	(void)state;
+	for (int d = 0; d < DIRECTION_MAX; d++)
+		assert_int_equal(direction_from_name(direction_name((enum direction)d)), d);
+	assert_string_equal(direction_name(DIRECTION_ACCEPT), "accept");
+	assert_int_equal(direction_from_name("Connect"), DIRECTION_INVALID);
+	assert_int_equal(direction_from_name(""), DIRECTION_INVALID);
+	for (int s = 0; s < SP_STAGE_MAX; s++) {
+		assert_true(is_one_line(stage_name((enum sp_stage)s)));
+		assert_true(is_one_line(stage_hooks((enum sp_stage)s)));
+	}
+	assert_string_equal(stage_name(SP_STAGE_TCP_CONNECT), "tcp-connect");
+	assert_string_equal(stage_hooks(SP_STAGE_TCP_LISTEN), "sock_ops TCP_LISTEN_CB");
+	assert_string_equal(stage_hooks(SP_STAGE_UDP_BIND), "bind4, bind6");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_row_is_sane),
+		cmocka_unit_test(stages_fit_directions),
+		cmocka_unit_test(numbers_are_the_kernels),
+		cmocka_unit_test(families),
+		cmocka_unit_test(shorthand),
+		cmocka_unit_test(refused_are_sane),
+		cmocka_unit_test(refused_by_name),
+		cmocka_unit_test(suggestions),
+		cmocka_unit_test(names_of_directions_and_stages),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
