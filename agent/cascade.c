@@ -33,8 +33,7 @@ struct cascade {
 	struct interned_effective *effectives;
 	struct interned_effective **by_index;
 	size_t n_effectives;
-	struct cgroup_class
-		*above_root; /* nothing applies, nothing is excluded; not in `classes` */
+	struct cgroup_class *nothing; /* nothing applies, nothing is excluded; not in `classes` */
 	/* Scratch of cascade_step(): */
 	word_t *applied;	   /* bits of the policies that apply to the parent */
 	struct cgroup_class *next; /* with room for every policy */
@@ -69,9 +68,9 @@ int cascade_new(const struct config *config, struct cascade **ret)
 	c->config = config;
 	c->n_words = config->n_policies / WORD_BITS + 1;
 	c->applied = calloc(c->n_words, sizeof(*c->applied));
-	c->above_root = class_alloc(c, 0);
+	c->nothing = class_alloc(c, 0);
 	c->next = class_alloc(c, config->n_policies);
-	if (!c->applied || !c->above_root || !c->next)
+	if (!c->applied || !c->nothing || !c->next)
 		return -ENOMEM;
 	*ret = TAKE_PTR(c);
 	return 0;
@@ -101,7 +100,7 @@ void cascade_free(struct cascade *c)
 	for (size_t i = 0; i < c->n_effectives; i++)
 		interned_effective_free(c->by_index[i]);
 	free(c->by_index);
-	free(c->above_root);
+	free(c->nothing);
 	free(c->applied);
 	free(c->next);
 	free(c);
@@ -255,11 +254,11 @@ static void keep_applied(const struct cascade *c, const struct cgroup_class *par
 int cascade_step(struct cascade *c, const struct cgroup_class *parent, const char *path,
 		 const struct cgroup_class **ret)
 {
-	bool changed = !parent; /* the root's class must be an interned one */
+	bool changed = false;
 	word_t *excluded = c->next->v;
 
 	if (!parent)
-		parent = c->above_root;
+		parent = c->nothing;
 	memcpy(excluded, parent->v, c->n_words * sizeof(*excluded));
 	memset(c->applied, 0, c->n_words * sizeof(*c->applied));
 	for (size_t i = 0; i < parent->n_applied; i++)

@@ -2,9 +2,9 @@
 /*
  * What wins (POLICY.md): from a cgroup's path to its effective policy.
  *
- * A cgroup is in a class: which policies apply to it or are excluded, and from which depth on.  The class of a
- * child follows from its parent's and its own path.  Many cgroups share a class, and many
- * classes an effective policy: both are interned, so pointers can be compared.
+ * A cgroup is in a class: which policies apply to it or are excluded, and from which depth on.  The
+ * class of a child follows from its parent's and its own path.  Many cgroups share a class, and
+ * many classes an effective policy: both are interned, so pointers can be compared.
  */
 #ifndef SOCKPOL_CASCADE_H
 #define SOCKPOL_CASCADE_H
@@ -20,8 +20,8 @@ struct block {
 
 /* What an effective policy says of one option in one direction. */
 struct winner {
-	const struct block *block;	/* NULL: nobody sets it */
-	const struct setting *setting;	/* may be .unset: it wins, and means leave alone */
+	const struct block *block;     /* NULL: nobody sets it */
+	const struct setting *setting; /* may be .unset: it wins, and means leave alone */
 };
 
 struct effective {

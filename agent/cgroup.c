@@ -217,7 +217,7 @@ static int path_by_search(const char *mount, const char *dir, uint64_t id, char 
 int cgroup_path_of_id(const char *mount, uint64_t id, char **ret)
 {
 	_cleanup_free_ char *path = NULL;
-	uint64_t root;
+	uint64_t root = 0;
 	int r;
 
 	r = cgroup_id_of_dir(mount, &root);

@@ -20,7 +20,8 @@ int cgroup_id_of_dir(const char *directory, uint64_t *ret);
 int cgroup_of_pid(pid_t pid, char **ret);
 /* The same from an open file in that format; -ENODATA: it has no cgroup2 line. */
 int cgroup_of_file(FILE *proc_cgroup, char **ret);
-/* The path below the mount of the cgroup with this id; owned.  -ENOENT: no such directory (any more). */
+/* The path below the mount of the cgroup with this id; owned.  -ENOENT: no such directory (any
+ * more). */
 int cgroup_path_of_id(const char *mount, uint64_t id, char **ret);
 /* Makes "/a/b" of "a/b", "/a/b/", "//a/b" and of a directory below the mount (NULL: not known);
  * owned.  -EINVAL: "..". */

@@ -12,18 +12,17 @@ _Static_assert(2 * OPTION_MAX <= SP_STAGE_CREDITS_MAX, "too many contributors fo
  * credited at the earliest.
  */
 static const struct passage {
-	enum direction direction;
 	enum sp_stage stages[2];
 	size_t n;
 	/* BIT(enum sp_stage): credited at stages[0] as well.  At bind(2) it is not known yet what a
 	 * TCP socket becomes; once it listens, what was set at its bind has shaped a listener. */
 	unsigned credited_too;
 } passages[] = {
-	{ DIRECTION_CONNECT, { SP_STAGE_TCP_CONNECT, SP_STAGE_TCP_ACTIVE_EST }, 2, 0 },
-	{ DIRECTION_CONNECT, { SP_STAGE_UDP_CONNECT }, 1, 0 },
-	{ DIRECTION_ACCEPT, { SP_STAGE_TCP_PASSIVE_EST }, 1, 0 },
-	{ DIRECTION_LISTEN, { SP_STAGE_TCP_LISTEN }, 1, BIT(SP_STAGE_TCP_BIND) },
-	{ DIRECTION_LISTEN, { SP_STAGE_UDP_BIND }, 1, 0 },
+	{ { SP_STAGE_TCP_CONNECT, SP_STAGE_TCP_ACTIVE_EST }, 2, 0 },
+	{ { SP_STAGE_UDP_CONNECT }, 1, 0 },
+	{ { SP_STAGE_TCP_PASSIVE_EST }, 1, 0 },
+	{ { SP_STAGE_TCP_LISTEN }, 1, BIT(SP_STAGE_TCP_BIND) },
+	{ { SP_STAGE_UDP_BIND }, 1, 0 },
 };
 
 static bool names_direction(const struct block *b, enum direction d)

@@ -34,7 +34,7 @@ static json_t *hooks_json(unsigned stages)
 	json_t *hooks = json_array();
 
 	for (int s = 0; s < SP_STAGE_MAX && hooks; s++) {
-		const char *at = stages & BIT(s) ? stage_hooks((enum sp_stage)s) : "";
+		const char *at = (stages & BIT(s)) ? stage_hooks((enum sp_stage)s) : "";
 
 		while (hooks && *at) {
 			size_t length = strcspn(at, ","), i;

@@ -6,11 +6,11 @@
 #include "host.h"
 #include "policy.h"
 
-#define LOADER_FILE_SIZE_MAX  (4u << 20) /* bytes */
-#define LOADER_FILES_MAX      4096u
-#define LOADER_POLICIES_MAX   10000u
-#define LOADER_DEPTH_MAX      16u     /* nested YAML collections */
-#define LOADER_NODES_MAX      400000u /* YAML nodes of a file, aliases followed */
+#define LOADER_FILE_SIZE_MAX (4u << 20) /* bytes */
+#define LOADER_FILES_MAX     4096u
+#define LOADER_POLICIES_MAX  10000u
+#define LOADER_DEPTH_MAX     16u     /* nested YAML collections */
+#define LOADER_NODES_MAX     400000u /* YAML nodes of a file, aliases followed */
 
 /* The three of POLICY.md, NULL-terminated, earlier wins. */
 extern const char *const loader_default_dirs[];

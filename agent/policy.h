@@ -12,8 +12,8 @@
 struct setting {
 	const struct option *option;
 	bool unset;
-	struct sockopt value; /* owned; not initialised when unset */
-	struct position at;   /* of the option's name */
+	struct sockopt value;  /* owned; not initialised when unset */
+	struct position at;    /* of the option's name */
 	const char *shorthand; /* the shorthand it came from ("DSCP"), or NULL */
 };
 

@@ -171,7 +171,7 @@ static int assume(const char *name, struct unit_cgroups *u, char **ret_error)
 int unit_cgroups_find(const char *mount, const char *name, struct unit_cgroups *ret,
 		      char **ret_error)
 {
-	_cleanup_free_ char *full = with_type(name);
+	_cleanup_free_ char *full = *name ? with_type(name) : strdup(name);
 	_cleanup_(glob_free) struct glob *g = NULL;
 	struct unit_cgroups u = { 0 };
 	int r;

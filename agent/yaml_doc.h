@@ -22,7 +22,8 @@ struct yaml_node {
 	struct position at; /* of an alias: where the alias stands */
 	char *text;	    /* NODE_SCALAR */
 	bool plain;	    /* NODE_SCALAR: not quoted */
-	/* NODE_LIST: the elements.  NODE_MAP: key, value, key, value, ...; each key is a NODE_SCALAR. */
+	/* NODE_LIST: the elements.  NODE_MAP: key, value, key, value, ...; each key is a
+	 * NODE_SCALAR. */
 	struct yaml_node **items;
 	size_t n_items;
 

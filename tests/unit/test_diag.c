@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,6 +7,7 @@
 #include <cmocka.h>
 
 #include "diag.h"
+#include "utf8.h"
 
 /* What is printed of `d`; owned by the caller. */
 static char *printed(const struct diags *d)
@@ -104,9 +106,38 @@ static void test_escape(void **state)
 	message_one("M\303\274ller", "M\303\274ller");
 	message_one("\033[31mred", "\\x1b[31mred");
 	message_one("two\nlines\r\x7f", "two\\x0alines\\x0d\\x7f");
-	message_one("\377\303", "\\xff\\xc3");		    /* not UTF-8 */
-	message_one("\302\233m", "\\xc2\\x9bm");	    /* U+009B, an escape sequence's start */
-	message_one("a\342\200\256b", "a\\xe2\\x80\\xaeb"); /* U+202E: turns the line around */
+	message_one("\377\303", "\\xff\\xc3");	 /* not UTF-8 */
+	message_one("\302\233m", "\\xc2\\x9bm"); /* U+009B, an escape sequence's start */
+	/* U+202E turns the line around, U+202C ends that */
+	message_one("a\342\200\256b\342\200\254", "a\\xe2\\x80\\xaeb\\xe2\\x80\\xac");
+}
+
+static void utf8_one(const char *bytes, size_t n, int length, uint32_t expected)
+{
+	uint32_t c = 0;
+
+	assert_int_equal(utf8_decode(bytes, n, &c), length);
+	assert_int_equal(c, expected);
+}
+
+static void test_utf8(void **state)
+{
+	(void)state;
+	utf8_one("a", 1, 1, 'a');
+	utf8_one("\0", 1, 1, 0);
+	utf8_one("\303\274x", 3, 2, 0xfc);
+	utf8_one("\342\202\254", 3, 3, 0x20ac);
+	utf8_one("\360\237\230\200", 4, 4, 0x1f600);
+	utf8_one("\364\217\277\277", 4, 4, 0x10ffff);
+	utf8_one("\303\274", 1, -EINVAL, 0); /* the rest is not ours to read */
+	utf8_one("\360\237\230\200", 3, -EINVAL, 0);
+	utf8_one("\300\257", 2, -EINVAL, 0);	     /* overlong */
+	utf8_one("\340\200\257", 3, -EINVAL, 0);     /* overlong */
+	utf8_one("\355\240\200", 3, -EINVAL, 0);     /* a surrogate */
+	utf8_one("\364\220\200\200", 4, -EINVAL, 0); /* U+110000 */
+	utf8_one("\274", 1, -EINVAL, 0);
+	utf8_one("\377", 1, -EINVAL, 0);
+	utf8_one("\303(", 2, -EINVAL, 0);
 }
 
 static void test_long_message(void **state)
@@ -120,7 +151,7 @@ static void test_long_message(void **state)
 	memset(text, 'x', length);
 	text[length] = '\0';
 	diag_error(&d, (&(struct position){ "a", 1, 1 }), "%s", text);
-	assert_true(strlen(d.v[0].message) < 2000);
+	assert_int_equal(strlen(d.v[0].message), 1500 + strlen("..."));
 	assert_string_equal(d.v[0].message + strlen(d.v[0].message) - 4, "x...");
 	diags_clear(&d);
 	free(text);
@@ -199,6 +230,7 @@ int main(void)
 		cmocka_unit_test(test_sort),
 		cmocka_unit_test(test_sort_drops_repeated),
 		cmocka_unit_test(test_escape),
+		cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_long_message),
 		cmocka_unit_test(test_excerpt),
 		cmocka_unit_test(test_suggest),

@@ -132,12 +132,14 @@ static void test_aliases(void **state)
 					     "    options: *o\n"
 					     "  - name: c\n"
 					     "    match: *m\n"
-					     "    options: {SO_PRIORITY: *n}\n");
+					     "    options: {SO_PRIORITY: *n, SO_MARK: &n 9, "
+					     "TCP_KEEPCNT: *n}\n");
 
 	assert_int_equal(c->n_policies, 3);
 	assert_int_equal(int_of(&c->policies[1].base, OPTION_SO_MARK), 7);
 	assert_int_equal(c->policies[1].base.v[0].at.line, 4);
 	assert_int_equal(int_of(&c->policies[2].base, OPTION_SO_PRIORITY), 7);
+	assert_int_equal(int_of(&c->policies[2].base, OPTION_TCP_KEEPCNT), 9); /* defined anew */
 	assert_true(patterns_match(&c->policies[2].match, "/a.service"));
 	config_free(c);
 }
