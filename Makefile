@@ -25,10 +25,8 @@ Q   := @
 say  = @printf '  %-8s %s\n'
 endif
 
-# As many jobs as processors, where the command line says nothing of it.
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
-MAKEFLAGS += -j$(shell nproc)
-endif
+# For the makes started here: as many jobs as processors, where the command line says nothing of it.
+SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 # What `make deps` installs, by Debian 12's names.
 BUILD_DEPS  := gcc libc6-dev make clang bpftool pkg-config libbpf-dev libelf-dev zlib1g-dev libyaml-dev \
@@ -143,7 +141,7 @@ deps: ## install what building and testing need (Debian 12; root or sudo)
 
 .PHONY: test
 test: deps ## all tests (root)
-	$(Q)$(MAKE) --no-print-directory tests-build
+	$(Q)$(SUBMAKE) tests-build
 	$(Q)tests/run-all $(UNIT) $(ASAN) $(CHECK) $(RUN)
 
 .PHONY: test-unit
@@ -164,7 +162,7 @@ test-mutants: $(O)/mutant/sockpol ## with each option left out, do its cases and
 
 .PHONY: demo
 demo: deps ## a web server and curl, before and after a policy (root)
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(SUBMAKE) all
 	$(Q)tests/demo/demo.py --sockpol $(O)/sockpol
 
 # Each file is one target, so that lint runs in parallel and again only over what has changed.
@@ -182,7 +180,7 @@ $(O)/lint/%.tidy: % .clang-tidy Makefile $(filter %.h,$(C_FILES)) $(SKELETONS)
 .PHONY: lint lint-run lint-format lint-cppcheck
 lint: deps ## clang-format, clang-tidy, cppcheck
 	$(Q)tests/install-deps $(LINT_DEPS)
-	$(Q)$(MAKE) --no-print-directory lint-run
+	$(Q)$(SUBMAKE) lint-run
 
 lint-run: lint-format lint-cppcheck $(TIDY:%=$(O)/lint/%.tidy)
 

@@ -24,8 +24,8 @@ static const struct kernel_sizes first_sizes = {
 static bool grow(struct kernel_sizes *s, int error, const char *what)
 {
 	uint32_t *const members[KERNEL_MAP_MAX] = {
-		[KERNEL_MAP_CGROUPS] = &s->cgroups,   [KERNEL_MAP_POLICIES] = &s->policies,
-		[KERNEL_MAP_OPS] = &s->ops,	      [KERNEL_MAP_CREDITS] = &s->credits,
+		[KERNEL_MAP_CGROUPS] = &s->cgroups, [KERNEL_MAP_POLICIES] = &s->policies,
+		[KERNEL_MAP_OPS] = &s->ops,	    [KERNEL_MAP_CREDITS] = &s->credits,
 		[KERNEL_MAP_SOURCES] = &s->sources,
 	};
 

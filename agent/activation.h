@@ -16,8 +16,8 @@ struct activation_request {
  * Loads the files, has the kernel load what they need, and puts them in force through *governor.
  * Where there is none yet (NULL), or its maps are too small, a new one is made that takes the hooks
  * over in place; the caller then owns both, and frees the old one.
- * Returns 0; -EBADMSG: the files are wrong (see diags); or another negative errno, logged.  On failure
- * *governor, and what it has in force, are as they were.
+ * Returns 0; -EBADMSG: the files are wrong (see diags); or another negative errno, logged.  On
+ * failure *governor, and what it has in force, are as they were.
  */
 int activate(const struct activation_request *request, struct governor **governor,
 	     struct diags *diags);

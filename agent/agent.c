@@ -201,7 +201,8 @@ static int set_up_loop(struct agent *a)
 		return log_error_errno(errno, "Cannot block signals");
 	r = sd_event_default(&a->event);
 	if (r >= 0)
-		r = sd_event_add_signal(a->event, NULL, SIGTERM, NULL, NULL); /* NULL: exit the loop */
+		r = sd_event_add_signal(a->event, NULL, SIGTERM, NULL,
+					NULL); /* NULL: exit the loop */
 	if (r >= 0)
 		r = sd_event_add_signal(a->event, NULL, SIGINT, NULL, NULL);
 	if (r >= 0)
@@ -212,8 +213,8 @@ static int set_up_loop(struct agent *a)
 }
 
 /*
- * The first load.  With wrong files an agent that finds an earlier one's pins leaves those in force and
- * waits for a reload; one that finds none has nothing to offer.
+ * The first load.  With wrong files an agent that finds an earlier one's pins leaves those in force
+ * and waits for a reload; one that finds none has nothing to offer.
  */
 static int start(struct agent *a)
 {
@@ -225,8 +226,8 @@ static int start(struct agent *a)
 	diags_print(&diags, stderr);
 	diags_clear(&diags);
 	if (r < 0 && !(r == -EBADMSG && pins)) {
-		log_error("Not started: %s", r == -EBADMSG ? "the policy files have errors"
-							    : strerror(-r));
+		log_error("Not started: %s",
+			  r == -EBADMSG ? "the policy files have errors" : strerror(-r));
 		return r;
 	}
 	if (r < 0)

@@ -32,9 +32,9 @@ struct cli_option {
 	const char *name;     /* without the dashes */
 	const char *argument; /* "DIR", or NULL: a flag */
 	const char *help;
-	bool *flag;	      /* set to true (flags) */
-	const char **value;   /* the last one given (with an argument; points into argv) */
-	const char **list;    /* room for argc + 1 pointers, kept NULL-terminated: may repeat */
+	bool *flag;	    /* set to true (flags) */
+	const char **value; /* the last one given (with an argument; points into argv) */
+	const char **list;  /* room for argc + 1 pointers, kept NULL-terminated: may repeat */
 };
 
 /*

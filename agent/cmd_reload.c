@@ -18,11 +18,12 @@ int cmd_reload(int argc, char **argv)
 	const char *diagnostics, *message;
 	int status, first, r;
 
-	first = cli_parse(argc, argv, "reload [--runtime-dir DIR]",
-			  "Makes the running agent read its policy files again, waits, and prints the "
-			  "verdict.\nExit status: 0 the new configuration is in force, 1 it is not: what "
-			  "was in force stays.",
-			  options, ARRAY_SIZE(options), &status);
+	first = cli_parse(
+		argc, argv, "reload [--runtime-dir DIR]",
+		"Makes the running agent read its policy files again, waits, and prints the "
+		"verdict.\nExit status: 0 the new configuration is in force, 1 it is not: what "
+		"was in force stays.",
+		options, ARRAY_SIZE(options), &status);
 	if (first < 0)
 		return status;
 	if (first < argc) {

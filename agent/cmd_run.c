@@ -8,7 +8,8 @@ int cmd_run(int argc, char **argv)
 	_cleanup_free_ const char **dirs = calloc((size_t)argc + 1, sizeof(*dirs));
 	struct agent_options o = { .pin_dir = DEFAULT_PIN_DIR, .runtime_dir = DEFAULT_RUNTIME_DIR };
 	const struct cli_option options[] = {
-		{ "policy-dir", "DIR", "read policies here (may repeat, earlier wins)", .list = dirs },
+		{ "policy-dir", "DIR", "read policies here (may repeat, earlier wins)",
+		  .list = dirs },
 		{ "cgroup-root", "DIR", "govern the cgroups below this one (default: all)",
 		  .value = &o.cgroup_root },
 		{ "pin-dir", "DIR", "pin programs and maps here (" DEFAULT_PIN_DIR ")",
@@ -20,10 +21,11 @@ int cmd_run(int argc, char **argv)
 
 	if (!dirs)
 		return EXIT_BAD;
-	first = cli_parse(argc, argv, "run [OPTION]...",
-			  "Governs sockets as the policy files say, in the foreground.  SIGHUP reads the "
-			  "files\nagain; SIGTERM and SIGINT take everything out of the kernel.",
-			  options, ARRAY_SIZE(options), &status);
+	first = cli_parse(
+		argc, argv, "run [OPTION]...",
+		"Governs sockets as the policy files say, in the foreground.  SIGHUP reads the "
+		"files\nagain; SIGTERM and SIGINT take everything out of the kernel.",
+		options, ARRAY_SIZE(options), &status);
 	if (first < 0)
 		return status;
 	if (first < argc) {

@@ -171,12 +171,12 @@ static json_t *json_links(const struct overview *o)
 	for (size_t i = 0; i < o->n_links; i++) {
 		const struct overview_link *l = &o->links[i];
 
-		json_array_append_new(links,
-				      json_pack("{s:s, s:I, s:I, s:o}", "hook", l->hook, "link",
-						(json_int_t)l->link_id, "program",
-						(json_int_t)l->program_id, "cgroup",
-						l->on_cgroup ? json_integer((json_int_t)l->cgroup_id)
-							     : json_null()));
+		json_array_append_new(
+			links, json_pack("{s:s, s:I, s:I, s:o}", "hook", l->hook, "link",
+					 (json_int_t)l->link_id, "program",
+					 (json_int_t)l->program_id, "cgroup",
+					 l->on_cgroup ? json_integer((json_int_t)l->cgroup_id)
+						      : json_null()));
 	}
 	return links;
 }
@@ -193,8 +193,8 @@ static json_t *json_policy(const struct overview_policy *p)
 
 		json_array_append_new(
 			failed, json_pack("{s:s, s:s, s:s, s:I, s:o}", "option", f->option, "errno",
-					  errno_name(f->error), "message", strerror(f->error), "count",
-					  (json_int_t)f->count, "rule",
+					  errno_name(f->error), "message", strerror(f->error),
+					  "count", (json_int_t)f->count, "rule",
 					  f->rule[0] ? json_string(f->rule) : json_null()));
 	}
 	return json_pack("{s:s, s:I, s:I, s:o, s:o}", "name", p->name, "cgroups",
@@ -208,17 +208,17 @@ static json_t *json_overview(const struct overview *o)
 
 	for (size_t i = 0; i < o->n_policies; i++)
 		json_array_append_new(policies, json_policy(&o->policies[i]));
-	return json_pack(
-		"{s:{s:b, s:o, s:s?, s:b}, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "agent",
-		"running", o->running, "pid", o->running ? json_integer(o->pid) : json_null(),
-		"last_load", o->verdict, "degraded", o->degraded, "generation",
-		(json_int_t)o->state.generation, "loaded_usec", (json_int_t)o->state.loaded_usec,
-		"cgroups_governed", (json_int_t)o->n_governed, "cgroups_failed",
-		(json_int_t)o->state.inherit_failed, "events_lost",
-		(json_int_t)o->state.events_lost, "failures_lost",
-		(json_int_t)o->state.failures_lost, "cgroup_root",
-		(json_int_t)o->state.cgroup_root_id, "attachments", json_links(o), "policies",
-		policies);
+	return json_pack("{s:{s:b, s:o, s:s?, s:b}, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
+			 "agent", "running", o->running, "pid",
+			 o->running ? json_integer(o->pid) : json_null(), "last_load", o->verdict,
+			 "degraded", o->degraded, "generation", (json_int_t)o->state.generation,
+			 "loaded_usec", (json_int_t)o->state.loaded_usec, "cgroups_governed",
+			 (json_int_t)o->n_governed, "cgroups_failed",
+			 (json_int_t)o->state.inherit_failed, "events_lost",
+			 (json_int_t)o->state.events_lost, "failures_lost",
+			 (json_int_t)o->state.failures_lost, "cgroup_root",
+			 (json_int_t)o->state.cgroup_root_id, "attachments", json_links(o),
+			 "policies", policies);
 }
 
 static json_t *json_cgroup(const struct overview *o, const struct pins *pins,
@@ -233,10 +233,11 @@ static json_t *json_cgroup(const struct overview *o, const struct pins *pins,
 			if (view_op(o, pins, c->policy.stage[s].first_op + i, &v) < 0)
 				continue;
 			json_array_append_new(
-				ops, json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "stage",
-					       stage_name(s), "hooks", stage_hooks(s), "option",
-					       v.option, "value", v.value, "policy", v.policy, "rule",
-					       v.rule[0] ? json_string(v.rule) : json_null()));
+				ops,
+				json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "stage", stage_name(s),
+					  "hooks", stage_hooks(s), "option", v.option, "value",
+					  v.value, "policy", v.policy, "rule",
+					  v.rule[0] ? json_string(v.rule) : json_null()));
 			free(v.value);
 		}
 	}
@@ -342,10 +343,11 @@ int cmd_status(int argc, char **argv)
 	};
 	int exit_status, first;
 
-	first = cli_parse(argc, argv, "status [OPTION]...",
-			  "Says what is in force, from the kernel's maps: attachments, policies, cgroups, "
-			  "counters.\nWorks with and without a running agent, as root.",
-			  options, ARRAY_SIZE(options), &exit_status);
+	first = cli_parse(
+		argc, argv, "status [OPTION]...",
+		"Says what is in force, from the kernel's maps: attachments, policies, cgroups, "
+		"counters.\nWorks with and without a running agent, as root.",
+		options, ARRAY_SIZE(options), &exit_status);
 	if (first < 0)
 		return exit_status;
 	if (first < argc) {

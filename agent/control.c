@@ -76,7 +76,8 @@ static void send_reply(int fd, json_t *reply)
 
 static json_t *answer(struct control *c, const char *request, size_t n)
 {
-	_cleanup_(json_decref) json_t *parsed = json_loadb(request, n, JSON_REJECT_DUPLICATES, NULL);
+	_cleanup_(json_decref) json_t *parsed =
+		json_loadb(request, n, JSON_REJECT_DUPLICATES, NULL);
 	const char *command = json_string_value(json_object_get(parsed, "command"));
 
 	if (!command)
@@ -157,7 +158,8 @@ static int open_runtime_dir(struct control *c, const char *dir)
 	if (c->dir_fd < 0 || fstat(c->dir_fd, &st) < 0)
 		return log_error_errno(errno, "Cannot open the runtime directory %s", dir);
 	if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & (S_IWGRP | S_IWOTH))) {
-		log_error("The runtime directory %s can be written by others than root: refused", dir);
+		log_error("The runtime directory %s can be written by others than root: refused",
+			  dir);
 		return -EPERM;
 	}
 	if (flock(c->dir_fd, LOCK_EX | LOCK_NB) == 0)

@@ -23,8 +23,8 @@ struct generation {
 	size_t n_index_of;
 };
 
-int generation_new(const struct kernel *k, const struct sources *s, struct config *c,
-		   unsigned half, struct generation **ret)
+int generation_new(const struct kernel *k, const struct sources *s, struct config *c, unsigned half,
+		   struct generation **ret)
 {
 	const struct kernel_sizes *sizes = kernel_sizes_of(k);
 	_cleanup_(generation_free) struct generation *g = calloc(1, sizeof(*g));
@@ -75,7 +75,8 @@ static int append(struct generation *g, struct half *h, const void *value, const
 }
 
 #ifdef SOCKPOL_MUTANTS
-/* Only in the build for `make test-mutants`: the hook passes over one option, and a test must fail. */
+/* Only in the build for `make test-mutants`: the hook passes over one option, and a test must fail.
+ */
 static void mutate(const struct program_op *op, struct sp_op *encoded)
 {
 	const char *skip = getenv("SOCKPOL_TEST_SKIP_OPTION");
@@ -113,8 +114,8 @@ static int write_stage(struct generation *g, const struct program_stage *stage,
 		return -ENOSPC;
 	}
 	for (size_t i = 0; i < stage->n_credits; i++) {
-		uint32_t id = sources_id(g->sources, stage->credits[i].policy,
-					 stage->credits[i].rule);
+		uint32_t id =
+			sources_id(g->sources, stage->credits[i].policy, stage->credits[i].rule);
 		int r = append(g, &g->credits, &id, ret_what);
 
 		if (r < 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * One generation: a configuration, and its effective policies written to one half of the maps
- * `policies`, `ops` and `credits`.  Effective policies are compiled and written when the first cgroup
- * needs them, so that a new cgroup may bring a new one while the generation is in force.
+ * `policies`, `ops` and `credits`.  Effective policies are compiled and written when the first
+ * cgroup needs them, so that a new cgroup may bring a new one while the generation is in force.
  */
 #ifndef SOCKPOL_GENERATION_H
 #define SOCKPOL_GENERATION_H
@@ -14,8 +14,8 @@
 struct generation;
 
 /* Takes the configuration over, also on failure.  half: 0 or 1, of the maps. */
-int generation_new(const struct kernel *k, const struct sources *s, struct config *c,
-		   unsigned half, struct generation **ret);
+int generation_new(const struct kernel *k, const struct sources *s, struct config *c, unsigned half,
+		   struct generation **ret);
 void generation_free(struct generation *g);
 DEFINE_CLEANUP(struct generation *, generation_free)
 

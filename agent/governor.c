@@ -49,7 +49,7 @@ static int classify(struct governor *g, struct node *n, unsigned half)
 	int r;
 
 	if (n->parent)
-		r = cascade_step(cascade, n->parent->class[half], n->path, &n->class[half]);
+		r = cascade_step(cascade, n->parent->class[half], n -> path, &n -> class[half]);
 	else
 		r = cascade_walk(cascade, n->path, &n->class[half]);
 	if (r < 0) {
@@ -81,8 +81,9 @@ static int place(struct node *n, void *userdata)
 	n->policy[0] = n->policy[1] = 0;
 	__atomic_fetch_add(&kernel_state(g->kernel)->inherit_failed, 1, __ATOMIC_RELAXED);
 	if (!g->warned)
-		log_error_errno(r, "Cannot govern the new cgroup %s: no room in %s (further ones are "
-				   "only counted)",
+		log_error_errno(r,
+				"Cannot govern the new cgroup %s: no room in %s (further ones are "
+				"only counted)",
 				n->path, g->what);
 	g->warned = true;
 	return 0;
@@ -158,13 +159,15 @@ int governor_new(const char *mount, const char *root_path, const struct kernel_s
 	r = sources_new(g->kernel, &g->sources);
 	if (r < 0)
 		return log_oom();
-	/* First the events, then the scan: whatever is made meanwhile is seen by one or the other. */
+	/* First the events, then the scan: whatever is made meanwhile is seen by one or the other.
+	 */
 	r = kernel_watch(g->kernel, on_event, g);
 	if (r < 0)
 		return r;
 	r = tree_scan(g->tree, NULL, NULL);
 	if (r < 0)
-		return log_error_errno(r, "Cannot read the cgroup hierarchy below %s", g->directory);
+		return log_error_errno(r, "Cannot read the cgroup hierarchy below %s",
+				       g->directory);
 	*ret = TAKE_PTR(g);
 	return 0;
 }
@@ -198,8 +201,9 @@ static int prepare_node(struct node *n, void *userdata)
 }
 
 /*
- * After the switch (or in place of it, when it was given up): both halves say what is in force, so that a
- * cgroup made now, with a copy of its parent's entry, is right whichever half its sockets look at.
+ * After the switch (or in place of it, when it was given up): both halves say what is in force, so
+ * that a cgroup made now, with a copy of its parent's entry, is right whichever half its sockets
+ * look at.
  */
 static int settle_node(struct node *n, void *userdata)
 {

@@ -98,13 +98,15 @@ static int make_grace_map(struct kernel *k)
 static int explain_load_failure(int err)
 {
 	if (err == -EPERM || err == -EACCES)
-		return log_error_errno(err, "Cannot load the BPF programs: CAP_BPF, CAP_NET_ADMIN and "
-					    "CAP_PERFMON are needed");
+		return log_error_errno(err,
+				       "Cannot load the BPF programs: CAP_BPF, CAP_NET_ADMIN and "
+				       "CAP_PERFMON are needed");
 	if (err == -ESRCH || access("/sys/kernel/btf/vmlinux", R_OK) < 0)
 		return log_error_errno(err, "Cannot load the BPF programs: this kernel has no BTF "
 					    "(CONFIG_DEBUG_INFO_BTF)");
-	return log_error_errno(err, "Cannot load the BPF programs (SOCKPOL_LOG_LEVEL=debug shows the "
-				    "verifier's log)");
+	return log_error_errno(err,
+			       "Cannot load the BPF programs (SOCKPOL_LOG_LEVEL=debug shows the "
+			       "verifier's log)");
 }
 
 int kernel_load(const struct kernel_sizes *sizes, struct kernel **ret)
@@ -214,14 +216,16 @@ static int attach_one(struct kernel *k, size_t i, int cgroup_fd, uint64_t cgroup
 	if (k->links[i])
 		return 0;
 	if (errno == EPERM)
-		return log_error_errno(EPERM, "Cannot attach %s: a program that was attached without "
-					      "BPF_F_ALLOW_MULTI to this cgroup or one above excludes "
-					      "all others (bpftool cgroup tree), or a capability is "
-					      "missing",
+		return log_error_errno(EPERM,
+				       "Cannot attach %s: a program that was attached without "
+				       "BPF_F_ALLOW_MULTI to this cgroup or one above excludes "
+				       "all others (bpftool cgroup tree), or a capability is "
+				       "missing",
 				       kernel_link_names[i]);
 	if (errno == E2BIG)
-		return log_error_errno(E2BIG, "Cannot attach %s: the cgroup has its 64 programs "
-					      "already",
+		return log_error_errno(E2BIG,
+				       "Cannot attach %s: the cgroup has its 64 programs "
+				       "already",
 				       kernel_link_names[i]);
 	return log_error_errno(errno, "Cannot attach %s", kernel_link_names[i]);
 }

@@ -48,8 +48,8 @@ typedef void kernel_event_fn(const struct sp_event *event, void *userdata);
 int kernel_load(const struct kernel_sizes *sizes, struct kernel **ret);
 int kernel_watch(struct kernel *k, kernel_event_fn *fn, void *userdata);
 /*
- * pin_dir must pass pin_dir_open().  Programs of an earlier agent that are pinned there for the same
- * cgroup are replaced in place, with no connection missed; its maps' pins are replaced.
+ * pin_dir must pass pin_dir_open().  Programs of an earlier agent that are pinned there for the
+ * same cgroup are replaced in place, with no connection missed; its maps' pins are replaced.
  */
 int kernel_attach(struct kernel *k, int cgroup_fd, const char *pin_dir);
 void kernel_detach(struct kernel *k);
@@ -65,8 +65,8 @@ int kernel_consume_events(struct kernel *k);
 int kernel_wait_for_programs(const struct kernel *k);
 
 /*
- * Opens (and with `create` makes, 0700) a directory for pins and locks it for the caller's lifetime of
- * the descriptor.  Refuses one that is not on a bpffs, or that others than root can write.
+ * Opens (and with `create` makes, 0700) a directory for pins and locks it for the caller's lifetime
+ * of the descriptor.  Refuses one that is not on a bpffs, or that others than root can write.
  * -EBUSY: another agent has it.  Errors are logged.
  */
 int pin_dir_open(const char *path, bool create, bool *ret_created);

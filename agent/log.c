@@ -19,7 +19,8 @@ static void log_line(int level, int err, const char *format, va_list ap)
 	if (level > max_level)
 		return;
 	vsnprintf(text, sizeof(text), format, ap);
-	text[strcspn(text, "\n")] = '\0'; /* libbpf's end in one; more lines would lose the prefix */
+	text[strcspn(text, "\n")] =
+		'\0'; /* libbpf's end in one; more lines would lose the prefix */
 	if (to_journal)
 		fprintf(stderr, "<%d>", level);
 	if (err)
@@ -80,8 +81,8 @@ static bool stderr_is_journal(void)
 void log_setup(void)
 {
 	static const char *const names[] = {
-		[LOG_ERR] = "err",	 [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice",
-		[LOG_INFO] = "info",	 [LOG_DEBUG] = "debug",
+		[LOG_ERR] = "err",   [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice",
+		[LOG_INFO] = "info", [LOG_DEBUG] = "debug",
 	};
 	const char *wanted = getenv("SOCKPOL_LOG_LEVEL");
 

@@ -7,7 +7,8 @@
 
 #include "util.h"
 
-/* Reads JOURNAL_STREAM and SOCKPOL_LOG_LEVEL (0-7, or a syslog name); routes libbpf's messages here. */
+/* Reads JOURNAL_STREAM and SOCKPOL_LOG_LEVEL (0-7, or a syslog name); routes libbpf's messages
+ * here. */
 void log_setup(void);
 void log_set_level(int level); /* LOG_ERR ... LOG_DEBUG; default LOG_INFO */
 
@@ -15,13 +16,13 @@ void log_message(int level, const char *format, ...) PRINTF_LIKE(2, 3);
 /* err: an errno, of either sign.  Appends ": <errno in words>".  Returns the negative errno. */
 int log_message_errno(int level, int err, const char *format, ...) PRINTF_LIKE(3, 4);
 
-#define log_debug(...)		      log_message(LOG_DEBUG, __VA_ARGS__)
-#define log_info(...)		      log_message(LOG_INFO, __VA_ARGS__)
-#define log_notice(...)		      log_message(LOG_NOTICE, __VA_ARGS__)
-#define log_warning(...)	      log_message(LOG_WARNING, __VA_ARGS__)
-#define log_error(...)		      log_message(LOG_ERR, __VA_ARGS__)
-#define log_warning_errno(err, ...)   log_message_errno(LOG_WARNING, err, __VA_ARGS__)
-#define log_error_errno(err, ...)     log_message_errno(LOG_ERR, err, __VA_ARGS__)
-#define log_oom()		      log_message_errno(LOG_ERR, ENOMEM, "cannot go on")
+#define log_debug(...)		    log_message(LOG_DEBUG, __VA_ARGS__)
+#define log_info(...)		    log_message(LOG_INFO, __VA_ARGS__)
+#define log_notice(...)		    log_message(LOG_NOTICE, __VA_ARGS__)
+#define log_warning(...)	    log_message(LOG_WARNING, __VA_ARGS__)
+#define log_error(...)		    log_message(LOG_ERR, __VA_ARGS__)
+#define log_warning_errno(err, ...) log_message_errno(LOG_WARNING, err, __VA_ARGS__)
+#define log_error_errno(err, ...)   log_message_errno(LOG_ERR, err, __VA_ARGS__)
+#define log_oom()		    log_message_errno(LOG_ERR, ENOMEM, "cannot go on")
 
 #endif

@@ -14,9 +14,10 @@ static const struct command commands[] = {
 
 static void usage(FILE *to)
 {
-	fprintf(to, "Usage: sockpol COMMAND [OPTION]...\n\n"
-		    "Gives every socket of a service its socket options, from outside the service.\n\n"
-		    "Commands:\n");
+	fprintf(to,
+		"Usage: sockpol COMMAND [OPTION]...\n\n"
+		"Gives every socket of a service its socket options, from outside the service.\n\n"
+		"Commands:\n");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].summary);
 	fprintf(to, "\nsockpol COMMAND --help says more; sockpol --version prints the version.\n"

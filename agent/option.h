@@ -42,13 +42,13 @@ enum option_result {
 };
 
 struct option {
-	const char *name;    /* as in setsockopt(2) */
-	int level, optname;  /* as bpf_setsockopt takes them */
+	const char *name;   /* as in setsockopt(2) */
+	int level, optname; /* as bpf_setsockopt takes them */
 	enum option_type type;
-	int64_t min, max;    /* in the option's own unit; OPTION_STRING: lengths */
-	bool zero;	     /* 0 is accepted too, below min */
-	bool hex;	     /* 0x hex is accepted */
-	unsigned unit_usec;  /* OPTION_TIME: the option's own unit, in microseconds */
+	int64_t min, max;   /* in the option's own unit; OPTION_STRING: lengths */
+	bool zero;	    /* 0 is accepted too, below min */
+	bool hex;	    /* 0x hex is accepted */
+	unsigned unit_usec; /* OPTION_TIME: the option's own unit, in microseconds */
 	enum option_result result;
 
 	/* By direction: the stages (BIT(enum sp_stage)) at which setting it is effective, every one

@@ -35,7 +35,9 @@ static int read_link(const char *pin_dir, const char *name, struct overview_link
 	fd = bpf_obj_get(path);
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
 		return -errno;
-	*ret = (struct overview_link){ .hook = name, .link_id = info.id, .program_id = info.prog_id };
+	*ret = (struct overview_link){ .hook = name,
+				       .link_id = info.id,
+				       .program_id = info.prog_id };
 	ret->on_cgroup = info.type == BPF_LINK_TYPE_CGROUP;
 	if (ret->on_cgroup)
 		ret->cgroup_id = info.cgroup.cgroup_id;

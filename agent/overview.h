@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What `sockpol status` knows: read from the pinned maps and links, then from the agent if one runs. */
+/* What `sockpol status` knows: read from the pinned maps and links, then from the agent if one
+ * runs. */
 #ifndef SOCKPOL_OVERVIEW_H
 #define SOCKPOL_OVERVIEW_H
 
@@ -48,7 +49,7 @@ struct overview {
 	struct sp_state state;
 	struct overview_link *links;
 	size_t n_links;
-	struct sp_source *sources; /* by id: the names that the pointers here point to */
+	struct sp_source *sources;	  /* by id: the names that the pointers here point to */
 	struct overview_policy *policies; /* by name */
 	size_t n_policies;
 	uint64_t n_governed;

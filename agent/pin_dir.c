@@ -50,8 +50,8 @@ int pin_dir_open(const char *path, bool create, bool *ret_created)
 	}
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		if (errno == EWOULDBLOCK)
-			return log_error_errno(EBUSY, "Another sockpol runs with the pin directory %s",
-					       path);
+			return log_error_errno(
+				EBUSY, "Another sockpol runs with the pin directory %s", path);
 		return log_error_errno(errno, "Cannot lock %s", path);
 	}
 	*ret_created = created;

@@ -140,8 +140,8 @@ static void zero_applied(const struct sources *s, uint32_t id)
 	int n = libbpf_num_possible_cpus();
 	_cleanup_free_ sp_applied_t *zero = n > 0 ? calloc((size_t)n, sizeof(*zero)) : NULL;
 
-	if (!zero ||
-	    bpf_map_update_elem(kernel_map_fd(s->kernel, KERNEL_MAP_APPLIED), &id, zero, BPF_ANY) < 0)
+	if (!zero || bpf_map_update_elem(kernel_map_fd(s->kernel, KERNEL_MAP_APPLIED), &id, zero,
+					 BPF_ANY) < 0)
 		log_warning("Cannot reset the counter of source %u, ignoring", id);
 }
 

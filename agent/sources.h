@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Ids for policies and rules, under which the kernel counts (map `sources`).  A name keeps its id, and
- * so its counters, over reloads.
+ * Ids for policies and rules, under which the kernel counts (map `sources`).  A name keeps its id,
+ * and so its counters, over reloads.
  */
 #ifndef SOCKPOL_SOURCES_H
 #define SOCKPOL_SOURCES_H

@@ -9,7 +9,7 @@
 #include "support.h"
 
 struct support {
-	int socket; /* on which congestion controls are tried */
+	int socket;	    /* on which congestion controls are tried */
 	const int *options; /* what the kernel answers, by enum option_id */
 	struct diags *diags;
 	bool bad;
@@ -23,7 +23,8 @@ static void load_congestion(struct support *s, const struct setting *setting)
 {
 	const char *name = sockopt_data(&setting->value);
 
-	if (setsockopt(s->socket, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) == 0 ||
+	if (setsockopt(s->socket, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) ==
+		    0 ||
 	    errno == EPERM)
 		return;
 	diag_error(s->diags, &setting->at, "this kernel has no congestion control '%s'", name);
@@ -46,16 +47,18 @@ static bool check_setting(struct support *s, const struct policy *p, const struc
 		return true;
 	if (!supported(s, setting)) {
 		if (p->refuse_unsupported) {
-			diag_error(s->diags, &setting->at,
-				   "this kernel's bpf_setsockopt does not take %s, and policy '%s' says "
-				   "on_unsupported: refuse",
-				   name, p->name);
+			diag_error(
+				s->diags, &setting->at,
+				"this kernel's bpf_setsockopt does not take %s, and policy '%s' says "
+				"on_unsupported: refuse",
+				name, p->name);
 			s->bad = true;
 		} else {
-			diag_warning(s->diags, &setting->at,
-				     "this kernel's bpf_setsockopt does not take %s (since %s): left out "
-				     "of policy '%s'",
-				     name, setting->option->since, p->name);
+			diag_warning(
+				s->diags, &setting->at,
+				"this kernel's bpf_setsockopt does not take %s (since %s): left out "
+				"of policy '%s'",
+				name, setting->option->since, p->name);
 		}
 		return false;
 	}

@@ -7,9 +7,9 @@
 
 /*
  * Has the kernel load the congestion controls that the configuration names, and tries each option
- * that it uses.  Takes options that this kernel's bpf_setsockopt lacks out of the configuration with a
- * warning; with `on_unsupported: refuse` that is an error, and so is a congestion control that does
- * not exist.  Returns 0, -EBADMSG (errors in diags) or another negative errno, logged.
+ * that it uses.  Takes options that this kernel's bpf_setsockopt lacks out of the configuration
+ * with a warning; with `on_unsupported: refuse` that is an error, and so is a congestion control
+ * that does not exist.  Returns 0, -EBADMSG (errors in diags) or another negative errno, logged.
  */
 int support_prepare(struct config *c, struct diags *diags);
 

@@ -70,8 +70,8 @@ static void free_entry(struct tree *t, struct entry *e)
 {
 	struct entry *child, *tmp;
 
-	DL_FOREACH_SAFE (e->children, child, tmp)
-		free_entry(t, child);
+	DL_FOREACH_SAFE(e->children, child, tmp)
+	free_entry(t, child);
 	HASH_DEL(t->by_id, e);
 	free(e->path);
 	free(e);
@@ -139,7 +139,8 @@ static int walk(struct entry *e, tree_fn *fn, void *userdata)
 
 	if (r < 0)
 		return r;
-	DL_FOREACH (e->children, child) {
+	DL_FOREACH(e->children, child)
+	{
 		r = walk(child, fn, userdata);
 		if (r < 0)
 			return r;
@@ -154,12 +155,14 @@ int tree_walk(const struct tree *t, tree_fn *fn, void *userdata)
 
 DEFINE_CLEANUP(DIR *, closedir)
 
-static int scan_dir(struct tree *t, struct node *parent, int dir_fd, tree_fn *added, void *userdata);
+static int scan_dir(struct tree *t, struct node *parent, int dir_fd, tree_fn *added,
+		    void *userdata);
 
 static int scan_child(struct tree *t, struct node *parent, int dir_fd, const char *name,
 		      tree_fn *added, void *userdata)
 {
-	_cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_close_ int fd =
+		openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	struct node *child;
 	struct stat st;
 	int r;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The cgroups that live below the agent's root, as a tree by id.  A cgroup whose directory is gone stays
- * until the kernel releases it: sockets may outlive it.
+ * The cgroups that live below the agent's root, as a tree by id.  A cgroup whose directory is gone
+ * stays until the kernel releases it: sockets may outlive it.
  */
 #ifndef SOCKPOL_TREE_H
 #define SOCKPOL_TREE_H
@@ -21,14 +21,15 @@ struct node {
 
 struct tree;
 
-/* root_path: the agent's root below the mount ("/" or "/a/b"); its directory is mount + root_path. */
+/* root_path: the agent's root below the mount ("/" or "/a/b"); its directory is mount + root_path.
+ */
 int tree_new(const char *mount, const char *root_path, struct tree **ret);
 void tree_free(struct tree *t);
 DEFINE_CLEANUP(struct tree *, tree_free)
 
 /*
- * Adds every directory that is not yet there.  `added` is told of each, parents first (may be NULL).
- * Directories that vanish meanwhile are passed over.
+ * Adds every directory that is not yet there.  `added` is told of each, parents first (may be
+ * NULL). Directories that vanish meanwhile are passed over.
  */
 typedef int tree_fn(struct node *n, void *userdata);
 int tree_scan(struct tree *t, tree_fn *added, void *userdata);

@@ -193,8 +193,8 @@ int sock_ops(struct bpf_sock_ops *ctx)
 }
 
 /*
- * New cgroups.  These run inside mkdir(2), so a child is governed like its parent before any process can
- * enter it; whether a glob gives it more is told by the agent, which hears of it here.
+ * New cgroups.  These run inside mkdir(2), so a child is governed like its parent before any
+ * process can enter it; whether a glob gives it more is told by the agent, which hears of it here.
  */
 #define CGROUP2_HIERARCHY 0 /* v1 hierarchies come through the same tracepoints */
 
@@ -250,7 +250,8 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgroup, const char *path)
 	return 0;
 }
 
-/* Not at rmdir: sockets outlive their cgroup's directory, and stay governed until the last is gone. */
+/* Not at rmdir: sockets outlive their cgroup's directory, and stay governed until the last is gone.
+ */
 SEC("tp_btf/cgroup_release")
 int BPF_PROG(cgroup_release, struct cgroup *cgroup, const char *path)
 {

@@ -72,12 +72,12 @@ struct sp_policy {
 
 /* Value of array `ops`: one call of bpf_setsockopt. */
 struct sp_op {
-	__u16 level;	/* SOL_SOCKET, IPPROTO_TCP, ... */
-	__u16 optname;	/* as in setsockopt(2), or TCP_BPF_* */
-	__u16 option;	/* row of the option table (enum option_id), for the failure counter */
-	__u8 optlen;	/* bytes of value, 1 to SP_VALUE_SIZE */
-	__u8 families;	/* SP_FAMILY_*: applies to a socket that speaks one of these */
-	__u32 source;	/* index into sources: the rule or base block that set it */
+	__u16 level;   /* SOL_SOCKET, IPPROTO_TCP, ... */
+	__u16 optname; /* as in setsockopt(2), or TCP_BPF_* */
+	__u16 option;  /* row of the option table (enum option_id), for the failure counter */
+	__u8 optlen;   /* bytes of value, 1 to SP_VALUE_SIZE */
+	__u8 families; /* SP_FAMILY_*: applies to a socket that speaks one of these */
+	__u32 source;  /* index into sources: the rule or base block that set it */
 	__u8 value[SP_VALUE_SIZE]; /* host byte order; strings with their NUL */
 	__u32 reserved;
 };
@@ -104,14 +104,14 @@ struct sp_failure {
 
 /* Array `state`, one element. */
 struct sp_state {
-	__u64 generation;      /* the bit 0 of it selects sp_cgroup.policy[]; raised by each reload */
-	__u64 loaded_usec;     /* CLOCK_REALTIME, microseconds, when this generation came in force */
-	__u64 events_lost;     /* cgroup events that did not fit the ring buffer */
-	__u64 failures_lost;   /* failures that did not fit the map `failures` */
-	__u64 inherit_failed;  /* new cgroups that did not fit the map `cgroups` */
-	__u64 cgroup_root_id;  /* id of the cgroup that the programs are attached to */
-	__u32 abi_version;     /* SP_ABI_VERSION */
-	__u32 n_policies;      /* policies in the configuration in force */
+	__u64 generation;    /* the bit 0 of it selects sp_cgroup.policy[]; raised by each reload */
+	__u64 loaded_usec;   /* CLOCK_REALTIME, microseconds, when this generation came in force */
+	__u64 events_lost;   /* cgroup events that did not fit the ring buffer */
+	__u64 failures_lost; /* failures that did not fit the map `failures` */
+	__u64 inherit_failed; /* new cgroups that did not fit the map `cgroups` */
+	__u64 cgroup_root_id; /* id of the cgroup that the programs are attached to */
+	__u32 abi_version;    /* SP_ABI_VERSION */
+	__u32 n_policies;     /* policies in the configuration in force */
 };
 
 /* Local storage of UDP sockets: in which directions was it counted, so that it is once only. */

@@ -38,8 +38,8 @@ static struct parsed parse(int argc, char **argv)
 
 #define PARSE(...)                                                                                 \
 	({                                                                                         \
-		const char *argv_[] = { "try", __VA_ARGS__, NULL };                                      \
-		parse((int)ARRAY_SIZE(argv_) - 1, (char **)argv_);                                          \
+		const char *argv_[] = { "try", __VA_ARGS__, NULL };                                \
+		parse((int)ARRAY_SIZE(argv_) - 1, (char **)argv_);                                 \
 	})
 
 static void options_and_arguments(void **state)
