@@ -70,9 +70,9 @@ static void free_entry(struct tree *t, struct entry *e)
 {
 	struct entry *child, *tmp;
 
-	DL_FOREACH_SAFE(e->children, child, tmp)
-	free_entry(t, child);
-	HASH_DEL(t->by_id, e);
+	DL_FOREACH_SAFE (e->children, child, tmp)
+		free_entry(t, child);
+	HASH_DEL(t->by_id, e); /* NOLINT(clang-analyzer-core.NullDereference): e is in it */
 	free(e->path);
 	free(e);
 }
@@ -139,8 +139,7 @@ static int walk(struct entry *e, tree_fn *fn, void *userdata)
 
 	if (r < 0)
 		return r;
-	DL_FOREACH(e->children, child)
-	{
+	DL_FOREACH (e->children, child) {
 		r = walk(child, fn, userdata);
 		if (r < 0)
 			return r;

@@ -54,7 +54,7 @@ static __always_inline void set_options(void *ctx, const struct sp_stage_ops *du
 		len = op->optlen;
 		if (len < 1 || len > SP_VALUE_SIZE)
 			continue;
-		r = bpf_setsockopt(ctx, op->level, op->optname, op->value, len);
+		r = (int)bpf_setsockopt(ctx, op->level, op->optname, op->value, (int)len);
 		if (!r)
 			continue;
 		/* An IPV6_V6ONLY socket has no IPv4 options to set. */
