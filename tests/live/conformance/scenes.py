@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Where an effect can be seen: a socket under test, its peer, and the wire between them.
+
+Nothing here sets an option.  The socket under test belongs to one worker, its peer to another one
+that no policy governs.
+"""
+
+import contextlib
+import dataclasses
+import socket
+import struct
+
+from harness.capture import Capture
+from harness.result import Failure
+
+TCP_INFO = 11
+# struct tcp_info (linux/tcp.h)
+TCPI_WSCALE = 6       # u8: sent, received, four bits each
+TCPI_RTO = 8          # u32, microseconds
+TCPI_SND_MSS = 16     # u32
+TCPI_SND_CWND = 80    # u32
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """How both ends are addressed; `client` and `server` differ for v4-mapped peers."""
+
+    name: str
+    client: int
+    server: int
+    target: str      # where a client connects to
+    listen: str      # where a server listens
+    wildcard: str    # where it listens on every device
+    wire: int        # the version of IP on the wire
+
+
+IPV4 = Family("ipv4", socket.AF_INET, socket.AF_INET, "127.0.0.1", "127.0.0.1",
+              "0.0.0.0", 4)
+IPV6 = Family("ipv6", socket.AF_INET6, socket.AF_INET6, "::1", "::1", "::", 6)
+# The socket under test is an AF_INET6 one and its peer talks IPv4.
+MAPPED_CLIENT = Family("mapped", socket.AF_INET6, socket.AF_INET, "::ffff:127.0.0.1",
+                       "127.0.0.1", "0.0.0.0", 4)
+MAPPED_SERVER = Family("mapped", socket.AF_INET, socket.AF_INET6, "127.0.0.1", "::",
+                       "::", 4)
+
+FAMILIES = {"ipv4": (IPV4, IPV4), "ipv6": (IPV6, IPV6), "mapped": (MAPPED_CLIENT, MAPPED_SERVER)}
+
+
+class Scene:
+    """What the effects look at.  `subject` is the socket under test."""
+
+    def __init__(self, subject, port, capture, child=None):
+        self.subject, self.port, self.capture = subject, port, capture
+        self.make_child, self.accepted = child, None
+        self.peer = None
+
+    @property
+    def child(self):
+        """A listener's first accepted socket; made when it is first asked for."""
+        if not self.accepted:
+            self.accepted = self.make_child()
+        return self.accepted
+
+    def first(self, what, matches):
+        """The first captured packet that matches: it has passed before what made us look."""
+        for packet in self.capture.packets():
+            if matches(packet):
+                return packet
+        raise Failure("packets on the wire", what, self.capture.packets() or "nothing")
+
+    def syn(self):
+        return self.first("a SYN", lambda p: p.is_syn)
+
+    def synack(self):
+        return self.first("a SYN-ACK", lambda p: p.is_synack)
+
+    def sent(self, socket_, matches=lambda _: True):
+        """The packets with data that a socket sent."""
+        local = socket_.port()
+        self.first("data", lambda p: p.payload and p.sport == local)
+        return [p for p in self.capture.packets()
+                if p.sport == local and p.payload and matches(p)]
+
+    def tcp_info(self, socket_, offset, size=4):
+        info = socket_.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 240)
+        return struct.unpack_from({1: "B", 4: "I"}[size], info, offset)[0]
+
+
+def talk(one, other):
+    """A little each way, so that there is data of both on the wire.
+
+    Two bytes: a receiver may have been told to wait for more than one (SO_RCVLOWAT).  Not more: data
+    makes the kernel tune its windows.
+    """
+    for sender, receiver in ((one, other), (other, one)):
+        sender.sendall(b"xy")
+        receiver.recv(2)
+
+
+def listen(stack, worker, family):
+    listener = stack.enter_context(worker.socket(family.server, socket.SOCK_STREAM))
+    listener.bind((family.listen, 0))
+    listener.listen(16)
+    return listener
+
+
+def connect_and_accept(stack, client_worker, listener, family):
+    client = stack.enter_context(client_worker.socket(family.client, socket.SOCK_STREAM))
+    client.connect((family.target, listener.port()))
+    accepted = stack.enter_context(listener.accept())
+    talk(client, accepted)
+    return client, accepted
+
+
+@contextlib.contextmanager
+def tcp_connect(worker, peer, family, _=None):
+    """The subject is a client."""
+    with contextlib.ExitStack() as stack:
+        listener = listen(stack, peer, family)
+        capture = stack.enter_context(Capture(listener.port()))
+        client, accepted = connect_and_accept(stack, worker, listener, family)
+        scene = Scene(client, listener.port(), capture)
+        scene.peer = accepted
+        yield scene
+
+
+@contextlib.contextmanager
+def tcp_accept(worker, peer, family, listener=None):
+    """The subject is an accepted socket; its listener may have been there before."""
+    with contextlib.ExitStack() as stack:
+        listener = listener or listen(stack, worker, family)
+        capture = stack.enter_context(Capture(listener.port()))
+        client, accepted = connect_and_accept(stack, peer, listener, family)
+        scene = Scene(accepted, listener.port(), capture)
+        scene.peer = client
+        yield scene
+
+
+@contextlib.contextmanager
+def tcp_listen(worker, peer, family, _=None):
+    """The subject is a listener."""
+    with contextlib.ExitStack() as stack:
+        listener = listen(stack, worker, family)
+        capture = stack.enter_context(Capture(listener.port()))
+        scene = Scene(listener, listener.port(), capture)
+
+        def child():
+            scene.peer, accepted = connect_and_accept(stack, peer, listener, family)
+            return accepted
+
+        scene.make_child = child
+        yield scene
+
+
+@contextlib.contextmanager
+def udp_connect(worker, peer, family, _=None):
+    """The subject is connected, and was not bound before."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(peer.socket(family.server, socket.SOCK_DGRAM))
+        server.bind((family.listen, 0))
+        capture = stack.enter_context(Capture(server.port()))
+        client = stack.enter_context(worker.socket(family.client, socket.SOCK_DGRAM))
+        client.connect((family.target, server.port()))
+        client.send(b"x")
+        server.recv(1)
+        yield Scene(client, server.port(), capture)
+
+
+@contextlib.contextmanager
+def udp_listen(worker, peer, family, _=None):
+    """The subject is bound, and answers."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(worker.socket(family.server, socket.SOCK_DGRAM))
+        server.bind((family.listen, 0))
+        capture = stack.enter_context(Capture(server.port()))
+        client = stack.enter_context(peer.socket(family.client, socket.SOCK_DGRAM))
+        client.connect((family.target, server.port()))
+        client.send(b"x")
+        _, address = server.recvfrom(1)
+        server.sendto(b"y", address)
+        client.recv(1)
+        yield Scene(server, server.port(), capture)
+
+
+SCENES = {("connect", "tcp"): tcp_connect, ("accept", "tcp"): tcp_accept,
+          ("listen", "tcp"): tcp_listen, ("connect", "udp"): udp_connect,
+          ("listen", "udp"): udp_listen}
+
+
+class Place:
+    """A worker on trial: in one direction, over one protocol and family."""
+
+    def __init__(self, sandbox, worker, peer, direction, protocol, family, listener=None):
+        self.sandbox, self.worker, self.peer = sandbox, worker, peer
+        self.direction, self.protocol = direction, protocol
+        self.family = FAMILIES[family][direction != "connect"]
+        self.listener = listener
+        self.usual = None
+        self.stack = contextlib.ExitStack()
+
+    @property
+    def scene(self):
+        """The usual one; effects that need another never look at it.
+
+        (functools.cached_property would do, but before Python 3.12 its lock is for all instances.)
+        """
+        if not self.usual:
+            make = SCENES[self.direction, self.protocol]
+            self.usual = self.stack.enter_context(
+                make(self.worker, self.peer, self.family, self.listener))
+        return self.usual
+
+    @property
+    def kind(self):
+        return socket.SOCK_STREAM if self.protocol == "tcp" else socket.SOCK_DGRAM
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stack.close()

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""One entry an option: a value that is not the default, and how its effect is seen.
+
+Which directions, protocols and hooks an option has comes from the option table, never from here.
+"""
+
+import dataclasses
+import socket
+
+from harness import sandbox
+
+from . import effects as see
+
+SOL_SOCKET, TCP = socket.SOL_SOCKET, socket.IPPROTO_TCP
+IP, IPV6 = socket.IPPROTO_IP, socket.IPPROTO_IPV6
+
+BOTH = ("ipv4", "ipv6")
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """`effects` are looked for in every direction, `more[direction, protocol]` there as well; where
+    (direction, protocol) is in `only`, that replaces both."""
+
+    value: str
+    effects: tuple = ()
+    more: dict = dataclasses.field(default_factory=dict)
+    only: dict = dataclasses.field(default_factory=dict)
+    families: tuple = BOTH
+    mapped: bool = False        # with v4-mapped peers, too
+    old_listener: bool = False  # on connections of a listener that was there before the agent
+
+    def effects_for(self, direction, protocol):
+        if (direction, protocol) in self.only:
+            return self.only[direction, protocol]
+        return self.effects + self.more.get((direction, protocol), ())
+
+
+def simple(value, level, optname, expected, **rest):
+    """What the application's getsockopt shows as it is."""
+    return Entry(value, (see.getsockopt(level, optname, expected),), **rest)
+
+
+def device(value):
+    """SO_BINDTODEVICE in its two spellings."""
+    connect = (see.bound_device(connect=True), see.route(expected_device=True))
+    bound = (see.bound_device(connect=False), see.deaf_on_loopback())
+    return Entry(value, only={("connect", "tcp"): connect, ("connect", "udp"): connect,
+                              ("listen", "tcp"): bound, ("listen", "udp"): bound}, mapped=True)
+
+
+def header(value, level, optname, field, byte, **rest):
+    """A field of the IP header."""
+    syn, synack = (see.on_syn(field, byte),), (see.on_synack(field, byte),)
+    return Entry(value, (see.getsockopt(level, optname, byte),),
+                 more={("connect", "tcp"): syn + (see.on_wire(field, byte),),
+                       ("accept", "tcp"): (see.on_wire(field, byte),),
+                       ("listen", "tcp"): synack,
+                       ("connect", "udp"): (see.on_wire(field, byte),),
+                       ("listen", "udp"): (see.on_wire(field, byte),)}, **rest)
+
+
+def entries(device_index):
+    """The table; `device_index` is the interface index of sandbox.DEVICE."""
+    routed = (see.route(expected_device=True),)
+    scale_of_syn, scale_of_synack = (see.syn_wscale(0),), (see.synack_wscale(0),)
+    return {
+        "SO_REUSEADDR": Entry("on", (see.bound_getsockopt(2, 1),), only={
+            ("listen", "tcp"): (see.bound_getsockopt(2, 1), see.bind_over_time_wait()),
+            ("listen", "udp"): (see.bound_getsockopt(2, 1), see.bind_twice())}),
+        "SO_REUSEPORT": Entry("on", (see.bound_getsockopt(15, 1), see.bind_twice())),
+        "SO_BINDTODEVICE": device(sandbox.DEVICE),
+        "SO_BINDTOIFINDEX": device(str(device_index)),
+        "SO_MARK": simple(hex(sandbox.MARK), SOL_SOCKET, 36, sandbox.MARK, mapped=True,
+                          more={("connect", "tcp"): routed, ("connect", "udp"): routed}),
+        "SO_RCVBUF": simple("20000", SOL_SOCKET, 8, 40000, mapped=True, more={
+            ("connect", "tcp"): scale_of_syn, ("listen", "tcp"): scale_of_synack}),
+        "SO_SNDBUF": simple("60000", SOL_SOCKET, 7, 120000, old_listener=True),
+        "SO_RCVLOWAT": simple("2", SOL_SOCKET, 18, 2),
+        "SO_TXREHASH": simple("0", SOL_SOCKET, 74, 0),
+        "TCP_CONGESTION": Entry("cubic", (see.getsockopt_text(TCP, 13, "cubic"),), mapped=True,
+                                old_listener=True),
+        "TCP_BPF_SNDCWND_CLAMP": Entry("4", (see.congestion_window(4),)),
+        "TCP_BPF_IW": Entry("25", (see.initial_window(25),)),
+        "SO_MAX_PACING_RATE": simple("4MB/s", SOL_SOCKET, 47, 4000000, more={
+            ("connect", "tcp"): (see.transfer_time(1200000, at_least=0.2),)}),
+        "TCP_NOTSENT_LOWAT": simple("16K", TCP, 25, 16384),
+        "TCP_NODELAY": simple("on", TCP, 1, 1, old_listener=True),
+        "TCP_MAXSEG": Entry("600", only={
+            ("connect", "tcp"): (see.syn_mss(600), see.sent_mss(588)),
+            ("listen", "tcp"): (see.getsockopt(TCP, 2, 600), see.synack_mss(600))}),
+        "TCP_WINDOW_CLAMP": simple("20000", TCP, 10, 20000, more={
+            ("connect", "tcp"): scale_of_syn, ("listen", "tcp"): scale_of_synack}),
+        "TCP_SAVE_SYN": Entry("1", (see.saved_syn(),)),
+        "TCP_SYNCNT": simple("3", TCP, 7, 3),
+        "TCP_USER_TIMEOUT": simple("20s", TCP, 18, 20000, mapped=True, old_listener=True),
+        "TCP_KEEPIDLE": simple("60s", TCP, 4, 60, mapped=True),
+        "TCP_KEEPINTVL": simple("7s", TCP, 5, 7),
+        "TCP_KEEPCNT": simple("3", TCP, 6, 3),
+        "SO_KEEPALIVE": simple("on", SOL_SOCKET, 9, 1, old_listener=True, more={
+            ("connect", "tcp"): (see.keepalive_timer(),),
+            ("accept", "tcp"): (see.keepalive_timer(),)}),
+        "TCP_THIN_LINEAR_TIMEOUTS": simple("on", TCP, 16, 1),
+        # The application's names for these two are TCP_DELACK_MAX_US and TCP_RTO_MIN_US.
+        "TCP_BPF_DELACK_MAX": simple("40ms", TCP, 46, 40000, old_listener=True),
+        "TCP_BPF_RTO_MIN": Entry("40ms", (see.getsockopt(TCP, 45, 40000),
+                                          see.retransmission_timeout(40000, 100000)),
+                                 old_listener=True),
+        "TCP_RTO_MAX_MS": simple("5s", TCP, 44, 5000),
+        "IP_TOS": header("AF41", IP, 1, "tos", 0x88, families=("ipv4",), mapped=True,
+                         old_listener=True),
+        "IPV6_TCLASS": header("AF11", IPV6, 67, "tos", 0x28, families=("ipv6",),
+                              old_listener=True),
+        "IPV6_AUTOFLOWLABEL": Entry("off", (see.getsockopt(IPV6, 70, 0),), families=("ipv6",), more={
+            ("connect", "tcp"): (see.no_flow_label("syn"), see.no_flow_label("data")),
+            ("accept", "tcp"): (see.no_flow_label("data"),),
+            ("listen", "tcp"): (see.no_flow_label("synack"),),
+            ("connect", "udp"): (see.no_flow_label("data"),),
+            ("listen", "udp"): (see.no_flow_label("data"),)}),
+        "SO_PRIORITY": simple("5", SOL_SOCKET, 12, 5, mapped=True, old_listener=True),
+    }

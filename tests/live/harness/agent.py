@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""A sockpol agent, and the commands that speak to it."""
+
+import glob
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+from .result import DEADLINE, Failure, check
+
+# "ready: N policies, M cgroups governed", or "ready, but degraded: ..." over pins and bad files
+READY = r"^ready[:,] "
+
+
+class Agent:
+    """`sockpol run` with directories of its own."""
+
+    def __init__(self, sockpol, directory, bpffs, cgroup_root, environment=None):
+        self.sockpol = sockpol
+        self.cgroup_root = cgroup_root
+        self.policy_dir = os.path.join(directory, "policies.d")
+        self.runtime_dir = os.path.join(directory, "run")
+        self.pin_dir = bpffs
+        self.environment = {**os.environ, **(environment or {})}
+        self.environment.pop("NOTIFY_SOCKET", None)
+        self.process = None
+        self.lines = []
+        self.changed = threading.Condition()
+        self.reader = None
+        os.makedirs(self.policy_dir)
+
+    def write(self, name, text):
+        path = os.path.join(self.policy_dir, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
+    def remove(self, name):
+        os.unlink(os.path.join(self.policy_dir, name))
+
+    def start(self, wait=True):
+        """Starts it and waits until it enforces; it dies with the test, whatever happens."""
+        self.lines = []
+        self.process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", self.sockpol, "run",
+             "--policy-dir", self.policy_dir, "--cgroup-root", self.cgroup_root,
+             "--pin-dir", self.pin_dir, "--runtime-dir", self.runtime_dir],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env=self.environment)
+        self.reader = threading.Thread(target=self.read, args=(self.process.stderr,), daemon=True)
+        self.reader.start()
+        if wait:
+            self.wait_line(READY)
+        return self
+
+    def read(self, stream):
+        with stream:
+            for line in stream:
+                with self.changed:
+                    self.lines.append(line.rstrip("\n"))
+                    self.changed.notify_all()
+        with self.changed:
+            self.lines.append(None)  # the end
+            self.changed.notify_all()
+
+    def log(self):
+        with self.changed:
+            return "\n".join(line for line in self.lines if line is not None)
+
+    def wait_line(self, pattern, start=0):
+        """The first line on stderr, from line `start` on, that has the pattern."""
+        deadline = time.monotonic() + DEADLINE
+        with self.changed:
+            while True:
+                for line in self.lines[start:]:
+                    if line is not None and re.search(pattern, line):
+                        return line
+                left = deadline - time.monotonic()
+                if left <= 0 or None in self.lines:
+                    raise Failure("a line on the agent's stderr", pattern,
+                                  "\n".join(filter(None, self.lines)) or "nothing")
+                self.changed.wait(left)
+
+    def line_count(self):
+        with self.changed:
+            return len(self.lines)
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def stop(self, expected=0):
+        """Asks it to detach and end."""
+        if self.process is None:
+            return
+        self.signal(signal.SIGTERM)
+        self.end()
+        status = self.process.returncode
+        self.process = None
+        check(f"the agent to end on SIGTERM; it said\n{self.log()}\n   ", expected, status)
+
+    def kill(self):
+        """As the kernel's OOM killer would."""
+        self.signal(signal.SIGKILL)
+        self.end()
+        self.process = None
+
+    def end(self):
+        try:
+            self.process.wait(timeout=DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise Failure("the agent to end", f"within {DEADLINE} s", self.log()) from None
+        finally:
+            self.reader.join()
+
+    def abandon(self):
+        """Cleans up after a test that may have failed anywhere; never complains."""
+        if self.process is not None:
+            try:
+                self.stop()
+            except Failure:
+                pass
+        shutil.rmtree(self.pin_dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.abandon()
+
+    def command(self, *arguments):
+        """Runs `sockpol ...`; returns its CompletedProcess."""
+        return subprocess.run([self.sockpol, *arguments], capture_output=True, text=True,
+                              timeout=30, check=False, env=self.environment)
+
+    def reload(self):
+        return self.command("reload", "--runtime-dir", self.runtime_dir)
+
+    def reload_good(self):
+        done = self.reload()
+        check(f"a reload to succeed; it said\n{done.stdout}{done.stderr}\n   ", 0,
+              done.returncode)
+
+    def json(self, *arguments):
+        done = self.command(*arguments, "--json")
+        check(f"sockpol {' '.join(arguments)} --json to succeed; it said\n{done.stderr}\n   ", 0,
+              done.returncode)
+        return json.loads(done.stdout)
+
+    def status(self, *arguments):
+        return self.json("status", "--pin-dir", self.pin_dir, "--runtime-dir", self.runtime_dir,
+                         *arguments)
+
+    def policy(self, name):
+        """One policy of `status --json`."""
+        for policy in self.status()["policies"]:
+            if policy["name"] == name:
+                return policy
+        raise Failure("a policy in status --json", name, self.status()["policies"])
+
+    def objects(self):
+        """{("prog", id), ("map", id), ("link", id)}: what the agent holds in the kernel."""
+        found = set()
+        for path in glob.glob(f"/proc/{self.process.pid}/fdinfo/*"):
+            try:
+                with open(path, encoding="ascii") as info:
+                    found.update(re.findall(r"^(prog|map|link)_id:\s*(\d+)$", info.read(), re.M))
+            except OSError:
+                continue  # closed since the directory was listed
+        return found
+
+
+def still_there(objects):
+    """Those of Agent.objects() that the kernel still has."""
+    return {(kind, number) for kind, number in objects
+            if subprocess.run(["bpftool", kind, "show", "id", number], capture_output=True,
+                              check=False).returncode == 0}

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""A place of the tests' own: namespaces, bpffs, devices, a cgroup; all of it goes at the end."""
+
+import contextlib
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from .agent import Agent
+from .cgroup import Cgroup, mount_point
+from .fakepeer import FakePeer
+from .remote import Worker
+
+INSIDE = "SOCKPOL_TEST_INSIDE"
+
+# Two devices with a way to everywhere, the second preferred: what binds a socket to the first, or
+# routes it there by its mark, shows in the address that it sends from.
+DEVICE, OTHER_DEVICE = "spv0", "spv1"
+MARK, TABLE = 0x5A, 77
+DEVICE_ADDRESS = {4: "10.98.0.1", 6: "fd98::1"}
+OTHER_ADDRESS = {4: "10.99.0.1", 6: "fd99::1"}
+FAR_AWAY = {4: "203.0.113.1", 6: "2001:db8::1"}
+
+# Segments of their own, so that the kernel does not hold the last of a window back to make a larger
+# packet of it (tcp_tso_should_defer); a short retransmission timeout, since that ends a first flight.
+TUN = "spt0"
+TUN_ADDRESS = {4: "10.97.0.1", 6: "fd97::1"}
+TUN_PEER = {4: "10.97.0.2", 6: "fd97::2"}
+
+NETWORK = f"""
+link set lo up
+link add {DEVICE} type veth peer name {DEVICE}p
+link add {OTHER_DEVICE} type veth peer name {OTHER_DEVICE}p
+tuntap add {TUN} mode tun
+""" + "".join(f"""
+link set {device} up
+addr add {v4}/24 dev {device}
+addr add {v6}/64 dev {device} nodad
+""" for device, v4, v6 in (
+    (DEVICE, DEVICE_ADDRESS[4], DEVICE_ADDRESS[6]),
+    (OTHER_DEVICE, OTHER_ADDRESS[4], OTHER_ADDRESS[6]),
+    (TUN, TUN_ADDRESS[4], TUN_ADDRESS[6]))) + f"""
+link set {DEVICE}p up
+link set {OTHER_DEVICE}p up
+link set {TUN} gso_max_segs 1
+route replace {TUN_PEER[4]}/32 dev {TUN} rto_min 40ms
+route replace {TUN_PEER[6]}/128 dev {TUN} rto_min 40ms
+"""
+ROUTES = f"""
+route add default dev {OTHER_DEVICE} metric 10
+route add default dev {DEVICE} metric 20
+route add default dev {DEVICE} table {TABLE}
+rule add fwmark {MARK} table {TABLE}
+"""
+
+
+def enter():
+    """Starts this program again in mount and network namespaces of its own; returns inside."""
+    if os.environ.get(INSIDE) == str(os.getpid()):
+        return
+    os.environ[INSIDE] = str(os.getpid())  # exec keeps the pid
+    command = ["unshare", "--mount", "--net", "--propagation", "private", "--", sys.executable]
+    os.execvp(command[0], [*command, *sys.argv])
+
+
+class Sandbox:
+    """Use it as a context manager; what is made here goes with it, last first."""
+
+    def __init__(self, sockpol):
+        self.sockpol = sockpol
+        self.numbers = itertools.count(1)
+        self.stack = contextlib.ExitStack()
+        self.directory = self.bpffs = self.cgroup = self.fake_peer = None
+
+    def __enter__(self):
+        with contextlib.ExitStack() as stack:
+            self.stack = stack
+            self.directory = tempfile.mkdtemp(prefix="sockpol-test-")
+            stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+            os.chmod(self.directory, 0o755)  # for programs that drop their privileges
+            self.mount_bpffs()
+            for family, batch in (([], NETWORK), (["-4"], ROUTES), (["-6"], ROUTES)):
+                subprocess.run(["ip", *family, "-batch", "-"], input=batch, text=True, check=True)
+            # The host's default may be anything, reno is always there: what policies ask for differs.
+            with open("/proc/sys/net/ipv4/tcp_congestion_control", "w", encoding="ascii") as file:
+                file.write("reno")
+            self.fake_peer = FakePeer(TUN)
+            stack.callback(self.fake_peer.close)
+            self.cgroup = self.root_cgroup("")
+            self.stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_):
+        self.stack.close()
+
+    def mount_bpffs(self):
+        self.bpffs = os.path.join(self.directory, "bpf")
+        os.mkdir(self.bpffs)
+        subprocess.run(["mount", "-t", "bpf", "bpf", self.bpffs], check=True)
+        self.stack.callback(subprocess.run, ["umount", "-l", self.bpffs], check=False)
+
+    @contextlib.contextmanager
+    def scope(self):
+        """What is made within goes at its end."""
+        outer = self.stack
+        with contextlib.ExitStack() as self.stack:
+            try:
+                yield self
+            finally:
+                inner, self.stack = self.stack, outer
+                inner.close()
+
+    def root_cgroup(self, suffix):
+        """A cgroup right below the mount."""
+        cgroup = Cgroup(mount_point(), f"/sockpol-test-{os.getpid()}{suffix}")
+        self.stack.callback(cgroup.remove_all)
+        return cgroup.make()
+
+    def path(self, name):
+        """A new one.  (Names on bpffs have no dots.)"""
+        return os.path.join(self.directory, f"{name}-{next(self.numbers)}")
+
+    def agent(self, name, cgroup=None, environment=None, sockpol=None):
+        """An agent that is not started yet, attached to `cgroup` (default: all of the tests')."""
+        directory = self.path(name)
+        agent = Agent(sockpol or self.sockpol, directory,
+                      os.path.join(self.bpffs, os.path.basename(directory)),
+                      (cgroup or self.cgroup).directory, environment)
+        return self.stack.enter_context(agent)
+
+    def worker(self, cgroup):
+        return self.stack.enter_context(Worker(cgroup))

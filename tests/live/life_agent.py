@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""The agent's own life: start, reload, crash, end."""
+
+import os
+import signal
+
+from harness.agent import still_there
+from harness.flows import (SO_PRIORITY, check_priority, connected_option, connection,
+                           governed_worker, listening, policies, policy, priority_policy)
+from harness.result import Containing, check, wait_for
+
+FILE = "50-test.yaml"
+
+BAD = """policies:
+  - name: broken
+    match: { cgroup: / }
+    options:
+      SO_PRIORITTY: 3
+"""
+
+
+def pins(agent):
+    """What is in the pin directory, by name."""
+    return sorted(os.path.relpath(os.path.join(directory, name), agent.pin_dir)
+                  for directory, _, names in os.walk(agent.pin_dir) for name in names)
+
+
+def check_nothing_left(agent, objects):
+    """The pin directory itself may stay where the agent found it already there."""
+    check("some objects to look for", True, len(objects) > 3)
+    wait_for("programs, maps and links to be gone", set(), lambda: still_there(objects))
+    check("no pins left", [], pins(agent))
+    check("no control socket left", [],
+          os.listdir(agent.runtime_dir) if os.path.isdir(agent.runtime_dir) else [])
+
+
+def leaves_nothing(box, number):
+    agent = box.agent("leaves-nothing")
+    worker = governed_worker(box, agent, "leaves-nothing", 4)
+    cgroups = sorted(name for _, names, _ in os.walk(box.cgroup.directory) for name in names)
+    objects = agent.objects()
+    check("something pinned while it runs", True, len(pins(agent)) > 0)
+    agent.signal(number)
+    agent.end()
+    check(f"exit status after signal {number}", 0, agent.process.returncode)
+    agent.process = None
+    check_nothing_left(agent, objects)
+    check("the pin directory that it made is gone", False, os.path.exists(agent.pin_dir))
+    check("no cgroup made or removed", cgroups,
+          sorted(name for _, names, _ in os.walk(box.cgroup.directory) for name in names))
+    check_priority("the agent has ended", worker, 0)
+
+
+def test_sigterm_leaves_nothing(box):
+    leaves_nothing(box, signal.SIGTERM)
+
+
+def test_sigint_leaves_nothing(box):
+    leaves_nothing(box, signal.SIGINT)
+
+
+def test_killed_and_started_again(box):
+    agent = box.agent("killed")
+    worker = governed_worker(box, agent, "killed", 4)
+    before, pinned = agent.objects(), pins(agent)
+    agent.kill()
+    check_priority("the agent was killed", worker, 4)
+    child = box.worker(worker.cgroup.child("child-while-dead"))
+    check_priority("in a cgroup made while no agent runs", child, 4)
+    check("status without an agent: what is in force", ["killed"],
+          [p["name"] for p in agent.status()["policies"]])
+
+    agent.write(FILE, priority_policy("killed", worker.cgroup, 5))
+    agent.start()
+    check_priority("a new agent has taken over", worker, 5)
+    check_priority("the cgroup made meanwhile", child, 5)
+    check("the same pins as before", pinned, pins(agent))
+    after = agent.objects()
+    check("as many links as before", count(before, "link"), count(after, "link"))
+    wait_for("links of the killed agent that are in use no more to be gone", set(), lambda: {
+        one for one in still_there(before - after) if one[0] == "link"})
+    agent.stop()
+    check_nothing_left(agent, before | after)
+    check_priority("the new agent has ended", worker, 0)
+
+
+def count(objects, kind):
+    return len([one for one in objects if one[0] == kind])
+
+
+def test_killed_again_and_again(box):
+    agent = box.agent("again")
+    worker = governed_worker(box, agent, "again", 4)
+    objects = agent.objects()
+    links, programs = count(objects, "link"), count(objects, "prog")
+    for round_ in range(3):
+        agent.kill()
+        check_priority(f"killed for the {round_ + 1}. time", worker, 4)
+        agent.start()
+        now = agent.objects()
+        objects |= now
+        check("as many links and programs as in the beginning", (links, programs),
+              (count(now, "link"), count(now, "prog")))
+    agent.stop()
+    check_nothing_left(agent, objects)
+
+
+def test_counters_go_on_without_an_agent(box):
+    agent = box.agent("counters")
+    worker = governed_worker(box, agent, "counters", 4)
+    applied = agent.policy("counters")["applied"]
+    agent.kill()
+    connected_option(worker)
+    check("applied: one connect and one accept more", applied + 2,
+          agent.policy("counters")["applied"])
+
+
+def test_reload_is_synchronous(box):
+    agent = box.agent("reload")
+    worker = governed_worker(box, agent, "reload", 4)
+    for priority in (3, 5, 6, 2):
+        agent.write(FILE, priority_policy("reload", worker.cgroup, priority))
+        agent.reload_good()
+        check_priority("right after the reload", worker, priority)
+    agent.remove(FILE)
+    agent.reload_good()
+    check_priority("the policy was taken away", worker, 0)
+    check("status after that", [], agent.status()["policies"])
+
+
+def test_reload_leaves_connected_sockets_alone(box):
+    agent = box.agent("connected")
+    worker = governed_worker(box, agent, "connected", 4)
+    with listening(worker) as listener, connection(worker, listener) as (client, _):
+        agent.write(FILE, priority_policy("connected", worker.cgroup, 5))
+        agent.reload_good()
+        check("SO_PRIORITY of a socket connected before the reload", 4,
+              client.sockopt(*SO_PRIORITY))
+
+
+def test_reload_with_an_error(box):
+    agent = box.agent("reload-bad")
+    worker = governed_worker(box, agent, "reload-bad", 4)
+    agent.write(FILE, priority_policy("reload-bad", worker.cgroup, 5))
+    path = agent.write("60-bad.yaml", BAD)
+    done = agent.reload()
+    check("exit status of a refused reload", 1, done.returncode)
+    check("the place of the error", Containing(f"{path}:5:7: error:"), done.stdout + done.stderr)
+    check("a suggestion", Containing("SO_PRIORITY"), done.stdout + done.stderr)
+    check_priority("the old configuration stays", worker, 4)
+    agent.remove("60-bad.yaml")
+    agent.reload_good()
+    check_priority("the error is corrected", worker, 5)
+
+
+def test_sighup(box):
+    agent = box.agent("sighup")
+    worker = governed_worker(box, agent, "sighup", 4)
+    agent.write(FILE, priority_policy("sighup", worker.cgroup, 5))
+    agent.signal(signal.SIGHUP)
+    wait_for("SIGHUP to bring the new value", 5, lambda: connected_option(worker))
+    path = agent.write("60-bad.yaml", BAD)
+    start = agent.line_count()
+    agent.signal(signal.SIGHUP)
+    agent.wait_line(f"{path}:5:7: error:", start)
+    check_priority("SIGHUP with an error in the files", worker, 5)
+
+
+def test_bad_configuration_at_start(box):
+    agent = box.agent("bad-start")
+    path = agent.write("60-bad.yaml", BAD)
+    agent.start(wait=False)
+    agent.end()
+    check("exit status: an error in the files and no pins", 1, agent.process.returncode)
+    agent.process = None
+    check("the error's place", Containing(f"{path}:5:7: error:"), agent.log())
+    check("no readiness", False, "ready:" in agent.log())
+    check("no pins left", [], pins(agent))
+
+
+def test_bad_configuration_over_pins(box):
+    agent = box.agent("degraded")
+    worker = governed_worker(box, agent, "degraded", 4)
+    agent.kill()
+    agent.write("60-bad.yaml", BAD)
+    agent.start()
+    check("what it says", Containing("degraded"), agent.log())
+    check("status: degraded", True, agent.status()["agent"]["degraded"])
+    check_priority("the pinned configuration stays", worker, 4)
+    agent.remove("60-bad.yaml")
+    agent.write(FILE, priority_policy("degraded", worker.cgroup, 5))
+    agent.reload_good()
+    check_priority("the error is corrected", worker, 5)
+    check("status: no longer degraded", False, agent.status()["agent"]["degraded"])
+    objects = agent.objects()
+    agent.stop()
+    check_nothing_left(agent, objects)
+
+
+def test_nothing_configured(box):
+    agent = box.agent("nothing")
+    agent.start()
+    check("what it says", Containing("ready: 0 policies, 0 cgroups governed"), agent.log())
+    objects = agent.objects()
+    agent.stop()
+    check_nothing_left(agent, objects)
+
+
+def test_ready_line_counts(box):
+    agent = box.agent("ready")
+    cgroup = box.cgroup.child("ready")
+    cgroup.child("one")
+    agent.write(FILE, policies(policy("a", cgroup, {"SO_PRIORITY": 3}),
+                               policy("b", cgroup.path + "/one", {"SO_PRIORITY": 4})))
+    agent.start()
+    check("what it says", Containing("ready: 2 policies, 2 cgroups governed"), agent.log())
+
+
+def test_two_instances(box):
+    """Side by side, each over its own cgroup, with directories of their own."""
+    workers, agents = {}, {}
+    for name, priority in (("left", 3), ("right", 5)):
+        cgroup = box.cgroup.child(f"instance-{name}")
+        workers[name] = box.worker(cgroup.child("service"))
+        agents[name] = box.agent(name, cgroup)
+        # Both match everything: what is not below its --cgroup-root is none of its business.
+        agents[name].write(FILE, priority_policy(name, f"{box.cgroup.path}/**", priority))
+        agents[name].start()
+    for name, priority in (("left", 3), ("right", 5)):
+        check_priority(f"the {name} instance's", workers[name], priority)
+    agents["left"].write(FILE, priority_policy("left", f"{box.cgroup.path}/**", 6))
+    agents["left"].reload_good()
+    check_priority("the left one was reloaded", workers["left"], 6)
+    check_priority("the right one was not", workers["right"], 5)
+    agents["left"].stop()
+    check_priority("the left one has ended", workers["left"], 0)
+    check_priority("the right one has not", workers["right"], 5)
+
+
+def test_one_agent_a_pin_directory(box):
+    first = box.agent("first")
+    worker = governed_worker(box, first, "first", 4)
+    second = box.agent("second")
+    second.pin_dir = first.pin_dir
+    second.write(FILE, priority_policy("second", worker.cgroup, 5))
+    second.start(wait=False)
+    second.end()
+    check("exit status of a second agent with the same pin directory", 1,
+          second.process.returncode)
+    second.process = None
+    check_priority("the first one still governs", worker, 4)
+    check("its pins are there", True, len(pins(first)) > 0)
+
+
+def test_reload_without_an_agent(box):
+    agent = box.agent("none")
+    done = agent.reload()
+    check("exit status", 1, done.returncode)
+    check("an explanation", True, bool(done.stderr.strip()))

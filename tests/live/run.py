@@ -1,0 +1,104 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Live tests: a real agent, the running kernel, unaware programs.  Run as root.
+
+They run in mount and network namespaces and in a cgroup of their own, beside whatever else runs
+here, and remove what they made.  --check-table needs no privilege.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+sys.dont_write_bytecode = True
+
+from conformance import cases as conformance_cases  # noqa: E402
+from conformance.run import Conformance  # noqa: E402
+from harness.result import Failure, Report, wanted  # noqa: E402
+from harness.startup import enter_sandbox, read_options  # noqa: E402
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sockpol", default=os.path.join(HERE, "../../build/sockpol"),
+                        metavar="PATH", help="the agent (default: %(default)s)")
+    parser.add_argument("-k", action="append", metavar="PATTERN", dest="patterns",
+                        help="run only tests with this in their name (may repeat)")
+    parser.add_argument("--list", action="store_true", help="print the names of the tests")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
+                        help="conformance cases at a time (default: %(default)s)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print what passes, too")
+    parser.add_argument("--check-table", action="store_true",
+                        help="check that each row of the option table has its cases, and end")
+    parser.add_argument("--options-json", metavar="FILE",
+                        help="what `sockpol options --json` prints (default: ask --sockpol)")
+    return parser.parse_args()
+
+
+def check_table(options):
+    cases, problems, _ = conformance_cases.generate(options)
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    print(f"{len(options)} options, {len(cases)} conformance cases, {len(problems)} problems")
+    return 1 if problems else 0
+
+
+def life_tests():
+    """{name: function}: every function called test_* of the modules life_*.py."""
+    tests = {}
+    for file in sorted(os.listdir(HERE)):
+        if file.startswith("life_") and file.endswith(".py"):
+            module = importlib.import_module(file[:-3])
+            for name, function in vars(module).items():
+                if name.startswith("test_"):
+                    tests[f"{file[:-3].replace('_', '/', 1)}/{name[5:]}"] = function
+            tests.update(getattr(module, "generated_tests", dict)())
+    return tests
+
+
+def run_conformance(box, options, arguments, names, report):
+    conformance = Conformance(box, options, arguments.jobs)
+    conformance.cases = [case for case in conformance.cases if case.name in names]
+    try:
+        conformance.prepare()
+        with conformance.governed():
+            conformance.run(report)
+    except Failure as failure:
+        report.fail("conformance", failure)
+
+
+def main():
+    arguments = parse_arguments()
+    arguments.sockpol = os.path.abspath(arguments.sockpol)
+    options = read_options(arguments.sockpol, arguments.options_json)
+    if arguments.check_table:
+        return check_table(options)
+    cases, _, _ = conformance_cases.generate(options)
+    names = [case.name for case in cases if wanted(case.name, arguments.patterns)]
+    life = {name: test for name, test in life_tests().items() if wanted(name, arguments.patterns)}
+    if arguments.list:
+        print("\n".join([*names, *life]))
+        return 0
+    if not names and not life:
+        print("error: no test has such a name", file=sys.stderr)
+        return 2
+    report = Report(arguments.verbose)
+    with enter_sandbox(arguments.sockpol) as box:
+        if names:
+            run_conformance(box, options, arguments, set(names), report)
+        for name, test in life.items():
+            report.run(name, lambda test=test: run_life_test(box, test))
+    print(report.summary())
+    return 1 if report.failed else 0
+
+
+def run_life_test(box, test):
+    with box.scope():
+        test(box)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
