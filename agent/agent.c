@@ -24,7 +24,6 @@ struct agent {
 	char *mount;	 /* of cgroup2 */
 	char *root_path; /* below it */
 	int pin_fd;	 /* holds the lock */
-	bool made_pin_dir;
 	sd_event *event;
 	sd_event_source *cgroup_events;
 	struct control *control;
@@ -246,10 +245,12 @@ static void agent_clear(struct agent *a)
 	if (a->governor)
 		governor_free(a->governor);
 	sd_event_unref(a->event);
-	if (a->made_pin_dir)
+	if (a->pin_fd >= 0) {
+		/* Whoever made it: empty it is of no use.  Under systemd it is a mount, and stays.
+		 */
 		rmdir(a->options->pin_dir);
-	if (a->pin_fd >= 0)
 		close(a->pin_fd);
+	}
 	free(a->mount);
 	free(a->root_path);
 }
@@ -264,7 +265,7 @@ static int run(struct agent *a)
 	r = set_up_loop(a);
 	if (r < 0)
 		return r;
-	a->pin_fd = pin_dir_open(a->options->pin_dir, true, &a->made_pin_dir);
+	a->pin_fd = pin_dir_open(a->options->pin_dir, true);
 	if (a->pin_fd < 0)
 		return a->pin_fd;
 	r = control_new(a->options->runtime_dir, a->event, on_request, a, &a->control);

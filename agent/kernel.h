@@ -69,7 +69,7 @@ int kernel_wait_for_programs(const struct kernel *k);
  * of the descriptor.  Refuses one that is not on a bpffs, or that others than root can write.
  * -EBUSY: another agent has it.  Errors are logged.
  */
-int pin_dir_open(const char *path, bool create, bool *ret_created);
+int pin_dir_open(const char *path, bool create);
 /* Is anything of ours pinned there? */
 bool pin_dir_has_pins(const char *path);
 /* Removes every pin of ours, links first. */

@@ -29,16 +29,21 @@ static int check_dir(int fd, const char *path)
 	return 0;
 }
 
-int pin_dir_open(const char *path, bool create, bool *ret_created)
+int pin_dir_open(const char *path, bool create)
 {
 	_cleanup_close_ int fd = -1;
 	bool created = false;
 	int r;
 
-	if (create && mkdir(path, 0700) == 0)
+	if (create && mkdir(path, 0700) == 0) {
 		created = true;
-	else if (create && errno != EEXIST)
+	} else if (create && errno != EEXIST) {
+		const char *name = strrchr(path, '/');
+
+		if (errno == EPERM && strchr(name ? name : path, '.'))
+			log_error("A name on a bpffs has no dots"); /* bpf_lookup() */
 		return log_error_errno(errno, "Cannot make the pin directory %s", path);
+	}
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return log_error_errno(errno, "Cannot open the pin directory %s", path);
@@ -54,7 +59,6 @@ int pin_dir_open(const char *path, bool create, bool *ret_created)
 				EBUSY, "Another sockpol runs with the pin directory %s", path);
 		return log_error_errno(errno, "Cannot lock %s", path);
 	}
-	*ret_created = created;
 	return TAKE_FD(fd);
 }
 

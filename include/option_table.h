@@ -122,9 +122,10 @@ OPTION(TCP_MAXSEG, .level = IPPROTO_TCP, .optname = TCP_MAXSEG,
 OPTION(TCP_WINDOW_CLAMP, .level = IPPROTO_TCP, .optname = TCP_WINDOW_CLAMP,
        .type = OPTION_SIZE, .min = 1, .max = INT32_MAX, .result = RESULT_FLOOR_1152,
        TCP_ANY_TIME, .carried = true, .since = "5.15",
-       .summary = "the advertised receive window never exceeds this",
+       .summary = "upper bound of the advertised receive window, together with SO_RCVBUF",
        .kernel = "at least 1152; before the SYN or on the listener it lowers the window scale too; "
-		 "on an established socket it can only be lowered")
+		 "on an established socket it can only be lowered; without SO_RCVBUF receive "
+		 "autotuning raises it again")
 OPTION(TCP_SAVE_SYN, .level = IPPROTO_TCP, .optname = TCP_SAVE_SYN,
        .type = OPTION_INT, .min = 0, .max = 2, STAGES(0, 0, L_),
        .carried = true, .since = "5.10",
