@@ -15,6 +15,10 @@ static const struct kernel_sizes first_sizes = {
 	.policies = 4096,
 	.ops = 65536,
 	.credits = 32768,
+	.tests = 16384,
+	.vectors = 65536,
+	.sets4 = 1 << 22, /* a bound only: tries take memory as they fill */
+	.sets6 = 1 << 22,
 	.sources = 16384,
 	.failures = 16384,
 };
@@ -26,6 +30,7 @@ static bool grow(struct kernel_sizes *s, int error, const char *what)
 	uint32_t *const members[KERNEL_MAP_MAX] = {
 		[KERNEL_MAP_CGROUPS] = &s->cgroups, [KERNEL_MAP_POLICIES] = &s->policies,
 		[KERNEL_MAP_OPS] = &s->ops,	    [KERNEL_MAP_CREDITS] = &s->credits,
+		[KERNEL_MAP_TESTS] = &s->tests,	    [KERNEL_MAP_VECTORS] = &s->vectors,
 		[KERNEL_MAP_SOURCES] = &s->sources,
 	};
 
@@ -72,9 +77,21 @@ static int load_files_again(const struct activation_request *request, struct con
 	return r;
 }
 
+static int explain_failure(const struct governor *g, int r, const char *what, struct diags *diags)
+{
+	struct position at;
+	const char *complaint;
+
+	if (r != -EBADMSG)
+		return log_error_errno(r, "Cannot put the policies in force (%s)", what);
+	complaint = governor_complaint(g, &at);
+	diag_error(diags, &at, "%s", complaint);
+	return r;
+}
+
 /* A governor with room for the configuration in force in it, not yet attached.  Takes c. */
 static int build(const struct activation_request *request, struct kernel_sizes sizes,
-		 struct config *c, struct governor **ret)
+		 struct config *c, struct governor **ret, struct diags *diags)
 {
 	for (;;) {
 		_cleanup_(governor_free) struct governor *g = NULL;
@@ -91,7 +108,7 @@ static int build(const struct activation_request *request, struct kernel_sizes s
 			return 0;
 		}
 		if (!grow(&sizes, r, what))
-			return log_error_errno(r, "Cannot put the policies in force (%s)", what);
+			return explain_failure(g, r, what, diags);
 		r = load_files_again(request, &c);
 		if (r < 0)
 			return r;
@@ -99,21 +116,16 @@ static int build(const struct activation_request *request, struct kernel_sizes s
 }
 
 static int replace(const struct activation_request *request, const struct kernel_sizes *sizes,
-		   struct config *c, struct governor **governor)
+		   struct config *c, struct governor **governor, struct diags *diags)
 {
 	_cleanup_(governor_free) struct governor *g = NULL;
-	int r = build(request, *sizes, c, &g);
+	int r = build(request, *sizes, c, &g, diags);
 
 	if (r < 0)
 		return r;
 	r = governor_attach(g, request->pin_dir);
-	if (r < 0) { /* nothing half attached */
-		if (!*governor)
-			governor_detach(g);
-		else if (governor_attach(*governor, request->pin_dir) < 0)
-			log_error("What was in force could not be put back whole");
+	if (r < 0)
 		return r;
-	}
 	*governor = TAKE_PTR(g);
 	return 0;
 }
@@ -128,16 +140,16 @@ int activate(const struct activation_request *request, struct governor **governo
 
 	if (r < 0)
 		return r;
-	if (*governor) {
+	if (*governor && !governor_root_is_gone(*governor)) {
 		r = governor_activate(*governor, c, &what);
 		if (r == 0)
 			return 0;
 		sizes = *governor_sizes(*governor);
 		if (!grow(&sizes, r, what))
-			return log_error_errno(r, "Cannot put the policies in force (%s)", what);
+			return explain_failure(*governor, r, what, diags);
 		r = load_files_again(request, &c);
 		if (r < 0)
 			return r;
 	}
-	return replace(request, &sizes, c, governor);
+	return replace(request, &sizes, c, governor, diags);
 }

@@ -14,6 +14,7 @@
 #include "diag.h"
 #include "governor.h"
 #include "log.h"
+#include "utf8.h"
 
 #define DIAGNOSTICS_REPLY_MAX 65536 /* bytes; the rest is in the journal */
 
@@ -122,31 +123,14 @@ static int reload(struct agent *a, struct diags *diags)
 static int on_sighup(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
 {
 	struct diags diags = { 0 };
+	struct agent *a = userdata;
 
 	(void)s;
 	(void)si;
-	reload(userdata, &diags);
+	control_renew(a->control);
+	reload(a, &diags);
 	diags_clear(&diags);
 	return 0;
-}
-
-/* Owned; the head of what diags_print() prints. */
-static char *diags_text(const struct diags *diags)
-{
-	char *text = NULL;
-	size_t size = 0;
-	FILE *f = open_memstream(&text, &size);
-
-	if (!f)
-		return NULL;
-	diags_print(diags, f);
-	fclose(f);
-	if (text && size > DIAGNOSTICS_REPLY_MAX) {
-		static const char more[] = "... (the rest is in the agent's log)\n";
-
-		memcpy(text + DIAGNOSTICS_REPLY_MAX, more, sizeof(more));
-	}
-	return text;
 }
 
 static json_t *answer_reload(struct agent *a)
@@ -154,11 +138,33 @@ static json_t *answer_reload(struct agent *a)
 	_cleanup_free_ char *text = NULL;
 	struct diags diags = { 0 };
 	int r = reload(a, &diags);
+	json_t *reply;
 
-	text = diags_text(&diags);
+	text = diags_text(&diags, DIAGNOSTICS_REPLY_MAX);
 	diags_clear(&diags);
-	return json_pack("{s:b, s:s, s:s}", "ok", r == 0, "message", a->verdict, "diagnostics",
-			 text ? text : "");
+	reply = json_pack("{s:b, s:s, s:s}", "ok", r == 0, "message", a->verdict, "diagnostics",
+			  text ? text : "");
+	if (reply)
+		return reply;
+	/* Whatever is wrong with the text, who waits is to know how it ended. */
+	return json_pack("{s:b, s:s}", "ok", r == 0, "message", a->verdict);
+}
+
+/* With the pins' place, for who asks may mean another agent's. */
+static json_t *answer_status(const struct agent *a)
+{
+	_cleanup_free_ char *real = realpath(a->options->pin_dir, NULL);
+	_cleanup_free_ char *pins = utf8_escape(real ? real : a->options->pin_dir);
+	json_t *reply =
+		json_pack("{s:b, s:s, s:b, s:s, s:s?}", "ok", 1, "message", a->verdict, "degraded",
+			  a->degraded, "version", SOCKPOL_VERSION, "pin_dir", pins);
+	struct stat st;
+
+	if (reply && stat(a->options->pin_dir, &st) == 0) {
+		json_object_set_new(reply, "pin_dir_device", json_integer((json_int_t)st.st_dev));
+		json_object_set_new(reply, "pin_dir_inode", json_integer((json_int_t)st.st_ino));
+	}
+	return reply;
 }
 
 static json_t *on_request(const char *command, void *userdata)
@@ -168,8 +174,7 @@ static json_t *on_request(const char *command, void *userdata)
 	if (streq(command, "reload"))
 		return answer_reload(a);
 	if (streq(command, "status"))
-		return json_pack("{s:b, s:s, s:b, s:s}", "ok", 1, "message", a->verdict, "degraded",
-				 a->degraded, "version", SOCKPOL_VERSION);
+		return answer_status(a);
 	return json_pack("{s:b, s:s}", "ok", 0, "message", "no such command");
 }
 
@@ -179,8 +184,8 @@ static int find_cgroup_root(struct agent *a)
 
 	if (r < 0)
 		return log_error_errno(r, "No cgroup2 hierarchy is mounted");
-	r = cgroup_normalize(a->mount, a->options->cgroup_root ? a->options->cgroup_root : "/",
-			     &a->root_path);
+	r = cgroup_resolve(a->mount, a->options->cgroup_root ? a->options->cgroup_root : "/",
+			   &a->root_path);
 	if (r < 0)
 		return log_error_errno(r, "%s is not a cgroup below %s", a->options->cgroup_root,
 				       a->mount);

@@ -5,7 +5,7 @@
 
 struct agent_options {
 	const char *const *policy_dirs; /* NULL-terminated */
-	const char *cgroup_root;	/* a directory, or NULL: the cgroup2 mount */
+	const char *cgroup_root;	/* see cgroup_resolve(); NULL: all */
 	const char *pin_dir;
 	const char *runtime_dir;
 };

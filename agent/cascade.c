@@ -129,25 +129,19 @@ bool options_rival(const struct option *a, const struct option *b)
 	return a == b || option_id(a) == other_spelling(option_id(b));
 }
 
-static void pick_winners(struct effective *e)
+bool is_second_spelling(enum option_id id)
 {
-	for (size_t i = 0; i < e->n_blocks; i++) {
-		const struct block *b = &e->blocks[i];
+	enum option_id other = other_spelling(id);
 
-		for (int d = 0; d < DIRECTION_MAX; d++) {
-			if (!block_holds(b, d))
-				continue;
-			for (size_t s = 0; s < b->options->n; s++) {
-				const struct setting *setting = &b->options->v[s];
-				enum option_id id = option_id(setting->option);
-				enum option_id other = other_spelling(id);
+	return other < id;
+}
 
-				e->winners[d][id] = (struct winner){ b, setting };
-				if (other != OPTION_MAX)
-					e->winners[d][other] = (struct winner){ 0 };
-			}
-		}
-	}
+const struct setting *block_setting(const struct block *b, const struct option *option)
+{
+	for (size_t i = 0; i < b->options->n; i++)
+		if (options_rival(b->options->v[i].option, option))
+			return &b->options->v[i];
+	return NULL;
 }
 
 static int fill_blocks(struct effective *e)
@@ -197,7 +191,6 @@ static int intern_effective(struct cascade *c, const uint32_t *applied, size_t n
 	}
 	if (fill_blocks(&e->public) < 0 || GROW(c->by_index, c->n_effectives) < 0)
 		return -ENOMEM;
-	pick_winners(&e->public);
 	HASH_ADD_KEYPTR(hh, c->effectives, e->public.policies, n * sizeof(*e->public.policies), e);
 	if (!e->hh.tbl)
 		return -ENOMEM;

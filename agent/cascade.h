@@ -18,12 +18,6 @@ struct block {
 	const struct settings *options;
 };
 
-/* What an effective policy says of one option in one direction. */
-struct winner {
-	const struct block *block;     /* NULL: nobody sets it */
-	const struct setting *setting; /* may be .unset: it wins, and means leave alone */
-};
-
 struct effective {
 	size_t index; /* 0-based, in the order of their making: stable for the cascade's life */
 	/* The policies that apply, weakest first (walk order). */
@@ -32,7 +26,6 @@ struct effective {
 	/* Their blocks in walk order: weakest first. */
 	struct block *blocks;
 	size_t n_blocks;
-	struct winner winners[DIRECTION_MAX][OPTION_MAX];
 };
 
 struct cgroup_class; /* opaque */
@@ -63,5 +56,9 @@ bool block_holds(const struct block *b, enum direction d);
 /* The same option, perhaps in its two spellings (SO_BINDTODEVICE, SO_BINDTOIFINDEX): the later one
  * to set either wins. */
 bool options_rival(const struct option *a, const struct option *b);
+/* Of the two spellings of an option the first row stands for both. */
+bool is_second_spelling(enum option_id id);
+/* What the block says of the option, in either of its spellings; NULL: nothing. */
+const struct setting *block_setting(const struct block *b, const struct option *option);
 
 #endif

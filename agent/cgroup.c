@@ -186,16 +186,56 @@ static int path_by_handle(const char *mount, uint64_t id, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
-/* Looks for the id in directory `dir` (MOUNT or below) and under it. -ENOENT: not there. */
-static int path_by_search(const char *mount, const char *dir, uint64_t id, char **ret)
+/* A cgroup that is looked for. */
+struct wanted {
+	uint64_t id;
+	char *path; /* owned; NULL: not found (yet) */
+};
+
+/* Sorted by id, each once. */
+struct wanted_set {
+	struct wanted *v;
+	size_t n;
+	size_t n_missing;
+};
+
+static int compare_wanted(const void *a, const void *b)
+{
+	const struct wanted *x = a, *y = b;
+
+	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static struct wanted *find_wanted(const struct wanted_set *w, uint64_t id)
+{
+	const struct wanted key = { .id = id };
+
+	return w->n ? bsearch(&key, w->v, w->n, sizeof(*w->v), compare_wanted) : NULL;
+}
+
+static int note_path(struct wanted_set *w, uint64_t id, const char *path)
+{
+	struct wanted *one = find_wanted(w, id);
+
+	if (!one || one->path)
+		return 0;
+	one->path = strdup(path);
+	if (!one->path)
+		return -ENOMEM;
+	w->n_missing--;
+	return 0;
+}
+
+/* Looks in directory `dir` (MOUNT or below) and under it, until all are found. */
+static int search(const char *mount, const char *dir, struct wanted_set *w)
 {
 	DIR *d = opendir(dir);
 	const struct dirent *e;
-	int r = -ENOENT;
+	int r = 0;
 
 	if (!d) /* it went, or is closed to us */
-		return -ENOENT;
-	while (r == -ENOENT && (e = readdir(d))) {
+		return 0;
+	while (r == 0 && w->n_missing && (e = readdir(d))) {
 		_cleanup_free_ char *child = NULL;
 
 		if (e->d_type != DT_DIR || streq(e->d_name, ".") || streq(e->d_name, ".."))
@@ -203,37 +243,108 @@ static int path_by_search(const char *mount, const char *dir, uint64_t id, char 
 		if (asprintf(&child, "%s/%s", dir, e->d_name) < 0) {
 			child = NULL;
 			r = -ENOMEM;
-		} else if (e->d_ino == id) {
-			*ret = strdup(below_mount(mount, child));
-			r = *ret ? 0 : -ENOMEM;
 		} else {
-			r = path_by_search(mount, child, id, ret);
+			r = note_path(w, e->d_ino, below_mount(mount, child));
+			if (r == 0)
+				r = search(mount, child, w);
 		}
 	}
 	closedir(d);
 	return r;
 }
 
-int cgroup_path_of_id(const char *mount, uint64_t id, char **ret)
+/* Without the privilege to open by handle the hierarchy is walked: once for all of them. */
+static int find_paths(const char *mount, struct wanted_set *w)
 {
-	_cleanup_free_ char *path = NULL;
 	uint64_t root = 0;
-	int r;
+	int r = cgroup_id_of_dir(mount, &root);
 
-	r = cgroup_id_of_dir(mount, &root);
+	if (r == 0)
+		r = note_path(w, root, "/");
+	for (size_t i = 0; i < w->n && r == 0; i++) {
+		if (w->v[i].path)
+			continue;
+		r = path_by_handle(mount, w->v[i].id, &w->v[i].path);
+		if (r == -EPERM || r == -EACCES || r == -EOPNOTSUPP)
+			return search(mount, mount, w);
+		if (r == 0 || r == -ENOENT) {
+			w->n_missing--;
+			r = 0;
+		}
+	}
+	return r;
+}
+
+static int wanted_set_make(const uint64_t *ids, size_t n, struct wanted_set *ret)
+{
+	struct wanted_set w = { .v = calloc(n + 1, sizeof(*w.v)) };
+
+	if (!w.v)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		w.v[i].id = ids[i];
+	qsort(w.v, n, sizeof(*w.v), compare_wanted);
+	for (size_t i = 0; i < n; i++)
+		if (w.v[i].id && (!w.n || w.v[w.n - 1].id != w.v[i].id))
+			w.v[w.n++].id = w.v[i].id;
+	w.n_missing = w.n;
+	*ret = w;
+	return 0;
+}
+
+static void wanted_set_clear(struct wanted_set *w)
+{
+	for (size_t i = 0; i < w->n; i++)
+		free(w->v[i].path);
+	free(w->v);
+}
+
+int cgroup_paths_of_ids(const char *mount, const uint64_t *ids, size_t n, char **paths)
+{
+	struct wanted_set w;
+	int r = wanted_set_make(ids, n, &w);
+
 	if (r < 0)
 		return r;
-	if (root == id) {
-		path = strdup("/");
-		r = path ? 0 : -ENOMEM;
-	} else {
-		r = path_by_handle(mount, id, &path);
-		if (r == -EPERM || r == -EACCES || r == -EOPNOTSUPP)
-			r = path_by_search(mount, mount, id, &path);
+	r = find_paths(mount, &w);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		const struct wanted *one = find_wanted(&w, ids[i]);
+
+		if (!one || !one->path)
+			continue;
+		paths[i] = strdup(one->path);
+		if (!paths[i])
+			r = -ENOMEM;
 	}
-	if (r == 0)
-		*ret = TAKE_PTR(path);
+	wanted_set_clear(&w);
 	return r;
+}
+
+int cgroup_path_of_id(const char *mount, uint64_t id, char **ret)
+{
+	char *path = NULL;
+	int r = cgroup_paths_of_ids(mount, &id, 1, &path);
+
+	if (r < 0 || !path)
+		return r < 0 ? r : -ENOENT;
+	*ret = path;
+	return 0;
+}
+
+/* A directory that is there, by any name, is meant rather than a path below the mount. */
+int cgroup_resolve(const char *mount, const char *name, char **ret)
+{
+	_cleanup_free_ char *real = realpath(name, NULL);
+	const char *below = real ? below_mount(mount, real) : NULL;
+	char *path;
+
+	if (!below)
+		return cgroup_normalize(mount, name, ret);
+	path = strdup(below);
+	if (!path)
+		return -ENOMEM;
+	*ret = path;
+	return 0;
 }
 
 int cgroup_normalize(const char *mount, const char *path, char **ret)

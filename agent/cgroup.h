@@ -23,6 +23,12 @@ int cgroup_of_file(FILE *proc_cgroup, char **ret);
 /* The path below the mount of the cgroup with this id; owned.  -ENOENT: no such directory (any
  * more). */
 int cgroup_path_of_id(const char *mount, uint64_t id, char **ret);
+/* The same for n ids at once, whatever it costs to look: sets paths[i], owned, where ids[i] has
+ * one. */
+int cgroup_paths_of_ids(const char *mount, const uint64_t *ids, size_t n, char **paths);
+/* The path below the mount of what an administrator calls a cgroup: a directory, also relative to
+ * the working directory, or a path below the mount; owned.  -EINVAL: "..". */
+int cgroup_resolve(const char *mount, const char *name, char **ret);
 /* Makes "/a/b" of "a/b", "/a/b/", "//a/b" and of a directory below the mount (NULL: not known);
  * owned.  -EINVAL: "..". */
 int cgroup_normalize(const char *mount, const char *path, char **ret);

@@ -37,13 +37,18 @@ struct cli_option {
 	const char **list;  /* room for argc + 1 pointers, kept NULL-terminated: may repeat */
 };
 
+struct cli_syntax {
+	const char *synopsis;	 /* the usage line after "sockpol " */
+	const char *description; /* a paragraph */
+	const struct cli_option *options;
+	size_t n_options;  /* --help is added */
+	int arguments_max; /* beside the options */
+};
+
 /*
- * Parses argv against `options` (n of them; --help is added).  `synopsis` is the usage line after
- * "sockpol ", `description` a paragraph.  Returns the index of the first positional argument, or
- * -1 after --help (printed to stdout; *ret_status is EXIT_GOOD) or after a usage error (printed to
- * stderr; EXIT_USAGE).
+ * Returns the index of the first positional argument, or -1 after --help (printed to stdout;
+ * *ret_status is EXIT_GOOD) or after a usage error (printed to stderr; EXIT_USAGE).
  */
-int cli_parse(int argc, char **argv, const char *synopsis, const char *description,
-	      const struct cli_option *options, size_t n, int *ret_status);
+int cli_parse(int argc, char **argv, const struct cli_syntax *syntax, int *ret_status);
 
 #endif

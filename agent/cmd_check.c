@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* sockpol check: are these policies good? */
 #include <errno.h>
+#include <limits.h>
 
 #include "cli.h"
 #include "loader.h"
@@ -36,15 +37,6 @@ static void print_summary(const struct config *config, const struct diags *diags
 	printf("\n");
 }
 
-/* To be without policies is fine by default, but here somebody typed a name. */
-static void warn_missing_dirs(const char *const *dirs, struct diags *diags)
-{
-	for (; *dirs; dirs++)
-		if (access(*dirs, F_OK) < 0 && errno == ENOENT)
-			diag_warning(diags, &(struct position){ .file = *dirs },
-				     "there is no such policy directory");
-}
-
 static int check(const char *const *dirs, const char *const *files, bool strict)
 {
 	_cleanup_(config_free) struct config *config = NULL;
@@ -54,7 +46,6 @@ static int check(const char *const *dirs, const char *const *files, bool strict)
 	bool good;
 	int r;
 
-	warn_missing_dirs(dirs, &diags);
 	if (!*dirs)
 		dirs = *files ? no_dirs : loader_default_dirs;
 	host_read(&host);
@@ -82,13 +73,20 @@ int cmd_check(int argc, char **argv)
 		  .list = dirs },
 		{ .name = "strict", .help = "warnings count as errors", .flag = &strict },
 	};
+	const struct cli_syntax syntax = {
+		.synopsis = SYNOPSIS,
+		.description = DESCRIPTION,
+		.options = options,
+		.n_options = ARRAY_SIZE(options),
+		.arguments_max = INT_MAX,
+	};
 	int first, status;
 
 	if (!dirs) {
 		log_oom();
 		return EXIT_BAD;
 	}
-	first = cli_parse(argc, argv, SYNOPSIS, DESCRIPTION, options, ARRAY_SIZE(options), &status);
+	first = cli_parse(argc, argv, &syntax, &status);
 	if (first < 0)
 		return status;
 	return check(dirs, (const char *const *)argv + first, strict);

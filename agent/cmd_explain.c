@@ -13,15 +13,20 @@
 
 #define SYNOPSIS                                                                                   \
 	"explain --cgroup PATH | --unit NAME | --pid PID [--direction D]\n"                        \
+	"                       [--remote ADDR[:PORT]] [--local ADDR[:PORT]]\n"                    \
+	"                       [--protocol P] [--family F]\n"                                     \
 	"                       [--policy-dir DIR]... [--pin-dir DIR] [--json]"
 #define DESCRIPTION                                                                                \
 	"Says which options the new sockets of a cgroup, a systemd unit or a process get by the\n" \
-	"policy files, which policy, rule and line set each, and what that beat.  Needs no\n"      \
-	"privilege; as root it says also when what is in force differs from the files.\n"          \
+	"policy files, which policy, rule and line set each, and what that beat: for every\n"      \
+	"connection, with the conditions of the rules, or for the one that --remote, --local,\n"   \
+	"--protocol and --family tell of.  What these leave open does not hold in any rule.\n"     \
+	"Needs no privilege; as root it says also when what is in force differs from the files.\n" \
 	"Exit status: 0 good, 1 errors in the files or no such process or unit, 2 usage."
 
 struct request {
-	const char *cgroup, *unit, *pid, *direction;
+	const char *cgroup, *unit, *pid;
+	struct asked_words words;
 	const char **dirs;
 	const char *pin_dir;
 	bool json;
@@ -116,7 +121,7 @@ static int ask_kernel(const struct inputs *s, const char *cgroup, struct in_forc
 }
 
 /* Adds the cgroup to what is explained, unless it is there. */
-static int explain_cgroup(const struct inputs *s, const char *cgroup, unsigned directions,
+static int explain_cgroup(const struct inputs *s, const char *cgroup, const struct asked *asked,
 			  struct explain_report *report)
 {
 	struct explanation *e;
@@ -129,14 +134,14 @@ static int explain_cgroup(const struct inputs *s, const char *cgroup, unsigned d
 	if (r < 0)
 		return r;
 	e = &report->v[report->n];
-	r = explanation_make(s->cascade, &s->host, cgroup, directions, e);
+	r = explanation_make(s->cascade, &s->host, cgroup, asked, e);
 	if (r < 0)
 		return r;
 	report->n++;
 	return ask_kernel(s, cgroup, &e->in_force);
 }
 
-static int explain_path(const struct inputs *s, const struct request *q, unsigned directions,
+static int explain_path(const struct inputs *s, const struct request *q, const struct asked *asked,
 			struct explain_report *report)
 {
 	_cleanup_free_ char *cgroup = NULL;
@@ -144,10 +149,10 @@ static int explain_path(const struct inputs *s, const struct request *q, unsigne
 
 	if (r == -EINVAL)
 		log_error("a cgroup's path has no '..': %s", q->cgroup);
-	return r < 0 ? r : explain_cgroup(s, cgroup, directions, report);
+	return r < 0 ? r : explain_cgroup(s, cgroup, asked, report);
 }
 
-static int explain_unit(const struct inputs *s, const struct request *q, unsigned directions,
+static int explain_unit(const struct inputs *s, const struct request *q, const struct asked *asked,
 			struct explain_report *report)
 {
 	struct unit_cgroups cgroups = { 0 };
@@ -162,13 +167,29 @@ static int explain_unit(const struct inputs *s, const struct request *q, unsigne
 	if (cgroups.assumed)
 		report->note = "the unit has no cgroup now; assuming where systemd would put it";
 	for (size_t i = 0; i < cgroups.n && r == 0; i++)
-		r = explain_cgroup(s, cgroups.v[i], directions, report);
+		r = explain_cgroup(s, cgroups.v[i], asked, report);
 	unit_cgroups_clear(&cgroups);
 	return r;
 }
 
+/* By socket: where each was made, NULL where that is not known. */
+static int find_socket_cgroups(const struct inputs *s, struct explain_report *report)
+{
+	const struct process_sockets *sockets = &report->sockets;
+	_cleanup_free_ uint64_t *ids = calloc(sockets->n + 1, sizeof(*ids));
+	int r;
+
+	report->socket_cgroups = calloc(sockets->n + 1, sizeof(*report->socket_cgroups));
+	if (!ids || !report->socket_cgroups)
+		return -ENOMEM;
+	for (size_t i = 0; i < sockets->n; i++)
+		ids[i] = sockets->v[i].cgroup_id;
+	r = s->mount ? cgroup_paths_of_ids(s->mount, ids, sockets->n, report->socket_cgroups) : 0;
+	return r == -ENOMEM ? r : 0;
+}
+
 /* Sockets that were made in another cgroup than where the process is now follow that one. */
-static int explain_sockets(const struct inputs *s, pid_t pid, unsigned directions,
+static int explain_sockets(const struct inputs *s, pid_t pid, const struct asked *asked,
 			   struct explain_report *report)
 {
 	int r = process_sockets_read(pid, &report->sockets);
@@ -179,22 +200,14 @@ static int explain_sockets(const struct inputs *s, pid_t pid, unsigned direction
 	report->sockets_error = r;
 	if (r < 0)
 		return 0;
-	report->socket_cgroups = calloc(report->sockets.n + 1, sizeof(*report->socket_cgroups));
-	if (!report->socket_cgroups)
-		return -ENOMEM;
-	for (size_t i = 0; i < report->sockets.n && s->mount; i++) {
-		uint64_t id = report->sockets.v[i].cgroup_id;
-
-		r = id ? cgroup_path_of_id(s->mount, id, &report->socket_cgroups[i]) : -ENOENT;
-		if (r == 0)
-			r = explain_cgroup(s, report->socket_cgroups[i], directions, report);
-		if (r == -ENOMEM)
-			return r;
-	}
-	return 0;
+	r = find_socket_cgroups(s, report);
+	for (size_t i = 0; i < report->sockets.n && r != -ENOMEM; i++)
+		if (report->socket_cgroups[i])
+			r = explain_cgroup(s, report->socket_cgroups[i], asked, report);
+	return r == -ENOMEM ? r : 0;
 }
 
-static int explain_process(const struct inputs *s, pid_t pid, unsigned directions,
+static int explain_process(const struct inputs *s, pid_t pid, const struct asked *asked,
 			   struct explain_report *report)
 {
 	_cleanup_free_ char *cgroup = NULL;
@@ -202,8 +215,8 @@ static int explain_process(const struct inputs *s, pid_t pid, unsigned direction
 
 	if (r < 0)
 		return log_error_errno(r, "cannot tell the cgroup of process %d", (int)pid);
-	r = explain_cgroup(s, cgroup, directions, report);
-	return r < 0 ? r : explain_sockets(s, pid, directions, report);
+	r = explain_cgroup(s, cgroup, asked, report);
+	return r < 0 ? r : explain_sockets(s, pid, asked, report);
 }
 
 static int parse_pid(const char *text, pid_t *ret)
@@ -220,13 +233,11 @@ static int parse_pid(const char *text, pid_t *ret)
 }
 
 /* Exactly one of the three, and values that mean something. */
-static int check_usage(int argc, char **argv, int first, const struct request *q, pid_t *ret_pid,
-		       unsigned *ret_directions)
+static int check_usage(const struct request *q, pid_t *ret_pid, struct asked *ret_asked)
 {
-	if (first < argc) {
-		fprintf(stderr, "sockpol explain: unexpected argument '%s'\n", argv[first]);
-		return -EINVAL;
-	}
+	_cleanup_free_ char *error = NULL;
+	int r;
+
 	if (!!q->cgroup + !!q->unit + !!q->pid != 1) {
 		fprintf(stderr, "sockpol explain: give one of --cgroup, --unit and --pid\n");
 		return -EINVAL;
@@ -235,24 +246,16 @@ static int check_usage(int argc, char **argv, int first, const struct request *q
 		fprintf(stderr, "sockpol explain: '%s' is not a process id\n", q->pid);
 		return -EINVAL;
 	}
-	*ret_directions = BIT(DIRECTION_MAX) - 1;
-	if (q->direction) {
-		enum direction d = direction_from_name(q->direction);
-
-		if (d == DIRECTION_INVALID) {
-			fprintf(stderr,
-				"sockpol explain: '%s' is not a direction: connect, accept "
-				"or listen\n",
-				q->direction);
-			return -EINVAL;
-		}
-		*ret_directions = BIT(d);
-	}
-	return 0;
+	r = asked_parse(&q->words, ret_asked, &error);
+	if (r == -ENOMEM)
+		log_oom();
+	else if (r < 0)
+		fprintf(stderr, "sockpol explain: %s\n", error);
+	return r;
 }
 
 /* -EINVAL: what was asked for makes no sense. */
-static int explain(const struct request *q, pid_t pid, unsigned directions)
+static int explain(const struct request *q, pid_t pid, const struct asked *asked)
 {
 	struct explain_report report = { 0 };
 	struct inputs s = { 0 };
@@ -260,11 +263,11 @@ static int explain(const struct request *q, pid_t pid, unsigned directions)
 
 	if (r == 0) {
 		if (q->cgroup)
-			r = explain_path(&s, q, directions, &report);
+			r = explain_path(&s, q, asked, &report);
 		else if (q->unit)
-			r = explain_unit(&s, q, directions, &report);
+			r = explain_unit(&s, q, asked, &report);
 		else
-			r = explain_process(&s, pid, directions, &report);
+			r = explain_process(&s, pid, asked, &report);
 	}
 	if (r == 0)
 		r = q->json ? explain_report_json(&report, stdout)
@@ -284,24 +287,42 @@ int cmd_explain(int argc, char **argv)
 		{ "cgroup", "PATH", "this cgroup, below the cgroup2 mount", .value = &q.cgroup },
 		{ "unit", "NAME", "the cgroups of this systemd unit", .value = &q.unit },
 		{ "pid", "PID", "the cgroup of this process, and its sockets'", .value = &q.pid },
-		{ "direction", "D", "only connect, accept or listen", .value = &q.direction },
+		{ "direction", "D",
+		  "only connect, accept or listen; of one connection: listen if only\n"
+		  "                        --local is given, else connect",
+		  .value = &q.words.direction },
+		{ "remote", "ADDR[:PORT]",
+		  "the peer: 192.0.2.1:443, [2001:db8::1]:443, or without port",
+		  .value = &q.words.remote },
+		{ "local", "ADDR[:PORT]",
+		  "this end, as far as it is bound; :PORT is the port alone",
+		  .value = &q.words.local },
+		{ "protocol", "P", "tcp or udp", .value = &q.words.protocol },
+		{ "family", "F", "ipv4, ipv6 or unix; an address says it, a v4-mapped one is ipv4",
+		  .value = &q.words.family },
 		{ "policy-dir", "DIR", "read policies here (may repeat, earlier wins)",
 		  .list = dirs },
 		{ "pin-dir", "DIR", "the agent's pins (" DEFAULT_PIN_DIR ")", .value = &q.pin_dir },
 		{ "json", NULL, "print JSON", .flag = &q.json },
 	};
-	unsigned directions;
-	int status, first, r;
+	const struct cli_syntax syntax = {
+		.synopsis = SYNOPSIS,
+		.description = DESCRIPTION,
+		.options = options,
+		.n_options = ARRAY_SIZE(options),
+	};
+	int status, r;
+	struct asked asked;
 	pid_t pid = 0;
 
 	if (!dirs)
 		return EXIT_BAD;
-	first = cli_parse(argc, argv, SYNOPSIS, DESCRIPTION, options, ARRAY_SIZE(options), &status);
-	if (first < 0)
+	if (cli_parse(argc, argv, &syntax, &status) < 0)
 		return status;
-	if (check_usage(argc, argv, first, &q, &pid, &directions) < 0)
-		return EXIT_USAGE;
-	r = explain(&q, pid, directions);
+	r = check_usage(&q, &pid, &asked);
+	if (r < 0)
+		return r == -ENOMEM ? EXIT_BAD : EXIT_USAGE;
+	r = explain(&q, pid, &asked);
 	if (r == -EINVAL)
 		return EXIT_USAGE;
 	return r < 0 ? EXIT_BAD : EXIT_GOOD;

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "cli.h"
+#include "stage.h"
 #include "option.h"
 #include "probe.h"
 #include "value.h"
@@ -51,6 +52,8 @@ static const char *level_name(int level)
 		return "IPPROTO_IP";
 	case IPPROTO_IPV6:
 		return "IPPROTO_IPV6";
+	case SP_LEVEL_REPLY:
+		return "reply";
 	default:
 		return "?";
 	}
@@ -120,7 +123,11 @@ static int print_option(const struct option *o, const struct answers *a)
 	if (!syntax)
 		return EXIT_BAD;
 	printf("%s: %s\n\n", o->name, o->summary);
-	printf("  level        %s (%d), option %d\n", level_name(o->level), o->level, o->optname);
+	if (o->level == SP_LEVEL_REPLY)
+		printf("  level        reply of a sock_ops program, operation %d\n", o->optname);
+	else
+		printf("  level        %s (%d), option %d\n", level_name(o->level), o->level,
+		       o->optname);
 	printf("  value        %s\n", syntax);
 	printf("  the kernel   %s\n", o->kernel);
 	for (int d = 0; d < DIRECTION_MAX; d++) {
@@ -250,24 +257,25 @@ int cmd_options(int argc, char **argv)
 	const struct cli_option options[] = {
 		{ .name = "json", .help = "print JSON", .flag = &json },
 	};
+	const struct cli_syntax syntax = {
+		.synopsis = "options [NAME] [--json]",
+		.description =
+			"Lists the socket options that policies can set and, with the privilege to "
+			"load BPF programs,\nwhether this kernel takes each.  With NAME, says all "
+			"about one.",
+		.options = options,
+		.n_options = ARRAY_SIZE(options),
+		.arguments_max = 1,
+	};
 	const struct option_shorthand *shorthand = NULL;
 	const struct option *o = NULL;
 	const char *name = NULL;
 	struct answers answers = { 0 };
 	int status, first;
 
-	first = cli_parse(
-		argc, argv, "options [NAME] [--json]",
-		"Lists the socket options that policies can set and, with the privilege to "
-		"load BPF programs,\nwhether this kernel takes each.  With NAME, says all "
-		"about one.",
-		options, ARRAY_SIZE(options), &status);
+	first = cli_parse(argc, argv, &syntax, &status);
 	if (first < 0)
 		return status;
-	if (argc - first > 1) {
-		fprintf(stderr, "sockpol: one NAME at most; see sockpol options --help\n");
-		return EXIT_USAGE;
-	}
 	if (argc - first == 1) {
 		name = argv[first];
 		o = option_find(name);

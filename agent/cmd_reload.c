@@ -5,6 +5,9 @@
 #include "control.h"
 #include "log.h"
 
+/* Some 100,000 prefixes and a large hierarchy take seconds. */
+#define PATIENCE_SECONDS 60u
+
 DEFINE_CLEANUP(json_t *, json_decref)
 
 int cmd_reload(int argc, char **argv)
@@ -14,25 +17,30 @@ int cmd_reload(int argc, char **argv)
 		{ "runtime-dir", "DIR", "the agent's (" DEFAULT_RUNTIME_DIR ")",
 		  .value = &runtime_dir },
 	};
+	const struct cli_syntax syntax = {
+		.synopsis = "reload [--runtime-dir DIR]",
+		.description =
+			"Makes the running agent read its policy files again, waits, and prints the "
+			"verdict.\nExit status: 0 the new configuration is in force, 1 it is not: what "
+			"was in force stays.",
+		.options = options,
+		.n_options = ARRAY_SIZE(options),
+	};
 	_cleanup_(json_decref) json_t *reply = NULL;
 	const char *diagnostics, *message;
-	int status, first, r;
+	int status, r;
 
-	first = cli_parse(
-		argc, argv, "reload [--runtime-dir DIR]",
-		"Makes the running agent read its policy files again, waits, and prints the "
-		"verdict.\nExit status: 0 the new configuration is in force, 1 it is not: what "
-		"was in force stays.",
-		options, ARRAY_SIZE(options), &status);
-	if (first < 0)
+	if (cli_parse(argc, argv, &syntax, &status) < 0)
 		return status;
-	if (first < argc) {
-		fprintf(stderr, "sockpol reload: unexpected argument '%s'\n", argv[first]);
-		return EXIT_USAGE;
-	}
-	r = control_call(runtime_dir, "reload", &reply, NULL);
+	r = control_call(runtime_dir, "reload", PATIENCE_SECONDS, &reply, NULL);
 	if (r == -ENOENT || r == -ECONNREFUSED) {
 		log_error("No agent runs with the runtime directory %s", runtime_dir);
+		return EXIT_BAD;
+	}
+	if (r == -ETIMEDOUT) {
+		log_error("The agent of %s has not answered in %u s; its log says what became of "
+			  "the reload",
+			  runtime_dir, PATIENCE_SECONDS);
 		return EXIT_BAD;
 	}
 	if (r < 0) {

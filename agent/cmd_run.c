@@ -10,28 +10,29 @@ int cmd_run(int argc, char **argv)
 	const struct cli_option options[] = {
 		{ "policy-dir", "DIR", "read policies here (may repeat, earlier wins)",
 		  .list = dirs },
-		{ "cgroup-root", "DIR", "govern the cgroups below this one (default: all)",
+		{ "cgroup-root", "CGROUP",
+		  "govern this cgroup and those below it: a directory, or a path\n"
+		  "                        below the cgroup2 mount (default: all)",
 		  .value = &o.cgroup_root },
 		{ "pin-dir", "DIR", "pin programs and maps here (" DEFAULT_PIN_DIR ")",
 		  .value = &o.pin_dir },
 		{ "runtime-dir", "DIR", "the control socket's directory (" DEFAULT_RUNTIME_DIR ")",
 		  .value = &o.runtime_dir },
 	};
-	int status, first;
+	const struct cli_syntax syntax = {
+		.synopsis = "run [OPTION]...",
+		.description =
+			"Governs sockets as the policy files say, in the foreground.  SIGHUP reads the "
+			"files\nagain; SIGTERM and SIGINT take everything out of the kernel.",
+		.options = options,
+		.n_options = ARRAY_SIZE(options),
+	};
+	int status;
 
 	if (!dirs)
 		return EXIT_BAD;
-	first = cli_parse(
-		argc, argv, "run [OPTION]...",
-		"Governs sockets as the policy files say, in the foreground.  SIGHUP reads the "
-		"files\nagain; SIGTERM and SIGINT take everything out of the kernel.",
-		options, ARRAY_SIZE(options), &status);
-	if (first < 0)
+	if (cli_parse(argc, argv, &syntax, &status) < 0)
 		return status;
-	if (first < argc) {
-		fprintf(stderr, "sockpol run: unexpected argument '%s'\n", argv[first]);
-		return EXIT_USAGE;
-	}
 	o.policy_dirs = dirs[0] ? dirs : loader_default_dirs;
 	return agent_run(&o) < 0 ? EXIT_BAD : EXIT_GOOD;
 }

@@ -10,6 +10,8 @@
 #include "log.h"
 #include "overview.h"
 #include "value.h"
+#include "stage.h"
+#include "utf8.h"
 
 DEFINE_CLEANUP(json_t *, json_decref)
 
@@ -37,15 +39,39 @@ static void format_time(char *buf, size_t size, uint64_t usec)
 		snprintf(buf, size, "?");
 }
 
+/* What policies ask for and no hook can do. */
+static void print_missing(const struct overview *o)
+{
+	uint64_t missing = o->state.stages & o->state.missing_stages;
+
+	for (int s = 0; s < SP_STAGE_MAX; s++)
+		if (missing & BIT(s))
+			printf("warning: this kernel has no hook for %s (%s)\n", stage_name(s),
+			       stage_hooks(s));
+}
+
+static void print_whether_running(const struct overview *o)
+{
+	if (o->other_pins)
+		printf("agent: none known for these pins (the one asked, pid %d, has its pins at "
+		       "%s)\n",
+		       (int)o->pid, o->other_pins);
+	else if (!o->running)
+		printf("agent: none runs; what is pinned stays in force\n");
+	else if (!o->answers)
+		printf("agent: running, pid %d, but does not answer; what is pinned stays in "
+		       "force\n",
+		       (int)o->pid);
+	else
+		printf("agent: running, pid %d; last load: %s%s\n", (int)o->pid,
+		       o->verdict ? o->verdict : "?", o->degraded ? " (degraded)" : "");
+}
+
 static void print_agent(const struct overview *o)
 {
 	char when[64];
 
-	if (o->running)
-		printf("agent: running, pid %d; last load: %s%s\n", (int)o->pid,
-		       o->verdict ? o->verdict : "?", o->degraded ? " (degraded)" : "");
-	else
-		printf("agent: none runs; what is pinned stays in force\n");
+	print_whether_running(o);
 	format_time(when, sizeof(when), o->state.loaded_usec);
 	printf("in force: generation %" PRIu64 " since %s, %u policies, %" PRIu64
 	       " cgroups governed\n",
@@ -56,6 +82,7 @@ static void print_agent(const struct overview *o)
 	if (o->state.failures_lost)
 		printf("warning: %" PRIu64 " failures could not be counted (map full)\n",
 		       (uint64_t)o->state.failures_lost);
+	print_missing(o);
 }
 
 static void print_links(const struct overview *o)
@@ -71,6 +98,20 @@ static void print_links(const struct overview *o)
 			printf("cgroup id %" PRIu64 "\n", l->cgroup_id);
 		else
 			printf("its cgroup is gone\n");
+	}
+}
+
+static void print_neighbours(const struct overview *o)
+{
+	for (size_t i = 0; i < o->n_neighbours; i++) {
+		const struct neighbour *n = &o->neighbours[i];
+		_cleanup_free_ char *name = utf8_escape(n->name);
+
+		printf("warning: at %s program %u (%s) of %s runs too, %s\n", n->hook,
+		       n->program_id, name ? name : "?",
+		       n->is_sockpol ? "another sockpol" : "somebody else",
+		       n->runs_after ? "after ours: what both set, it wins"
+				     : "before ours: what both set, ours wins");
 	}
 }
 
@@ -121,47 +162,85 @@ struct op_view {
 	const char *option;
 	char *value; /* owned */
 	const char *policy, *rule;
+	bool conditional; /* set when the rule holds for the connection */
 };
 
-static int view_op(const struct overview *o, const struct pins *pins, uint32_t index,
-		   struct op_view *ret)
-{
-	struct sp_op op;
-	int r = pins_op(pins, index, &op);
+typedef int op_view_fn(const struct op_view *v, enum sp_stage s, void *userdata);
 
-	if (r < 0)
-		return r;
-	if (op.source >= pins_n_sources(pins) || op.option >= OPTION_MAX)
+static int view_op(const struct overview *o, const struct pins *pins, const struct sp_op *op,
+		   enum sp_stage s, bool conditional, op_view_fn *fn, void *userdata)
+{
+	struct op_view v = { .conditional = conditional };
+	int r;
+
+	if (!op->optlen) /* leave it alone */
+		return 0;
+	if (op->source >= pins_n_sources(pins) || op->option >= OPTION_MAX)
 		return -EPROTO;
-	ret->option = option_table[op.option].name;
-	ret->policy = o->sources[op.source].policy;
-	ret->rule = o->sources[op.source].rule;
-	ret->value = op_value(&op);
-	return ret->value ? 0 : -ENOMEM;
+	v.option = option_table[op->option].name;
+	v.policy = o->sources[op->source].policy;
+	v.rule = o->sources[op->source].rule;
+	v.value = op_value(op);
+	if (!v.value)
+		return -ENOMEM;
+	r = fn(&v, s, userdata);
+	free(v.value);
+	return r;
+}
+
+/* What a stage's list has, and then what the rules have, the strongest last. */
+static int view_option(const struct overview *o, const struct pins *pins, uint32_t index,
+		       enum sp_stage s, op_view_fn *fn, void *userdata)
+{
+	struct sp_op listed, alternative;
+	int r = pins_op(pins, index, &listed);
+
+	if (r == 0)
+		r = view_op(o, pins, &listed, s, false, fn, userdata);
+	for (int i = 0; r == 0 && i < __builtin_popcountll(listed.rules); i++) {
+		r = pins_op(pins, listed.first_alternative + (uint32_t)i, &alternative);
+		if (r == 0)
+			r = view_op(o, pins, &alternative, s, true, fn, userdata);
+	}
+	return r;
+}
+
+static int view_cgroup(const struct overview *o, const struct pins *pins,
+		       const struct cgroup_view *c, op_view_fn *fn, void *userdata)
+{
+	int r = 0;
+
+	for (int s = 0; c->governed && s < SP_STAGE_MAX; s++) {
+		const struct sp_stage_ops *due = &c->policy.stage[s];
+
+		for (uint32_t i = 0; i < due->n_ops && r == 0; i++)
+			r = view_option(o, pins, due->first_op + i, s, fn, userdata);
+	}
+	return r;
+}
+
+static int print_op(const struct op_view *v, enum sp_stage s, void *userdata)
+{
+	enum sp_stage *last = userdata;
+
+	if (s != *last)
+		printf("  %s (%s):\n", stage_name(s), stage_hooks(s));
+	*last = s;
+	printf("    %s = %s (policy %s%s%s%s)\n", v->option, v->value, v->policy,
+	       v->rule[0] ? ", rule " : "", v->rule, v->conditional ? ", when it holds" : "");
+	return 0;
 }
 
 static int print_cgroup(const struct overview *o, const struct pins *pins,
 			const struct cgroup_view *c)
 {
-	printf("cgroup %s (id %" PRIu64 "): %s\n", c->path, c->id,
+	enum sp_stage last = SP_STAGE_MAX;
+
+	_cleanup_free_ char *path = utf8_escape(c->path);
+
+	printf("cgroup %s (id %" PRIu64 "): %s\n", path ? path : "?", c->id,
 	       c->governed ? "governed" : "not governed");
-	for (int s = 0; c->governed && s < SP_STAGE_MAX; s++) {
-		const struct sp_stage_ops *due = &c->policy.stage[s];
-
-		if (due->n_ops)
-			printf("  at %s:\n", stage_hooks(s));
-		for (uint32_t i = 0; i < due->n_ops; i++) {
-			struct op_view v;
-			int r = view_op(o, pins, due->first_op + i, &v);
-
-			if (r < 0)
-				return r;
-			printf("    %s = %s (policy %s%s%s)\n", v.option, v.value, v.policy,
-			       v.rule[0] ? ", rule " : "", v.rule);
-			free(v.value);
-		}
-	}
-	return 0;
+	return view_cgroup(o, pins, c, print_op, &last);
 }
 
 static json_t *json_links(const struct overview *o)
@@ -179,6 +258,23 @@ static json_t *json_links(const struct overview *o)
 						      : json_null()));
 	}
 	return links;
+}
+
+static json_t *json_neighbours(const struct overview *o)
+{
+	json_t *neighbours = json_array();
+
+	for (size_t i = 0; i < o->n_neighbours; i++) {
+		const struct neighbour *n = &o->neighbours[i];
+		_cleanup_free_ char *name = utf8_escape(n->name);
+
+		json_array_append_new(neighbours,
+				      json_pack("{s:s, s:I, s:s?, s:b, s:b}", "hook", n->hook,
+						"program", (json_int_t)n->program_id, "name", name,
+						"sockpol", n->is_sockpol, "runs_after",
+						n->runs_after));
+	}
+	return neighbours;
 }
 
 static json_t *json_policy(const struct overview_policy *p)
@@ -208,40 +304,39 @@ static json_t *json_overview(const struct overview *o)
 
 	for (size_t i = 0; i < o->n_policies; i++)
 		json_array_append_new(policies, json_policy(&o->policies[i]));
-	return json_pack("{s:{s:b, s:o, s:s?, s:b}, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
-			 "agent", "running", o->running, "pid",
-			 o->running ? json_integer(o->pid) : json_null(), "last_load", o->verdict,
-			 "degraded", o->degraded, "generation", (json_int_t)o->state.generation,
-			 "loaded_usec", (json_int_t)o->state.loaded_usec, "cgroups_governed",
-			 (json_int_t)o->n_governed, "cgroups_failed",
-			 (json_int_t)o->state.inherit_failed, "events_lost",
-			 (json_int_t)o->state.events_lost, "failures_lost",
-			 (json_int_t)o->state.failures_lost, "cgroup_root",
-			 (json_int_t)o->state.cgroup_root_id, "attachments", json_links(o),
-			 "policies", policies);
+	return json_pack(
+		"{s:{s:b, s:b, s:o, s:s?, s:s?, s:b}, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
+		"agent", "running", o->running, "answers", o->answers, "pid",
+		o->running && o->pid ? json_integer(o->pid) : json_null(), "other_pins",
+		o->other_pins, "last_load", o->verdict, "degraded", o->degraded, "generation",
+		(json_int_t)o->state.generation, "loaded_usec", (json_int_t)o->state.loaded_usec,
+		"cgroups_governed", (json_int_t)o->n_governed, "cgroups_failed",
+		(json_int_t)o->state.inherit_failed, "events_lost",
+		(json_int_t)o->state.events_lost, "failures_lost",
+		(json_int_t)o->state.failures_lost, "cgroup_root",
+		(json_int_t)o->state.cgroup_root_id, "attachments", json_links(o), "neighbours",
+		json_neighbours(o), "policies", policies);
+}
+
+static int json_op(const struct op_view *v, enum sp_stage s, void *userdata)
+{
+	return json_array_append_new(
+		userdata,
+		json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:b}", "stage", stage_name(s), "hooks",
+			  stage_hooks(s), "option", v->option, "value", v->value, "policy",
+			  v->policy, "rule", v->rule[0] ? json_string(v->rule) : json_null(),
+			  "conditional", v->conditional));
 }
 
 static json_t *json_cgroup(const struct overview *o, const struct pins *pins,
 			   const struct cgroup_view *c)
 {
+	_cleanup_free_ char *escaped = utf8_escape(c->path);
 	json_t *ops = json_array();
 
-	for (int s = 0; c->governed && s < SP_STAGE_MAX; s++) {
-		for (uint32_t i = 0; i < c->policy.stage[s].n_ops; i++) {
-			struct op_view v;
-
-			if (view_op(o, pins, c->policy.stage[s].first_op + i, &v) < 0)
-				continue;
-			json_array_append_new(
-				ops,
-				json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "stage", stage_name(s),
-					  "hooks", stage_hooks(s), "option", v.option, "value",
-					  v.value, "policy", v.policy, "rule",
-					  v.rule[0] ? json_string(v.rule) : json_null()));
-			free(v.value);
-		}
-	}
-	return json_pack("{s:s, s:I, s:b, s:o}", "path", c->path, "id", (json_int_t)c->id,
+	if (view_cgroup(o, pins, c, json_op, ops) < 0)
+		log_warning("Some of what is in force for %s cannot be read", c->path);
+	return json_pack("{s:s, s:I, s:b, s:o}", "path", escaped, "id", (json_int_t)c->id,
 			 "governed", c->governed, "options", ops);
 }
 
@@ -284,6 +379,7 @@ static int show(const struct overview *o, const struct pins *pins, const struct 
 		return print_cgroup(o, pins, c);
 	print_agent(o);
 	print_links(o);
+	print_neighbours(o);
 	print_policies(o);
 	return 0;
 }
@@ -341,18 +437,17 @@ int cmd_status(int argc, char **argv)
 		{ "runtime-dir", "DIR", "the agent's (" DEFAULT_RUNTIME_DIR ")",
 		  .value = &runtime_dir },
 	};
-	int exit_status, first;
+	const struct cli_syntax syntax = {
+		.synopsis = "status [OPTION]...",
+		.description =
+			"Says what is in force, from the kernel's maps: attachments, policies, cgroups, "
+			"counters.\nWorks with and without a running agent, as root.",
+		.options = options,
+		.n_options = ARRAY_SIZE(options),
+	};
+	int exit_status;
 
-	first = cli_parse(
-		argc, argv, "status [OPTION]...",
-		"Says what is in force, from the kernel's maps: attachments, policies, cgroups, "
-		"counters.\nWorks with and without a running agent, as root.",
-		options, ARRAY_SIZE(options), &exit_status);
-	if (first < 0)
+	if (cli_parse(argc, argv, &syntax, &exit_status) < 0)
 		return exit_status;
-	if (first < argc) {
-		fprintf(stderr, "sockpol status: unexpected argument '%s'\n", argv[first]);
-		return EXIT_USAGE;
-	}
 	return status(pin_dir, runtime_dir, path, as_json);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -23,10 +24,10 @@ struct client {
 };
 
 struct control {
-	char *path;
-	bool made_dir;
 	char *dir;
+	bool made_dir;
 	int dir_fd, fd;
+	struct stat socket; /* as it was made */
 	sd_event *event;
 	sd_event_source *io;
 	control_fn *fn;
@@ -121,6 +122,14 @@ static int on_impatience(sd_event_source *s, uint64_t usec, void *userdata)
 	return 0;
 }
 
+static void refuse(int fd)
+{
+	_cleanup_(json_decref) json_t *reply = json_pack("{s:b, s:s}", "ok", 0, "message", "busy");
+
+	if (reply)
+		send_reply(fd, reply);
+}
+
 static int on_connection(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 {
 	struct control *c = userdata;
@@ -129,8 +138,12 @@ static int on_connection(sd_event_source *s, int fd, uint32_t revents, void *use
 
 	(void)s;
 	(void)revents;
-	if (peer < 0 || c->n_clients == CONTROL_CLIENTS_MAX)
+	if (peer < 0)
 		return 0;
+	if (c->n_clients == CONTROL_CLIENTS_MAX) {
+		refuse(peer);
+		return 0;
+	}
 	client = calloc(1, sizeof(*client));
 	if (!client)
 		return 0;
@@ -171,6 +184,19 @@ static int open_runtime_dir(struct control *c, const char *dir)
 }
 
 /* The lock is ours, so a socket that is there is a dead agent's. */
+static int remove_stale(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : log_error_errno(errno, "Cannot look at %s", path);
+	if (!S_ISSOCK(st.st_mode)) {
+		log_error("%s is in the way of the control socket, and is none: left alone", path);
+		return -EEXIST;
+	}
+	return unlink(path) < 0 ? log_error_errno(errno, "Cannot remove %s", path) : 0;
+}
+
 static int listen_at(struct control *c, const char *dir)
 {
 	struct sockaddr_un address;
@@ -179,20 +205,55 @@ static int listen_at(struct control *c, const char *dir)
 
 	if (r < 0)
 		return log_error_errno(r, "The runtime directory's name %s is too long", dir);
+	r = remove_stale(address.sun_path);
+	if (r < 0)
+		return r;
 	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (c->fd < 0)
 		return log_error_errno(errno, "Cannot make the control socket");
-	unlink(address.sun_path);
 	mask = umask(0177);
 	r = bind(c->fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
 	umask(mask);
-	if (r == 0) {
-		c->path = strdup(address.sun_path);
-		r = c->path ? 0 : -ENOMEM;
-	}
-	if (r == 0 && listen(c->fd, CONTROL_CLIENTS_MAX) < 0)
+	if (r == 0 &&
+	    (lstat(address.sun_path, &c->socket) < 0 || listen(c->fd, CONTROL_CLIENTS_MAX) < 0))
 		r = -errno;
 	return r < 0 ? log_error_errno(r, "Cannot listen at %s", address.sun_path) : 0;
+}
+
+static int start(struct control *c)
+{
+	int r = open_runtime_dir(c, c->dir);
+
+	if (r == 0)
+		r = listen_at(c, c->dir);
+	if (r < 0)
+		return r;
+	r = sd_event_add_io(c->event, &c->io, c->fd, EPOLLIN, on_connection, c);
+	return r < 0 ? log_error_errno(r, "Cannot wait for clients") : 0;
+}
+
+/* Is the socket in the file system the one that we listen at? */
+static bool is_in_place(const struct control *c, struct sockaddr_un *ret_address)
+{
+	struct stat st;
+
+	return socket_address(c->dir, ret_address) == 0 && c->fd >= 0 &&
+	       lstat(ret_address->sun_path, &st) == 0 && st.st_dev == c->socket.st_dev &&
+	       st.st_ino == c->socket.st_ino;
+}
+
+static void stop(struct control *c)
+{
+	struct sockaddr_un address;
+
+	c->io = sd_event_source_disable_unref(c->io);
+	if (is_in_place(c, &address))
+		unlink(address.sun_path);
+	if (c->fd >= 0)
+		close(c->fd);
+	if (c->dir_fd >= 0)
+		close(c->dir_fd);
+	c->fd = c->dir_fd = -1;
 }
 
 int control_new(const char *runtime_dir, sd_event *event, control_fn *fn, void *userdata,
@@ -210,40 +271,40 @@ int control_new(const char *runtime_dir, sd_event *event, control_fn *fn, void *
 	c->dir = strdup(runtime_dir);
 	if (!c->dir)
 		return log_oom();
-	r = open_runtime_dir(c, runtime_dir);
+	r = start(c);
 	if (r < 0)
 		return r;
-	r = listen_at(c, runtime_dir);
-	if (r < 0)
-		return r;
-	r = sd_event_add_io(event, &c->io, c->fd, EPOLLIN, on_connection, c);
-	if (r < 0)
-		return log_error_errno(r, "Cannot wait for clients");
 	*ret = TAKE_PTR(c);
 	return 0;
+}
+
+void control_renew(struct control *c)
+{
+	struct sockaddr_un address;
+
+	if (is_in_place(c, &address))
+		return;
+	log_warning("The control socket in %s is gone: making it again", c->dir);
+	stop(c);
+	if (start(c) < 0)
+		stop(c);
 }
 
 void control_free(struct control *c)
 {
 	while (c->clients)
 		client_free(c->clients);
-	sd_event_source_disable_unref(c->io);
-	if (c->fd >= 0)
-		close(c->fd);
-	if (c->path)
-		unlink(c->path);
+	stop(c);
 	if (c->made_dir)
 		rmdir(c->dir);
-	if (c->dir_fd >= 0)
-		close(c->dir_fd);
-	free(c->path);
 	free(c->dir);
 	free(c);
 }
 
-static int connect_to(const char *runtime_dir)
+static int connect_to(const char *runtime_dir, unsigned seconds)
 {
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const struct timeval patience = { .tv_sec = seconds };
 	struct sockaddr_un address;
 	int r = socket_address(runtime_dir, &address);
 
@@ -251,34 +312,53 @@ static int connect_to(const char *runtime_dir)
 		return -errno;
 	if (r < 0)
 		return r;
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0)
 		return -errno;
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return errno == EAGAIN ? -ETIMEDOUT : -errno;
 	return TAKE_FD(fd);
 }
 
-int control_call(const char *runtime_dir, const char *command, json_t **ret, pid_t *ret_pid)
+/* A busy agent hangs up without a look at the request, but not without a word. */
+static int send_request(int fd, const char *command)
 {
 	_cleanup_(json_decref) json_t *request = json_pack("{s:s}", "command", command);
 	_cleanup_free_ char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
-	_cleanup_close_ int fd = connect_to(runtime_dir);
-	struct ucred peer;
-	socklen_t size = sizeof(peer);
-	json_t *reply;
 	size_t n;
 
-	if (fd < 0)
-		return fd;
 	if (!text)
 		return -ENOMEM;
 	n = strlen(text);
 	text[n] = '\n';
-	if (send(fd, text, n + 1, MSG_NOSIGNAL) != (ssize_t)(n + 1))
-		return errno ? -errno : -EIO;
+	if (send(fd, text, n + 1, MSG_NOSIGNAL) < 0 && errno != EPIPE)
+		return errno == EAGAIN ? -ETIMEDOUT : -errno;
+	return 0;
+}
+
+int control_call(const char *runtime_dir, const char *command, unsigned seconds, json_t **ret,
+		 pid_t *ret_pid)
+{
+	_cleanup_close_ int fd = connect_to(runtime_dir, seconds);
+	struct pollfd wait = { .fd = fd, .events = POLLIN };
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+	json_t *reply;
+	int r;
+
+	if (fd < 0)
+		return fd;
 	if (ret_pid) {
 		if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
 			return -errno;
 		*ret_pid = peer.pid;
 	}
+	r = send_request(fd, command);
+	if (r < 0)
+		return r;
+	r = poll(&wait, 1, (int)seconds * 1000); /* the reply comes in one go */
+	if (r <= 0)
+		return r < 0 ? -errno : -ETIMEDOUT;
 	reply = json_loadfd(fd, JSON_DISABLE_EOF_CHECK, NULL);
 	if (!reply)
 		return -EBADMSG;

@@ -16,64 +16,95 @@ static _Noreturn void out_of_memory(void)
 	exit(EXIT_FAILURE);
 }
 
-/* A copy in which whatever is not printable stands as \xNN: file names and texts of files are
- * other people's. */
+/* File names and texts of files are other people's. */
 static char *escape(const char *s)
 {
-	size_t left = strnlen(s, MESSAGE_MAX + 1);
-	bool cut = left > MESSAGE_MAX;
-	char *copy = malloc(left * 4 + sizeof("..."));
-	char *to = copy;
+	_cleanup_free_ char *head = strndup(s, MESSAGE_MAX);
+	_cleanup_free_ char *copy = head ? utf8_escape(head) : NULL;
+	char *cut;
 
 	if (!copy)
 		out_of_memory();
-	if (cut)
-		left = MESSAGE_MAX;
-	while (left) {
-		uint32_t c;
-		int n = utf8_decode(s, left, &c);
+	if (strlen(s) <= MESSAGE_MAX)
+		return TAKE_PTR(copy);
+	if (asprintf(&cut, "%s...", copy) < 0)
+		out_of_memory();
+	return cut;
+}
 
-		if (n > 0 && utf8_printable(c)) {
-			memcpy(to, s, (size_t)n);
-			to += n;
-		} else {
-			n = n > 0 ? n : 1;
-			for (int i = 0; i < n; i++)
-				to += sprintf(to, "\\x%02x", (unsigned char)s[i]);
-		}
-		s += n;
-		left -= (size_t)n;
+static struct diag_count *find_file(const struct diags *d, const char *file)
+{
+	/* Most are about the file of the one before. */
+	for (size_t i = d->n_files; i-- > 0;)
+		if (streq(d->files[i].file, file))
+			return &d->files[i];
+	return NULL;
+}
+
+/* Takes the name where it is new. */
+static struct diag_count *get_file(struct diags *d, const char *file)
+{
+	struct diag_count *count = find_file(d, file);
+
+	if (count)
+		return count;
+	if (GROW(d->files, d->n_files) < 0)
+		out_of_memory();
+	count = &d->files[d->n_files++];
+	*count = (struct diag_count){ .file = strdup(file) };
+	if (!count->file)
+		out_of_memory();
+	return count;
+}
+
+static size_t *total(struct diags *d, enum diag_level level)
+{
+	return level == DIAG_ERROR ? &d->n_errors : &d->n_warnings;
+}
+
+/* Room for one more about this file?  What is there more than once makes some. */
+static bool make_room(struct diags *d, const char *file, enum diag_level level)
+{
+	struct diag_count *count = get_file(d, file);
+
+	if (count->kept[level] == DIAGS_KEPT_MAX && !count->more[level])
+		diags_sort(d);
+	if (count->kept[level] < DIAGS_KEPT_MAX) {
+		count->kept[level]++;
+		return true;
 	}
-	strcpy(to, cut ? "..." : "");
-	return copy;
+	count->more[level]++;
+	return false;
 }
 
 void diags_add(struct diags *d, enum diag_level level, const struct position *at,
 	       const char *format, ...)
 {
-	_cleanup_free_ char *message = NULL;
-	struct diag *diag;
+	_cleanup_free_ char *message = NULL, *file = escape(at->file);
 	va_list ap;
 
+	++*total(d, level);
+	if (!make_room(d, file, level))
+		return;
 	va_start(ap, format);
 	if (vasprintf(&message, format, ap) < 0)
 		out_of_memory();
 	va_end(ap);
 	if (GROW(d->v, d->n) < 0)
 		out_of_memory();
-	diag = &d->v[d->n];
-	*diag = (struct diag){
+	d->v[d->n++] = (struct diag){
 		.level = level,
-		.file = escape(at->file),
+		.file = TAKE_PTR(file),
 		.line = at->line,
 		.column = at->column,
 		.message = escape(message),
-		.sequence = d->n++,
+		.sequence = d->sequence++,
 	};
-	if (level == DIAG_ERROR)
-		d->n_errors++;
-	else
-		d->n_warnings++;
+}
+
+bool diags_may_suggest(const struct diags *d)
+{
+	return d->n_errors < 100;
 }
 
 static int compare_file(const void *a, const void *b)
@@ -124,10 +155,8 @@ static void drop_repeated(struct diags *d)
 
 	for (size_t i = 0; i < d->n; i++) {
 		if (kept && same_diag(&d->v[kept - 1], &d->v[i])) {
-			if (d->v[i].level == DIAG_ERROR)
-				d->n_errors--;
-			else
-				d->n_warnings--;
+			--*total(d, d->v[i].level);
+			find_file(d, d->v[i].file)->kept[d->v[i].level]--;
 			diag_clear(&d->v[i]);
 			continue;
 		}
@@ -159,6 +188,22 @@ void diags_sort(struct diags *d)
 	drop_repeated(d);
 }
 
+static const char *level_name(enum diag_level level)
+{
+	return level == DIAG_ERROR ? "error" : "warning";
+}
+
+static void print_more(const struct diags *d, const char *file, FILE *to)
+{
+	const struct diag_count *count = find_file(d, file);
+
+	for (int level = DIAG_ERROR; level <= DIAG_WARNING; level++)
+		if (count->more[level])
+			fprintf(to, "%s: %s: %zu more %s%s\n", file, level_name(level),
+				count->more[level], level_name(level),
+				count->more[level] == 1 ? "" : "s");
+}
+
 void diags_print(const struct diags *d, FILE *to)
 {
 	for (size_t i = 0; i < d->n; i++) {
@@ -167,15 +212,39 @@ void diags_print(const struct diags *d, FILE *to)
 		fputs(diag->file, to);
 		if (diag->line)
 			fprintf(to, ":%u:%u", diag->line, diag->column);
-		fprintf(to, ": %s: %s\n", diag->level == DIAG_ERROR ? "error" : "warning",
-			diag->message);
+		fprintf(to, ": %s: %s\n", level_name(diag->level), diag->message);
+		if (i + 1 == d->n || !streq(diag->file, d->v[i + 1].file))
+			print_more(d, diag->file, to);
 	}
+}
+
+char *diags_text(const struct diags *d, size_t size_max)
+{
+	static const char more[] = "... (the rest is in the agent's log)\n";
+	_cleanup_free_ char *text = NULL;
+	size_t size = 0, kept;
+	char *cut;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return NULL;
+	diags_print(d, f);
+	if (fclose(f) == EOF)
+		return NULL;
+	if (size <= size_max)
+		return TAKE_PTR(text);
+	for (kept = size_max - strlen(more); kept && text[kept - 1] != '\n';)
+		kept--;
+	return asprintf(&cut, "%.*s%s", (int)kept, text, more) < 0 ? NULL : cut;
 }
 
 void diags_clear(struct diags *d)
 {
 	for (size_t i = 0; i < d->n; i++)
 		diag_clear(&d->v[i]);
+	for (size_t i = 0; i < d->n_files; i++)
+		free(d->files[i].file);
+	free(d->files);
 	free(d->v);
 	*d = (struct diags){ 0 };
 }

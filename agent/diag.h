@@ -25,11 +25,22 @@ struct diag {
 	size_t sequence;
 };
 
+/* Of each level, that are kept of one file; the others are only counted. */
+#define DIAGS_KEPT_MAX 1000
+
+struct diag_count {
+	char *file;		 /* owned; as in struct diag */
+	size_t kept[2], more[2]; /* by level */
+};
+
 struct diags {
 	struct diag *v;
 	size_t n;
-	size_t n_errors;
-	size_t n_warnings;
+	size_t n_errors;   /* kept or not */
+	size_t n_warnings; /* likewise */
+	size_t sequence;   /* of the next one */
+	struct diag_count *files;
+	size_t n_files;
 };
 
 /* Memory that runs out here ends the process: a lost error would be worse. */
@@ -40,9 +51,20 @@ void diags_add(struct diags *d, enum diag_level level, const struct position *at
 
 /* Sorts by file (in the order files were first added), line, column. */
 void diags_sort(struct diags *d);
-/* FILE:LINE:COLUMN: error: MESSAGE, one a line; FILE: error: MESSAGE when line is 0. */
+/*
+ * FILE:LINE:COLUMN: error: MESSAGE, one a line; FILE: error: MESSAGE when line is 0.  Last of a
+ * file, once sorted: FILE: error: N more errors.
+ */
 void diags_print(const struct diags *d, FILE *to);
+/*
+ * What diags_print() prints, owned by the caller; of more than size_max bytes whole lines only, and
+ * one that says so.  NULL when memory is out.
+ */
+char *diags_text(const struct diags *d, size_t size_max);
 void diags_clear(struct diags *d);
+
+/* Looking for what was meant takes its time: nobody reads the hundredth suggestion. */
+bool diags_may_suggest(const struct diags *d);
 
 /* `text` as a message may quote it: at most EXCERPT_SIZE - 1 bytes, shortened with "...". */
 #define EXCERPT_SIZE 81

@@ -3,21 +3,24 @@
 #include <inttypes.h>
 
 #include "explain_report.h"
+#include "utf8.h"
 
-static const char *protocol_name(const struct process_socket *s)
+static const char *protocol_name(const struct sock_diag_socket *s)
 {
 	return s->protocol == IPPROTO_UDP ? "udp" : "tcp";
 }
 
-static void print_socket_cgroup(const struct process_socket *s, const char *cgroup,
+static void print_socket_cgroup(const struct sock_diag_socket *s, const char *cgroup,
 				const char *process_cgroup, FILE *to)
 {
+	_cleanup_free_ char *escaped = cgroup ? utf8_escape(cgroup) : NULL;
+
 	if (!s->cgroup_id)
 		fprintf(to, "  cgroup not known");
 	else if (!cgroup)
 		fprintf(to, "  made in a cgroup that is gone (id %" PRIu64 ")", s->cgroup_id);
 	else if (!streq(cgroup, process_cgroup))
-		fprintf(to, "  made in cgroup %s, which counts", cgroup);
+		fprintf(to, "  made in cgroup %s, which counts", escaped ? escaped : "?");
 }
 
 static void print_sockets(const struct explain_report *r, FILE *to)
@@ -28,7 +31,7 @@ static void print_sockets(const struct explain_report *r, FILE *to)
 	}
 	fprintf(to, "sockets:%s\n", r->sockets.n ? "" : " no TCP or UDP ones");
 	for (size_t i = 0; i < r->sockets.n; i++) {
-		const struct process_socket *s = &r->sockets.v[i];
+		const struct sock_diag_socket *s = &r->sockets.v[i];
 
 		fprintf(to, "  %s %s", protocol_name(s), s->local);
 		if (*s->remote)
@@ -49,11 +52,13 @@ int explain_report_print(const struct explain_report *r, FILE *to)
 	return ferror(to) ? -EIO : 0;
 }
 
-static json_t *socket_json(const struct process_socket *s, const char *cgroup)
+static json_t *socket_json(const struct sock_diag_socket *s, const char *cgroup)
 {
+	_cleanup_free_ char *escaped = cgroup ? utf8_escape(cgroup) : NULL;
+
 	return json_pack("{s:s, s:s, s:s?, s:I, s:s?, s:o}", "protocol", protocol_name(s), "local",
 			 s->local, "remote", *s->remote ? s->remote : NULL, "inode",
-			 (json_int_t)s->inode, "cgroup", cgroup, "cgroup_id",
+			 (json_int_t)s->inode, "cgroup", escaped, "cgroup_id",
 			 s->cgroup_id ? json_integer((json_int_t)s->cgroup_id) : json_null());
 }
 

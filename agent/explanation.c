@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
-#include "compile.h"
+#include "condition.h"
 #include "explanation.h"
-
-static char *format_setting(const struct setting *s)
-{
-	return s->unset ? strdup("unset") : value_format(s->option, &s->value);
-}
 
 static const struct pattern *matching_pattern(const struct patterns *p, const char *path)
 {
@@ -60,95 +55,67 @@ static int explain_policies(const struct effective *effective, struct explanatio
 	return 0;
 }
 
-/* Those of block `b` that wanted the option, in either spelling, and did not get it. */
-static int add_losers(const struct block *b, struct explained_option *o)
+static int explain_options(const struct effective *effective, const struct host *host,
+			   struct explanation *e)
 {
-	for (size_t i = 0; i < b->options->n; i++) {
-		const struct setting *s = &b->options->v[i];
-		struct explained_loser *loser;
+	for (int d = 0; d < DIRECTION_MAX; d++) {
+		for (size_t id = 0; id < OPTION_MAX; id++) {
+			int r;
 
-		if (s == o->winner->setting ||
-		    !options_rival(s->option, o->winner->setting->option))
-			continue;
-		if (GROW(o->losers, o->n_losers) < 0)
-			return -ENOMEM;
-		loser = &o->losers[o->n_losers++];
-		*loser = (struct explained_loser){
-			.block = b,
-			.setting = s,
-			.value = format_setting(s),
-		};
-		if (!loser->value)
-			return -ENOMEM;
+			if (!(e->asked.directions & BIT(d)) ||
+			    is_second_spelling((enum option_id)id))
+				continue;
+			r = explanation_add_option(e, effective, host, (enum direction)d,
+						   &option_table[id]);
+			if (r < 0)
+				return r;
+		}
 	}
 	return 0;
 }
 
-static int explain_option(const struct effective *effective, const struct host *host,
-			  struct explained_option *o)
+static int explain_rules(const struct effective *effective, struct explanation *e)
 {
-	const struct setting *s = o->winner->setting;
-
-	o->value = format_setting(s);
-	if (!o->value)
-		return -ENOMEM;
-	if (!s->unset) {
-		int r = value_result(s->option, &s->value, host, &o->result);
-
-		if (r < 0)
-			return r;
-		o->stages = setting_stages(o->winner->block, s->option, o->direction);
-	}
-	for (size_t i = effective->n_blocks; i-- > 0;) {
+	for (size_t i = 0; i < effective->n_blocks && e->asked.connection; i++) {
 		const struct block *b = &effective->blocks[i];
+		const char *key = b->rule ? asked_fails(&e->asked, &b->rule->when) : NULL;
+		struct explained_rule *rule;
 
-		if (block_holds(b, o->direction) && add_losers(b, o) < 0)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-static int explain_direction(const struct effective *effective, const struct host *host,
-			     enum direction d, struct explanation *e)
-{
-	for (int id = 0; id < OPTION_MAX; id++) {
-		const struct winner *w = &effective->winners[d][id];
-		struct explained_option *o;
-		int r;
-
-		if (!w->block)
+		if (!key)
 			continue;
-		if (GROW(e->options, e->n_options) < 0)
+		if (GROW(e->not_holding, e->n_not_holding) < 0)
 			return -ENOMEM;
-		o = &e->options[e->n_options++];
-		*o = (struct explained_option){ .direction = d, .winner = w };
-		r = explain_option(effective, host, o);
-		if (r < 0)
-			return r;
+		rule = &e->not_holding[e->n_not_holding++];
+		*rule = (struct explained_rule){
+			.block = b,
+			.key = key,
+			.when = condition_key_text(&b->rule->when, key),
+			.unknown = asked_is_unknown(&e->asked, key),
+		};
+		if (!rule->when)
+			return -ENOMEM;
 	}
 	return 0;
 }
 
-static int fill(const struct effective *effective, const struct host *host, unsigned directions,
-		struct explanation *e)
+static int fill(const struct effective *effective, const struct host *host, struct explanation *e)
 {
 	int r = explain_policies(effective, e);
 
-	for (int d = 0; d < DIRECTION_MAX && r == 0; d++)
-		if (directions & BIT(d))
-			r = explain_direction(effective, host, (enum direction)d, e);
-	return r;
+	if (r == 0)
+		r = explain_options(effective, host, e);
+	return r < 0 ? r : explain_rules(effective, e);
 }
 
 int explanation_make(struct cascade *c, const struct host *host, const char *cgroup,
-		     unsigned directions, struct explanation *ret)
+		     const struct asked *asked, struct explanation *ret)
 {
-	struct explanation e = { .cgroup = strdup(cgroup) };
+	struct explanation e = { .cgroup = strdup(cgroup), .asked = *asked };
 	const struct cgroup_class *k;
 	int r = e.cgroup ? cascade_walk(c, cgroup, &k) : -ENOMEM;
 
 	if (r == 0 && cascade_effective(k))
-		r = fill(cascade_effective(k), host, directions, &e);
+		r = fill(cascade_effective(k), host, &e);
 	if (r < 0) {
 		explanation_clear(&e);
 		return r;
@@ -161,15 +128,11 @@ void explanation_clear(struct explanation *e)
 {
 	for (size_t i = 0; i < e->n_policies; i++)
 		free(e->policies[i].cgroup);
-	for (size_t i = 0; i < e->n_options; i++) {
-		struct explained_option *o = &e->options[i];
-
-		for (size_t l = 0; l < o->n_losers; l++)
-			free(o->losers[l].value);
-		free(o->losers);
-		free(o->value);
-		free(o->result.text);
-	}
+	for (size_t i = 0; i < e->n_options; i++)
+		explained_option_clear(&e->options[i]);
+	for (size_t i = 0; i < e->n_not_holding; i++)
+		free(e->not_holding[i].when);
+	free(e->not_holding);
 	free(e->policies);
 	free(e->options);
 	free(e->cgroup);

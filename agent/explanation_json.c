@@ -4,6 +4,8 @@
  * function here needs no check of its own, and NULL comes out at the end when memory was out.
  */
 #include "explanation.h"
+#include "stage.h"
+#include "utf8.h"
 
 static const char *rule_name(const struct block *b)
 {
@@ -70,32 +72,124 @@ static json_t *number_json(const struct setting *s)
 	return json_integer(value_number(s->option, &s->value));
 }
 
-static const char *kernel_text(const struct explained_option *o)
+static const char *kernel_text(const struct explained_choice *c)
 {
-	if (!o->stages) /* the kernel never sees it */
+	if (!c->stages) /* the kernel never sees it */
 		return NULL;
-	return o->result.text ? o->result.text : o->value;
+	return c->result.text ? c->result.text : c->value;
+}
+
+/* `option`: where nobody has a say. */
+static json_t *choice_json(const struct option *option, const struct explained_choice *c)
+{
+	const struct block *b = c->block;
+	const struct setting *s = c->setting;
+
+	return json_pack("{s:s, s:s?, s:o, s:s?, s:o, s:o, s:s?, s:s?, s:s?, s:o}", "option",
+			 s ? s->option->name : option->name, "value", c->value, "number",
+			 s ? number_json(s) : json_null(), "kernel", kernel_text(c), "hooks",
+			 hooks_json(c->stages), "stages", stages_json(c->stages), "policy",
+			 b ? b->policy->name : NULL, "rule", b ? rule_name(b) : NULL, "file",
+			 s ? s->at.file : NULL, "line", s ? json_integer(s->at.line) : json_null());
+}
+
+/* Adds a member; NULL spoils the object, which is then freed. */
+static json_t *with(json_t *object, const char *key, json_t *member)
+{
+	if (object && json_object_set_new(object, key, member) == 0)
+		return object;
+	if (!object)
+		json_decref(member);
+	json_decref(object);
+	return NULL;
+}
+
+static json_t *when_json(const struct explained_choice *c)
+{
+	return c->when ? json_string(c->when) : json_null();
+}
+
+static json_t *rules_json(const struct explained_option *o)
+{
+	json_t *rules = json_array();
+
+	for (size_t i = 0; i < o->n_rules; i++)
+		rules = append(rules, with(choice_json(o->option, &o->rules[i]), "when",
+					   when_json(&o->rules[i])));
+	return rules;
 }
 
 static json_t *option_json(const struct explained_option *o)
 {
-	const struct setting *s = o->winner->setting;
-	json_t *beats = json_array();
+	json_t *object = choice_json(o->option, &o->winner), *beats = json_array();
 
 	for (size_t i = 0; i < o->n_losers; i++)
 		beats = append(beats, loser_json(&o->losers[i]));
-	return json_pack("{s:s, s:s, s:s, s:o, s:s?, s:o, s:o, s:s, s:s?, s:s, s:i, s:o}", "option",
-			 s->option->name, "direction", direction_name(o->direction), "value",
-			 o->value, "number", number_json(s), "kernel", kernel_text(o), "hooks",
-			 hooks_json(o->stages), "stages", stages_json(o->stages), "policy",
-			 o->winner->block->policy->name, "rule", rule_name(o->winner->block),
-			 "file", s->at.file, "line", (int)s->at.line, "beats", beats);
+	object = with(object, "direction", json_string(direction_name(o->direction)));
+	return with(object, "beats", beats);
+}
+
+/* Whatever the connection: with the rules that win where they hold. */
+static json_t *every_options_json(const struct explanation *e)
+{
+	json_t *options = json_array();
+
+	for (size_t i = 0; i < e->n_options; i++) {
+		const struct explained_option *o = &e->options[i];
+		json_t *object = with(option_json(o), "when", when_json(&o->winner));
+
+		options = append(options, with(object, "candidates", rules_json(o)));
+	}
+	return options;
+}
+
+/* For one connection: those that its socket gets, or those that it does not, and why. */
+static json_t *connection_options_json(const struct explanation *e, bool set)
+{
+	json_t *options = json_array();
+
+	for (size_t i = 0; i < e->n_options; i++) {
+		const struct explained_choice *winner = &e->options[i].winner;
+		json_t *object;
+
+		if ((winner->stages != 0) != set)
+			continue;
+		object = option_json(&e->options[i]);
+		if (!set)
+			object = with(
+				object, "why",
+				json_string(winner->why_nowhere ? winner->why_nowhere : "unset"));
+		options = append(options, object);
+	}
+	return options;
+}
+
+static json_t *not_holding_json(const struct explained_rule *r)
+{
+	const struct position *at = &r->block->rule->at;
+
+	return json_pack("{s:s, s:s, s:s?, s:i, s:s, s:s, s:b}", "policy", r->block->policy->name,
+			 "rule", r->block->rule->name, "file", at->file, "line", (int)at->line,
+			 "key", r->key, "when", r->when, "not_given", r->unknown);
+}
+
+/* What is there only for one connection. */
+static json_t *with_connection(json_t *root, const struct explanation *e)
+{
+	json_t *rules = json_array();
+
+	for (size_t i = 0; i < e->n_not_holding; i++)
+		rules = append(rules, not_holding_json(&e->not_holding[i]));
+	root = with(root, "left_alone", connection_options_json(e, false));
+	return with(root, "not_holding", rules);
 }
 
 static json_t *policy_json(const struct explained_policy *p)
 {
+	_cleanup_free_ char *cgroup = utf8_escape(p->cgroup);
+
 	return json_pack("{s:s, s:s, s:i, s:s, s:i, s:s, s:s}", "name", p->policy->name, "file",
-			 p->policy->at.file, "line", (int)p->policy->at.line, "cgroup", p->cgroup,
+			 p->policy->at.file, "line", (int)p->policy->at.line, "cgroup", cgroup,
 			 "depth", (int)p->depth, "match",
 			 glob_kind(p->pattern->glob) == GLOB_UNIT ? "unit" : "cgroup", "pattern",
 			 glob_pattern(p->pattern->glob));
@@ -105,7 +199,7 @@ static json_t *side_json(const struct in_force_side *s)
 {
 	if (!s->value)
 		return json_null();
-	return json_pack("{s:s, s:s, s:s?}", "value", s->value, "policy", s->policy, "rule",
+	return json_pack("{s:s, s:s?, s:s?}", "value", s->value, "policy", s->policy, "rule",
 			 s->rule);
 }
 
@@ -116,11 +210,11 @@ static json_t *in_force_json(const struct in_force *f)
 	for (size_t i = 0; i < f->n; i++) {
 		const struct in_force_difference *d = &f->v[i];
 
-		differences =
-			append(differences,
-			       json_pack("{s:s, s:s, s:o, s:o}", "option", d->option->name, "stage",
-					 stage_name(d->stage), "in_force", side_json(&d->kernel),
-					 "files", side_json(&d->files)));
+		differences = append(differences,
+				     json_pack("{s:s, s:s, s:o, s:o, s:s?}", "option",
+					       d->option->name, "stage", stage_name(d->stage),
+					       "in_force", side_json(&d->kernel), "files",
+					       side_json(&d->files), "also", d->also));
 	}
 	return json_pack("{s:b, s:b, s:o, s:s?}", "known", f->known, "differs", f->n > 0,
 			 "differences", differences, "why", f->why);
@@ -128,12 +222,14 @@ static json_t *in_force_json(const struct in_force *f)
 
 json_t *explanation_json(const struct explanation *e)
 {
-	json_t *policies = json_array(), *options = json_array();
+	json_t *policies = json_array(), *options, *root;
+	_cleanup_free_ char *cgroup = utf8_escape(e->cgroup);
 
 	for (size_t i = 0; i < e->n_policies; i++)
 		policies = append(policies, policy_json(&e->policies[i]));
-	for (size_t i = 0; i < e->n_options; i++)
-		options = append(options, option_json(&e->options[i]));
-	return json_pack("{s:s, s:o, s:o, s:o}", "cgroup", e->cgroup, "policies", policies,
-			 "options", options, "in_force", in_force_json(&e->in_force));
+	options = e->asked.connection ? connection_options_json(e, true) : every_options_json(e);
+	root = json_pack("{s:s, s:o, s:o, s:o, s:o}", "cgroup", cgroup, "connection",
+			 asked_json(&e->asked), "policies", policies, "options", options,
+			 "in_force", in_force_json(&e->in_force));
+	return e->asked.connection ? with_connection(root, e) : root;
 }

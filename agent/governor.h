@@ -24,6 +24,11 @@ DEFINE_CLEANUP(struct governor *, governor_free)
  * what was in force stays in force, and *ret_what names what ran out (-ENOSPC, -E2BIG) or failed.
  */
 int governor_activate(struct governor *g, struct config *c, const char **ret_what);
+/*
+ * After -EBADMSG of governor_activate(): what is wrong with the configuration as a whole, and
+ * where. Valid until the next call.
+ */
+const char *governor_complaint(const struct governor *g, struct position *ret_at);
 /* Governs sockets from here on; see kernel_attach(). */
 int governor_attach(struct governor *g, const char *pin_dir);
 /* Takes everything out of the kernel. */
@@ -31,6 +36,9 @@ void governor_detach(struct governor *g);
 
 int governor_event_fd(const struct governor *g);
 int governor_process_events(struct governor *g);
+
+/* The cgroup that it is attached to was removed: it governs nothing any more. */
+bool governor_root_is_gone(const struct governor *g);
 
 const struct kernel_sizes *governor_sizes(const struct governor *g);
 const struct config *governor_config(const struct governor *g); /* in force; NULL: none yet */

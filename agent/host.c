@@ -3,6 +3,8 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#include <bpf/btf.h>
+
 #include "host.h"
 
 /* The first line of a file without its newline; NULL when it cannot be read.  Owned by the caller.
@@ -83,6 +85,48 @@ static void append_loadable(char **list)
 		name += strlen(prefix);
 		append_word(list, name, strcspn(name, ".:"));
 	}
+}
+
+int64_t host_ticks(int64_t usec, int64_t tick_usec)
+{
+	/* By frequency: with 300 Hz the tick is no whole number of microseconds. */
+	int64_t hz = 1000000 / tick_usec;
+
+	return (usec * hz + 999999) / 1000000;
+}
+
+int host_jiffies(int64_t usec)
+{
+	int64_t tick = read_tick();
+
+	return tick > 0 ? (int)host_ticks(usec, tick) : 0;
+}
+
+static int find_enumerator(const struct btf *btf, const char *type, const char *name)
+{
+	int id = btf__find_by_name_kind(btf, type, BTF_KIND_ENUM);
+	const struct btf_type *t = id < 0 ? NULL : btf__type_by_id(btf, (__u32)id);
+
+	if (!t)
+		return -ENODATA;
+	for (__u16 i = 0; i < btf_vlen(t); i++)
+		if (streq(btf__name_by_offset(btf, btf_enum(t)[i].name_off), name))
+			return 1;
+	return 0;
+}
+
+int host_has_unix_hooks(void)
+{
+	static int answer = -EAGAIN; /* the kernel does not change while we run */
+	struct btf *btf;
+
+	if (answer != -EAGAIN)
+		return answer;
+	btf = btf__load_vmlinux_btf();
+	answer =
+		btf ? find_enumerator(btf, "bpf_attach_type", "BPF_CGROUP_UNIX_CONNECT") : -ENODATA;
+	btf__free(btf);
+	return answer;
 }
 
 void host_read(struct host *h)

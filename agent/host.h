@@ -17,6 +17,15 @@ struct host {
 	char *congestion;
 };
 
+/* A time in ticks, rounded up; tick_usec as in struct host, and known. */
+int64_t host_ticks(int64_t usec, int64_t tick_usec);
+/* The same in jiffies of the running kernel. */
+int host_jiffies(int64_t usec);
+
+/* Has the kernel hooks for AF_UNIX sockets (6.7 on)?  Asked of its BTF, which needs no privilege.
+ * 1 yes, 0 no, -ENODATA when it cannot be told. */
+int host_has_unix_hooks(void);
+
 /* Reads what is readable; never fails, what cannot be read is -1 or NULL. */
 void host_read(struct host *h);
 void host_clear(struct host *h);

@@ -6,10 +6,10 @@
 #include "cascade.h"
 #include "pins.h"
 
-/* What one side says of an option at a stage. */
+/* What one side says of an option at a stage, in any case or by a rule where it holds. */
 struct in_force_side {
-	char *value;  /* owned; NULL: it does not set it */
-	char *policy; /* owned */
+	char *value;  /* owned; "unset"; NULL: it has no say */
+	char *policy; /* owned; NULL where it is unset or has no say */
 	char *rule;   /* owned; NULL: base options */
 };
 
@@ -17,6 +17,7 @@ struct in_force_difference {
 	enum sp_stage stage;
 	const struct option *option;
 	struct in_force_side kernel, files;
+	const char *also; /* what differs beside the two sides: "condition", "order"; or NULL */
 };
 
 struct in_force {

@@ -13,6 +13,8 @@
 const char *const kernel_map_names[KERNEL_MAP_MAX] = {
 	[KERNEL_MAP_CGROUPS] = "cgroups",   [KERNEL_MAP_POLICIES] = "policies",
 	[KERNEL_MAP_OPS] = "ops",	    [KERNEL_MAP_CREDITS] = "credits",
+	[KERNEL_MAP_TESTS] = "tests",	    [KERNEL_MAP_VECTORS] = "vectors",
+	[KERNEL_MAP_SETS4] = "sets4",	    [KERNEL_MAP_SETS6] = "sets6",
 	[KERNEL_MAP_SOURCES] = "sources",   [KERNEL_MAP_APPLIED] = "applied",
 	[KERNEL_MAP_FAILURES] = "failures", [KERNEL_MAP_STATE] = "state",
 };
@@ -20,20 +22,44 @@ const char *const kernel_map_names[KERNEL_MAP_MAX] = {
 /* Those that say which cgroups there are, and then, in this order, those that govern sockets. */
 #define N_WATCHERS 2
 const char *const kernel_link_names[] = {
-	"cgroup_mkdir", "cgroup_release", "sock_ops", "bind4", "bind6", "connect4", "connect6",
+	"cgroup_mkdir", "cgroup_release", "sock_ops", "bind4",	      "bind6",	      "connect4",
+	"connect6",	"sendmsg4",	  "sendmsg6", "connect_unix", "sendmsg_unix",
 };
 const size_t n_kernel_link_names = ARRAY_SIZE(kernel_link_names);
+
+/* From <linux/bpf.h> of 6.7: neither Debian 12's headers nor libbpf 1.1 have them. */
+#define CGROUP_UNIX_CONNECT 49
+#define CGROUP_UNIX_SENDMSG 50
+
+/*
+ * The hooks that are attached only while some policy has something due there: every send of every
+ * unconnected socket would pay for them.
+ */
+static const struct optional_hook {
+	const char *program;
+	uint64_t stages;
+	int attach_type; /* that libbpf does not know by the section's name; else 0 */
+} optional_hooks[] = {
+	{ "sendmsg4", BIT(SP_STAGE_UDP_SEND), 0 },
+	{ "sendmsg6", BIT(SP_STAGE_UDP_SEND), 0 },
+	{ "connect_unix", BIT(SP_STAGE_UNIX_CONNECT), CGROUP_UNIX_CONNECT },
+	{ "sendmsg_unix", BIT(SP_STAGE_UNIX_SEND), CGROUP_UNIX_SENDMSG },
+};
 
 struct kernel {
 	struct sockpol_bpf *skeleton;
 	struct kernel_sizes sizes;
+	int maps[KERNEL_MAP_MAX]; /* the skeleton's file descriptors */
 	struct bpf_link *links[ARRAY_SIZE(kernel_link_names)];
 	struct ring_buffer *events;
 	struct sp_state *state; /* mmap of the map */
 	int grace;		/* outer map, see kernel_wait_for_programs() */
 	kernel_event_fn *event_fn;
 	void *userdata;
-	char *pin_dir; /* where it is pinned, or NULL */
+	char *pin_dir;	 /* where it is pinned, or NULL */
+	int cgroup_fd;	 /* that it is attached to, or -1 */
+	uint64_t stages; /* as of kernel_use_stages() */
+	uint64_t missing_stages;
 };
 
 static struct bpf_map *find_map(const struct kernel *k, enum kernel_map map)
@@ -43,7 +69,58 @@ static struct bpf_map *find_map(const struct kernel *k, enum kernel_map map)
 
 int kernel_map_fd(const struct kernel *k, enum kernel_map map)
 {
-	return bpf_map__fd(find_map(k, map));
+	return k->maps[map];
+}
+
+static const struct optional_hook *find_optional(const char *program)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(optional_hooks); i++)
+		if (streq(optional_hooks[i].program, program))
+			return &optional_hooks[i];
+	return NULL;
+}
+
+/* Does the kernel know the attach type?  Asked with the smallest program there is: return 1. */
+static bool has_attach_type(int type)
+{
+	const struct bpf_insn insns[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = (enum bpf_attach_type)type);
+	_cleanup_close_ int fd = bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "sockpol_probe",
+					       "GPL", insns, ARRAY_SIZE(insns), &opts);
+
+	return fd >= 0;
+}
+
+/* Programs for hooks that this kernel does not have are not loaded. */
+static int prepare_optional(struct kernel *k)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(optional_hooks); i++) {
+		const struct optional_hook *hook = &optional_hooks[i];
+		struct bpf_program *program =
+			bpf_object__find_program_by_name(k->skeleton->obj, hook->program);
+		int r = 0;
+
+		if (!hook->attach_type)
+			continue;
+		if (has_attach_type(hook->attach_type)) {
+			r = bpf_program__set_expected_attach_type(
+				program, (enum bpf_attach_type)hook->attach_type);
+		} else {
+			k->missing_stages |= hook->stages;
+			r = bpf_program__set_autoload(program, false);
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+uint64_t kernel_missing_stages(const struct kernel *k)
+{
+	return k->missing_stages;
 }
 
 static int set_sizes(struct kernel *k)
@@ -55,6 +132,10 @@ static int set_sizes(struct kernel *k)
 		[KERNEL_MAP_POLICIES] = 2 * s->policies + 1,
 		[KERNEL_MAP_OPS] = 2 * s->ops,
 		[KERNEL_MAP_CREDITS] = 2 * s->credits,
+		[KERNEL_MAP_TESTS] = 2 * s->tests,
+		[KERNEL_MAP_VECTORS] = 2 * s->vectors,
+		[KERNEL_MAP_SETS4] = s->sets4,
+		[KERNEL_MAP_SETS6] = s->sets6,
 		[KERNEL_MAP_SOURCES] = s->sources,
 		[KERNEL_MAP_APPLIED] = s->sources,
 		[KERNEL_MAP_FAILURES] = s->failures,
@@ -116,17 +197,21 @@ int kernel_load(const struct kernel_sizes *sizes, struct kernel **ret)
 
 	if (!k)
 		return log_oom();
-	k->grace = -1;
+	k->grace = k->cgroup_fd = -1;
 	k->sizes = *sizes;
 	k->skeleton = sockpol_bpf__open();
 	if (!k->skeleton)
 		return log_error_errno(errno, "Cannot open the BPF programs");
 	r = set_sizes(k);
+	if (r == 0)
+		r = prepare_optional(k);
 	if (r < 0)
-		return log_error_errno(r, "Cannot size the BPF maps");
+		return log_error_errno(r, "Cannot prepare the BPF programs");
 	r = sockpol_bpf__load(k->skeleton);
 	if (r < 0)
 		return explain_load_failure(r);
+	for (int i = 0; i < KERNEL_MAP_MAX; i++)
+		k->maps[i] = bpf_map__fd(find_map(k, i));
 	r = map_state(k);
 	if (r < 0)
 		return log_error_errno(r, "Cannot map the BPF map `state`");
@@ -183,51 +268,48 @@ static int pin_path(char **ret, const char *dir, const char *name, const char *s
 	return asprintf(ret, "%s/%s%s", dir, name, suffix) < 0 ? -ENOMEM : 0;
 }
 
-/*
- * An earlier agent's link, now with our program; NULL when there is none that fits.  It stays
- * pinned all the while, and no connection is missed.
- */
-static struct bpf_link *adopt_link(struct kernel *k, size_t i, uint64_t cgroup, const char *pin_dir)
+/* An earlier agent's pinned link to our cgroup; NULL when there is none. */
+static struct bpf_link *find_pinned(struct kernel *k, size_t i)
 {
 	_cleanup_free_ char *path = NULL;
 	struct bpf_link *link;
 
-	if (pin_path(&path, pin_dir, kernel_link_names[i], "") < 0 || access(path, F_OK) < 0)
+	if (pin_path(&path, k->pin_dir, kernel_link_names[i], "") < 0 || access(path, F_OK) < 0)
 		return NULL;
 	link = bpf_link__open(path);
-	if (!link)
-		return NULL;
-	if (link_cgroup(bpf_link__fd(link)) == cgroup &&
-	    bpf_link__update_program(link, find_program(k, i)) == 0)
+	if (link && link_cgroup(bpf_link__fd(link)) == k->state->cgroup_root_id)
 		return link;
-	bpf_link__destroy(link); /* opened from a pin: the pin stays, and is replaced below */
+	bpf_link__destroy(link); /* opened from a pin: the pin stays, and is replaced later */
 	return NULL;
 }
 
-static int attach_one(struct kernel *k, size_t i, int cgroup_fd, uint64_t cgroup,
-		      const char *pin_dir)
+static int explain_attach_failure(int err, const char *name)
 {
-	if (k->links[i]) /* another governor had it, and gives it back */
-		return bpf_link__update_program(k->links[i], find_program(k, i));
-	k->links[i] = adopt_link(k, i, cgroup, pin_dir);
-	if (k->links[i])
-		return 0;
-	k->links[i] = bpf_program__attach_cgroup(find_program(k, i), cgroup_fd);
-	if (k->links[i])
-		return 0;
-	if (errno == EPERM)
+	if (err == EPERM)
 		return log_error_errno(EPERM,
 				       "Cannot attach %s: a program that was attached without "
-				       "BPF_F_ALLOW_MULTI to this cgroup or one above excludes "
-				       "all others (bpftool cgroup tree), or a capability is "
-				       "missing",
-				       kernel_link_names[i]);
-	if (errno == E2BIG)
-		return log_error_errno(E2BIG,
-				       "Cannot attach %s: the cgroup has its 64 programs "
-				       "already",
-				       kernel_link_names[i]);
-	return log_error_errno(errno, "Cannot attach %s", kernel_link_names[i]);
+				       "BPF_F_ALLOW_MULTI to this cgroup or one above excludes all "
+				       "others (bpftool cgroup tree), or a capability is missing",
+				       name);
+	if (err == E2BIG)
+		return log_error_errno(
+			E2BIG, "Cannot attach %s: the cgroup has its 64 programs already", name);
+	return log_error_errno(err, "Cannot attach %s", name);
+}
+
+/*
+ * A link for the hook: ours, an earlier agent's still with its program (*ret_adopted), or a new
+ * one.
+ */
+static int get_link(struct kernel *k, size_t i, bool *ret_adopted)
+{
+	if (k->links[i])
+		return 0;
+	k->links[i] = find_pinned(k, i);
+	*ret_adopted = k->links[i] != NULL;
+	if (!k->links[i])
+		k->links[i] = bpf_program__attach_cgroup(find_program(k, i), k->cgroup_fd);
+	return k->links[i] ? 0 : explain_attach_failure(errno, kernel_link_names[i]);
 }
 
 /* Under its name at once or not at all; what an earlier agent had there goes by the rename. */
@@ -249,22 +331,68 @@ static int pin_as(int fd, const char *pin_dir, const char *name)
 	return 0;
 }
 
+static int pin_link(struct kernel *k, size_t i)
+{
+	if (!k->links[i] || bpf_link__pin_path(k->links[i]))
+		return 0;
+	return pin_as(bpf_link__fd(k->links[i]), k->pin_dir, kernel_link_names[i]);
+}
+
 static int pin_all(struct kernel *k)
 {
-	int r;
+	int r = 0;
 
-	for (int i = 0; i < KERNEL_MAP_MAX; i++) {
+	for (int i = 0; i < KERNEL_MAP_MAX && r == 0; i++)
 		r = pin_as(kernel_map_fd(k, i), k->pin_dir, kernel_map_names[i]);
-		if (r < 0)
-			return r;
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(k->links); i++) {
-		const char *pinned = bpf_link__pin_path(k->links[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(k->links) && r == 0; i++)
+		r = pin_link(k, i);
+	return r;
+}
 
-		r = pinned ? 0
-			   : pin_as(bpf_link__fd(k->links[i]), k->pin_dir, kernel_link_names[i]);
+static void drop_link(struct kernel *k, size_t i)
+{
+	_cleanup_free_ char *path = NULL;
+
+	if (pin_path(&path, k->pin_dir, kernel_link_names[i], "") == 0 && unlink(path) < 0 &&
+	    errno != ENOENT)
+		log_warning_errno(errno, "Cannot remove the pin %s, ignoring", path);
+	if (!k->links[i])
+		return;
+	bpf_link__detach(k->links[i]);
+	bpf_link__destroy(k->links[i]);
+	k->links[i] = NULL;
+}
+
+static bool is_wanted(const struct kernel *k, size_t i)
+{
+	const struct optional_hook *hook = find_optional(kernel_link_names[i]);
+
+	return !hook || hook->stages & k->stages & ~k->missing_stages;
+}
+
+/*
+ * Attaches what policies need of the hooks, and drops what they do not.  An earlier agent's links
+ * get our programs, in place, only when all new ones are there: until then a failure changes
+ * nothing.
+ */
+static int attach_wanted(struct kernel *k)
+{
+	bool adopted[ARRAY_SIZE(k->links)] = { false };
+	int r = 0;
+
+	for (size_t i = N_WATCHERS; i < ARRAY_SIZE(k->links) && r == 0; i++)
+		if (is_wanted(k, i))
+			r = get_link(k, i, &adopted[i]);
+	if (r < 0)
+		return r;
+	for (size_t i = N_WATCHERS; i < ARRAY_SIZE(k->links); i++) {
+		if (!is_wanted(k, i))
+			drop_link(k, i);
+		else if (adopted[i])
+			r = bpf_link__update_program(k->links[i], find_program(k, i));
 		if (r < 0)
-			return r;
+			return log_error_errno(r, "Cannot replace the program at %s",
+					       kernel_link_names[i]);
 	}
 	return 0;
 }
@@ -277,12 +405,27 @@ int kernel_attach(struct kernel *k, int cgroup_fd, const char *pin_dir)
 		k->pin_dir = strdup(pin_dir);
 	if (!k->pin_dir)
 		return log_oom();
-	for (size_t i = N_WATCHERS; i < ARRAY_SIZE(k->links); i++) {
-		r = attach_one(k, i, cgroup_fd, k->state->cgroup_root_id, pin_dir);
-		if (r < 0)
-			return r;
-	}
-	return pin_all(k);
+	if (k->cgroup_fd < 0)
+		k->cgroup_fd = fcntl(cgroup_fd, F_DUPFD_CLOEXEC, 0);
+	if (k->cgroup_fd < 0)
+		return log_error_errno(errno, "Cannot keep the cgroup open");
+	r = attach_wanted(k);
+	return r < 0 ? r : pin_all(k);
+}
+
+int kernel_use_stages(struct kernel *k, uint64_t stages)
+{
+	uint64_t before = k->stages;
+	int r;
+
+	k->stages = stages;
+	if (!k->pin_dir || before == stages)
+		return 0;
+	r = attach_wanted(k);
+	for (size_t i = 0; i < ARRAY_SIZE(k->links) && r == 0; i++)
+		if (find_optional(kernel_link_names[i]))
+			r = pin_link(k, i);
+	return r;
 }
 
 void kernel_detach(struct kernel *k)
@@ -304,6 +447,8 @@ void kernel_free(struct kernel *k)
 		munmap(k->state, (size_t)sysconf(_SC_PAGESIZE));
 	if (k->grace >= 0)
 		close(k->grace);
+	if (k->cgroup_fd >= 0)
+		close(k->cgroup_fd);
 	sockpol_bpf__destroy(k->skeleton);
 	free(k->pin_dir);
 	free(k);

@@ -19,7 +19,8 @@
 /* Room in the maps, in elements. */
 struct kernel_sizes {
 	uint32_t cgroups;
-	uint32_t policies, ops, credits; /* of one generation: the maps hold two */
+	uint32_t policies, ops, credits, tests, vectors; /* of one generation: the maps hold two */
+	uint32_t sets4, sets6;				 /* prefixes, of all sets */
 	uint32_t sources;
 	uint32_t failures;
 };
@@ -29,6 +30,10 @@ enum kernel_map {
 	KERNEL_MAP_POLICIES,
 	KERNEL_MAP_OPS,
 	KERNEL_MAP_CREDITS,
+	KERNEL_MAP_TESTS,
+	KERNEL_MAP_VECTORS,
+	KERNEL_MAP_SETS4,
+	KERNEL_MAP_SETS6,
 	KERNEL_MAP_SOURCES,
 	KERNEL_MAP_APPLIED,
 	KERNEL_MAP_FAILURES,
@@ -53,6 +58,13 @@ int kernel_watch(struct kernel *k, kernel_event_fn *fn, void *userdata);
  */
 int kernel_attach(struct kernel *k, int cgroup_fd, const char *pin_dir);
 void kernel_detach(struct kernel *k);
+/*
+ * Attaches those of the hooks that are there only while a policy can reach them, and detaches the
+ * others.  stages: BIT(enum sp_stage).  Before kernel_attach() it only remembers.
+ */
+int kernel_use_stages(struct kernel *k, uint64_t stages);
+/* BIT(enum sp_stage): those that this kernel has no hook for. */
+uint64_t kernel_missing_stages(const struct kernel *k);
 void kernel_free(struct kernel *k);
 DEFINE_CLEANUP(struct kernel *, kernel_free)
 

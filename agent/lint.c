@@ -1,111 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-#include "compile.h"
 #include "lint.h"
+#include "lint_block.h"
 #include "value.h"
-
-struct lint {
-	const struct host *host;
-	struct diags *diags;
-	/* By option: a setting that some listener carries into what it accepts, or NULL. */
-	const struct setting *carried[OPTION_MAX];
-};
 
 static bool is_set(const struct settings *s, enum option_id id)
 {
 	const struct setting *found = settings_find(s, &option_table[id]);
 
 	return found && !found->unset;
-}
-
-/* Of one setting. */
-
-static void lint_congestion(const struct lint *l, const struct setting *s)
-{
-	const char *name;
-
-	if (option_id(s->option) != OPTION_TCP_CONGESTION)
-		return;
-	name = sockopt_data(&s->value);
-	if (host_has_congestion(l->host, name) == 0)
-		diag_warning(l->diags, &s->at,
-			     "congestion control '%s' is not loaded in the running kernel; the "
-			     "agent has it loaded, and refuses the configuration if that fails",
-			     EXCERPT(name));
-}
-
-static void lint_value(const struct lint *l, const struct setting *s)
-{
-	_cleanup_free_ char *asked = NULL;
-	struct value_result result = { 0 };
-
-	if (value_result(s->option, &s->value, l->host, &result) < 0)
-		return;
-	asked = value_format(s->option, &s->value);
-	if (asked && result.refused)
-		diag_warning(l->diags, &s->at, "%s: %s is refused%s%s", s->option->name, asked,
-			     result.text ? ": " : "", result.text ? result.text : "");
-	else if (asked && result.capped)
-		diag_warning(l->diags, &s->at, "%s: %s is capped%s%s", s->option->name, asked,
-			     result.text ? ": " : "", result.text ? result.text : "");
-	free(result.text);
-}
-
-static void lint_stages(const struct lint *l, const struct block *b, const struct setting *s)
-{
-	unsigned stages = 0;
-
-	/* a rule that never holds is reported as such */
-	if (b->rule && !b->rule->when.directions)
-		return;
-	for (int d = 0; d < DIRECTION_MAX; d++)
-		if (block_holds(b, (enum direction)d))
-			stages |= setting_stages(b, s->option, (enum direction)d);
-	if (!stages)
-		diag_warning(l->diags, &s->at, "%s: no hook of rule '%s' can make it effective",
-			     s->option->name, b->rule ? b->rule->name : "");
-}
-
-/* Unset where accepted sockets inherit: the listener has the value, and a child is born with it. */
-static void lint_unset(const struct lint *l, const struct block *b, const struct setting *s)
-{
-	const struct setting *carried = l->carried[option_id(s->option)];
-
-	if (!carried || !block_holds(b, DIRECTION_ACCEPT) || block_holds(b, DIRECTION_LISTEN))
-		return;
-	diag_warning(l->diags, &s->at,
-		     "%s: unset has no effect on accepted sockets: listeners carry the value of "
-		     "%s:%u:%u, and accepted sockets inherit it",
-		     s->option->name, carried->at.file, carried->at.line, carried->at.column);
-}
-
-static void lint_block(const struct lint *l, const struct block *b)
-{
-	for (size_t i = 0; i < b->options->n; i++) {
-		const struct setting *s = &b->options->v[i];
-
-		if (s->unset) {
-			lint_unset(l, b, s);
-			continue;
-		}
-		lint_stages(l, b, s);
-		lint_value(l, s);
-		lint_congestion(l, s);
-	}
-}
-
-/* Of a rule. */
-
-static void lint_rule(const struct lint *l, const struct policy *p, const struct rule *r)
-{
-	struct block b = { .policy = p, .rule = r, .options = &r->options };
-
-	if (!r->when.directions)
-		diag_warning(l->diags, &r->at, "rule '%s' can never match: its direction is empty",
-			     r->name);
-	if (!r->options.n)
-		diag_warning(l->diags, &r->at, "rule '%s' has no options: it does nothing",
-			     r->name);
-	lint_block(l, &b);
 }
 
 /* Of a policy. */
@@ -255,7 +157,7 @@ static void lint_policy(const struct lint *l, const struct policy *p)
 
 static void note_carried(struct lint *l, const struct block *b)
 {
-	if (!block_holds(b, DIRECTION_LISTEN))
+	if (!block_reaches(b, SP_STAGE_TCP_LISTEN))
 		return;
 	for (size_t i = 0; i < b->options->n; i++) {
 		const struct setting *s = &b->options->v[i];

@@ -58,6 +58,8 @@ static int load_dirs(struct config *c, const char *const *dirs, struct diags *di
 	struct policy_dirs d;
 	int r;
 
+	if (dirs != loader_default_dirs)
+		policy_dirs_warn_missing(dirs, diags);
 	r = policy_dirs_scan(dirs, diags, &d);
 	if (r < 0)
 		return r;

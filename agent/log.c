@@ -7,6 +7,7 @@
 #include <bpf/libbpf.h>
 
 #include "log.h"
+#include "utf8.h"
 
 static int max_level = LOG_INFO;
 /* With stderr connected to the journal each line says its priority, as sd-daemon(3) has it. */
@@ -14,19 +15,19 @@ static bool to_journal;
 
 static void log_line(int level, int err, const char *format, va_list ap)
 {
+	_cleanup_free_ char *escaped = NULL;
 	char text[2048];
 
 	if (level > max_level)
 		return;
 	vsnprintf(text, sizeof(text), format, ap);
-	text[strcspn(text, "\n")] =
-		'\0'; /* libbpf's end in one; more lines would lose the prefix */
+	escaped = utf8_escape(text); /* others choose the names of cgroups and files */
 	if (to_journal)
 		fprintf(stderr, "<%d>", level);
+	fprintf(stderr, "%s", escaped ? escaped : "out of memory");
 	if (err)
-		fprintf(stderr, "%s: %s\n", text, strerror(abs(err)));
-	else
-		fprintf(stderr, "%s\n", text);
+		fprintf(stderr, ": %s", strerror(abs(err)));
+	fprintf(stderr, "\n");
 }
 
 void log_message(int level, const char *format, ...)
@@ -62,7 +63,11 @@ static int libbpf_print(enum libbpf_print_level level, const char *format, va_li
 		[LIBBPF_DEBUG] = LOG_DEBUG + 1,
 	};
 
-	log_line(levels[level], 0, format, ap);
+	char text[2048];
+
+	vsnprintf(text, sizeof(text), format, ap);
+	text[strcspn(text, "\n")] = '\0'; /* it ends in one; more lines would lose the prefix */
+	log_message(levels[level], "%s", text);
 	return 0;
 }
 

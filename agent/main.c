@@ -24,7 +24,7 @@ static void usage(FILE *to)
 		    "Exit status: 0 good, 1 errors, 2 the command line makes no sense.\n");
 }
 
-int main(int argc, char **argv)
+static int dispatch(int argc, char **argv)
 {
 	if (argc < 2) {
 		usage(stderr);
@@ -38,10 +38,23 @@ int main(int argc, char **argv)
 		printf("sockpol %s\n", SOCKPOL_VERSION);
 		return EXIT_GOOD;
 	}
-	log_setup();
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (streq(argv[1], commands[i].name))
 			return commands[i].run(argc - 1, argv + 1);
 	fprintf(stderr, "sockpol: there is no command '%s'; sockpol --help lists them\n", argv[1]);
 	return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	int status;
+
+	log_setup();
+	status = dispatch(argc, argv);
+	/* What was asked for has not arrived, whatever the command thinks. */
+	if (fflush(stdout) == EOF || ferror(stdout)) {
+		log_error("Cannot write the output");
+		return EXIT_BAD;
+	}
+	return status;
 }

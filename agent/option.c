@@ -111,27 +111,3 @@ enum direction direction_from_name(const char *name)
 			return (enum direction)d;
 	return DIRECTION_INVALID;
 }
-
-static const struct {
-	const char *name;
-	const char *hooks;
-} stages[] = {
-	[SP_STAGE_TCP_BIND] = { "tcp-bind", "bind4, bind6" },
-	[SP_STAGE_TCP_CONNECT] = { "tcp-connect", "connect4, connect6" },
-	[SP_STAGE_TCP_ACTIVE_EST] = { "tcp-active-est", "sock_ops ACTIVE_ESTABLISHED_CB" },
-	[SP_STAGE_TCP_PASSIVE_EST] = { "tcp-passive-est", "sock_ops PASSIVE_ESTABLISHED_CB" },
-	[SP_STAGE_TCP_LISTEN] = { "tcp-listen", "sock_ops TCP_LISTEN_CB" },
-	[SP_STAGE_UDP_BIND] = { "udp-bind", "bind4, bind6" },
-	[SP_STAGE_UDP_CONNECT] = { "udp-connect", "connect4, connect6" },
-};
-static_assert(ARRAY_SIZE(stages) == SP_STAGE_MAX, "a name for each stage");
-
-const char *stage_name(enum sp_stage s)
-{
-	return stages[s].name;
-}
-
-const char *stage_hooks(enum sp_stage s)
-{
-	return stages[s].hooks;
-}

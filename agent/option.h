@@ -36,6 +36,7 @@ enum option_result {
 	RESULT_DOUBLED_RMEM, /* capped at net.core.rmem_max, doubled, floor 2304 */
 	RESULT_DOUBLED_WMEM, /* capped at net.core.wmem_max, doubled, floor 4608 */
 	RESULT_JIFFIES,	     /* rounded up to the kernel's tick; refused below two ticks */
+	RESULT_TICKS,	     /* rounded up to the kernel's tick */
 	RESULT_FLOOR_1152,   /* raised to 1152 (half of SOCK_MIN_RCVBUF) */
 	RESULT_RCVLOWAT,     /* 0 becomes 1; capped at half of tcp_rmem[2] */
 	RESULT_ECN_MASKED,   /* on TCP the two ECN bits stay the kernel's */
@@ -56,6 +57,12 @@ struct option {
 	unsigned stages[DIRECTION_MAX];
 	/* A listener carries the base value too: it works only there, or the SYN-ACK needs it. */
 	bool carried;
+	/* It counts when the route is chosen: of no use to a connection that has its local address.
+	 */
+	bool route;
+
+	/* IP_TOS overwrites it: it is set where IP_TOS is, after it. */
+	bool after_tos;
 
 	const char *since;   /* the kernel that first has it, for bpf_setsockopt */
 	const char *summary; /* one line: what it does for the administrator */
@@ -108,7 +115,5 @@ const char *option_suggest(const char *name);
 
 const char *direction_name(enum direction d); /* "connect", "accept", "listen" */
 enum direction direction_from_name(const char *name);
-const char *stage_name(enum sp_stage s);  /* "tcp-connect", ... */
-const char *stage_hooks(enum sp_stage s); /* "connect4, connect6", "sock_ops TCP_LISTEN_CB", ... */
 
 #endif

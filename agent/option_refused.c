@@ -14,7 +14,6 @@
 #define PER_CALL   NOT_TAKEN ", and it belongs to the application's own calls"
 #define NEEDS_DATA NOT_TAKEN ", and its value is a structure that only the application can fill"
 #define MULTICAST  NOT_TAKEN ", and multicast is the application's own affair"
-#define NOT_YET	   "this version does not set it yet"
 
 const struct option_refused option_refused[] = {
 	/* SOL_SOCKET */
@@ -189,11 +188,5 @@ const struct option_refused option_refused[] = {
 	{ "IPV6_MULTICAST_ALL", MULTICAST, NULL },
 	{ "IPV6_ADD_MEMBERSHIP", MULTICAST, NULL },
 	{ "IPV6_DROP_MEMBERSHIP", MULTICAST, NULL },
-
-	/* Replies of sock_ops programs: not socket options, but policies will name them. */
-	{ "TIMEOUT_INIT", NOT_YET, NULL },
-	{ "RWND_INIT", NOT_YET, "a route's initrwnd (ip-route(8))" },
-	{ "NEEDS_ECN", NOT_YET, "a route's features ecn (ip-route(8)), or net.ipv4.tcp_ecn" },
-	{ "BASE_RTT", NOT_YET, NULL },
 };
 const size_t n_option_refused = ARRAY_SIZE(option_refused);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
+#include <sys/stat.h>
 
 #include <bpf/bpf.h>
 
@@ -10,15 +11,37 @@
 
 DEFINE_CLEANUP(json_t *, json_decref)
 
-static void ask_agent(struct overview *o, const char *runtime_dir)
+#define PATIENCE_SECONDS 2u /* the maps can be read without it */
+
+/* A path may have several names, so the agent names the directory by its numbers, too. */
+static bool same_pins(const json_t *reply, const char *pin_dir)
+{
+	const json_t *device = json_object_get(reply, "pin_dir_device"),
+		     *inode = json_object_get(reply, "pin_dir_inode");
+	struct stat st;
+
+	return !device || !inode || stat(pin_dir, &st) < 0 ||
+	       (json_integer_value(device) == (json_int_t)st.st_dev &&
+		json_integer_value(inode) == (json_int_t)st.st_ino);
+}
+
+static void ask_agent(struct overview *o, const char *pin_dir, const char *runtime_dir)
 {
 	_cleanup_(json_decref) json_t *reply = NULL;
-	const char *message;
+	int r = control_call(runtime_dir, "status", PATIENCE_SECONDS, &reply, &o->pid);
+	const char *message, *pins;
 
-	if (control_call(runtime_dir, "status", &reply, &o->pid) < 0)
+	o->running = r == 0 || r == -ETIMEDOUT;
+	if (r < 0 || !json_is_true(json_object_get(reply, "ok")))
 		return;
+	if (!same_pins(reply, pin_dir)) {
+		pins = json_string_value(json_object_get(reply, "pin_dir"));
+		o->running = false;
+		o->other_pins = strdup(pins ? pins : "?");
+		return;
+	}
 	message = json_string_value(json_object_get(reply, "message"));
-	o->running = true;
+	o->answers = true;
 	o->verdict = message ? strdup(message) : NULL;
 	o->degraded = json_is_true(json_object_get(reply, "degraded"));
 }
@@ -39,8 +62,10 @@ static int read_link(const char *pin_dir, const char *name, struct overview_link
 				       .link_id = info.id,
 				       .program_id = info.prog_id };
 	ret->on_cgroup = info.type == BPF_LINK_TYPE_CGROUP;
-	if (ret->on_cgroup)
+	if (ret->on_cgroup) {
 		ret->cgroup_id = info.cgroup.cgroup_id;
+		ret->attach_type = info.cgroup.attach_type;
+	}
 	return 0;
 }
 
@@ -58,6 +83,25 @@ static int read_links(struct overview *o, const char *pin_dir)
 			return r;
 	}
 	return 0;
+}
+
+static int read_neighbours(struct overview *o)
+{
+	_cleanup_free_ struct own_program *own = calloc(n_kernel_link_names, sizeof(*own));
+	size_t n = 0;
+	int r;
+
+	if (!own)
+		return -ENOMEM;
+	for (size_t i = 0; i < o->n_links; i++) {
+		const struct overview_link *l = &o->links[i];
+
+		if (l->on_cgroup && l->cgroup_id)
+			own[n++] = (struct own_program){ l->hook, l->attach_type, l->program_id };
+	}
+	r = n ? neighbours_read(o->state.cgroup_root_id, own, n, &o->neighbours, &o->n_neighbours)
+	      : 0;
+	return r == -ENOENT ? 0 : r; /* the cgroup is gone: nothing runs there at all */
 }
 
 static struct overview_policy *find_policy(const struct overview *o, const char *name)
@@ -120,87 +164,80 @@ static int read_sources(struct overview *o, const struct pins *pins)
 	return 0;
 }
 
-static int read_failures(struct overview *o, const struct pins *pins)
+/* What goes over the maps' elements. */
+struct reading {
+	struct overview *o;
+	const struct pins *pins;
+};
+
+static int add_failure(const struct sp_failure *failure, uint64_t count, void *userdata)
 {
-	uint32_t n = pins_n_sources(pins);
-	struct sp_failure key, next;
-	uint64_t count;
-	int r = pins_next_failure(pins, NULL, &next, &count);
+	const struct reading *reading = userdata;
+	struct overview *o = reading->o;
+	uint32_t n = pins_n_sources(reading->pins);
+	const struct sp_source *s = failure->source < n ? &o->sources[failure->source] : NULL;
+	struct overview_policy *p = s ? find_policy(o, s->policy) : NULL;
 
-	for (; r == 0; r = pins_next_failure(pins, &key, &next, &count)) {
-		const struct sp_source *s = next.source < n ? &o->sources[next.source] : NULL;
-		struct overview_policy *p = s ? find_policy(o, s->policy) : NULL;
-
-		key = next;
-		if (!p)
-			continue;
-		if (GROW(p->failed, p->n_failed) < 0)
-			return -ENOMEM;
-		p->failed[p->n_failed++] = (struct overview_failure){
-			.source = next.source,
-			.rule = s->rule,
-			.option = next.option < OPTION_MAX ? option_table[next.option].name : "?",
-			.error = -next.error,
-			.count = count,
-		};
-	}
-	return r == -ENOENT ? 0 : r;
+	if (!p)
+		return 0;
+	if (GROW(p->failed, p->n_failed) < 0)
+		return -ENOMEM;
+	p->failed[p->n_failed++] = (struct overview_failure){
+		.source = failure->source,
+		.rule = s->rule,
+		.option = failure->option < OPTION_MAX ? option_table[failure->option].name : "?",
+		.error = -failure->error,
+		.count = count,
+	};
+	return 0;
 }
 
 /* A cgroup counts for every policy that applies to it. */
-static int count_cgroup(struct overview *o, const struct pins *pins, uint64_t id)
+static int count_cgroup(uint64_t id, uint32_t index, void *userdata)
 {
+	const struct reading *reading = userdata;
+	struct overview *o = reading->o;
 	struct sp_policy policy;
-	uint32_t index, source;
-	int r = pins_cgroup(pins, id, &index);
+	struct sp_credit member;
+	int r;
 
-	if (r < 0 || !index)
-		return r;
+	(void)id;
+	if (!index)
+		return 0;
 	o->n_governed++;
-	r = pins_policy(pins, index, &policy);
+	r = pins_policy(reading->pins, index, &policy);
 	for (uint32_t i = 0; r == 0 && i < policy.n_members; i++) {
 		struct overview_policy *p;
 
-		r = pins_credit(pins, policy.first_member + i, &source);
-		if (r < 0 || source >= pins_n_sources(pins))
+		r = pins_credit(reading->pins, policy.first_member + i, &member);
+		if (r < 0 || member.source >= pins_n_sources(reading->pins))
 			break;
-		p = find_policy(o, o->sources[source].policy);
+		p = find_policy(o, o->sources[member.source].policy);
 		if (p)
 			p->cgroups++;
 	}
 	return r;
 }
 
-static int count_cgroups(struct overview *o, const struct pins *pins)
-{
-	uint64_t id, next;
-	int r = pins_next_cgroup(pins, NULL, &next);
-
-	while (r == 0) {
-		id = next;
-		r = count_cgroup(o, pins, id);
-		if (r == 0)
-			r = pins_next_cgroup(pins, &id, &next);
-	}
-	return r == -ENOENT ? 0 : r;
-}
-
 int overview_read(const char *pin_dir, const char *runtime_dir, const struct pins *pins,
 		  struct overview *ret)
 {
 	struct overview o = { 0 };
+	struct reading reading = { &o, pins };
 	int r;
 
-	ask_agent(&o, runtime_dir);
+	ask_agent(&o, pin_dir, runtime_dir);
 	r = pins_state(pins, &o.state);
 	if (r == 0)
 		r = read_links(&o, pin_dir);
 	if (r == 0)
+		r = read_neighbours(&o);
+	if (r == 0)
 		r = read_sources(&o, pins);
 	if (r == 0)
-		r = read_failures(&o, pins);
+		r = pins_each_failure(pins, add_failure, &reading);
 	if (r == 0)
-		r = count_cgroups(&o, pins);
+		r = pins_each_cgroup(pins, count_cgroup, &reading);
 	if (r < 0)
 		overview_clear(&o);
 	else
@@ -217,6 +254,8 @@ void overview_clear(struct overview *o)
 	free(o->policies);
 	free(o->sources);
 	free(o->links);
+	free(o->neighbours);
 	free(o->verdict);
+	free(o->other_pins);
 	*o = (struct overview){ 0 };
 }

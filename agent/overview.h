@@ -7,12 +7,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "neighbours.h"
 #include "pins.h"
 
 /* A program at its hook. */
 struct overview_link {
 	const char *hook; /* the program's name */
 	uint32_t link_id, program_id;
+	uint32_t attach_type; /* enum bpf_attach_type, on a cgroup */
 	uint64_t cgroup_id; /* 0: not attached to a cgroup (a tracepoint), or that cgroup is gone */
 	bool on_cgroup;
 };
@@ -41,14 +43,18 @@ struct overview_policy {
 };
 
 struct overview {
-	bool running; /* an agent answers at the control socket */
-	pid_t pid;
-	char *verdict; /* of its last load */
+	bool running;	  /* an agent for these pins has the control socket ... */
+	bool answers;	  /* ... and is not stopped or stuck */
+	pid_t pid;	  /* 0: not known */
+	char *other_pins; /* where the agent at the control socket, if not ours, has its pins */
+	char *verdict;	  /* of its last load */
 	bool degraded;
 
 	struct sp_state state;
 	struct overview_link *links;
 	size_t n_links;
+	struct neighbour *neighbours; /* programs of others at the same hooks */
+	size_t n_neighbours;
 	struct sp_source *sources;	  /* by id: the names that the pointers here point to */
 	struct overview_policy *policies; /* by name */
 	size_t n_policies;

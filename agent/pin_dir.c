@@ -8,6 +8,8 @@
 
 #include "kernel.h"
 #include "log.h"
+#include "pin_dir.h"
+#include "pin_owner.h"
 
 static int check_dir(int fd, const char *path)
 {
@@ -59,18 +61,8 @@ int pin_dir_open(const char *path, bool create)
 				EBUSY, "Another sockpol runs with the pin directory %s", path);
 		return log_error_errno(errno, "Cannot lock %s", path);
 	}
-	return TAKE_FD(fd);
-}
-
-static int remove_pin(const char *dir, const char *name, const char *suffix)
-{
-	_cleanup_free_ char *path = NULL;
-
-	if (asprintf(&path, "%s/%s%s", dir, name, suffix) < 0)
-		return log_oom();
-	if (unlink(path) < 0 && errno != ENOENT)
-		return log_error_errno(errno, "Cannot remove the pin %s", path);
-	return 0;
+	r = pin_dir_check(path);
+	return r < 0 ? r : TAKE_FD(fd);
 }
 
 bool pin_dir_has_pins(const char *path)
@@ -81,14 +73,64 @@ bool pin_dir_has_pins(const char *path)
 	       access(state, F_OK) == 0;
 }
 
-void pin_dir_clear(const char *path)
+/* Calls fn for what is pinned under each name that we use, links first. */
+typedef int pin_fn(const char *path, enum pin_owner owner);
+
+static int visit(const char *dir, const char *name, const char *suffix, int map, uint32_t abi,
+		 pin_fn *fn)
+{
+	_cleanup_free_ char *path = NULL;
+	int owner;
+
+	if (asprintf(&path, "%s/%s%s", dir, name, suffix) < 0)
+		return log_oom();
+	owner = map < 0 ? pin_owner_of_link(path, name) : pin_owner_of_map(path, map, abi);
+	if (owner < 0)
+		return log_error_errno(owner, "Cannot look at the pin %s", path);
+	return owner == PIN_NOBODY ? 0 : fn(path, owner);
+}
+
+static int each_pin(const char *dir, pin_fn *fn)
 {
 	static const char *const suffixes[] = { "", "~" }; /* "~": half made, see pin_as() */
+	const uint32_t abi = pin_owner_abi(dir);
+	int result = 0, r;
 
 	for (size_t s = 0; s < ARRAY_SIZE(suffixes); s++) {
-		for (size_t i = n_kernel_link_names; i-- > 0;)
-			remove_pin(path, kernel_link_names[i], suffixes[s]);
-		for (int i = 0; i < KERNEL_MAP_MAX; i++)
-			remove_pin(path, kernel_map_names[i], suffixes[s]);
+		for (size_t i = n_kernel_link_names; i-- > 0;) {
+			r = visit(dir, kernel_link_names[i], suffixes[s], -1, abi, fn);
+			result = r < 0 ? r : result;
+		}
+		for (int i = 0; i < KERNEL_MAP_MAX; i++) {
+			r = visit(dir, kernel_map_names[i], suffixes[s], i, abi, fn);
+			result = r < 0 ? r : result;
+		}
 	}
+	return result;
+}
+
+static int refuse_foreign(const char *path, enum pin_owner owner)
+{
+	if (owner == PIN_OURS)
+		return 0;
+	log_error("%s is not a pin of sockpol: move it away, or choose another pin directory",
+		  path);
+	return -EEXIST;
+}
+
+int pin_dir_check(const char *path)
+{
+	return each_pin(path, refuse_foreign);
+}
+
+static int remove_ours(const char *path, enum pin_owner owner)
+{
+	if (owner == PIN_OURS && unlink(path) < 0 && errno != ENOENT)
+		return log_error_errno(errno, "Cannot remove the pin %s", path);
+	return 0;
+}
+
+void pin_dir_clear(const char *path)
+{
+	each_pin(path, remove_ours);
 }

@@ -5,6 +5,8 @@
 #include <bpf/libbpf.h>
 
 #include "kernel.h"
+#include "map_contents.h"
+#include "pin_owner.h"
 #include "pins.h"
 
 struct pins {
@@ -27,22 +29,12 @@ static int open_map(const char *pin_dir, enum kernel_map map)
 /* What userspace believes of a map's layout must be so before it reads a value into a structure. */
 static int check_map(int fd, enum kernel_map map, struct bpf_map_info *ret)
 {
-	static const uint32_t value_sizes[KERNEL_MAP_MAX] = {
-		[KERNEL_MAP_CGROUPS] = sizeof(struct sp_cgroup),
-		[KERNEL_MAP_POLICIES] = sizeof(struct sp_policy),
-		[KERNEL_MAP_OPS] = sizeof(struct sp_op),
-		[KERNEL_MAP_CREDITS] = sizeof(__u32),
-		[KERNEL_MAP_SOURCES] = sizeof(struct sp_source),
-		[KERNEL_MAP_APPLIED] = sizeof(sp_applied_t),
-		[KERNEL_MAP_FAILURES] = sizeof(__u64),
-		[KERNEL_MAP_STATE] = sizeof(struct sp_state),
-	};
 	__u32 size = sizeof(*ret);
 
 	memset(ret, 0, sizeof(*ret));
 	if (bpf_obj_get_info_by_fd(fd, ret, &size) < 0)
 		return -errno;
-	return ret->value_size == value_sizes[map] ? 0 : -EPROTO;
+	return ret->value_size == map_shapes[map].value_size ? 0 : -EPROTO;
 }
 
 int pins_open(const char *pin_dir, struct pins **ret)
@@ -90,11 +82,6 @@ static int look_up(const struct pins *p, enum kernel_map map, const void *key, v
 	return bpf_map_lookup_elem(p->maps[map], key, ret) < 0 ? -errno : 0;
 }
 
-static int next_key(const struct pins *p, enum kernel_map map, const void *key, void *ret)
-{
-	return bpf_map_get_next_key(p->maps[map], key, ret) < 0 ? -errno : 0;
-}
-
 int pins_state(const struct pins *p, struct sp_state *ret)
 {
 	uint32_t zero = 0;
@@ -113,9 +100,17 @@ int pins_cgroup(const struct pins *p, uint64_t cgroup_id, uint32_t *ret_index)
 	return 0;
 }
 
-int pins_next_cgroup(const struct pins *p, const uint64_t *id, uint64_t *ret)
+int pins_each_cgroup(const struct pins *p, pins_cgroup_fn *fn, void *userdata)
 {
-	return next_key(p, KERNEL_MAP_CGROUPS, id, ret);
+	struct map_contents all = { 0 };
+	int r = map_contents_read(p->maps[KERNEL_MAP_CGROUPS], &all);
+	const struct sp_cgroup *cgroups = all.values;
+	const uint64_t *ids = all.keys;
+
+	for (size_t i = 0; r == 0 && i < all.n; i++)
+		r = fn(ids[i], cgroups[i].policy[p->generation & 1], userdata);
+	map_contents_clear(&all);
+	return r;
 }
 
 int pins_policy(const struct pins *p, uint32_t index, struct sp_policy *ret)
@@ -128,9 +123,9 @@ int pins_op(const struct pins *p, uint32_t index, struct sp_op *ret)
 	return look_up(p, KERNEL_MAP_OPS, &index, ret);
 }
 
-int pins_credit(const struct pins *p, uint32_t index, uint32_t *ret_source)
+int pins_credit(const struct pins *p, uint32_t index, struct sp_credit *ret)
 {
-	return look_up(p, KERNEL_MAP_CREDITS, &index, ret_source);
+	return look_up(p, KERNEL_MAP_CREDITS, &index, ret);
 }
 
 int pins_source(const struct pins *p, uint32_t id, struct sp_source *ret)
@@ -171,15 +166,15 @@ int pins_applied(const struct pins *p, uint32_t source, uint64_t *ret)
 	return 0;
 }
 
-int pins_next_failure(const struct pins *p, const struct sp_failure *key, struct sp_failure *ret,
-		      uint64_t *ret_count)
+int pins_each_failure(const struct pins *p, pins_failure_fn *fn, void *userdata)
 {
-	int r = next_key(p, KERNEL_MAP_FAILURES, key, ret);
+	struct map_contents all = { 0 };
+	int r = map_contents_read(p->maps[KERNEL_MAP_FAILURES], &all);
+	const struct sp_failure *failures = all.keys;
+	const uint64_t *counts = all.values;
 
-	if (r < 0)
-		return r;
-	r = look_up(p, KERNEL_MAP_FAILURES, ret, ret_count);
-	if (r == -ENOENT) /* gone meanwhile */
-		*ret_count = 0;
-	return r == -ENOENT ? 0 : r;
+	for (size_t i = 0; r == 0 && i < all.n; i++)
+		r = fn(&failures[i], counts[i], userdata);
+	map_contents_clear(&all);
+	return r;
 }

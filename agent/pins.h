@@ -22,17 +22,19 @@ int pins_state(const struct pins *p, struct sp_state *ret);
 /* The policy index in force for the cgroup with this id; 0: not governed. Negative errno on
  * failure. */
 int pins_cgroup(const struct pins *p, uint64_t cgroup_id, uint32_t *ret_index);
-/* Next cgroup id after *id (NULL: the first).  -ENOENT at the end. */
-int pins_next_cgroup(const struct pins *p, const uint64_t *id, uint64_t *ret);
+/* Every cgroup that has an entry, once, with its policy index; until fn returns not 0. */
+typedef int pins_cgroup_fn(uint64_t cgroup_id, uint32_t index, void *userdata);
+int pins_each_cgroup(const struct pins *p, pins_cgroup_fn *fn, void *userdata);
 int pins_policy(const struct pins *p, uint32_t index, struct sp_policy *ret);
 /* The i-th operation and credit (both indices into the maps). */
 int pins_op(const struct pins *p, uint32_t index, struct sp_op *ret);
-int pins_credit(const struct pins *p, uint32_t index, uint32_t *ret_source);
+int pins_credit(const struct pins *p, uint32_t index, struct sp_credit *ret);
 /* -ENOENT: no source has this id. */
 int pins_source(const struct pins *p, uint32_t id, struct sp_source *ret);
 uint32_t pins_n_sources(const struct pins *p);				/* ids are below this */
 int pins_applied(const struct pins *p, uint32_t source, uint64_t *ret); /* summed over CPUs */
-int pins_next_failure(const struct pins *p, const struct sp_failure *key, struct sp_failure *ret,
-		      uint64_t *ret_count); /* -ENOENT at the end */
+/* Every counted failure, once; until fn returns not 0. */
+typedef int pins_failure_fn(const struct sp_failure *failure, uint64_t count, void *userdata);
+int pins_each_failure(const struct pins *p, pins_failure_fn *fn, void *userdata);
 
 #endif

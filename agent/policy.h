@@ -3,6 +3,8 @@
 #ifndef SOCKPOL_POLICY_H
 #define SOCKPOL_POLICY_H
 
+#include <stdint.h>
+
 #include "diag.h"
 #include "glob.h"
 #include "option.h"
@@ -23,16 +25,55 @@ struct settings {
 	size_t n;
 };
 
-/* All given keys must hold. */
+/* What `when` asks of the transport. */
+enum protocol {
+	PROTOCOL_TCP,
+	PROTOCOL_UDP,
+	PROTOCOL_MAX,
+};
+
+/* An entry of `remote` or `local`: an address is a prefix of full length. */
+struct prefix {
+	bool v4;		   /* a v4-mapped prefix (::ffff:a.b.c.d/96+n) is IPv4 */
+	unsigned char address[16]; /* network byte order, no bits below the length; IPv4: first 4 */
+	unsigned length;	   /* bits: 0-32 or 0-128 */
+	struct position at;
+};
+
+struct prefixes {
+	struct prefix *v;
+	size_t n;
+};
+
+/* An entry of `remote_port` or `local_port`: host byte order, 1 <= first <= last. */
+struct port_range {
+	uint16_t first, last;
+	struct position at;
+};
+
+struct port_ranges {
+	struct port_range *v;
+	size_t n;
+};
+
+/* All given keys must hold; a list holds when one of its entries does. */
 struct when {
 	bool has_direction;  /* `direction` was given */
 	unsigned directions; /* BIT(enum direction); all of them when not given */
+	bool has_protocol;
+	unsigned protocols; /* BIT(enum protocol); both when not given */
+	bool has_family;
+	unsigned families; /* BIT(enum sp_family); IPv4 and IPv6 when not given */
+	bool has_remote, has_local, has_remote_port, has_local_port;
+	struct prefixes remote, local;
+	struct port_ranges remote_port, local_port;
 };
 
 struct rule {
 	char *name;
 	struct when when;
 	struct settings options;
+	uint32_t condition; /* condition_digest() of `when` */
 	struct position at; /* of its name */
 };
 
@@ -62,7 +103,8 @@ struct policy {
 struct config {
 	struct policy *policies;
 	size_t n_policies;
-	char **files; /* every file read, in order; positions point here */
+	size_t n_prefixes; /* entries of `remote` and `local`, of all rules */
+	char **files;	   /* every file read, in order; positions point here */
 	size_t n_files;
 };
 
@@ -70,6 +112,13 @@ const struct setting *settings_find(const struct settings *s, const struct optio
 /* Does one of the patterns match? */
 bool patterns_match(const struct patterns *p, const char *path);
 
+/* "tcp", "ipv4": as `when` has them. */
+const char *protocol_word(enum protocol p);
+const char *family_word(enum sp_family f);
+
+/* What a rule without `when` asks: nothing. */
+void when_init(struct when *w);
+void when_clear(struct when *w);
 void settings_clear(struct settings *s);
 void policy_clear(struct policy *p);
 struct config *config_new(void);

@@ -31,6 +31,11 @@ static bool is_trusted(const struct stat *st, const struct position *at, struct 
 	return true;
 }
 
+static bool is_missing(const char *path)
+{
+	return faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+}
+
 /* Opens a directory that can be trusted: 0 and *ret, -ENOENT, or -EBADMSG when reported. */
 static int open_dir(const char *path, struct diags *diags, int *ret)
 {
@@ -39,7 +44,7 @@ static int open_dir(const char *path, struct diags *diags, int *ret)
 	struct stat st;
 
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0 && errno == ENOENT && faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fd < 0 && errno == ENOENT && is_missing(path))
 		return -ENOENT;
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		diag_error(diags, &at, "cannot open the policy directory: %s", strerror(errno));
@@ -203,6 +208,14 @@ int policy_dirs_scan(const char *const *dirs, struct diags *diags, struct policy
 	}
 	*ret = d;
 	return 0;
+}
+
+void policy_dirs_warn_missing(const char *const *dirs, struct diags *diags)
+{
+	for (; *dirs; dirs++)
+		if (is_missing(*dirs))
+			diag_warning(diags, &(struct position){ .file = *dirs },
+				     "there is no such policy directory");
 }
 
 void policy_dirs_clear(struct policy_dirs *d)

@@ -20,6 +20,8 @@ struct policy_dirs {
 
 /* `dirs` is NULL-terminated.  What is wrong is added to `diags`.  Returns 0 or -ENOMEM. */
 int policy_dirs_scan(const char *const *dirs, struct diags *diags, struct policy_dirs *ret);
+/* To be without policies is fine by default; this is for directories that somebody named. */
+void policy_dirs_warn_missing(const char *const *dirs, struct diags *diags);
 void policy_dirs_clear(struct policy_dirs *d);
 
 /*

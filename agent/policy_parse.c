@@ -1,110 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
+#include "condition.h"
 #include "duplicates.h"
+#include "keys.h"
 #include "loader.h"
 #include "policy_parse.h"
-
-struct parse {
-	struct config *config;
-	struct diags *diags;
-};
-
-/* A key that a mapping may have.  parse is NULL for what this version does not know yet. */
-struct key {
-	const char *name;
-	int (*parse)(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
-		     void *target);
-};
-
-#define KEYS_MAX 8
-
-static void report_unknown_key(const struct parse *p, const struct yaml_node *key, const char *what,
-			       const struct key *keys, size_t n)
-{
-	const char *names[KEYS_MAX];
-	char known[256] = "";
-	const char *near;
-
-	if (option_find(key->text) || option_find_shorthand(key->text)) {
-		diag_error(p->diags, &key->at, "%s is an option: it belongs under 'options'",
-			   key->text);
-		return;
-	}
-	for (size_t i = 0; i < n; i++) {
-		size_t length = strlen(known);
-
-		names[i] = keys[i].name;
-		snprintf(known + length, sizeof(known) - length, "%s%s", i ? ", " : "", names[i]);
-	}
-	near = suggest(key->text, names, n);
-	diag_error(p->diags, &key->at, "unknown key '%s' in %s; %s%s%s", EXCERPT(key->text), what,
-		   near ? "did you mean '" : "known: ", near ? near : known, near ? "'?" : "");
-}
-
-/* Hands each value of a mapping to its key's parser.  what: for messages, "a policy". */
-static int parse_map(struct parse *p, const struct yaml_node *map, const char *what,
-		     const struct key *keys, size_t n, void *target)
-{
-	if (map->kind == NODE_BAD)
-		return 0;
-	if (map->kind != NODE_MAP) {
-		diag_error(p->diags, &map->at, "%s must be a mapping (key: value), not %s", what,
-			   NODE_WORDS(map));
-		return 0;
-	}
-	for (size_t i = 0; i + 1 < map->n_items; i += 2) {
-		const struct yaml_node *key = map->items[i];
-		size_t k = 0;
-		int r;
-
-		while (k < n && !streq(keys[k].name, key->text))
-			k++;
-		if (k == n) {
-			report_unknown_key(p, key, what, keys, n);
-			continue;
-		}
-		if (!keys[k].parse) {
-			diag_error(p->diags, &key->at,
-				   "'%s' in %s is not supported by this version yet", keys[k].name,
-				   what);
-			continue;
-		}
-		r = keys[k].parse(p, key, map->items[i + 1], target);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static bool has_key(const struct yaml_node *map, const char *name)
-{
-	for (size_t i = 0; i + 1 < map->n_items; i += 2)
-		if (streq(map->items[i]->text, name))
-			return true;
-	return false;
-}
-
-static void require_key(const struct parse *p, const struct yaml_node *map, const char *what,
-			const char *name)
-{
-	if (map->kind == NODE_MAP && !has_key(map, name))
-		diag_error(p->diags, &map->at, "%s without '%s'", what, name);
-}
-
-/* Text of any kind; reports and returns NULL when it is something else. */
-static const char *scalar(const struct parse *p, const struct yaml_node *key,
-			  const struct yaml_node *value)
-{
-	if (value->kind == NODE_BAD)
-		return NULL;
-	if (value->kind != NODE_SCALAR || yaml_is_null(value)) {
-		diag_error(p->diags, &value->at, "'%s' takes text, not %s", key->text,
-			   NODE_WORDS(value));
-		return NULL;
-	}
-	return value->text;
-}
+#include "when_parse.h"
 
 static bool name_is_good(const char *name)
 {
@@ -117,7 +19,7 @@ static bool name_is_good(const char *name)
 static int parse_name(const struct parse *p, const struct yaml_node *key,
 		      const struct yaml_node *value, char **name, struct position *at)
 {
-	const char *text = scalar(p, key, value);
+	const char *text = parse_scalar(p, key, value);
 
 	if (!text)
 		return 0;
@@ -133,74 +35,15 @@ static int parse_name(const struct parse *p, const struct yaml_node *key,
 	return *name ? 0 : -ENOMEM;
 }
 
-/* A single value, or a list of them: calls `one` for each that is text. */
-static int each_scalar(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
-		       int (*one)(struct parse *p, const struct yaml_node *item, void *target),
-		       void *target)
-{
-	if (value->kind != NODE_LIST)
-		return scalar(p, key, value) ? one(p, value, target) : 0;
-	for (size_t i = 0; i < value->n_items; i++) {
-		int r = scalar(p, key, value->items[i]) ? one(p, value->items[i], target) : 0;
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 /* Rules. */
 
-static int parse_one_direction(struct parse *p, const struct yaml_node *item, void *target)
-{
-	const char *names[DIRECTION_MAX];
-	enum direction d = direction_from_name(item->text);
-	struct when *when = target;
-	const char *near;
-
-	if (d != DIRECTION_INVALID) {
-		when->directions |= BIT(d);
-		return 0;
-	}
-	for (int i = 0; i < DIRECTION_MAX; i++)
-		names[i] = direction_name((enum direction)i);
-	near = suggest(item->text, names, DIRECTION_MAX);
-	diag_error(p->diags, &item->at,
-		   "direction '%s' is not one of connect, accept, listen%s%s%s",
-		   EXCERPT(item->text), near ? "; did you mean '" : "", near ? near : "",
-		   near ? "'?" : "");
-	return 0;
-}
-
-static int parse_direction(struct parse *p, const struct yaml_node *key,
+static int parse_rule_when(struct parse *p, const struct yaml_node *key,
 			   const struct yaml_node *value, void *target)
-{
-	struct when *when = target;
-
-	when->has_direction = true;
-	when->directions = 0;
-	return each_scalar(p, key, value, parse_one_direction, when);
-}
-
-static const struct key when_keys[] = {
-	{ "direction", parse_direction },
-	{ "protocol", NULL },
-	{ "family", NULL },
-	{ "remote", NULL },
-	{ "local", NULL },
-	{ "remote_port", NULL },
-	{ "local_port", NULL },
-};
-
-static int parse_when(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
-		      void *target)
 {
 	struct rule *rule = target;
 
 	(void)key;
-	if (yaml_is_null(value))
-		return 0;
-	return parse_map(p, value, "'when'", when_keys, ARRAY_SIZE(when_keys), &rule->when);
+	return when_parse(p, value, &rule->when);
 }
 
 static int parse_rule_name(struct parse *p, const struct yaml_node *key,
@@ -222,21 +65,24 @@ static int parse_rule_options(struct parse *p, const struct yaml_node *key,
 
 static const struct key rule_keys[] = {
 	{ "name", parse_rule_name },
-	{ "when", parse_when },
+	{ "when", parse_rule_when },
 	{ "options", parse_rule_options },
 };
 
 static int parse_rule(struct parse *p, const struct yaml_node *node, struct policy *policy)
 {
 	struct rule *rule;
+	int r;
 
 	if (GROW(policy->rules, policy->n_rules) < 0)
 		return -ENOMEM;
 	rule = &policy->rules[policy->n_rules++];
 	*rule = (struct rule){ .at = node->at };
-	rule->when.directions = BIT(DIRECTION_MAX) - 1;
+	when_init(&rule->when);
 	require_key(p, node, "a rule", "name");
-	return parse_map(p, node, "a rule", rule_keys, ARRAY_SIZE(rule_keys), rule);
+	r = parse_map(p, node, "a rule", rule_keys, ARRAY_SIZE(rule_keys), rule);
+	rule->condition = condition_digest(&rule->when);
+	return r;
 }
 
 static int report_duplicate_rules(const struct parse *p, const struct policy *policy)
@@ -268,8 +114,15 @@ static int parse_rules(struct parse *p, const struct yaml_node *key, const struc
 		return 0;
 	}
 	for (size_t i = 0; i < value->n_items; i++) {
-		int r = parse_rule(p, value->items[i], policy);
+		const struct yaml_node *node = value->items[i];
+		int r;
 
+		if (policy->n_rules == SP_RULES_MAX) {
+			diag_error(p->diags, &node->at, "more than %u rules in a policy",
+				   SP_RULES_MAX);
+			break;
+		}
+		r = parse_rule(p, node, policy);
 		if (r < 0)
 			return r;
 	}
@@ -313,7 +166,7 @@ static int parse_match_cgroup(struct parse *p, const struct yaml_node *key,
 {
 	struct policy *policy = target;
 
-	return each_scalar(p, key, value, add_cgroup, &policy->match);
+	return parse_each_scalar(p, key, value, add_cgroup, &policy->match);
 }
 
 static int parse_match_unit(struct parse *p, const struct yaml_node *key,
@@ -321,7 +174,7 @@ static int parse_match_unit(struct parse *p, const struct yaml_node *key,
 {
 	struct policy *policy = target;
 
-	return each_scalar(p, key, value, add_unit, &policy->match);
+	return parse_each_scalar(p, key, value, add_unit, &policy->match);
 }
 
 static int parse_exclude_cgroup(struct parse *p, const struct yaml_node *key,
@@ -329,7 +182,7 @@ static int parse_exclude_cgroup(struct parse *p, const struct yaml_node *key,
 {
 	struct policy *policy = target;
 
-	return each_scalar(p, key, value, add_cgroup, &policy->exclude);
+	return parse_each_scalar(p, key, value, add_cgroup, &policy->exclude);
 }
 
 static int parse_exclude_unit(struct parse *p, const struct yaml_node *key,
@@ -337,7 +190,7 @@ static int parse_exclude_unit(struct parse *p, const struct yaml_node *key,
 {
 	struct policy *policy = target;
 
-	return each_scalar(p, key, value, add_unit, &policy->exclude);
+	return parse_each_scalar(p, key, value, add_unit, &policy->exclude);
 }
 
 static const struct key exclude_keys[] = {
@@ -400,7 +253,7 @@ static int parse_description(struct parse *p, const struct yaml_node *key,
 			     const struct yaml_node *value, void *target)
 {
 	struct policy *policy = target;
-	const char *text = yaml_is_null(value) ? NULL : scalar(p, key, value);
+	const char *text = yaml_is_null(value) ? NULL : parse_scalar(p, key, value);
 
 	if (!text)
 		return 0;
@@ -414,18 +267,14 @@ static int parse_on_unsupported(struct parse *p, const struct yaml_node *key,
 {
 	static const char *const words[] = { "degrade", "refuse" };
 	struct policy *policy = target;
-	const char *text = scalar(p, key, value);
-	const char *near;
+	const char *text = parse_scalar(p, key, value);
 
 	if (!text)
 		return 0;
 	policy->refuse_unsupported = streq(text, "refuse");
 	if (policy->refuse_unsupported || streq(text, "degrade"))
 		return 0;
-	near = suggest(text, words, ARRAY_SIZE(words));
-	diag_error(p->diags, &value->at, "on_unsupported '%s' is not one of degrade, refuse%s%s%s",
-		   EXCERPT(text), near ? "; did you mean '" : "", near ? near : "",
-		   near ? "'?" : "");
+	report_unknown_word(p, value, "on_unsupported", words, ARRAY_SIZE(words));
 	return 0;
 }
 

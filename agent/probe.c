@@ -120,13 +120,14 @@ static int run_iterator(const struct bpf_program *prog)
 static int ask(const struct subject *v4, const struct subject *v6, int ret[OPTION_MAX])
 {
 	_cleanup_(probe_bpf__destroy) struct probe_bpf *bpf = probe_bpf__open();
-	int filled[OPTION_MAX];
+	int filled[OPTION_MAX] = { 0 };
 	int r;
 
 	if (!bpf)
 		return -errno;
 	for (size_t i = 0; i < OPTION_MAX; i++)
-		filled[i] = fill_probe(&option_table[i], v4, v6, &bpf->bss->probes[i]);
+		if (option_table[i].level != SP_LEVEL_REPLY)
+			filled[i] = fill_probe(&option_table[i], v4, v6, &bpf->bss->probes[i]);
 	r = probe_bpf__load(bpf);
 	if (r < 0)
 		return r;
@@ -136,7 +137,9 @@ static int ask(const struct subject *v4, const struct subject *v6, int ret[OPTIO
 	for (size_t i = 0; i < OPTION_MAX; i++) {
 		const struct sp_probe *p = &bpf->bss->probes[i];
 
-		if (filled[i] < 0)
+		if (option_table[i].level == SP_LEVEL_REPLY)
+			ret[i] = 0; /* older than everything else that the hooks need */
+		else if (filled[i] < 0)
 			ret[i] = filled[i];
 		else
 			ret[i] = p->answered ? p->answer : PROBE_UNKNOWN;

@@ -3,22 +3,12 @@
 #ifndef SOCKPOL_PROCESS_SOCKETS_H
 #define SOCKPOL_PROCESS_SOCKETS_H
 
-#include <netinet/in.h>
-#include <stdint.h>
 #include <sys/types.h>
 
-#include "util.h"
-
-struct process_socket {
-	int protocol; /* IPPROTO_TCP, IPPROTO_UDP */
-	uint64_t inode;
-	uint64_t cgroup_id; /* the cgroup it was created in; 0: the kernel does not say */
-	char local[INET6_ADDRSTRLEN + sizeof("[]:65535")];
-	char remote[INET6_ADDRSTRLEN + sizeof("[]:65535")]; /* "": none */
-};
+#include "sock_diag.h"
 
 struct process_sockets {
-	struct process_socket *v; /* by protocol, then as the kernel lists them */
+	struct sock_diag_socket *v; /* by protocol, then as the kernel lists them */
 	size_t n;
 };
 

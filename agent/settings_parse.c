@@ -24,7 +24,7 @@ static void report_unknown(const struct yaml_node *name, struct diags *diags)
 			   refused->instead ? refused->instead : "");
 		return;
 	}
-	near = option_suggest(name->text);
+	near = diags_may_suggest(diags) ? option_suggest(name->text) : NULL;
 	diag_error(diags, &name->at, "unknown option '%s'%s%s%s", EXCERPT(name->text),
 		   near ? "; did you mean '" : "; `sockpol options` lists them", near ? near : "",
 		   near ? "'?" : "");

@@ -135,6 +135,75 @@ uint32_t sources_id(const struct sources *s, const struct policy *p, const struc
 	return found ? found->id : 0;
 }
 
+static void carry_applied(const struct sources *s, uint32_t id, uint64_t count)
+{
+	int fd = kernel_map_fd(s->kernel, KERNEL_MAP_APPLIED), n = libbpf_num_possible_cpus();
+	_cleanup_free_ sp_applied_t *counts = n > 0 ? calloc((size_t)n, sizeof(*counts)) : NULL;
+
+	if (!count || !counts || bpf_map_lookup_elem(fd, &id, counts) < 0)
+		return;
+	counts[0] += count;
+	if (bpf_map_update_elem(fd, &id, counts, BPF_ANY) < 0)
+		log_warning("Cannot carry the counter of source %u over, ignoring", id);
+}
+
+static void carry_failure(const struct sources *s, struct sp_failure key, uint32_t id,
+			  uint64_t count)
+{
+	int fd = kernel_map_fd(s->kernel, KERNEL_MAP_FAILURES);
+	uint64_t ours = 0;
+
+	key.source = id;
+	(void)bpf_map_lookup_elem(fd, &key, &ours);
+	ours += count;
+	if (bpf_map_update_elem(fd, &key, &ours, BPF_ANY) < 0)
+		log_warning("Cannot carry the failures of source %u over, ignoring", id);
+}
+
+/* Our id for what has `id` in another agent's maps; 0: we have no such policy or rule. */
+static uint32_t same_source(const struct sources *s, const struct pins *from, uint32_t id)
+{
+	struct sp_source name;
+	const struct source *ours;
+
+	if (pins_source(from, id, &name) < 0)
+		return 0;
+	ours = find(s, &name);
+	return ours ? ours->id : 0;
+}
+
+struct carrying {
+	const struct sources *to;
+	const struct pins *from;
+};
+
+static int carry_one_failure(const struct sp_failure *failure, uint64_t count, void *userdata)
+{
+	const struct carrying *carrying = userdata;
+	uint32_t ours = same_source(carrying->to, carrying->from, failure->source);
+
+	if (ours)
+		carry_failure(carrying->to, *failure, ours, count);
+	return 0;
+}
+
+void sources_carry_counters(const struct sources *s, const struct pins *from)
+{
+	struct carrying carrying = { s, from };
+	uint64_t count;
+	int r;
+
+	for (uint32_t id = 1; id < pins_n_sources(from); id++) {
+		uint32_t ours = same_source(s, from, id);
+
+		if (ours && pins_applied(from, id, &count) == 0)
+			carry_applied(s, ours, count);
+	}
+	r = pins_each_failure(from, carry_one_failure, &carrying);
+	if (r < 0)
+		log_warning_errno(r, "Cannot read the failures counted so far, ignoring");
+}
+
 static void zero_applied(const struct sources *s, uint32_t id)
 {
 	int n = libbpf_num_possible_cpus();

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "kernel.h"
+#include "pins.h"
 #include "policy.h"
 
 struct sources;
@@ -21,6 +22,11 @@ DEFINE_CLEANUP(struct sources *, sources_free)
 int sources_add_config(struct sources *s, const struct config *c);
 /* The id of a policy (rule NULL) or a rule; 0: it has none. */
 uint32_t sources_id(const struct sources *s, const struct policy *p, const struct rule *r);
+/*
+ * Adds the counters that another agent's maps have for the same names.  Its programs must not run
+ * any more; what ours count in the very moment may be lost.
+ */
+void sources_carry_counters(const struct sources *s, const struct pins *from);
 /* Takes the ids from all that `c` does not name, with their counters.  No program may use them. */
 void sources_keep_only(struct sources *s, const struct config *c);
 

@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include "host.h"
 #include "log.h"
 #include "probe.h"
 #include "support.h"
@@ -80,6 +81,20 @@ static void check_block(struct support *s, const struct policy *p, struct settin
 	block->n = kept;
 }
 
+/* That the kernel lacks the hooks is a warning of lint's, unless the policy insists. */
+static void check_unix(struct support *s, const struct policy *p, const struct rule *r)
+{
+	if (!(r->when.families & BIT(SP_FAMILY_INDEX_UNIX)) || !p->refuse_unsupported ||
+	    host_has_unix_hooks() != 0)
+		return;
+	diag_error(
+		s->diags, &r->at,
+		"this kernel has no hooks for AF_UNIX sockets (6.7 and later have), and policy '%s' says "
+		"on_unsupported: refuse",
+		p->name);
+	s->bad = true;
+}
+
 /* The kernel does not change while we run: asked once. */
 static const int *probed_options(void)
 {
@@ -110,8 +125,10 @@ int support_prepare(struct config *c, struct diags *diags)
 		struct policy *p = &c->policies[i];
 
 		check_block(&s, p, &p->base);
-		for (size_t j = 0; j < p->n_rules; j++)
+		for (size_t j = 0; j < p->n_rules; j++) {
 			check_block(&s, p, &p->rules[j].options);
+			check_unix(&s, p, &p->rules[j]);
+		}
 	}
 	return s.bad ? -EBADMSG : 0;
 }

@@ -14,6 +14,7 @@
 struct entry {
 	struct node node; /* first: a node's address is its entry's */
 	char *path;	  /* owned; node.path points here */
+	unsigned scan;	  /* the last one that found its directory */
 	struct entry *children, *prev, *next;
 	UT_hash_handle hh;
 };
@@ -22,6 +23,7 @@ struct tree {
 	char *mount;
 	struct entry *root;
 	struct entry *by_id;
+	unsigned scan; /* number of the last one */
 };
 
 static struct entry *entry_of(struct node *n)
@@ -66,21 +68,39 @@ int tree_new(const char *mount, const char *root_path, struct tree **ret)
 	return 0;
 }
 
-static void free_entry(struct tree *t, struct entry *e)
+static struct entry *last_leaf(struct entry *e)
 {
-	struct entry *child, *tmp;
+	while (e->children)
+		e = e->children;
+	return e;
+}
 
-	DL_FOREACH_SAFE (e->children, child, tmp)
-		free_entry(t, child);
+static void free_one(struct tree *t, struct entry *e)
+{
+	if (e->node.parent)
+		DL_DELETE(entry_of(e->node.parent)->children, e);
+	else
+		t->root = NULL;
 	HASH_DEL(t->by_id, e); /* NOLINT(clang-analyzer-core.NullDereference): e is in it */
 	free(e->path);
 	free(e);
 }
 
+/* No recursion here and below: whoever has a cgroup of his own can nest as deep as he likes. */
+static void free_below(struct tree *t, struct entry *top)
+{
+	struct entry *e;
+
+	do {
+		e = last_leaf(top);
+		free_one(t, e);
+	} while (e != top);
+}
+
 void tree_free(struct tree *t)
 {
 	if (t->root)
-		free_entry(t, t->root);
+		free_below(t, t->root);
 	free(t->mount);
 	free(t);
 }
@@ -125,94 +145,105 @@ int tree_add(struct tree *t, uint64_t id, struct node *parent, const char *name,
 
 void tree_remove(struct tree *t, struct node *n)
 {
-	if (n->parent)
-		DL_DELETE(entry_of(n->parent)->children, entry_of(n));
-	else
-		t->root = NULL;
-	free_entry(t, entry_of(n));
+	free_below(t, entry_of(n));
 }
 
-static int walk(struct entry *e, tree_fn *fn, void *userdata)
+/* Parents first; NULL after the last. */
+static struct entry *next_entry(struct entry *e)
 {
-	struct entry *child;
-	int r = fn(&e->node, userdata);
+	if (e->children)
+		return e->children;
+	while (e && !e->next)
+		e = e->node.parent ? entry_of(e->node.parent) : NULL;
+	return e ? e->next : NULL;
+}
 
-	if (r < 0)
-		return r;
-	DL_FOREACH (e->children, child) {
-		r = walk(child, fn, userdata);
+int tree_walk(const struct tree *t, tree_fn *fn, void *userdata)
+{
+	for (struct entry *e = t->root; e; e = next_entry(e)) {
+		int r = fn(&e->node, userdata);
+
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-int tree_walk(const struct tree *t, tree_fn *fn, void *userdata)
-{
-	return t->root ? walk(t->root, fn, userdata) : 0;
-}
-
 DEFINE_CLEANUP(DIR *, closedir)
 
-static int scan_dir(struct tree *t, struct node *parent, int dir_fd, tree_fn *added,
-		    void *userdata);
-
-static int scan_child(struct tree *t, struct node *parent, int dir_fd, const char *name,
-		      tree_fn *added, void *userdata)
+static int add_child(struct tree *t, struct entry *parent, int dir_fd, const char *name,
+		     tree_fn *added, void *userdata)
 {
-	_cleanup_close_ int fd =
-		openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	struct node *child;
 	struct stat st;
 	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return errno == ENOENT || errno == ENODEV ? 0 : -errno; /* gone meanwhile */
-	r = tree_add(t, st.st_ino, parent, name, &child);
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0; /* gone meanwhile */
+	r = tree_add(t, st.st_ino, &parent->node, name, &child);
 	if (r < 0 && r != -EEXIST)
 		return r;
-	if (r == 0 && added) {
-		r = added(child, userdata);
-		if (r < 0)
-			return r;
-	}
-	return scan_dir(t, child, TAKE_FD(fd), added, userdata);
+	entry_of(child)->scan = t->scan;
+	return r == 0 && added ? added(child, userdata) : 0;
 }
 
-/* Takes dir_fd. */
-static int scan_dir(struct tree *t, struct node *parent, int dir_fd, tree_fn *added, void *userdata)
+/* One directory, and closed again: the depth of the hierarchy must not use up file descriptors. */
+static int scan_children(struct tree *t, struct entry *parent, tree_fn *added, void *userdata)
 {
-	_cleanup_(closedir) DIR *dir = fdopendir(dir_fd);
+	_cleanup_free_ char *path = NULL;
+	_cleanup_(closedir) DIR *dir = NULL;
 	const struct dirent *d;
 
+	if (asprintf(&path, "%s%s", t->mount, parent->path) < 0)
+		return -ENOMEM;
+	dir = opendir(path);
 	if (!dir) {
-		close(dir_fd);
-		return -errno;
+		if (errno != ENOENT && errno != ENODEV)
+			log_warning_errno(errno, "Cannot read the cgroup %s, ignoring",
+					  parent->path);
+		return 0;
 	}
-	for (;;) {
+	while ((d = readdir(dir))) {
 		int r;
 
-		errno = 0;
-		d = readdir(dir);
-		if (!d)
-			return errno == ENOENT || errno == ENODEV ? 0 : -errno;
 		if (d->d_type != DT_DIR || streq(d->d_name, ".") || streq(d->d_name, ".."))
 			continue;
-		r = scan_child(t, parent, dirfd(dir), d->d_name, added, userdata);
+		r = add_child(t, parent, dirfd(dir), d->d_name, added, userdata);
 		if (r < 0)
 			return r;
 	}
+	return 0;
 }
 
 int tree_scan(struct tree *t, tree_fn *added, void *userdata)
 {
-	_cleanup_free_ char *directory = NULL;
-	int fd;
+	t->scan++;
+	if (!t->root)
+		return 0;
+	t->root->scan = t->scan;
+	/* Children are added below the entry at hand, so the walk comes to them. */
+	for (struct entry *e = t->root; e; e = next_entry(e)) {
+		int r = e->scan == t->scan ? scan_children(t, e, added, userdata) : 0;
 
-	if (asprintf(&directory, "%s%s", t->mount, t->root->path) < 0)
-		return -ENOMEM;
-	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	return scan_dir(t, &t->root->node, fd, added, userdata);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+void tree_sweep(struct tree *t, tree_fn *gone, void *userdata)
+{
+	struct entry *e, *tmp;
+
+	HASH_ITER (hh, t->by_id, e, tmp) {
+		/* With a leaf its parent may become a leaf that is gone.  (None is `tmp`: that one
+		 * was added later than any of these.) */
+		while (e && e->scan != t->scan && !e->children && e->node.parent &&
+		       gone(&e->node, userdata)) {
+			struct entry *parent = entry_of(e->node.parent);
+
+			free_one(t, e);
+			e = parent;
+		}
+	}
 }

@@ -15,8 +15,9 @@ struct node {
 	struct node *parent; /* NULL: the tree's root */
 	const char *path;    /* below the cgroup2 mount */
 	/* What the tree's owner keeps here: by half of the maps. */
-	const struct cgroup_class *class[2];
+	const struct cgroup_class *classes[2];
 	uint32_t policy[2]; /* as last written to map `cgroups` */
+	bool written;	    /* it has an entry there, unless the kernel has released it */
 };
 
 struct tree;
@@ -28,11 +29,13 @@ void tree_free(struct tree *t);
 DEFINE_CLEANUP(struct tree *, tree_free)
 
 /*
- * Adds every directory that is not yet there.  `added` is told of each, parents first (may be
- * NULL). Directories that vanish meanwhile are passed over.
+ * Adds every directory that is not yet there.  `added` is told of each, parents first; it may be
+ * NULL.  Directories that vanish meanwhile, or cannot be read, are passed over.
  */
 typedef int tree_fn(struct node *n, void *userdata);
 int tree_scan(struct tree *t, tree_fn *added, void *userdata);
+/* Removes what the last scan did not find, children first, where `gone` returns 1. */
+void tree_sweep(struct tree *t, tree_fn *gone, void *userdata);
 
 struct node *tree_root(const struct tree *t);
 struct node *tree_find(const struct tree *t, uint64_t id);

@@ -42,3 +42,29 @@ bool utf8_printable(uint32_t c)
 	return !(c >= 0x200b && c <= 0x200f) && !(c >= 0x2028 && c <= 0x202e) &&
 	       !(c >= 0x2066 && c <= 0x2069) && c != 0xfeff;
 }
+
+char *utf8_escape(const char *s)
+{
+	size_t left = strlen(s);
+	char *copy = malloc(left * strlen("\\xNN") + 1);
+	char *to = copy;
+
+	if (!copy)
+		return NULL;
+	while (left) {
+		uint32_t c;
+		int n = utf8_decode(s, left, &c);
+
+		if (n > 0 && utf8_printable(c)) {
+			to = mempcpy(to, s, (size_t)n);
+		} else {
+			n = n > 0 ? n : 1;
+			for (int i = 0; i < n; i++)
+				to += sprintf(to, "\\x%02x", (unsigned char)s[i]);
+		}
+		s += n;
+		left -= (size_t)n;
+	}
+	*to = '\0';
+	return copy;
+}

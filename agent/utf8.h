@@ -16,4 +16,10 @@ int utf8_decode(const char *s, size_t n, uint32_t *ret);
 /* Harmless on a terminal and in a line of its own: no control, line-breaking or bidi character. */
 bool utf8_printable(uint32_t c);
 
+/*
+ * A copy, owned by the caller, that is UTF-8 and printable: other bytes stand as \xNN.  For names
+ * that others choose (cgroups, files).  NULL when memory is out.
+ */
+char *utf8_escape(const char *s);
+
 #endif

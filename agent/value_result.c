@@ -50,23 +50,23 @@ static int doubled(int64_t asked, int64_t cap, int64_t floor, const char *sysctl
 	return say(r, "%" PRId64 " bytes", taken);
 }
 
-/* usecs_to_jiffies() and do_tcp_setsockopt()'s like in bpf_sol_tcp_setsockopt(), net/core/filter.c
- */
-static int in_ticks(int64_t asked_usec, int64_t tick_usec, struct value_result *r)
+/* do_tcp_setsockopt()'s likes in bpf_sol_tcp_setsockopt(), net/core/filter.c, with their least; and
+ * the replies that are times, which have none. */
+static int in_ticks(int64_t asked_usec, int64_t tick_usec, int64_t min_ticks,
+		    struct value_result *r)
 {
 	_cleanup_free_ char *text = NULL, *least = NULL;
 	int64_t hz, ticks;
 
 	if (tick_usec <= 0 || tick_usec > USEC_PER_SEC)
 		return 0;
-	/* By frequency: with 300 Hz the tick is no whole number of microseconds. */
 	hz = USEC_PER_SEC / tick_usec;
-	ticks = (asked_usec * hz + USEC_PER_SEC - 1) / USEC_PER_SEC;
+	ticks = host_ticks(asked_usec, tick_usec);
 	text = value_format_units(OPTION_TIME, (uint64_t)(ticks * USEC_PER_SEC / hz));
 	least = value_format_units(OPTION_TIME, (uint64_t)(USEC_PER_SEC / hz));
 	if (!text || !least)
 		return -ENOMEM;
-	r->refused = ticks < MIN_TICKS;
+	r->refused = ticks < min_ticks;
 	if (r->refused)
 		return say(r, "EINVAL: this kernel wants more than one tick, which is %s", least);
 	if (asked_usec * hz == ticks * USEC_PER_SEC)
@@ -103,7 +103,10 @@ int value_result(const struct option *o, const struct sockopt *value, const stru
 		r = doubled(asked, h->wmem_max, SOCK_MIN_SNDBUF, "net.core.wmem_max", &result);
 		break;
 	case RESULT_JIFFIES:
-		r = in_ticks(asked, h->tick_usec, &result);
+		r = in_ticks(asked * o->unit_usec, h->tick_usec, MIN_TICKS, &result);
+		break;
+	case RESULT_TICKS:
+		r = in_ticks(asked * o->unit_usec, h->tick_usec, 0, &result);
 		break;
 	case RESULT_FLOOR_1152:
 		if (asked < WINDOW_CLAMP_MIN)

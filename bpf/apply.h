@@ -3,7 +3,7 @@
 #ifndef SOCKPOL_BPF_APPLY_H
 #define SOCKPOL_BPF_APPLY_H
 
-#include "maps.h"
+#include "rules.h"
 
 #define EINVAL 22
 
@@ -12,6 +12,16 @@
  * may speak IPv4 too, but need not (IPV6_V6ONLY cannot be seen from here).
  */
 #define DUAL_STACK 0x4
+
+/* One run of a stage. */
+struct run {
+	void *ctx; /* whichever the hook has: bpf_setsockopt takes the socket from it */
+	const struct sp_stage_ops *due;
+	__u64 held; /* rules that hold */
+	/* Who set something: bits of rules, and of blocks that hold whatever the connection. */
+	__u64 won_rules, won_always;
+	__u32 families;
+};
 
 static __always_inline void count_failure(const struct sp_op *op, int error)
 {
@@ -36,49 +46,83 @@ static __always_inline void count_failure(const struct sp_op *op, int error)
 		__sync_fetch_and_add(&s->failures_lost, 1);
 }
 
-/* `ctx` is whichever context the hook has: bpf_setsockopt takes the socket from it. */
-static __always_inline void set_options(void *ctx, const struct sp_stage_ops *due, __u32 families)
+/* Is there a value, and for a socket like this? */
+static __always_inline bool takes(const struct run *run, const struct sp_op *op)
 {
-	__u32 first = due->first_op, n = due->n_ops;
-
-	for (__u32 i = 0; i < SP_STAGE_OPS_MAX && i < n; i++) {
-		__u32 index = first + i;
-		struct sp_op *op = bpf_map_lookup_elem(&ops, &index);
-		__u32 len;
-		int r;
-
-		if (!op)
-			return;
-		if (!(op->families & families))
-			continue;
-		len = op->optlen;
-		if (len < 1 || len > SP_VALUE_SIZE)
-			continue;
-		r = (int)bpf_setsockopt(ctx, op->level, op->optname, op->value, (int)len);
-		if (!r)
-			continue;
-		/* An IPV6_V6ONLY socket has no IPv4 options to set. */
-		if (r == -EINVAL && (families & DUAL_STACK) && op->families == SP_FAMILY_IPV4)
-			continue;
-		count_failure(op, r);
-	}
+	return op->optlen && op->families & run->families;
 }
 
-static __always_inline void give_credit(const struct sp_stage_ops *due)
+/* The i-th option due: as the last rule that holds and names it has it, else as the base has it. */
+static __always_inline struct sp_op *pick(struct run *run, __u32 i)
 {
-	__u32 first = due->first_credit, n = due->n_credits;
+	__u32 index = run->due->first_op + i;
+	struct sp_op *op = bpf_map_lookup_elem(&ops, &index);
+	__u64 rules;
+	__u32 bit;
 
-	for (__u32 i = 0; i < SP_STAGE_CREDITS_MAX && i < n; i++) {
-		__u32 index = first + i;
-		__u32 *source = bpf_map_lookup_elem(&credits, &index);
-		__u64 *count;
-
-		if (!source)
-			return;
-		count = bpf_map_lookup_elem(&applied, source);
-		if (count)
-			__sync_fetch_and_add(count, 1); /* a softirq's hook may come between */
+	if (!op)
+		return NULL;
+	rules = op->rules & run->held;
+	if (!rules) {
+		if (takes(run, op))
+			run->won_always |= 1ULL << (op->block & 63);
+		return op;
 	}
+	bit = highest_bit(rules);
+	index = op->first_alternative + count_bits(op->rules & ((1ULL << bit) - 1));
+	op = bpf_map_lookup_elem(&ops, &index);
+	if (op && takes(run, op))
+		run->won_rules |= 1ULL << bit;
+	return op;
+}
+
+static long set_option(__u32 i, struct run *run)
+{
+	struct sp_op *op = pick(run, i);
+	__u32 len;
+	int r;
+
+	if (!op)
+		return 1; /* ends the loop */
+	len = op->optlen;
+	if (!takes(run, op) || len < 1 || len > SP_VALUE_SIZE)
+		return 0;
+	r = (int)bpf_setsockopt(run->ctx, op->level, op->optname, op->value, (int)len);
+	/* An IPV6_V6ONLY socket has no IPv4 options to set. */
+	if (r == 0 ||
+	    (r == -EINVAL && (run->families & DUAL_STACK) && op->families == SP_FAMILY_IPV4))
+		return 0;
+	count_failure(op, r);
+	return 0;
+}
+
+static __always_inline void set_options(struct run *run)
+{
+	if (run->due->n_ops)
+		bpf_loop(run->due->n_ops, set_option, run, 0);
+}
+
+static long credit_one(__u32 i, struct run *run)
+{
+	__u32 index = run->due->first_credit + i;
+	struct sp_credit *credit = bpf_map_lookup_elem(&credits, &index);
+	__u64 *count;
+
+	if (!credit)
+		return 1;
+	if (!((credit->rules & run->won_rules) | (credit->held & run->held) |
+	      (credit->always & run->won_always)))
+		return 0;
+	count = bpf_map_lookup_elem(&applied, &credit->source);
+	if (count)
+		__sync_fetch_and_add(count, 1); /* a softirq's hook may come between */
+	return 0;
+}
+
+static __always_inline void give_credit(struct run *run)
+{
+	if (run->due->n_credits)
+		bpf_loop(run->due->n_credits, credit_one, run, 0);
 }
 
 #endif

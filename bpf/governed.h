@@ -41,18 +41,22 @@ static __always_inline struct sp_policy *policy_of_tcp(struct tcp_sock *tp)
 }
 
 /*
- * For sockets that no helper turns into a pointer with BTF (UDP): the kernel's pointer, hidden from
- * the verifier by way of the stack, then probe reads.  bpf_rdonly_cast would do from 6.2 on.
+ * The kernel's pointer behind one that the verifier knows as something else, hidden from it by way
+ * of the stack: for sockets that no helper turns into a pointer with BTF.  bpf_rdonly_cast would do
+ * from 6.2 on.
  */
-static __always_inline struct sp_policy *policy_of_socket(struct bpf_sock *sk)
+static __always_inline struct sock *raw_socket(struct bpf_sock *sk)
 {
 	struct bpf_sock *volatile hidden = sk;
 	struct sock *raw = NULL;
-	__u64 id;
 
 	bpf_probe_read_kernel(&raw, sizeof(raw), (const void *)&hidden);
-	id = BPF_CORE_READ(raw, sk_cgrp_data.cgroup, kn, id);
-	return policy_of_cgroup(id);
+	return raw;
+}
+
+static __always_inline struct sp_policy *policy_of_raw(struct sock *raw)
+{
+	return policy_of_cgroup(BPF_CORE_READ(raw, sk_cgrp_data.cgroup, kn, id));
 }
 
 #endif

@@ -36,8 +36,18 @@ struct sock_cgroup_data {
 	struct cgroup *cgroup;
 };
 
+struct sock_common {
+	__u16 skc_family;
+	struct sock *skc_listener; /* of a request_sock */
+};
+
+struct socket;
+
 struct sock {
+	struct sock_common __sk_common;
 	struct sock_cgroup_data sk_cgrp_data;
+	struct socket *sk_socket;
+	__u8 sk_userlocks : 4;
 };
 
 struct inet_sock {

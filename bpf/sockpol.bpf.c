@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The hooks.  Each finds the policy of the socket's cgroup and sets what is due at its stage; what
- * that is was decided in userspace.  None ever refuses anything: whatever fails is counted.
+ * The hooks.  Each finds the policy of the socket's cgroup, which of its rules hold, and sets what
+ * is due at its stage; what that is was decided in userspace.  None ever refuses anything: whatever
+ * fails is counted.
  *
- * bind4/6 and connect4/6 run in the process, before the kernel acts on the call.  A connect() of
- * an IPv6 socket to a v4-mapped address runs connect6.
+ * bind4/6, connect4/6 and sendmsg4/6 run in the process, before the kernel acts on the call.  A
+ * connect() of an IPv6 socket to a v4-mapped address runs connect6; a send to one runs sendmsg4.
  */
 #include <stdbool.h>
 
@@ -15,53 +16,100 @@
 #include <bpf/bpf_tracing.h>
 
 #include "apply.h"
+#include "facts.h"
 #include "governed.h"
 
 #define AF_INET6 10
 #define ALLOW	 1
 #define HANDLED	 1
 
-static __always_inline bool is_v4_mapped(__u32 a0, __u32 a1, __u32 a2)
+/* Of sk_userlocks (include/net/sock.h): the application bound an address or a port. */
+#define SOCK_BINDADDR_LOCK 4
+#define SOCK_BINDPORT_LOCK 8
+
+/* Bits of sp_socket.counted: a socket is counted once a direction. */
+#define COUNTED_CONNECT 0x1
+#define COUNTED_LISTEN	0x2
+/* And one that it was bound by the application: sk_userlocks does not tell of bind() to any address
+ * and port 0. */
+#define BOUND 0x4
+
+/* run.won_always has this bit from the start: who has it in sp_credit.always is always credited. */
+#define ANYBODY (1ULL << 63)
+
+static __always_inline bool used(enum sp_stage stage)
 {
-	return a0 == 0 && a1 == 0 && a2 == bpf_htonl(0xffff);
+	struct sp_state *s = get_state();
+
+	return s && s->stages & (1ULL << stage);
 }
 
-static __always_inline bool is_any(__u32 a0, __u32 a1, __u32 a2, __u32 a3)
+static __always_inline bool used_by_udp(void)
 {
-	return (a0 | a1 | a2 | a3) == 0;
+	const __u64 stages =
+		1 << SP_STAGE_UDP_BIND | 1 << SP_STAGE_UDP_CONNECT | 1 << SP_STAGE_UDP_SEND;
+	struct sp_state *s = get_state();
+
+	return s && s->stages & stages;
+}
+
+static __always_inline bool is_due(const struct sp_policy *p, enum sp_stage stage)
+{
+	return p->stage[stage].n_ops | p->stage[stage].n_credits;
+}
+
+/* Which socket options of which families a connection or a listener takes. */
+static __always_inline __u32 families_of(const struct facts *f, bool listens)
+{
+	if (f->family == SP_FAMILY_INDEX_IPV4)
+		return SP_FAMILY_IPV4;
+	if (listens && is_any(&f->local))
+		return SP_FAMILY_IPV4 | SP_FAMILY_IPV6 | DUAL_STACK;
+	return SP_FAMILY_IPV6;
+}
+
+static __always_inline void prepare(struct run *run, void *ctx, const struct sp_policy *p,
+				    enum sp_stage stage, const struct facts *facts, __u32 families)
+{
+	run->ctx = ctx;
+	run->due = &p->stage[stage];
+	run->held = rules_that_hold(p, run->due, facts);
+	run->won_rules = 0;
+	run->won_always = ANYBODY;
+	run->families = families;
 }
 
 /*
- * Counts a UDP socket once a stage, however often it binds or connects (glibc's getaddrinfo
- * connects one socket again and again).  TCP sockets need no such memory: see tcp_connect().
+ * Counts a UDP or unix socket once a direction, however often it binds, connects or sends (glibc's
+ * getaddrinfo connects one socket again and again).  TCP sockets need no such memory: see
+ * tcp_connect().
  */
-static __always_inline bool udp_is_new(struct bpf_sock *sk, enum sp_stage stage)
+static __always_inline bool first_time(struct bpf_sock *sk, __u32 direction)
 {
-	struct sp_udp_socket *u;
+	struct sp_socket *s = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 
-	u = bpf_sk_storage_get(&udp_sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!u)
+	if (!s)
 		return true;
-	if (u->counted & (1 << stage))
+	if (s->counted & direction)
 		return false;
-	u->counted |= 1 << stage;
+	s->counted |= direction;
 	return true;
 }
 
-static __always_inline void udp_stage(struct bpf_sock_addr *ctx, enum sp_stage stage,
-				      __u32 families)
+/* A stage of a socket that is not TCP. */
+static __always_inline void other_stage(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
+					struct sock *raw, enum sp_stage stage,
+					const struct facts *facts, __u32 families, __u32 direction)
 {
-	struct bpf_sock *sk = ctx->sk;
-	struct sp_policy *p;
+	struct sp_policy *p = policy_of_raw(raw);
+	struct run run;
 
-	if (!sk)
+	if (!p || !is_due(p, stage))
 		return;
-	p = policy_of_socket(sk);
-	if (!p || !(p->stage[stage].n_ops | p->stage[stage].n_credits))
-		return;
-	set_options(ctx, &p->stage[stage], families);
-	if (udp_is_new(sk, stage))
-		give_credit(&p->stage[stage]);
+	prepare(&run, ctx, p, stage, facts, families);
+	set_options(&run);
+	if (first_time(sk, direction))
+		give_credit(&run);
 }
 
 /*
@@ -69,41 +117,92 @@ static __always_inline void udp_stage(struct bpf_sock_addr *ctx, enum sp_stage s
  * (tcp_v4_connect, net/ipv4/tcp_ipv4.c), and no later state makes it 0 again.
  */
 static __always_inline void tcp_connect(struct bpf_sock_addr *ctx, struct tcp_sock *tp,
-					__u32 families)
+					const struct facts *facts)
 {
 	struct sp_policy *p = policy_of_tcp(tp);
+	struct run run;
 
-	if (!p)
+	if (!p || !is_due(p, SP_STAGE_TCP_CONNECT))
 		return;
-	set_options(ctx, &p->stage[SP_STAGE_TCP_CONNECT], families);
+	prepare(&run, ctx, p, SP_STAGE_TCP_CONNECT, facts, families_of(facts, false));
+	set_options(&run);
 	if (!tp->write_seq)
-		give_credit(&p->stage[SP_STAGE_TCP_CONNECT]);
+		give_credit(&run);
 }
 
-static __always_inline int on_connect(struct bpf_sock_addr *ctx, __u32 families)
+/* By the application, not by the kernel at its first send. */
+static __always_inline bool is_bound(struct bpf_sock *sk, struct sock *raw)
 {
+	struct sp_socket *s;
+
+	if (BPF_CORE_READ_BITFIELD_PROBED(raw, sk_userlocks) &
+	    (SOCK_BINDADDR_LOCK | SOCK_BINDPORT_LOCK))
+		return true;
+	s = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	return s && s->counted & BOUND;
+}
+
+/* A socket's own address, as far as the application bound it. */
+static __always_inline void set_bound(struct address *to, struct bpf_sock *sk, struct sock *raw,
+				      bool v6)
+{
+	if (!is_bound(sk, raw))
+		return;
+	if (v6)
+		set_v6(to, sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2], sk->src_ip6[3],
+		       sk->src_port);
+	else
+		set_v4(to, sk->src_ip4, sk->src_port);
+	if (is_any(to))
+		to->known = false;
+}
+
+static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct facts *facts, bool v6)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	if (!sk)
+		return ALLOW;
+	facts->family = facts->remote.v4 ? SP_FAMILY_INDEX_IPV4 : SP_FAMILY_INDEX_IPV6;
 	if (ctx->protocol == IPPROTO_TCP) {
-		struct tcp_sock *tp = ctx->sk ? bpf_skc_to_tcp_sock(ctx->sk) : NULL;
+		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 
 		if (tp)
-			tcp_connect(ctx, tp, families);
-	} else if (ctx->protocol == IPPROTO_UDP) {
-		udp_stage(ctx, SP_STAGE_UDP_CONNECT, families);
+			tcp_connect(ctx, tp, facts);
+	} else if (ctx->protocol == IPPROTO_UDP && used(SP_STAGE_UDP_CONNECT)) {
+		struct sock *raw = raw_socket(sk);
+
+		set_bound(&facts->local, sk, raw, v6);
+		other_stage(ctx, sk, raw, SP_STAGE_UDP_CONNECT, facts, families_of(facts, false),
+			    COUNTED_CONNECT);
 	}
 	return ALLOW;
 }
 
-static __always_inline int on_bind(struct bpf_sock_addr *ctx, __u32 families)
+static __always_inline int on_bind(struct bpf_sock_addr *ctx, struct facts *facts)
 {
+	struct bpf_sock *sk = ctx->sk;
+	__u32 families;
+
+	if (!sk)
+		return ALLOW;
+	facts->family = facts->local.v4 ? SP_FAMILY_INDEX_IPV4 : SP_FAMILY_INDEX_IPV6;
+	families = families_of(facts, true);
 	if (ctx->protocol == IPPROTO_TCP) {
-		struct tcp_sock *tp = ctx->sk ? bpf_skc_to_tcp_sock(ctx->sk) : NULL;
+		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 		struct sp_policy *p = tp ? policy_of_tcp(tp) : NULL;
 
 		/* Counted when it is known what the socket becomes. */
-		if (p)
-			set_options(ctx, &p->stage[SP_STAGE_TCP_BIND], families);
-	} else if (ctx->protocol == IPPROTO_UDP) {
-		udp_stage(ctx, SP_STAGE_UDP_BIND, families);
+		if (p && is_due(p, SP_STAGE_TCP_BIND)) {
+			struct run run;
+
+			prepare(&run, ctx, p, SP_STAGE_TCP_BIND, facts, families);
+			set_options(&run);
+		}
+	} else if (ctx->protocol == IPPROTO_UDP && used_by_udp()) {
+		other_stage(ctx, sk, raw_socket(sk), SP_STAGE_UDP_BIND, facts, families,
+			    COUNTED_LISTEN);
+		(void)first_time(sk, BOUND);
 	}
 	return ALLOW;
 }
@@ -111,74 +210,240 @@ static __always_inline int on_bind(struct bpf_sock_addr *ctx, __u32 families)
 SEC("cgroup/connect4")
 int connect4(struct bpf_sock_addr *ctx)
 {
-	return on_connect(ctx, SP_FAMILY_IPV4);
+	struct facts facts = { 0 };
+
+	set_v4(&facts.remote, ctx->user_ip4, bpf_ntohs(ctx->user_port));
+	return on_connect(ctx, &facts, false);
 }
 
 SEC("cgroup/connect6")
 int connect6(struct bpf_sock_addr *ctx)
 {
-	bool v4 = is_v4_mapped(ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2]);
+	struct facts facts = { 0 };
 
-	return on_connect(ctx, v4 ? SP_FAMILY_IPV4 : SP_FAMILY_IPV6);
+	set_v6(&facts.remote, ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
+	       ctx->user_ip6[3], bpf_ntohs(ctx->user_port));
+	return on_connect(ctx, &facts, true);
 }
 
 SEC("cgroup/bind4")
 int bind4(struct bpf_sock_addr *ctx)
 {
-	return on_bind(ctx, SP_FAMILY_IPV4);
+	struct facts facts = { 0 };
+
+	set_v4(&facts.local, ctx->user_ip4, bpf_ntohs(ctx->user_port));
+	return on_bind(ctx, &facts);
 }
 
 SEC("cgroup/bind6")
 int bind6(struct bpf_sock_addr *ctx)
 {
-	__u32 a0 = ctx->user_ip6[0], a1 = ctx->user_ip6[1], a2 = ctx->user_ip6[2],
-	      a3 = ctx->user_ip6[3];
-	__u32 families = SP_FAMILY_IPV6;
+	struct facts facts = { 0 };
 
-	if (is_any(a0, a1, a2, a3))
-		families = SP_FAMILY_IPV4 | SP_FAMILY_IPV6 | DUAL_STACK;
-	else if (is_v4_mapped(a0, a1, a2))
-		families = SP_FAMILY_IPV4;
-	return on_bind(ctx, families);
+	set_v6(&facts.local, ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3],
+	       bpf_ntohs(ctx->user_port));
+	return on_bind(ctx, &facts);
+}
+
+/*
+ * Was this socket looked at in this generation already?  Most sends end here, so what it asks is
+ * remembered for sockets that nothing governs too.
+ */
+static __always_inline bool seen(struct bpf_sock *sk)
+{
+	struct sp_socket *s = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	struct sp_state *state = get_state();
+
+	if (!s || !state)
+		return false;
+	if (s->seen == state->generation + 1)
+		return true;
+	s->seen = state->generation + 1;
+	return false;
+}
+
+#define TCP_ESTABLISHED 1 /* a connected UDP socket too */
+
+/* A bound socket stays `listen` whatever it sends, a connected one got its options at connect(2).
+ */
+static __always_inline int on_send(struct bpf_sock_addr *ctx, enum sp_family family)
+{
+	struct facts facts = { .family = family };
+	struct bpf_sock *sk = ctx->sk;
+	struct sock *raw;
+
+	if (!sk || seen(sk) || ctx->protocol != IPPROTO_UDP || sk->state == TCP_ESTABLISHED)
+		return ALLOW;
+	raw = raw_socket(sk);
+	if (is_bound(sk, raw))
+		return ALLOW;
+	other_stage(ctx, sk, raw, SP_STAGE_UDP_SEND, &facts, families_of(&facts, false),
+		    COUNTED_CONNECT);
+	return ALLOW;
+}
+
+SEC("cgroup/sendmsg4")
+int sendmsg4(struct bpf_sock_addr *ctx)
+{
+	return on_send(ctx, SP_FAMILY_INDEX_IPV4);
+}
+
+SEC("cgroup/sendmsg6")
+int sendmsg6(struct bpf_sock_addr *ctx)
+{
+	return on_send(ctx, SP_FAMILY_INDEX_IPV6);
+}
+
+/* The agent gives these two their attach types, which libbpf 1.1 has no section names for. */
+SEC("cgroup/connect4")
+int connect_unix(struct bpf_sock_addr *ctx)
+{
+	struct facts facts = { .family = SP_FAMILY_INDEX_UNIX };
+	struct bpf_sock *sk = ctx->sk;
+
+	if (sk)
+		other_stage(ctx, sk, raw_socket(sk), SP_STAGE_UNIX_CONNECT, &facts,
+			    SP_FAMILY_IPV4 | SP_FAMILY_IPV6, COUNTED_CONNECT);
+	return ALLOW;
+}
+
+SEC("cgroup/sendmsg4")
+int sendmsg_unix(struct bpf_sock_addr *ctx)
+{
+	struct facts facts = { .family = SP_FAMILY_INDEX_UNIX };
+	struct bpf_sock *sk = ctx->sk;
+
+	if (sk && !seen(sk))
+		other_stage(ctx, sk, raw_socket(sk), SP_STAGE_UNIX_SEND, &facts,
+			    SP_FAMILY_IPV4 | SP_FAMILY_IPV6, COUNTED_CONNECT);
+	return ALLOW;
+}
+
+/* Local and remote as sock_ops has them: remote_port in the upper half, in network byte order. */
+static __always_inline void set_facts(struct facts *f, struct bpf_sock_ops *ctx, bool listens)
+{
+	bool v6 = ctx->family == AF_INET6;
+
+	if (v6)
+		set_v6(&f->local, ctx->local_ip6[0], ctx->local_ip6[1], ctx->local_ip6[2],
+		       ctx->local_ip6[3], ctx->local_port);
+	else
+		set_v4(&f->local, ctx->local_ip4, ctx->local_port);
+	f->family = f->local.v4 ? SP_FAMILY_INDEX_IPV4 : SP_FAMILY_INDEX_IPV6;
+	if (listens)
+		return;
+	if (v6)
+		set_v6(&f->remote, ctx->remote_ip6[0], ctx->remote_ip6[1], ctx->remote_ip6[2],
+		       ctx->remote_ip6[3], bpf_ntohl(ctx->remote_port));
+	else
+		set_v4(&f->remote, ctx->remote_ip4, bpf_ntohl(ctx->remote_port));
+	f->family = f->remote.v4 ? SP_FAMILY_INDEX_IPV4 : SP_FAMILY_INDEX_IPV6;
 }
 
 static __always_inline void tcp_stage(struct bpf_sock_ops *ctx, enum sp_stage stage)
 {
-	struct bpf_sock *sk = ctx->sk;
+	bool listens = stage == SP_STAGE_TCP_LISTEN;
+	struct facts facts = { 0 };
+	struct bpf_sock *sk;
 	struct tcp_sock *tp;
 	struct sp_policy *p;
-	__u32 families;
+	struct run run;
 
-	if (!sk)
+	if (!used(stage))
 		return;
-	tp = bpf_skc_to_tcp_sock(sk);
-	if (!tp)
+	sk = ctx->sk;
+	tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	p = tp ? policy_of_tcp(tp) : NULL;
+	if (!p || !is_due(p, stage))
 		return;
-	p = policy_of_tcp(tp);
-	if (!p || !(p->stage[stage].n_ops | p->stage[stage].n_credits))
-		return;
+	set_facts(&facts, ctx, listens);
+	prepare(&run, ctx, p, stage, &facts, families_of(&facts, listens));
+	set_options(&run);
+	give_credit(&run);
+}
 
-	families = SP_FAMILY_IPV4;
-	if (ctx->family == AF_INET6) {
-		bool listener = stage == SP_STAGE_TCP_LISTEN;
-		__u32 a0 = listener ? ctx->local_ip6[0] : ctx->remote_ip6[0];
-		__u32 a1 = listener ? ctx->local_ip6[1] : ctx->remote_ip6[1];
-		__u32 a2 = listener ? ctx->local_ip6[2] : ctx->remote_ip6[2];
-		__u32 a3 = listener ? ctx->local_ip6[3] : ctx->remote_ip6[3];
+/* The first of the policy's replies to this op; the reply is left alone where there is none. */
+static __always_inline void set_reply(struct bpf_sock_ops *ctx, const struct sp_policy *p,
+				      enum sp_stage stage, const struct facts *facts)
+{
+	__u32 wanted = ctx->op;
+	struct run run;
 
-		if (listener && is_any(a0, a1, a2, a3))
-			families = SP_FAMILY_IPV4 | SP_FAMILY_IPV6 | DUAL_STACK;
-		else if (!is_v4_mapped(a0, a1, a2))
-			families = SP_FAMILY_IPV6;
+	prepare(&run, ctx, p, stage, facts, 0);
+	for (__u32 i = 0; i < SP_REPLIES_MAX && i < run.due->n_ops; i++) {
+		struct sp_op *op = pick(&run, i);
+
+		if (!op)
+			return;
+		if (op->optlen == sizeof(__u32) && op->optname == wanted) {
+			__u32 value;
+
+			__builtin_memcpy(&value, op->value, sizeof(value));
+			ctx->reply = value;
+			return;
+		}
 	}
-	set_options(ctx, &p->stage[stage], families);
-	give_credit(&p->stage[stage]);
+}
+
+/* On a request_sock the policy is that of the listener; the verifier knows of neither. */
+static __always_inline struct sp_policy *policy_of_request(struct bpf_sock_ops *ctx)
+{
+	struct sock *request = NULL;
+
+	bpf_probe_read_kernel(&request, sizeof(request),
+			      ctx); /* the kernel's context begins with it */
+	return policy_of_raw(BPF_CORE_READ(request, __sk_common.skc_listener));
+}
+
+/* BASE_RTT is asked of accepted sockets too: those that no process has yet. */
+static __always_inline bool is_accepted(struct tcp_sock *tp)
+{
+	return tp->inet_conn.icsk_inet.sk.sk_socket == NULL;
+}
+
+static __always_inline void reply(struct bpf_sock_ops *ctx)
+{
+	enum sp_stage stage = SP_STAGE_REPLY_PASSIVE;
+	struct facts facts = { 0 };
+	struct sp_policy *p;
+	struct bpf_sock *sk;
+
+	if (!used(SP_STAGE_REPLY_ACTIVE) && !used(SP_STAGE_REPLY_PASSIVE))
+		return;
+	sk = ctx->sk;
+	if (sk) {
+		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+		if (!tp)
+			return;
+		if (!is_accepted(tp))
+			stage = SP_STAGE_REPLY_ACTIVE;
+		p = policy_of_tcp(tp);
+	} else {
+		p = policy_of_request(ctx);
+	}
+	if (!p)
+		return;
+	set_facts(&facts, ctx, false);
+	if (stage == SP_STAGE_REPLY_ACTIVE)
+		set_reply(ctx, p, SP_STAGE_REPLY_ACTIVE, &facts);
+	else
+		set_reply(ctx, p, SP_STAGE_REPLY_PASSIVE, &facts);
 }
 
 SEC("sockops")
 int sock_ops(struct bpf_sock_ops *ctx)
 {
 	switch (ctx->op) {
+	case BPF_SOCK_OPS_TIMEOUT_INIT:
+	case BPF_SOCK_OPS_RWND_INIT:
+	case BPF_SOCK_OPS_NEEDS_ECN:
+	case BPF_SOCK_OPS_BASE_RTT:
+		reply(ctx);
+		break;
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		tcp_stage(ctx, SP_STAGE_TCP_SYN);
+		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 		tcp_stage(ctx, SP_STAGE_TCP_ACTIVE_EST);
 		break;

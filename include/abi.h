@@ -9,9 +9,11 @@
  * The way of a socket through the maps:
  *
  *   cgroups[id of the socket's cgroup].policy[generation & 1]   -> index into policies
- *   policies[index].stage[the hook's stage]                     -> ranges of ops and of credits
- *   ops[first .. first + n_ops]                                 -> one bpf_setsockopt each
- *   credits[first .. first + n_credits]                         -> whose `applied` counter to raise
+ *   policies[index].stage[the hook's stage]                     -> ranges of tests, ops and credits
+ *   tests[...]: sets4/sets6 [set, address or port] -> class; vectors[class] -> which rules hold
+ *   ops[...]: one an option: the rules that name it, and what holds where none of them does
+ *   ops[alternative of the last rule that holds]                -> one bpf_setsockopt each
+ *   credits[...]                                                -> whose `applied` counter to raise
  */
 #ifndef SOCKPOL_ABI_H
 #define SOCKPOL_ABI_H
@@ -28,13 +30,20 @@
  * see stage_hooks() in agent/option.c.
  */
 enum sp_stage {
-	SP_STAGE_TCP_BIND,	  /* cgroup/bind4, bind6: before the port is taken */
-	SP_STAGE_TCP_CONNECT,	  /* cgroup/connect4, connect6: before the route and the SYN */
+	SP_STAGE_TCP_BIND,    /* cgroup/bind4, bind6: before the port is taken */
+	SP_STAGE_TCP_CONNECT, /* cgroup/connect4, connect6: before the route and the SYN */
+	SP_STAGE_TCP_SYN,     /* BPF_SOCK_OPS_TCP_CONNECT_CB: local address known, before the SYN */
 	SP_STAGE_TCP_ACTIVE_EST,  /* BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB */
 	SP_STAGE_TCP_PASSIVE_EST, /* BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, on the accepted socket */
 	SP_STAGE_TCP_LISTEN,	  /* BPF_SOCK_OPS_TCP_LISTEN_CB */
 	SP_STAGE_UDP_BIND,	  /* cgroup/bind4, bind6 */
 	SP_STAGE_UDP_CONNECT,	  /* cgroup/connect4, connect6 */
+	SP_STAGE_UDP_SEND,	  /* cgroup/sendmsg4, sendmsg6: neither bound nor connected */
+	SP_STAGE_UNIX_CONNECT,	  /* cgroup/connect_unix */
+	SP_STAGE_UNIX_SEND,	  /* cgroup/sendmsg_unix */
+	SP_STAGE_REPLY_ACTIVE,	  /* sock_ops that want a reply, on a connecting socket */
+	SP_STAGE_REPLY_PASSIVE,	  /* the same on a request_sock: the listener's policy, the peer's
+				     rules */
 	SP_STAGE_MAX,
 };
 
@@ -48,12 +57,28 @@ struct sp_cgroup {
 			    reload both are equal. */
 };
 
-/* A run of operations, and of the sources that get credit for them. */
+/* What is due at a stage. */
 struct sp_stage_ops {
 	__u32 first_op;
 	__u32 n_ops; /* at most SP_STAGE_OPS_MAX */
+	__u32 first_test;
+	__u32 n_tests; /* at most SP_STAGE_TESTS_MAX; 0: no rule here depends on the connection */
 	__u32 first_credit;
 	__u32 n_credits; /* at most SP_STAGE_CREDITS_MAX */
+};
+
+/*
+ * The rules of an effective policy that depend on the connection have a bit each, in walk order: of
+ * the rules that hold and name an option, the highest bit wins.
+ */
+#define SP_RULES_MAX 64
+
+/* Families as rules tell them apart; index into sp_policy.families. */
+enum sp_family {
+	SP_FAMILY_INDEX_IPV4, /* v4-mapped peers too */
+	SP_FAMILY_INDEX_IPV6,
+	SP_FAMILY_INDEX_UNIX,
+	SP_FAMILY_INDEX_MAX,
 };
 
 /* Value of array `policies`: an effective policy.  Index 0 is never used. */
@@ -61,24 +86,81 @@ struct sp_policy {
 	struct sp_stage_ops stage[SP_STAGE_MAX];
 	__u32 first_member; /* index into credits: every policy that applies, winner or not */
 	__u32 n_members;
+	__u64 families[SP_FAMILY_INDEX_MAX]; /* the rules that may hold for each */
 };
 
 /* One option at most once in a stage, so this bounds the number of rows in the option table. */
 #define SP_STAGE_OPS_MAX 64
 /* Credits are whole policies and single rules; userspace refuses a configuration with more. */
 #define SP_STAGE_CREDITS_MAX 256
+/* Policies with such rules that apply to one cgroup, times the properties they look at. */
+#define SP_STAGE_TESTS_MAX 64
+
+/* Properties of a connection that rules look at. */
+enum sp_property {
+	SP_PROPERTY_REMOTE, /* address */
+	SP_PROPERTY_LOCAL,  /* address */
+	SP_PROPERTY_REMOTE_PORT,
+	SP_PROPERTY_LOCAL_PORT,
+	SP_PROPERTY_MAX,
+};
+
+/*
+ * Value of array `tests`: narrows down which rules hold.  The property is looked up in a set, which
+ * gives its class (0: in none of the set's prefixes, or the socket has no such property);
+ * vectors[first_vector + class] are the rules that this leaves.
+ */
+struct sp_test {
+	__u32 property; /* enum sp_property */
+	__u32 set;
+	__u32 first_vector;
+	__u32 n_vectors;
+};
+
+/*
+ * Keys of the LPM tries `sets4` (IPv4 addresses; ports, in the first two bytes) and `sets6`; value:
+ * __u32, the class.  All sets share the two: the set's number is the key's head.
+ */
+struct sp_set_key4 {
+	__u32 prefixlen; /* bits, those of `set` included */
+	__u32 set;
+	__u8 data[4]; /* network byte order */
+};
+struct sp_set_key6 {
+	__u32 prefixlen;
+	__u32 set;
+	__u8 data[16];
+};
+#define SP_SET_BITS 32
 
 #define SP_VALUE_SIZE 16
 
-/* Value of array `ops`: one call of bpf_setsockopt. */
+/* Value of array `ops`: one call of bpf_setsockopt, or (level SP_LEVEL_REPLY) one reply. */
 struct sp_op {
+	__u64 rules;   /* in a stage's list: bits of the rules that name this option; else 0 */
 	__u16 level;   /* SOL_SOCKET, IPPROTO_TCP, ... */
-	__u16 optname; /* as in setsockopt(2), or TCP_BPF_* */
+	__u16 optname; /* as in setsockopt(2), or TCP_BPF_*; for a reply BPF_SOCK_OPS_* */
 	__u16 option;  /* row of the option table (enum option_id), for the failure counter */
-	__u8 optlen;   /* bytes of value, 1 to SP_VALUE_SIZE */
+	__u8 optlen;   /* bytes of value, 1 to SP_VALUE_SIZE; 0: leave the option alone */
 	__u8 families; /* SP_FAMILY_*: applies to a socket that speaks one of these */
 	__u32 source;  /* index into sources: the rule or base block that set it */
+	__u32 first_alternative;   /* index into ops: of the lowest of `rules`; the others follow */
 	__u8 value[SP_VALUE_SIZE]; /* host byte order; strings with their NUL */
+	__u8 block; /* the bit by which credits know who set it: in list: see sp_credit.always */
+	__u8 reserved[3];
+	__u32 condition; /* digest of the rule's `when`: for `explain`, no program reads it */
+};
+
+/* The level of what is no socket option but sock_ops' reply. */
+#define SP_LEVEL_REPLY 0xffff
+#define SP_REPLIES_MAX 4 /* sock_ops that take one from a policy */
+
+/* Value of array `credits`: who is credited when one of these set something. */
+struct sp_credit {
+	__u64 rules;  /* bits of rules that depend on the connection: they set something */
+	__u64 held;   /* the same, but that they hold is enough: what they set, another hook sets */
+	__u64 always; /* bits of blocks that do not, by sp_op.block */
+	__u32 source;
 	__u32 reserved;
 };
 
@@ -110,13 +192,17 @@ struct sp_state {
 	__u64 failures_lost; /* failures that did not fit the map `failures` */
 	__u64 inherit_failed; /* new cgroups that did not fit the map `cgroups` */
 	__u64 cgroup_root_id; /* id of the cgroup that the programs are attached to */
+	__u64 missing_stages; /* BIT(enum sp_stage): this kernel has no hook for them */
+	__u64 stages;	      /* BIT(enum sp_stage): some policy has something due there */
 	__u32 abi_version;    /* SP_ABI_VERSION */
 	__u32 n_policies;     /* policies in the configuration in force */
 };
 
-/* Local storage of UDP sockets: in which directions was it counted, so that it is once only. */
-struct sp_udp_socket {
-	__u32 counted; /* bit: 1 << enum sp_stage */
+/* Local storage of UDP and unix sockets. */
+struct sp_socket {
+	__u64 seen; /* generation in which its sends were last looked at, and 1 more: 0 is never */
+	__u32 counted; /* bit: 1 << enum sp_stage: it was counted there, and that is once only */
+	__u32 reserved;
 };
 
 /* Record of ring buffer `events`. */
@@ -136,12 +222,17 @@ struct sp_event {
 };
 
 _Static_assert(sizeof(struct sp_cgroup) == 8, "abi");
-_Static_assert(sizeof(struct sp_stage_ops) == 16, "abi");
-_Static_assert(sizeof(struct sp_policy) == 16 * SP_STAGE_MAX + 8, "abi");
-_Static_assert(sizeof(struct sp_op) == 32, "abi");
+_Static_assert(sizeof(struct sp_stage_ops) == 24, "abi");
+_Static_assert(sizeof(struct sp_policy) == 24 * SP_STAGE_MAX + 8 + 8 * SP_FAMILY_INDEX_MAX, "abi");
+_Static_assert(sizeof(struct sp_test) == 16, "abi");
+_Static_assert(sizeof(struct sp_set_key4) == 12, "abi");
+_Static_assert(sizeof(struct sp_set_key6) == 24, "abi");
+_Static_assert(sizeof(struct sp_op) == 48, "abi");
+_Static_assert(sizeof(struct sp_credit) == 32, "abi");
 _Static_assert(sizeof(struct sp_source) == 128, "abi");
 _Static_assert(sizeof(struct sp_failure) == 8, "abi");
-_Static_assert(sizeof(struct sp_state) == 56, "abi");
+_Static_assert(sizeof(struct sp_state) == 72, "abi");
+_Static_assert(sizeof(struct sp_socket) == 16, "abi");
 _Static_assert(sizeof(struct sp_event) == 24 + SP_CGROUP_NAME_SIZE, "abi");
 
 #endif

@@ -24,13 +24,18 @@
 #define L_  BIT(SP_STAGE_TCP_LISTEN)
 #define B_  BIT(SP_STAGE_TCP_BIND)
 #define UB_ BIT(SP_STAGE_UDP_BIND)
-#define UC_ BIT(SP_STAGE_UDP_CONNECT)
+#define UC_ (BIT(SP_STAGE_UDP_CONNECT) | BIT(SP_STAGE_UDP_SEND))
+#define UX_ (BIT(SP_STAGE_UNIX_CONNECT) | BIT(SP_STAGE_UNIX_SEND))
+#define RA_ BIT(SP_STAGE_REPLY_ACTIVE)
+#define RP_ BIT(SP_STAGE_REPLY_PASSIVE)
 #define STAGES(connect_, accept_, listen_)                                                         \
 	.stages = { [DIRECTION_CONNECT] = (connect_),                                              \
 		    [DIRECTION_ACCEPT] = (accept_),                                                \
 		    [DIRECTION_LISTEN] = (listen_) }
 #define TCP_ANY_TIME	 STAGES(C_, PE_, L_)
 #define TCP_UDP_ANY_TIME STAGES(C_ | UC_, PE_, L_ | UB_)
+#define ALL_ANY_TIME	 STAGES(C_ | UC_ | UX_, PE_, L_ | UB_)
+#define REPLY		 STAGES(RA_, RP_, 0)
 
 /* clang-format off */
 OPTION(SO_REUSEADDR, .level = SOL_SOCKET, .optname = SO_REUSEADDR,
@@ -44,35 +49,35 @@ OPTION(SO_REUSEPORT, .level = SOL_SOCKET, .optname = SO_REUSEPORT,
        .summary = "let several sockets of one user bind to the same address and port",
        .kernel = "looked at by bind(2) only; every socket of the group must have it")
 OPTION(SO_BINDTODEVICE, .level = SOL_SOCKET, .optname = SO_BINDTODEVICE,
-       .type = OPTION_STRING, .min = 0, .max = 15, STAGES(C_ | UC_, 0, L_ | UB_),
+       .type = OPTION_STRING, .min = 0, .max = 15, STAGES(C_ | UC_, 0, L_ | UB_), .route = true,
        .since = "5.10",
        .summary = "send and receive through this interface only; \"\" unbinds",
        .kernel = "looked up by name in the socket's network namespace, ENODEV if there is none; "
 		 "on a socket that is already bound to a device the application needs CAP_NET_RAW")
 OPTION(SO_BINDTOIFINDEX, .level = SOL_SOCKET, .optname = SO_BINDTOIFINDEX,
-       .type = OPTION_INT, .min = 0, .max = INT32_MAX, STAGES(C_ | UC_, 0, L_ | UB_),
+       .type = OPTION_INT, .min = 0, .max = INT32_MAX, STAGES(C_ | UC_, 0, L_ | UB_), .route = true,
        .since = "5.15",
        .summary = "SO_BINDTODEVICE by interface index; 0 unbinds",
        .kernel = "an index that does not exist is accepted, and connect(2) then fails with ENODEV")
 OPTION(SO_MARK, .level = SOL_SOCKET, .optname = SO_MARK,
-       .type = OPTION_INT, .min = 0, .max = UINT32_MAX, .hex = true, TCP_UDP_ANY_TIME,
-       .carried = true, .since = "5.10",
+       .type = OPTION_INT, .min = 0, .max = UINT32_MAX, .hex = true, ALL_ANY_TIME,
+       .carried = true, .route = true, .since = "5.10",
        .summary = "firewall mark, for policy routing and filters",
        .kernel = "set before the route is looked up, so that ip-rule(8) fwmark sees the SYN")
 OPTION(SO_RCVBUF, .level = SOL_SOCKET, .optname = SO_RCVBUF,
        .type = OPTION_SIZE, .min = 1, .max = INT32_MAX, .result = RESULT_DOUBLED_RMEM,
-       TCP_UDP_ANY_TIME, .carried = true, .since = "5.10",
+       ALL_ANY_TIME, .carried = true, .since = "5.10",
        .summary = "receive buffer; for TCP it ends receive autotuning, for good",
        .kernel = "capped at net.core.rmem_max, doubled, at least 2304; the window scale follows it "
 		 "only from before the SYN or on the listener")
 OPTION(SO_SNDBUF, .level = SOL_SOCKET, .optname = SO_SNDBUF,
        .type = OPTION_SIZE, .min = 1, .max = INT32_MAX, .result = RESULT_DOUBLED_WMEM,
-       TCP_UDP_ANY_TIME, .since = "5.10",
+       ALL_ANY_TIME, .since = "5.10",
        .summary = "send buffer; for TCP it ends send autotuning",
        .kernel = "capped at net.core.wmem_max, doubled, at least 4608")
 OPTION(SO_RCVLOWAT, .level = SOL_SOCKET, .optname = SO_RCVLOWAT,
        .type = OPTION_SIZE, .min = 0, .max = INT32_MAX, .result = RESULT_RCVLOWAT,
-       TCP_ANY_TIME, .since = "5.10",
+       STAGES(C_ | UX_, PE_, L_), .since = "5.10",
        .summary = "wake a reader only when this many bytes wait",
        .kernel = "0 becomes 1; capped at half of the largest receive buffer, which may grow for it")
 OPTION(SO_TXREHASH, .level = SOL_SOCKET, .optname = SO_TXREHASH,
@@ -201,11 +206,29 @@ OPTION(IPV6_AUTOFLOWLABEL, .level = IPPROTO_IPV6, .optname = IPV6_AUTOFLOWLABEL,
        .summary = "a flow label from the flow's hash on each packet",
        .kernel = "looked at for each packet; net.ipv6.auto_flowlabels is the default")
 OPTION(SO_PRIORITY, .level = SOL_SOCKET, .optname = SO_PRIORITY,
-       .type = OPTION_INT, .min = 0, .max = UINT32_MAX, .hex = true, TCP_UDP_ANY_TIME,
-       .since = "5.10",
+       .type = OPTION_INT, .min = 0, .max = UINT32_MAX, .hex = true, ALL_ANY_TIME,
+       .after_tos = true, .since = "5.10",
        .summary = "priority for queueing disciplines; a class id where it looks like one",
        .kernel = "not inherited by accepted sockets, so set there again; after IP_TOS, which "
 		 "overwrites it")
+OPTION(TIMEOUT_INIT, .level = SP_LEVEL_REPLY, .optname = BPF_SOCK_OPS_TIMEOUT_INIT,
+       .type = OPTION_TIME, .min = 1, .max = 120000, .unit_usec = 1000, .result = RESULT_TICKS,
+       REPLY, .since = "4.13",
+       .summary = "time to the first retransmission of a SYN or SYN-ACK",
+       .kernel = "in jiffies, rounded up; doubled each time, and more than one retransmission of the SYN "
+		 "starts with a congestion window of 1")
+OPTION(RWND_INIT, .level = SP_LEVEL_REPLY, .optname = BPF_SOCK_OPS_RWND_INIT,
+       .type = OPTION_INT, .min = 1, .max = 65535, REPLY, .since = "4.13",
+       .summary = "initial receive window, segments",
+       .kernel = "can only be made smaller on a connecting socket; the window scale stays")
+OPTION(NEEDS_ECN, .level = SP_LEVEL_REPLY, .optname = BPF_SOCK_OPS_NEEDS_ECN,
+       .type = OPTION_BOOL, .max = 1, REPLY, .since = "4.13",
+       .summary = "ask for ECN in the SYN, grant it in the SYN-ACK, whatever net.ipv4.tcp_ecn says",
+       .kernel = "only `on` counts: `off` leaves it to the sysctl and the congestion control")
+OPTION(BASE_RTT, .level = SP_LEVEL_REPLY, .optname = BPF_SOCK_OPS_BASE_RTT,
+       .type = OPTION_TIME, .min = 1, .max = INT32_MAX, .unit_usec = 1, REPLY, .since = "4.15",
+       .summary = "the round trip time that a congestion control takes for an uncongested one",
+       .kernel = "microseconds; of the kernel's congestion controls only nv asks")
 /* clang-format on */
 
 #undef C_
@@ -215,6 +238,11 @@ OPTION(SO_PRIORITY, .level = SOL_SOCKET, .optname = SO_PRIORITY,
 #undef B_
 #undef UB_
 #undef UC_
+#undef UX_
+#undef RA_
+#undef RP_
 #undef STAGES
 #undef TCP_ANY_TIME
 #undef TCP_UDP_ANY_TIME
+#undef ALL_ANY_TIME
+#undef REPLY

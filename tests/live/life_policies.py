@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Every file in policies/, with a cgroup of the tests in place of its match, on live sockets."""
 
+import contextlib
+import dataclasses
 import functools
 import glob
+import ipaddress
 import os
 import re
 import socket
 
-from harness.flows import connection, listening
 from harness.result import Failure, check
 
 SHIPPED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../policies")
@@ -30,8 +32,14 @@ def boolean(text):
     return {"on": 1, "off": 0}[text]
 
 
-def doubled(text):
-    return 2 * number(text)
+def doubled_up_to(sysctl):
+    """What SO_SNDBUF or SO_RCVBUF shows: at most twice the host's limit."""
+
+    def convert(text):
+        with open(f"/proc/sys/net/core/{sysctl}", encoding="ascii") as limit:
+            return 2 * min(number(text), int(limit.read()))
+
+    return convert
 
 
 def duration(per_second):
@@ -54,8 +62,8 @@ SHOWN = {
     "SO_MARK": (socket.SOL_SOCKET, 36, number),
     "SO_MAX_PACING_RATE": (socket.SOL_SOCKET, 47, number),
     "SO_PRIORITY": (socket.SOL_SOCKET, 12, number),
-    "SO_RCVBUF": (socket.SOL_SOCKET, 8, doubled),
-    "SO_SNDBUF": (socket.SOL_SOCKET, 7, doubled),
+    "SO_RCVBUF": (socket.SOL_SOCKET, 8, doubled_up_to("rmem_max")),
+    "SO_SNDBUF": (socket.SOL_SOCKET, 7, doubled_up_to("wmem_max")),
     "TCP_BPF_DELACK_MAX": (TCP, 46, duration(10**6)),
     "TCP_BPF_RTO_MIN": (TCP, 45, duration(10**6)),
     "TCP_CONGESTION": (TCP, 13, str),
@@ -67,6 +75,8 @@ SHOWN = {
     "TCP_THIN_LINEAR_TIMEOUTS": (TCP, 16, boolean),
     "TCP_USER_TIMEOUT": (TCP, 18, duration(1000)),
 }
+# These show on the wire only: see replies_on_wire.py and the conformance table.
+ON_WIRE = {"RWND_INIT", "TCP_BPF_IW", "TCP_BPF_SNDCWND_CLAMP", "TIMEOUT_INIT"}
 # DSCP is IP_TOS for IPv4 and IPV6_TCLASS for IPv6.
 SHOWN_DSCP = {socket.AF_INET: (socket.IPPROTO_IP, 1, dscp),
               socket.AF_INET6: (socket.IPPROTO_IPV6, 67, dscp)}
@@ -78,20 +88,58 @@ def governed_text(text, cgroup):
                   flags=re.M)
 
 
-def settings(text):
-    """(direction or None for all, option, value) of a file of the shipped kind."""
-    found, direction = [], None
+@dataclasses.dataclass
+class Block:
+    """The base options (`when` is empty), or a rule."""
+
+    when: dict = dataclasses.field(default_factory=dict)
+    options: dict = dataclasses.field(default_factory=dict)
+
+    def holds(self, direction, remote, remote_port):
+        """For a TCP connection."""
+        peer = ipaddress.ip_address(remote)
+        asked = {"protocol": lambda values: "tcp" in values,
+                 "direction": lambda values: direction in values,
+                 "remote": lambda values: any(peer in ipaddress.ip_network(one) for one in values),
+                 "remote_port": lambda values: str(remote_port) in values}
+        return all(asked[key](values) for key, values in self.when.items())
+
+
+def blocks(text):
+    """The base options and the rules of a file of the shipped kind, in their order."""
+    found = [Block()]
     for line in text.splitlines():
         line = line.partition(" #")[0] if not line.startswith("#") else ""
-        if re.match(r" *- name:", line):
-            direction = None
-        named = re.match(r" *direction: (\w+)", line)
-        if named:
-            direction = named[1]
+        if re.match(r" {6}- name:", line):
+            found.append(Block())
+        condition = re.match(r" {10}(\w+): (.+)$", line)
         option = re.match(r" +([A-Z][A-Z0-9_]+): (\S+)$", line)
         if option:
-            found.append((direction, option[1], option[2]))
+            found[-1].options[option[1]] = option[2]
+        elif condition:
+            found[-1].when[condition[1]] = re.findall(r"[^][\s,\"]+", condition[2])
     return found
+
+
+def winners(found, *connection):
+    """{option: value}: later rules win, `unset` leaves an option alone."""
+    options = {}
+    for block in found:
+        if block.holds(*connection):
+            options.update(block.options)
+    return {option: value for option, value in options.items() if value != "unset"}
+
+
+def peers(found):
+    """(address, port) of peers on loopback, and in each prefix and at each port that rules name."""
+    every = [("127.0.0.1", 0), ("::1", 0)]
+    for block in found:
+        for prefix in block.when.get("remote", []):
+            network = ipaddress.ip_network(prefix)
+            if network.prefixlen:
+                ports = block.when.get("remote_port", [])
+                every += [(str(network[1]), int(port)) for port in (0, *ports)]
+    return every
 
 
 def shown_as(option, family):
@@ -107,18 +155,41 @@ def look(subject, level, optname, convert):
     return subject.sockopt(level, optname)
 
 
-def check_sockets(what, found, worker, peer, family, address):
-    """A client and an accepted socket of the governed worker, option by option."""
-    with (listening(peer, family, address) as there, listening(worker, family, address) as here,
-          connection(worker, there, address, family) as (client, _),
-          connection(peer, here, address, family) as (stranger, accepted)):
-        for direction, option, value in found:
+def check_options(what, subject, family, options):
+    for option, value in options.items():
+        if option not in ON_WIRE:
             level, optname, convert = shown_as(option, family)
-            for name, subject in (("connect", client), ("accept", accepted)):
-                if direction not in (None, name):
-                    continue
-                check(f"{what}: {option}: {value} in direction {name}", convert(value),
-                      look(subject, level, optname, convert))
+            check(f"{what}: {option}: {value}", convert(value),
+                  look(subject, level, optname, convert))
+
+
+@contextlib.contextmanager
+def ends(server_worker, server_at, client_worker, client_at):
+    """(client, accepted), each at (address, port); port 0 is any."""
+    family = socket.AF_INET6 if ":" in server_at[0] else socket.AF_INET
+    with (server_worker.socket(family, socket.SOCK_STREAM) as listener,
+          client_worker.socket(family, socket.SOCK_STREAM) as client):
+        for one, at in ((listener, server_at), (client, client_at)):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if at:
+                one.bind(at)
+        listener.listen(1)
+        client.connect((server_at[0], listener.port()))
+        with listener.accept() as accepted:
+            yield client, accepted
+
+
+def check_sockets(name, found, worker, peer, peer_at):
+    """A client and an accepted socket of the governed worker."""
+    family = socket.AF_INET6 if ":" in peer_at[0] else socket.AF_INET
+    with ends(peer, peer_at, worker, None) as (client, _):
+        remote, port = client.getpeername()[:2]
+        check_options(f"{name}: connected to {remote} {port}", client, family,
+                      winners(found, "connect", remote, port))
+    with ends(worker, (peer_at[0], 0), peer, peer_at) as (stranger, accepted):
+        remote, port = accepted.getpeername()[:2]
+        check_options(f"{name}: accepted from {remote} {port}", accepted, family,
+                      winners(found, "accept", remote, port))
         stranger.sendall(b"works")
         check("data", b"works", accepted.recv(5))
 
@@ -130,17 +201,22 @@ def try_policy(path, box):
     cgroup = box.cgroup.child(f"shipped-{name}")
     replaced = governed_text(text, cgroup)
     check("its match to be replaced", False, "unit:" in replaced.replace("# ", ""))
-    found = settings(replaced)
-    check("options in the file", True, len(found) > 0)
+    found = blocks(replaced)
+    check("options in the file", True, any(block.options for block in found))
+    check("rules in the file", text.count("\n        when:"), len(found) - 1)
     agent = box.agent("shipped")
     agent.write(f"{name}.yaml", replaced)
     agent.start()
     worker, peer = box.worker(cgroup), box.worker(box.cgroup.child("shipped-peer"))
-    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-        check_sockets(name, found, worker, peer, family, address)
+    for address in {address for address, _ in peers(found)} - {"127.0.0.1", "::1"}:
+        own = f"{address}/{128 if ':' in address else 32}"
+        box.ip("address", "add", own, "dev", "lo", undo=("address", "del", own, "dev", "lo"))
+    for peer_at in peers(found):
+        check_sockets(name, found, worker, peer, peer_at)
     policies = agent.status()["policies"]
     check("failed options", [], [failed for one in policies for failed in one["failed"]])
-    check("applied", True, all(one["applied"] > 0 for one in policies))
+    check("applied", [], [one for policy in policies for one in (policy, *policy["rules"])
+                          if one["applied"] == 0])
 
 
 def generated_tests():

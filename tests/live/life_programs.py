@@ -99,7 +99,7 @@ def policies_for(agent, server, client):
 
 def look_at_both(what, version):
     server, client = f"state established sport = :{PORT}", f"state established dport = :{PORT}"
-    for pattern in (r"\bcubic\b", r"\btb200000\b", r"pacing_rate 240000000bps/240000000bps|/240Mbps",
+    for pattern in (r"\bcubic\b", r"\btb200000\b", r"pacing_rate \S+/(240000000bps|240Mbps)\b",
                     r"fwmark:0x21\b", r"\bmss:988\b"):
         look(f"{what}, the server's sockets", server, pattern)
     for pattern in (r"\bbbr\b", r"\brb100000\b", r"fwmark:0x22\b",

@@ -6,6 +6,7 @@
 #ifndef SOCKPOL_POLICY_FIXTURE_H
 #define SOCKPOL_POLICY_FIXTURE_H
 
+#include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,8 +16,9 @@
 #include "policy.h"
 
 #define FIXTURE_OPTIONS	 12
-#define FIXTURE_RULES	 4
+#define FIXTURE_RULES	 16
 #define FIXTURE_PATTERNS 4
+#define FIXTURE_ENTRIES	 8	   /* of a list in `when` */
 #define UNSET		 INT32_MIN /* as the value: `unset` */
 
 struct fixture_setting {
@@ -25,13 +27,25 @@ struct fixture_setting {
 	const char *text; /* the value of an OPTION_STRING */
 };
 
-struct fixture_rule {
-	const char *name;
-	unsigned directions; /* BIT(enum direction); 0: not given */
-	struct fixture_setting options[FIXTURE_OPTIONS];
+struct fixture_ports {
+	uint16_t first, last; /* last 0: the one port */
 };
 
-/* An array ends where a pattern is NULL, a rule has no name, a setting neither value nor text. */
+struct fixture_rule {
+	const char *name;
+	unsigned directions; /* BIT(enum direction); 0: not given, also below */
+	struct fixture_setting options[FIXTURE_OPTIONS];
+	unsigned protocols;		     /* BIT(enum protocol) */
+	unsigned families;		     /* BIT(enum sp_family) */
+	const char *remote[FIXTURE_ENTRIES]; /* "10.0.0.0/8", "fd00::1/128" */
+	const char *local[FIXTURE_ENTRIES];
+	struct fixture_ports remote_port[FIXTURE_ENTRIES], local_port[FIXTURE_ENTRIES];
+};
+
+/*
+ * An array ends where a pattern or a prefix is NULL, a rule has no name, a setting neither value
+ * nor text, a range begins at port 0.
+ */
 struct fixture_policy {
 	const char *name;
 	const char *cgroup[FIXTURE_PATTERNS], *unit[FIXTURE_PATTERNS];
@@ -86,6 +100,63 @@ static void fixture_settings(struct settings *to, const struct fixture_setting *
 	}
 }
 
+/* Bits below the length are cleared, as the loader has it. */
+static void fixture_prefix(struct prefixes *to, const char *text)
+{
+	struct prefix p = { .v4 = !strchr(text, ':') };
+	size_t address = strcspn(text, "/");
+	char copy[INET6_ADDRSTRLEN];
+	char *end;
+
+	assert_true(address < sizeof(copy) && text[address] == '/');
+	memcpy(copy, text, address);
+	copy[address] = '\0';
+	assert_int_equal(inet_pton(p.v4 ? AF_INET : AF_INET6, copy, p.address), 1);
+	p.length = (unsigned)strtoul(text + address + 1, &end, 10);
+	assert_true(*end == '\0' && p.length <= (p.v4 ? 32 : 128));
+	for (unsigned bit = p.length; bit < 8 * sizeof(p.address); bit++)
+		p.address[bit / 8] &= (unsigned char)~(0x80u >> bit % 8);
+	assert_int_equal(GROW(to->v, to->n), 0);
+	to->v[to->n++] = p;
+}
+
+static bool fixture_prefixes(struct prefixes *to, const char *const *from)
+{
+	for (size_t i = 0; i < FIXTURE_ENTRIES && from[i]; i++)
+		fixture_prefix(to, from[i]);
+	return to->n;
+}
+
+static bool fixture_ports(struct port_ranges *to, const struct fixture_ports *from)
+{
+	for (size_t i = 0; i < FIXTURE_ENTRIES && from[i].first; i++) {
+		assert_int_equal(GROW(to->v, to->n), 0);
+		to->v[to->n++] = (struct port_range){
+			.first = from[i].first,
+			.last = from[i].last ? from[i].last : from[i].first,
+		};
+	}
+	return to->n;
+}
+
+static void fixture_when(struct when *to, const struct fixture_rule *from)
+{
+	when_init(to);
+	to->has_direction = from->directions != 0;
+	to->has_protocol = from->protocols != 0;
+	to->has_family = from->families != 0;
+	if (to->has_direction)
+		to->directions = from->directions;
+	if (to->has_protocol)
+		to->protocols = from->protocols;
+	if (to->has_family)
+		to->families = from->families;
+	to->has_remote = fixture_prefixes(&to->remote, from->remote);
+	to->has_local = fixture_prefixes(&to->local, from->local);
+	to->has_remote_port = fixture_ports(&to->remote_port, from->remote_port);
+	to->has_local_port = fixture_ports(&to->local_port, from->local_port);
+}
+
 static void fixture_add(struct config *c, const struct fixture_policy *from)
 {
 	struct policy *p;
@@ -110,9 +181,8 @@ static void fixture_add(struct config *c, const struct fixture_policy *from)
 		const struct fixture_rule *r = &from->rules[i];
 
 		p->rules[i].name = fixture_strdup(r->name);
-		p->rules[i].when.has_direction = r->directions != 0;
-		p->rules[i].when.directions =
-			r->directions ? r->directions : BIT(DIRECTION_MAX) - 1;
+		fixture_when(&p->rules[i].when, r);
+		c->n_prefixes += p->rules[i].when.remote.n + p->rules[i].when.local.n;
 		fixture_settings(&p->rules[i].options, r->options);
 	}
 }

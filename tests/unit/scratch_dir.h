@@ -13,7 +13,7 @@
 
 #include "util.h"
 
-#define SCRATCH_PATHS 32
+#define SCRATCH_PATHS 64
 
 struct scratch {
 	char path[256];

@@ -52,29 +52,49 @@ static void expect_applies(const struct fixture *f, const char *path, const char
 		fail_msg("%s: \"%s\" apply, not \"%s\"", path, names, expected);
 }
 
+struct winner {
+	const struct block *block; /* NULL: nobody sets it */
+	const struct setting *setting;
+};
+
+/* The last block of the walk that names the option, in this very spelling. */
+static struct winner winner_of(const struct effective *e, enum direction d, enum option_id option)
+{
+	struct winner w = { 0 };
+
+	for (size_t i = 0; i < e->n_blocks; i++) {
+		const struct setting *s = block_setting(&e->blocks[i], &option_table[option]);
+
+		if (s && block_holds(&e->blocks[i], d))
+			w = s->option == &option_table[option] ? (struct winner){ &e->blocks[i], s }
+							       : (struct winner){ 0 };
+	}
+	return w;
+}
+
 /* "policy", "policy/rule", or "" when nobody sets the option; value may be UNSET. */
 static void expect_wins(const struct fixture *f, const char *path, enum direction d,
 			enum option_id option, const char *expected, int value)
 {
 	const struct effective *e = effective_of(f, path);
-	const struct winner *w;
+	struct winner w;
 	char who[256] = "";
 	int has = 0;
 
 	assert_non_null(e);
-	w = &e->winners[d][option];
-	if (w->block)
-		snprintf(who, sizeof(who), "%s%s%s", w->block->policy->name,
-			 w->block->rule ? "/" : "", w->block->rule ? w->block->rule->name : "");
+	w = winner_of(e, d, option);
+	if (w.block)
+		snprintf(who, sizeof(who), "%s%s%s", w.block->policy->name,
+			 w.block->rule ? "/" : "", w.block->rule ? w.block->rule->name : "");
 	if (!streq(who, expected))
 		fail_msg("%s, direction %d, %s: \"%s\" wins, not \"%s\"", path, d,
 			 option_table[option].name, who, expected);
-	if (!w->block)
+	if (!w.block)
 		return;
-	if (w->setting->unset)
+	if (w.setting->unset)
 		has = UNSET;
 	else
-		assert_int_equal(sockopt_getint(&w->setting->value, &has), 0);
+		assert_int_equal(sockopt_getint(&w.setting->value, &has), 0);
 	assert_int_equal(has, value);
 }
 
@@ -262,11 +282,11 @@ static void test_two_spellings(void **state)
 		{ "again", { "/a/b/c/d" }, .base = { { OPTION_SO_BINDTOIFINDEX, 8 } } },
 	};
 	struct fixture f = fixture_new(policies, ARRAY_SIZE(policies));
-	const struct winner *w;
+	struct winner w;
 
 	(void)state;
-	w = &effective_of(&f, "/a/b")->winners[DIRECTION_ACCEPT][OPTION_SO_BINDTODEVICE];
-	assert_string_equal(w->block->policy->name, "name");
+	w = winner_of(effective_of(&f, "/a/b"), DIRECTION_ACCEPT, OPTION_SO_BINDTODEVICE);
+	assert_string_equal(w.block->policy->name, "name");
 	expect_wins(&f, "/a/b", DIRECTION_CONNECT, OPTION_SO_BINDTODEVICE, "", 0);
 	expect_wins(&f, "/a/b", DIRECTION_CONNECT, OPTION_SO_BINDTOIFINDEX, "index/out", 7);
 	expect_wins(&f, "/a/b/c", DIRECTION_CONNECT, OPTION_SO_BINDTODEVICE, "none", UNSET);

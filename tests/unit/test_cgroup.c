@@ -1,13 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <sys/stat.h>
-#include <cmocka.h>
+#include <fcntl.h>
+
+#include "scratch_dir.h"
 
 #include "cgroup.h"
+
+static bool no_handles;	    /* as without CAP_DAC_READ_SEARCH */
+static unsigned n_opendirs; /* of what, below */
+static const char *opendirs_of;
+
+/* In place of libc's, to see what the agent's code does. */
+int open_by_handle_at(int mount_fd, struct file_handle *handle, int flags)
+{
+	typeof(open_by_handle_at) *real = dlsym(RTLD_NEXT, "open_by_handle_at");
+
+	if (no_handles) {
+		errno = EPERM;
+		return -1;
+	}
+	return real(mount_fd, handle, flags);
+}
+
+DIR *opendir(const char *path)
+{
+	typeof(opendir) *real = dlsym(RTLD_NEXT, "opendir");
+
+	n_opendirs += opendirs_of && streq(path, opendirs_of);
+	return real(path);
+}
 
 static FILE *text_file(const char *text)
 {
@@ -154,12 +177,95 @@ static void test_live(void **state)
 	assert_int_equal(cgroup_id_of_dir("/nonexistent", &not_dir), -ENOENT);
 }
 
+static void resolve_one(const char *mount, const char *name, const char *expected)
+{
+	_cleanup_free_ char *path = NULL;
+
+	assert_int_equal(cgroup_resolve(mount, name, &path), expected ? 0 : -EINVAL);
+	if (expected)
+		assert_string_equal(path, expected);
+}
+
+static void test_resolve(void **state)
+{
+	const char *mount, *inner, *elsewhere;
+	char *before = getcwd(NULL, 0);
+
+	mount = scratch_mkdir(*state, "mount");
+	inner = scratch_mkdir(*state, "mount/a.slice");
+	scratch_mkdir(*state, "mount/a.slice/b");
+	elsewhere = scratch_mkdir(*state, "elsewhere");
+	assert_int_equal(symlink(inner, scratch_path(*state, "elsewhere/link")), 0);
+	scratch_mkdir(*state, "elsewhere/c");
+	assert_non_null(before);
+	assert_int_equal(chdir(inner), 0);
+	resolve_one(mount, "b", "/a.slice/b");
+	resolve_one(mount, ".", "/a.slice");
+	resolve_one(mount, "..", "/");
+	resolve_one(mount, inner, "/a.slice");
+	resolve_one(mount, "/a.slice/b", "/a.slice/b");
+	resolve_one(mount, "no/such/b", "/no/such/b");
+	resolve_one(mount, "/", "/");
+	resolve_one(mount, "../../elsewhere", NULL);
+	assert_int_equal(chdir(elsewhere), 0);
+	resolve_one(mount, "a.slice", "/a.slice");
+	resolve_one(mount, "link/b", "/a.slice/b");
+	resolve_one(mount, "c", "/c"); /* a directory, but not a cgroup's */
+	assert_int_equal(chdir(before), 0);
+	free(before);
+}
+
+static uint64_t id_of(const char *directory)
+{
+	uint64_t id;
+
+	assert_int_equal(cgroup_id_of_dir(directory, &id), 0);
+	return id;
+}
+
+/* What has no kernfs handles shows the walk as well: these are plain directories. */
+static void test_paths_of_ids_in_one_walk(void **state)
+{
+	const char *mount = scratch_mkdir(*state, "mount");
+	const uint64_t ids[] = {
+		id_of(scratch_mkdir(*state, "mount/a")),
+		id_of(scratch_mkdir(*state, "mount/b")),
+		0,
+		id_of(scratch_mkdir(*state, "mount/b/c")),
+		UINT64_MAX - 1,
+		id_of(mount),
+		id_of(scratch_path(*state, "mount/b/c")),
+	};
+	static const char *const expected[] = { "/a", "/b", NULL, "/b/c", NULL, "/", "/b/c" };
+	char *paths[ARRAY_SIZE(ids)] = { NULL };
+
+	no_handles = true;
+	n_opendirs = 0;
+	opendirs_of = mount;
+	assert_int_equal(cgroup_paths_of_ids(mount, ids, ARRAY_SIZE(ids), paths), 0);
+	no_handles = false;
+	opendirs_of = NULL;
+	assert_int_equal(n_opendirs, 1);
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		if (expected[i])
+			assert_string_equal(paths[i], expected[i]);
+		else
+			assert_null(paths[i]);
+		free(paths[i]);
+	}
+}
+
 int main(void)
 {
+#define SCRATCH_TEST(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mountinfo), cmocka_unit_test(test_proc_cgroup),
-		cmocka_unit_test(test_normalize), cmocka_unit_test(test_no_process),
+		cmocka_unit_test(test_mountinfo),
+		cmocka_unit_test(test_proc_cgroup),
+		cmocka_unit_test(test_normalize),
+		cmocka_unit_test(test_no_process),
 		cmocka_unit_test(test_live),
+		SCRATCH_TEST(test_resolve),
+		SCRATCH_TEST(test_paths_of_ids_in_one_walk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@ struct parsed {
 	int first, status;
 };
 
-static struct parsed parse(int argc, char **argv)
+static struct parsed parse(int arguments_max, int argc, char **argv)
 {
 	struct parsed p = { .status = -1 };
 	const struct cli_option options[] = {
@@ -24,22 +24,24 @@ static struct parsed parse(int argc, char **argv)
 		{ "value", "V", "the last one counts", .value = &p.value },
 		{ "flag", NULL, "on", .flag = &p.flag },
 	};
+	const struct cli_syntax syntax = { "try [OPTION]... [ARGUMENT]...", "Tries.", options,
+					   ARRAY_SIZE(options), arguments_max };
 	FILE *out = stdout, *err = stderr;
 
 	stdout = stderr = fopen("/dev/null", "w");
 	assert_non_null(stdout);
-	p.first = cli_parse(argc, argv, "try [OPTION]...", "Tries.", options, ARRAY_SIZE(options),
-			    &p.status);
+	p.first = cli_parse(argc, argv, &syntax, &p.status);
 	fclose(stdout);
 	stdout = out;
 	stderr = err;
 	return p;
 }
 
-#define PARSE(...)                                                                                 \
+#define PARSE(...) PARSE_AT_MOST(2, __VA_ARGS__)
+#define PARSE_AT_MOST(arguments_max, ...)                                                          \
 	({                                                                                         \
 		const char *argv_[] = { "try", __VA_ARGS__, NULL };                                \
-		parse((int)ARRAY_SIZE(argv_) - 1, (char **)argv_);                                 \
+		parse(arguments_max, (int)ARRAY_SIZE(argv_) - 1, (char **)argv_);                  \
 	})
 
 static void options_and_arguments(void **state)
@@ -66,6 +68,16 @@ static void usage_errors(void **state)
 	assert_int_equal(PARSE("-x").status, EXIT_USAGE);
 }
 
+static void too_many_arguments(void **state)
+{
+	(void)state;
+	assert_int_equal(PARSE_AT_MOST(0, "--flag").first, 2);
+	assert_int_equal(PARSE_AT_MOST(0, "rest", "--flag").first, -1);
+	assert_int_equal(PARSE_AT_MOST(0, "rest", "--flag").status, EXIT_USAGE);
+	assert_int_equal(PARSE_AT_MOST(1, "rest", "--flag").first, 2);
+	assert_int_equal(PARSE_AT_MOST(1, "rest", "more").first, -1);
+}
+
 static void help_is_not_an_error(void **state)
 {
 	(void)state;
@@ -87,6 +99,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(options_and_arguments),
 		cmocka_unit_test(usage_errors),
+		cmocka_unit_test(too_many_arguments),
 		cmocka_unit_test(help_is_not_an_error),
 		cmocka_unit_test(two_dashes_end_the_options),
 	};

@@ -1,78 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* Which operations and credits come to which stage (sockpol.policy(5), the end of "What wins"). */
-#include <errno.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "compile.h"
-#include "policy_fixture.h"
-
-#define CONNECT BIT(DIRECTION_CONNECT)
-#define ACCEPT	BIT(DIRECTION_ACCEPT)
-#define LISTEN	BIT(DIRECTION_LISTEN)
-
-struct fixture {
-	struct config *config;
-	struct cascade *cascade;
-	struct program program;
-};
-
-/* The program of cgroup /a. */
-static struct fixture fixture_new(const struct fixture_policy *policies, size_t n)
-{
-	struct fixture f = { .config = fixture_config(policies, n) };
-	const struct cgroup_class *k;
-
-	assert_int_equal(cascade_new(f.config, &f.cascade), 0);
-	assert_int_equal(cascade_walk(f.cascade, "/a", &k), 0);
-	assert_non_null(cascade_effective(k));
-	assert_int_equal(program_compile(cascade_effective(k), &f.program), 0);
-	assert_ptr_equal(f.program.effective, cascade_effective(k));
-	return f;
-}
-
-static void fixture_free(struct fixture *f)
-{
-	program_clear(&f->program);
-	cascade_free(f->cascade);
-	config_free(f->config);
-}
-
-/* "OPTION OPTION ...", in their order. */
-static void expect_ops(const struct fixture *f, enum sp_stage s, const char *expected)
-{
-	const struct program_stage *stage = &f->program.stages[s];
-	char names[1024] = "";
-
-	for (size_t i = 0; i < stage->n_ops; i++) {
-		if (i)
-			strcat(names, " ");
-		strcat(names, stage->ops[i].option->name);
-		assert_ptr_equal(stage->ops[i].setting->option, stage->ops[i].option);
-		assert_false(stage->ops[i].setting->unset);
-	}
-	if (!streq(names, expected))
-		fail_msg("stage %s sets \"%s\", not \"%s\"", stage_name(s), names, expected);
-}
-
-/* "policy policy/rule ...", in their order. */
-static void expect_credits(const struct fixture *f, enum sp_stage s, const char *expected)
-{
-	const struct program_stage *stage = &f->program.stages[s];
-	char names[1024] = "";
-
-	for (size_t i = 0; i < stage->n_credits; i++) {
-		const struct program_credit *c = &stage->credits[i];
-
-		if (i)
-			strcat(names, " ");
-		strcat(names, c->policy->name);
-		if (c->rule)
-			strcat(strcat(names, "/"), c->rule->name);
-	}
-	if (!streq(names, expected))
-		fail_msg("stage %s credits \"%s\", not \"%s\"", stage_name(s), names, expected);
-}
+#include "compile_fixture.h"
 
 static void test_base_options(void **state)
 {
@@ -155,7 +86,7 @@ static void test_bind(void **state)
 
 	(void)state;
 	expect_ops(&f, SP_STAGE_TCP_BIND, "SO_REUSEADDR SO_REUSEPORT");
-	assert_string_equal(f.program.stages[SP_STAGE_TCP_BIND].ops[0].block->policy->name, "base");
+	expect_choices(&f, SP_STAGE_TCP_BIND, OPTION_SO_REUSEADDR, "base=1");
 	expect_ops(&f, SP_STAGE_TCP_LISTEN, "");
 	expect_credits(&f, SP_STAGE_TCP_BIND, "");
 	expect_credits(&f, SP_STAGE_TCP_LISTEN, "base rules rules/ear");
@@ -206,8 +137,8 @@ static void test_unset(void **state)
 
 static void test_stages_of_a_setting(void **state)
 {
-	const struct rule any = { .when = { false, CONNECT | ACCEPT | LISTEN } };
-	const struct rule ear = { .when = { true, LISTEN } };
+	const struct rule any = { .when = { .directions = CONNECT | ACCEPT | LISTEN } };
+	const struct rule ear = { .when = { .has_direction = true, .directions = LISTEN } };
 	const struct block base = { 0 }, of_any = { .rule = &any }, of_ear = { .rule = &ear };
 	const struct option *nodelay = &option_table[OPTION_TCP_NODELAY];
 
@@ -242,7 +173,7 @@ static void test_encode(void **state)
 	(void)state;
 	expect_ops(&f, SP_STAGE_TCP_CONNECT, "SO_MARK TCP_CONGESTION IPV6_TCLASS");
 	memset(&op, 0xff, sizeof(op));
-	op_encode(&s->ops[0], &op);
+	op_encode(s->ops[0].option, &s->ops[0].base, &op);
 	assert_int_equal(op.level, SOL_SOCKET);
 	assert_int_equal(op.optname, SO_MARK);
 	assert_int_equal(op.option, OPTION_SO_MARK);
@@ -251,14 +182,15 @@ static void test_encode(void **state)
 	assert_memory_equal(op.value, &mark, 4);
 	assert_memory_equal(op.value + 4, zero, SP_VALUE_SIZE - 4);
 	assert_int_equal(op.source, 0);
-	assert_int_equal(op.reserved, 0);
+	assert_int_equal(op.rules, 0);
+	assert_int_equal(op.first_alternative, 0);
 
-	op_encode(&s->ops[1], &op);
+	op_encode(s->ops[1].option, &s->ops[1].base, &op);
 	assert_int_equal(op.level, IPPROTO_TCP);
 	assert_int_equal(op.optlen, 16);
 	assert_string_equal((const char *)op.value, "abcdefghijklmno");
 
-	op_encode(&s->ops[2], &op);
+	op_encode(s->ops[2].option, &s->ops[2].base, &op);
 	assert_int_equal(op.families, SP_FAMILY_IPV6);
 	fixture_free(&f);
 }

@@ -23,7 +23,10 @@ struct fixture {
 
 static json_t *echo(const char *command, void *userdata)
 {
-	(void)userdata;
+	struct control **control = userdata;
+
+	if (streq(command, "renew"))
+		control_renew(*control);
 	return json_pack("{s:b, s:s}", "ok", 1, "message", command);
 }
 
@@ -32,7 +35,8 @@ static void serve(const struct fixture *f, int ready)
 	struct control *control;
 	sd_event *event;
 
-	if (sd_event_new(&event) < 0 || control_new(f->runtime, event, echo, NULL, &control) < 0)
+	if (sd_event_new(&event) < 0 ||
+	    control_new(f->runtime, event, echo, &control, &control) < 0)
 		_exit(1);
 	if (write(ready, "r", 1) != 1)
 		_exit(1);
@@ -83,7 +87,7 @@ static void a_command_gets_its_answer(void **state)
 	json_t *reply = NULL;
 	pid_t pid = 0;
 
-	assert_int_equal(control_call(f->runtime, "hello", &reply, &pid), 0);
+	assert_int_equal(control_call(f->runtime, "hello", 5, &reply, &pid), 0);
 	assert_string_equal(json_string_value(json_object_get(reply, "message")), "hello");
 	assert_int_equal(pid, f->server);
 	json_decref(reply);
@@ -133,10 +137,10 @@ static void no_agent(void **state)
 	const struct fixture *f = *state;
 	json_t *reply = NULL;
 
-	assert_int_equal(control_call(f->dir, "hello", &reply, NULL), -ENOENT);
+	assert_int_equal(control_call(f->dir, "hello", 5, &reply, NULL), -ENOENT);
 	kill(f->server, SIGKILL);
 	waitpid(f->server, NULL, 0);
-	assert_int_equal(control_call(f->runtime, "hello", &reply, NULL), -ECONNREFUSED);
+	assert_int_equal(control_call(f->runtime, "hello", 5, &reply, NULL), -ECONNREFUSED);
 	assert_null(reply);
 }
 
@@ -184,6 +188,86 @@ static void a_silent_client_does_not_block_others(void **state)
 	close(silent);
 }
 
+static void a_silent_agent_is_not_waited_for(void **state)
+{
+	const struct fixture *f = *state;
+	json_t *reply = NULL;
+	pid_t pid = 0;
+
+	assert_int_equal(kill(f->server, SIGSTOP), 0);
+	alarm(10); /* ends the test that would hang */
+	assert_int_equal(control_call(f->runtime, "hello", 1, &reply, &pid), -ETIMEDOUT);
+	alarm(0);
+	assert_null(reply);
+	assert_int_equal(pid, f->server);
+}
+
+static void one_client_too_many_hears_so(void **state)
+{
+	const struct fixture *f = *state;
+	int idle[CONTROL_CLIENTS_MAX];
+	json_t *reply = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(idle); i++)
+		idle[i] = connect_raw(f);
+	assert_int_equal(control_call(f->runtime, "hello", 5, &reply, NULL), 0);
+	assert_false(json_is_true(json_object_get(reply, "ok")));
+	assert_string_equal(json_string_value(json_object_get(reply, "message")), "busy");
+	json_decref(reply);
+	for (size_t i = 0; i < ARRAY_SIZE(idle); i++)
+		close(idle[i]);
+}
+
+/* Asks over a connection that was there before. */
+static void renew(int fd)
+{
+	static const char request[] = "{\"command\":\"renew\"}\n";
+	char reply[256];
+
+	assert_int_equal(send(fd, request, strlen(request), MSG_NOSIGNAL), strlen(request));
+	assert_true(recv(fd, reply, sizeof(reply), MSG_WAITALL) > 0);
+	close(fd);
+}
+
+static void a_removed_socket_is_made_again(void **state)
+{
+	const struct fixture *f = *state;
+	json_t *reply = NULL;
+	char path[128];
+	int first = connect_raw(f), second = connect_raw(f);
+
+	snprintf(path, sizeof(path), "%s/control", f->runtime);
+	assert_int_equal(unlink(path), 0);
+	renew(first);
+	assert_int_equal(control_call(f->runtime, "hello", 5, &reply, NULL), 0);
+	json_decref(reply);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rmdir(f->runtime), 0);
+	renew(second);
+	assert_int_equal(control_call(f->runtime, "hello", 5, &reply, NULL), 0);
+	json_decref(reply);
+}
+
+static void a_file_in_the_way_is_left_alone(void **state)
+{
+	const struct fixture *f = *state;
+	struct control *control = NULL;
+	char path[128];
+	sd_event *event;
+	FILE *file;
+
+	log_set_level(LOG_CRIT);
+	snprintf(path, sizeof(path), "%s/control", f->dir);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	fclose(file);
+	assert_int_equal(sd_event_new(&event), 0);
+	assert_int_equal(control_new(f->dir, event, echo, NULL, &control), -EEXIST);
+	assert_int_equal(unlink(path), 0);
+	assert_null(control);
+	sd_event_unref(event);
+}
+
 int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -195,6 +279,10 @@ int main(void)
 		TEST(no_agent),
 		TEST(garbage_is_not_a_request),
 		TEST(a_silent_client_does_not_block_others),
+		TEST(a_silent_agent_is_not_waited_for),
+		TEST(one_client_too_many_hears_so),
+		TEST(a_removed_socket_is_made_again),
+		TEST(a_file_in_the_way_is_left_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

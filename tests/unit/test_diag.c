@@ -39,6 +39,37 @@ static void test_print(void **state)
 	assert_int_equal(d.n, 0);
 }
 
+/* Every limit around the ends of lines and in the middle of characters. */
+static void test_text(void **state)
+{
+	static const char line[] = "\303\244\303\266.yaml: error: \342\202\254\342\202\254\n",
+			  more[] = "... (the rest is in the agent's log)\n";
+	const size_t n_lines = 9, all = n_lines * strlen(line);
+	struct diags d = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < n_lines; i++)
+		diag_error(&d, (&(struct position){ .file = "\303\244\303\266.yaml" }),
+			   "\342\202\254\342\202\254");
+	for (size_t max = strlen(more); max <= all + 2; max++) {
+		char *text = diags_text(&d, max);
+		size_t n = strlen(text), kept = n / strlen(line);
+
+		assert_true(n <= max);
+		if (max >= all) {
+			assert_int_equal(n, all);
+		} else { /* as many whole lines as there is room for */
+			kept = (n - strlen(more)) / strlen(line);
+			assert_int_equal(kept, (max - strlen(more)) / strlen(line));
+			assert_string_equal(text + kept * strlen(line), more);
+		}
+		for (size_t i = 0; i < kept; i++)
+			assert_memory_equal(text + i * strlen(line), line, strlen(line));
+		free(text);
+	}
+	diags_clear(&d);
+}
+
 static void test_sort(void **state)
 {
 	struct diags d = { 0 };
@@ -56,6 +87,51 @@ static void test_sort(void **state)
 	assert_string_equal(text, "z: error: z\nz:2:9: error: z2\nz:2:9: error: z2 later\n"
 				  "a:1:9: error: a1a\na:1:10: error: a1b\n");
 	free(text);
+	diags_clear(&d);
+}
+
+/* So many that nobody reads them all: the head, and how many more there are. */
+static void test_flood(void **state)
+{
+	struct diags d = { 0 };
+	_cleanup_free_ char *text = NULL;
+	char *tail;
+
+	(void)state;
+	diag_error(&d, (&(struct position){ "a", 1, 1 }), "first");
+	for (unsigned i = 1; i < DIAGS_KEPT_MAX + 2; i++)
+		diag_error(&d, (&(struct position){ "b", i, 1 }), "wrong");
+	for (unsigned i = 1; i < DIAGS_KEPT_MAX + 5; i++)
+		diag_warning(&d, (&(struct position){ "b", i, 1 }), "odd");
+	diag_error(&d, (&(struct position){ "c", 1, 1 }), "last");
+	diags_sort(&d);
+	assert_int_equal(d.n, 2 * DIAGS_KEPT_MAX + 2);
+	assert_int_equal(d.n_errors, DIAGS_KEPT_MAX + 3);
+	assert_int_equal(d.n_warnings, DIAGS_KEPT_MAX + 4);
+	text = printed(&d);
+	tail = strstr(text, "b:1000:1: warning: odd\n");
+	assert_non_null(tail);
+	assert_string_equal(tail, "b:1000:1: warning: odd\nb: error: 1 more error\n"
+				  "b: warning: 4 more warnings\nc:1:1: error: last\n");
+	assert_null(strstr(text, "a: error: "));
+	assert_false(diags_may_suggest(&d));
+	diags_clear(&d);
+	assert_true(diags_may_suggest(&d));
+}
+
+/* What an alias repeats takes no room from what is wrong besides. */
+static void test_flood_of_one(void **state)
+{
+	struct diags d = { 0 };
+
+	(void)state;
+	for (unsigned i = 0; i < 5 * DIAGS_KEPT_MAX; i++)
+		diag_error(&d, (&(struct position){ "a", 1, 1 }), "same");
+	diag_error(&d, (&(struct position){ "a", 2, 1 }), "other");
+	diags_sort(&d);
+	assert_int_equal(d.n, 2);
+	assert_int_equal(d.n_errors, 2);
+	assert_int_equal(d.files[0].more[DIAG_ERROR], 0);
 	diags_clear(&d);
 }
 
@@ -226,14 +302,12 @@ static void test_suggest(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_print),
-		cmocka_unit_test(test_sort),
-		cmocka_unit_test(test_sort_drops_repeated),
-		cmocka_unit_test(test_escape),
-		cmocka_unit_test(test_utf8),
-		cmocka_unit_test(test_long_message),
-		cmocka_unit_test(test_excerpt),
-		cmocka_unit_test(test_suggest),
+		cmocka_unit_test(test_print),	     cmocka_unit_test(test_text),
+		cmocka_unit_test(test_sort),	     cmocka_unit_test(test_sort_drops_repeated),
+		cmocka_unit_test(test_escape),	     cmocka_unit_test(test_utf8),
+		cmocka_unit_test(test_long_message), cmocka_unit_test(test_excerpt),
+		cmocka_unit_test(test_suggest),	     cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_flood_of_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

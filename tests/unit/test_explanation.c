@@ -28,9 +28,12 @@ static const struct fixture_policy policies[] = {
 	{ "third", { "/a/b/c" }, .base = { { OPTION_SO_BINDTOIFINDEX, 7 } } },
 };
 
-static struct fixture fixture_new(const char *cgroup, unsigned directions)
+static struct fixture fixture_of(const struct fixture_policy *v, size_t n, const char *cgroup,
+				 struct asked_words words)
 {
-	struct fixture f = { .config = fixture_config(policies, ARRAY_SIZE(policies)) };
+	struct fixture f = { .config = fixture_config(v, n) };
+	char *error = NULL;
+	struct asked asked;
 
 	/* The fixture's policies have no files: say where they stand, as JSON must have text. */
 	for (size_t i = 0; i < f.config->n_policies; i++) {
@@ -39,14 +42,23 @@ static struct fixture fixture_new(const char *cgroup, unsigned directions)
 		p->at = (struct position){ "test.yaml", (unsigned)i + 1, 1 };
 		for (size_t o = 0; o < p->base.n; o++)
 			p->base.v[o].at = p->at;
-		for (size_t r = 0; r < p->n_rules; r++)
+		for (size_t r = 0; r < p->n_rules; r++) {
+			p->rules[r].at = p->at;
 			for (size_t o = 0; o < p->rules[r].options.n; o++)
 				p->rules[r].options.v[o].at = p->at;
+		}
 	}
 	assert_int_equal(cascade_new(f.config, &f.cascade), 0);
-	assert_int_equal(explanation_make(f.cascade, &host, cgroup, directions, &f.e), 0);
+	assert_int_equal(asked_parse(&words, &asked, &error), 0);
+	assert_int_equal(explanation_make(f.cascade, &host, cgroup, &asked, &f.e), 0);
 	assert_string_equal(f.e.cgroup, cgroup);
 	return f;
+}
+
+static struct fixture fixture_new(const char *cgroup, const char *direction)
+{
+	return fixture_of(policies, ARRAY_SIZE(policies), cgroup,
+			  (struct asked_words){ .direction = direction });
 }
 
 static void fixture_free(struct fixture *f)
@@ -62,7 +74,7 @@ static const struct explained_option *find(const struct fixture *f, enum directi
 	for (size_t i = 0; i < f->e.n_options; i++) {
 		const struct explained_option *o = &f->e.options[i];
 
-		if (o->direction == d && option_id(o->winner->setting->option) == id)
+		if (o->direction == d && option_id(o->option) == id)
 			return o;
 	}
 	return NULL;
@@ -70,7 +82,7 @@ static const struct explained_option *find(const struct fixture *f, enum directi
 
 static void test_policies(void **state)
 {
-	struct fixture f = fixture_new("/a/b/c", BIT(DIRECTION_CONNECT));
+	struct fixture f = fixture_new("/a/b/c", "connect");
 	static const struct {
 		const char *name, *cgroup, *pattern;
 		size_t depth;
@@ -96,13 +108,13 @@ static void test_policies(void **state)
 /* What it beat: the strongest first, in the same direction only, in either spelling. */
 static void test_losers(void **state)
 {
-	struct fixture f = fixture_new("/a/b/c", BIT(DIRECTION_CONNECT));
+	struct fixture f = fixture_new("/a/b/c", "connect");
 	const struct explained_option *o = find(&f, DIRECTION_CONNECT, OPTION_SO_MARK);
 
 	(void)state;
 	assert_non_null(o);
-	assert_string_equal(o->value, "4");
-	assert_string_equal(o->winner->block->policy->name, "second");
+	assert_string_equal(o->winner.value, "4");
+	assert_string_equal(o->winner.block->policy->name, "second");
 	assert_int_equal(o->n_losers, 2);
 	assert_string_equal(o->losers[0].block->rule->name, "out");
 	assert_string_equal(o->losers[0].value, "2");
@@ -120,39 +132,43 @@ static void test_losers(void **state)
 
 static void test_values(void **state)
 {
-	struct fixture f = fixture_new("/a", BIT(DIRECTION_CONNECT) | BIT(DIRECTION_LISTEN));
-	struct fixture deeper = fixture_new("/a/b", BIT(DIRECTION_CONNECT));
+	struct fixture f = fixture_new("/a", NULL), listens = fixture_new("/a", "listen");
+	struct fixture deeper = fixture_new("/a/b", "connect");
 	const struct explained_option *o;
 
 	(void)state;
 	o = find(&f, DIRECTION_CONNECT, OPTION_SO_SNDBUF);
 	assert_non_null(o);
-	assert_string_equal(o->value, "4K");
-	assert_string_equal(o->result.text, "8192 bytes");
-	assert_int_equal(o->stages, BIT(SP_STAGE_TCP_CONNECT) | BIT(SP_STAGE_UDP_CONNECT));
+	assert_string_equal(o->winner.value, "4K");
+	assert_string_equal(o->winner.result.text, "8192 bytes");
+	assert_int_equal(o->winner.stages, BIT(SP_STAGE_TCP_CONNECT) | BIT(SP_STAGE_UDP_CONNECT) |
+						   BIT(SP_STAGE_UDP_SEND));
 
 	/* wins, but no hook makes it effective there */
 	o = find(&f, DIRECTION_CONNECT, OPTION_SO_REUSEPORT);
 	assert_non_null(o);
-	assert_int_equal(o->stages, 0);
+	assert_int_equal(o->winner.stages, 0);
+	assert_non_null(strstr(o->winner.why_nowhere, "in this direction"));
 	o = find(&f, DIRECTION_LISTEN, OPTION_SO_REUSEPORT);
 	assert_non_null(o);
-	assert_int_equal(o->stages, BIT(SP_STAGE_TCP_BIND) | BIT(SP_STAGE_UDP_BIND));
-	assert_null(find(&f, DIRECTION_ACCEPT, OPTION_SO_REUSEPORT)); /* not asked for */
+	assert_int_equal(o->winner.stages, BIT(SP_STAGE_TCP_BIND) | BIT(SP_STAGE_UDP_BIND));
+	assert_non_null(find(&listens, DIRECTION_LISTEN, OPTION_SO_REUSEPORT));
+	assert_null(find(&listens, DIRECTION_CONNECT, OPTION_SO_REUSEPORT)); /* not asked for */
 
 	o = find(&deeper, DIRECTION_CONNECT, OPTION_SO_SNDBUF);
 	assert_non_null(o);
-	assert_string_equal(o->value, "unset");
-	assert_int_equal(o->stages, 0);
+	assert_string_equal(o->winner.value, "unset");
+	assert_int_equal(o->winner.stages, 0);
 	assert_int_equal(o->n_losers, 1);
 	assert_string_equal(o->losers[0].value, "4K");
 	fixture_free(&f);
+	fixture_free(&listens);
 	fixture_free(&deeper);
 }
 
 static void test_nothing_applies(void **state)
 {
-	struct fixture f = fixture_new("/", BIT(DIRECTION_MAX) - 1);
+	struct fixture f = fixture_new("/", NULL);
 
 	(void)state;
 	assert_int_equal(f.e.n_policies, 0);
@@ -160,51 +176,20 @@ static void test_nothing_applies(void **state)
 	fixture_free(&f);
 }
 
-static void test_json(void **state)
+/* Fails unless the explanation is this JSON, written with ' for ". */
+static void json_one(struct fixture *f, const char *expected)
 {
-	struct fixture f = fixture_new("/a/b", BIT(DIRECTION_CONNECT));
-	static const char expected[] =
-		"{'cgroup': '/a/b', 'policies': ["
-		" {'name': 'first', 'file': 'test.yaml', 'line': 1, 'cgroup': '/a', 'depth': 1,"
-		"  'match': 'unit', 'pattern': 'a'},"
-		" {'name': 'second', 'file': 'test.yaml', 'line': 2, 'cgroup': '/a/b', 'depth': 2,"
-		"  'match': 'cgroup', 'pattern': '/a/b'}],"
-		"'options': ["
-		" {'option': 'SO_REUSEPORT', 'direction': 'connect', 'value': 'on', 'number': 1,"
-		"  'kernel': null, 'hooks': [], 'stages': [], 'policy': 'first', 'rule': null,"
-		"  'file': 'test.yaml', 'line': 1, 'beats': []},"
-		" {'option': 'SO_BINDTODEVICE', 'direction': 'connect', 'value': 'eth0',"
-		"  'number': null, 'kernel': 'eth0', 'hooks': ['connect4', 'connect6'],"
-		"  'stages': ['tcp-connect', 'udp-connect'], 'policy': 'second', 'rule': null,"
-		"  'file': 'test.yaml', 'line': 2, 'beats': []},"
-		" {'option': 'SO_MARK', 'direction': 'connect', 'value': '4', 'number': 4,"
-		"  'kernel': '4', 'hooks': ['connect4', 'connect6'],"
-		"  'stages': ['tcp-connect', 'udp-connect'], 'policy': 'second', 'rule': null,"
-		"  'file': 'test.yaml', 'line': 2, 'beats': ["
-		"   {'option': 'SO_MARK', 'policy': 'first', 'rule': 'out', 'file': 'test.yaml',"
-		"    'line': 1, 'value': '2'},"
-		"   {'option': 'SO_MARK', 'policy': 'first', 'rule': null, 'file': 'test.yaml',"
-		"    'line': 1, 'value': '1'}]},"
-		" {'option': 'SO_SNDBUF', 'direction': 'connect', 'value': 'unset', 'number': null,"
-		"  'kernel': null, 'hooks': [], 'stages': [], 'policy': 'second', 'rule': null,"
-		"  'file': 'test.yaml', 'line': 2, 'beats': ["
-		"   {'option': 'SO_SNDBUF', 'policy': 'first', 'rule': null, 'file': 'test.yaml',"
-		"    'line': 1, 'value': '4K'}]}],"
-		"'in_force': {'known': false, 'differs': false, 'differences': [],"
-		"  'why': 'not known (because)'}}";
-	char text[sizeof(expected)];
+	char *text = fixture_strdup(expected);
 	json_error_t error;
 	json_t *wanted, *has;
 
-	(void)state;
-	memcpy(text, expected, sizeof(text));
 	for (char *quote = text; (quote = strchr(quote, '\''));)
 		*quote = '"';
 	wanted = json_loads(text, 0, &error);
 	if (!wanted)
-		fail_msg("%s", error.text);
-	assert_int_equal(in_force_unknown("not known (because)", &f.e.in_force), 0);
-	has = explanation_json(&f.e);
+		fail_msg("%s at %d", error.text, error.position);
+	assert_int_equal(in_force_unknown("not known (because)", &f->e.in_force), 0);
+	has = explanation_json(&f->e);
 	assert_non_null(has);
 	if (!json_equal(has, wanted)) {
 		json_dumpf(has, stdout, JSON_INDENT(1));
@@ -212,15 +197,327 @@ static void test_json(void **state)
 	}
 	json_decref(has);
 	json_decref(wanted);
+	free(text);
+}
+
+#define JSON_IN_FORCE                                                                              \
+	"'in_force': {'known': false, 'differs': false, 'differences': [],"                        \
+	"  'why': 'not known (because)'}"
+
+static void test_json(void **state)
+{
+	struct fixture f = fixture_new("/a/b", "connect");
+
+	(void)state;
+	json_one(&f,
+		 "{'cgroup': '/a/b', 'connection': null, 'policies': ["
+		 " {'name': 'first', 'file': 'test.yaml', 'line': 1, 'cgroup': '/a', 'depth': 1,"
+		 "  'match': 'unit', 'pattern': 'a'},"
+		 " {'name': 'second', 'file': 'test.yaml', 'line': 2, 'cgroup': '/a/b', 'depth': 2,"
+		 "  'match': 'cgroup', 'pattern': '/a/b'}],"
+		 "'options': ["
+		 " {'option': 'SO_REUSEPORT', 'direction': 'connect', 'value': 'on', 'number': 1,"
+		 "  'kernel': null, 'hooks': [], 'stages': [], 'policy': 'first', 'rule': null,"
+		 "  'file': 'test.yaml', 'line': 1, 'beats': [], 'when': null, 'candidates': []},"
+		 " {'option': 'SO_BINDTODEVICE', 'direction': 'connect', 'value': 'eth0',"
+		 "  'number': null, 'kernel': 'eth0',"
+		 "  'hooks': ['connect4', 'connect6', 'sendmsg4', 'sendmsg6'],"
+		 "  'stages': ['tcp-connect', 'udp-connect', 'udp-send'], 'policy': 'second',"
+		 "  'rule': null, 'file': 'test.yaml', 'line': 2, 'beats': [], 'when': null,"
+		 "  'candidates': []},"
+		 " {'option': 'SO_MARK', 'direction': 'connect', 'value': '4', 'number': 4,"
+		 "  'kernel': '4', 'hooks': ['connect4', 'connect6', 'sendmsg4', 'sendmsg6'],"
+		 "  'stages': ['tcp-connect', 'udp-connect', 'udp-send'], 'policy': 'second',"
+		 "  'rule': null, 'file': 'test.yaml', 'line': 2, 'when': null, 'candidates': [],"
+		 "  'beats': ["
+		 "   {'option': 'SO_MARK', 'policy': 'first', 'rule': 'out', 'file': 'test.yaml',"
+		 "    'line': 1, 'value': '2'},"
+		 "   {'option': 'SO_MARK', 'policy': 'first', 'rule': null, 'file': 'test.yaml',"
+		 "    'line': 1, 'value': '1'}]},"
+		 " {'option': 'SO_SNDBUF', 'direction': 'connect', 'value': 'unset',"
+		 "  'number': null, 'kernel': null, 'hooks': [], 'stages': [], 'policy': 'second',"
+		 "  'rule': null, 'file': 'test.yaml', 'line': 2, 'when': null, 'candidates': [],"
+		 "  'beats': ["
+		 "   {'option': 'SO_SNDBUF', 'policy': 'first', 'rule': null,"
+		 "    'file': 'test.yaml', 'line': 1, 'value': '4K'}]}]," JSON_IN_FORCE "}");
 	fixture_free(&f);
+}
+
+/* Rules that look at the connection. */
+static const struct fixture_policy conditional[] = {
+	{ "web",
+	  { "/a" },
+	  .base = { { OPTION_TCP_CONGESTION, .text = "bbr" },
+		    { OPTION_IPV6_TCLASS, 8 },
+		    { OPTION_SO_SNDBUF, 4096 } },
+	  .rules = { { "inside", .remote = { "10.0.0.0/8" },
+		       .options = { { OPTION_TCP_CONGESTION, .text = "dctcp" },
+				    { OPTION_SO_MARK, 1 } } },
+		     { "db", .remote = { "10.7.0.0/16" }, .remote_port = { { 5432 } },
+		       .options = { { OPTION_TCP_CONGESTION, UNSET }, { OPTION_SO_MARK, 2 } } },
+		     { "alias", BIT(DIRECTION_CONNECT), .local = { "10.9.0.0/16" },
+		       .options = { { OPTION_SO_MARK, 3 } } },
+		     { "unix", .families = BIT(SP_FAMILY_INDEX_UNIX),
+		       .options = { { OPTION_SO_SNDBUF, 8192 } } } } },
+};
+
+static struct fixture ask(struct asked_words words)
+{
+	return fixture_of(conditional, ARRAY_SIZE(conditional), "/a", words);
+}
+
+/* Whatever the connection: each rule that may win with its condition, the strongest first. */
+static void test_candidates(void **state)
+{
+	struct fixture f = ask((struct asked_words){ 0 });
+	static const struct {
+		const char *rule, *value, *when;
+	} marks[] = {
+		{ "alias", "3", "local 10.9.0.0/16" },
+		{ "db", "2", "remote 10.7.0.0/16; remote_port 5432" },
+		{ "inside", "1", "remote 10.0.0.0/8" },
+	};
+	const struct explained_option *o = find(&f, DIRECTION_CONNECT, OPTION_SO_MARK);
+
+	(void)state;
+	assert_non_null(o);
+	assert_null(o->winner.block);
+	assert_int_equal(o->n_losers, 0);
+	assert_int_equal(o->n_rules, ARRAY_SIZE(marks));
+	for (size_t i = 0; i < o->n_rules; i++) {
+		assert_string_equal(o->rules[i].block->rule->name, marks[i].rule);
+		assert_string_equal(o->rules[i].value, marks[i].value);
+		assert_string_equal(o->rules[i].when, marks[i].when);
+		/* one asks for `local`: all wait until the kernel has chosen it */
+		assert_int_equal(o->rules[i].stages,
+				 BIT(SP_STAGE_TCP_SYN) | BIT(SP_STAGE_UDP_CONNECT));
+	}
+	o = find(&f, DIRECTION_CONNECT, OPTION_TCP_CONGESTION);
+	assert_non_null(o);
+	assert_string_equal(o->winner.value, "bbr");
+	assert_null(o->winner.when);
+	assert_int_equal(o->n_rules, 2);
+	assert_string_equal(o->rules[0].value, "unset");
+	assert_int_equal(o->rules[0].stages, 0);
+	assert_string_equal(o->rules[1].value, "dctcp");
+	assert_int_equal(o->rules[1].stages, BIT(SP_STAGE_TCP_CONNECT));
+	fixture_free(&f);
+}
+
+/* A listener has no peer, and a rule for another direction is not for it. */
+static void test_candidates_that_cannot_hold(void **state)
+{
+	struct fixture f = ask((struct asked_words){ .direction = "listen" });
+	const struct explained_option *o = find(&f, DIRECTION_LISTEN, OPTION_TCP_CONGESTION);
+
+	(void)state;
+	assert_null(find(&f, DIRECTION_LISTEN, OPTION_SO_MARK));
+	assert_non_null(o);
+	assert_int_equal(o->n_rules, 0);
+	assert_int_equal(o->winner.stages, 0);
+	assert_non_null(strstr(o->winner.why_nowhere, "direction: listen"));
+	fixture_free(&f);
+}
+
+/* What holds whatever the connection beats what came before it, but base options are not for
+ * AF_UNIX sockets. */
+static void test_beaten_but_for_unix(void **state)
+{
+	static const struct fixture_policy two[] = {
+		{ "weak",
+		  { "/a" },
+		  .rules = { { "some",
+			       .families = BIT(SP_FAMILY_INDEX_IPV4) | BIT(SP_FAMILY_INDEX_UNIX),
+			       .options = { { OPTION_SO_MARK, 1 } } } } },
+		{ "strong", { "/a" }, .base = { { OPTION_SO_MARK, 2 } } },
+	};
+	struct fixture f = fixture_of(two, ARRAY_SIZE(two), "/a",
+				      (struct asked_words){ .direction = "connect" });
+	const struct explained_option *o = find(&f, DIRECTION_CONNECT, OPTION_SO_MARK);
+
+	(void)state;
+	assert_non_null(o);
+	assert_string_equal(o->winner.value, "2");
+	assert_int_equal(o->n_losers, 1);
+	assert_string_equal(o->losers[0].value, "1");
+	assert_int_equal(o->n_rules, 1);
+	assert_string_equal(o->rules[0].when, "family unix");
+	assert_int_equal(o->rules[0].stages, BIT(SP_STAGE_UNIX_CONNECT) | BIT(SP_STAGE_UNIX_SEND));
+	fixture_free(&f);
+}
+
+/* For one connection: what such a socket gets, and what that beat. */
+static void test_connection(void **state)
+{
+	struct fixture f = ask((struct asked_words){ .protocol = "tcp", .remote = "10.7.0.1" });
+	const struct explained_option *o = find(&f, DIRECTION_CONNECT, OPTION_TCP_CONGESTION);
+
+	(void)state;
+	assert_non_null(o);
+	assert_string_equal(o->winner.value, "dctcp");
+	assert_int_equal(o->winner.stages, BIT(SP_STAGE_TCP_CONNECT));
+	assert_int_equal(o->n_rules, 0);
+	assert_int_equal(o->n_losers, 1);
+	assert_string_equal(o->losers[0].value, "bbr");
+	o = find(&f, DIRECTION_CONNECT, OPTION_SO_MARK);
+	assert_non_null(o);
+	assert_string_equal(o->winner.value, "1");
+	assert_int_equal(o->winner.stages, BIT(SP_STAGE_TCP_SYN));
+	/* not of its family */
+	o = find(&f, DIRECTION_CONNECT, OPTION_IPV6_TCLASS);
+	assert_non_null(o);
+	assert_int_equal(o->winner.stages, 0);
+	assert_non_null(strstr(o->winner.why_nowhere, "family"));
+	fixture_free(&f);
+}
+
+static void test_rules_that_do_not_hold(void **state)
+{
+	struct fixture f = ask((struct asked_words){ .protocol = "tcp", .remote = "10.7.0.1:80" });
+	static const struct {
+		const char *rule, *key, *when;
+		bool unknown;
+	} expected[] = {
+		{ "db", "remote_port", "remote_port 5432", false },
+		{ "alias", "local", "local 10.9.0.0/16", true },
+		{ "unix", "family", "family unix", false },
+	};
+
+	(void)state;
+	assert_int_equal(f.e.n_not_holding, ARRAY_SIZE(expected));
+	for (size_t i = 0; i < f.e.n_not_holding; i++) {
+		const struct explained_rule *r = &f.e.not_holding[i];
+
+		assert_string_equal(r->block->rule->name, expected[i].rule);
+		assert_string_equal(r->key, expected[i].key);
+		assert_string_equal(r->when, expected[i].when);
+		assert_int_equal(r->unknown, expected[i].unknown);
+	}
+	fixture_free(&f);
+}
+
+static void test_unix(void **state)
+{
+	struct fixture f = ask((struct asked_words){ .family = "unix" });
+
+	(void)state;
+	assert_int_equal(f.e.n_options, 1);
+	assert_string_equal(f.e.options[0].winner.value, "8K");
+	assert_int_equal(f.e.options[0].n_losers, 0);
+	assert_int_equal(f.e.options[0].winner.stages,
+			 BIT(SP_STAGE_UNIX_CONNECT) | BIT(SP_STAGE_UNIX_SEND));
+	fixture_free(&f);
+}
+
+static void test_connection_json(void **state)
+{
+	static const struct fixture_policy policy = {
+		"p",
+		{ "/a" },
+		.base = { { OPTION_IPV6_TCLASS, 8 }, { OPTION_SO_SNDBUF, 4096 } },
+		.rules = { { "r", .remote_port = { { 80 } },
+			     .options = { { OPTION_SO_SNDBUF, UNSET } } },
+			   { "s", .remote = { "10.0.0.0/8" },
+			     .options = { { OPTION_SO_MARK, 1 } } } },
+	};
+	struct fixture f = fixture_of(
+		&policy, 1, "/a", (struct asked_words){ .protocol = "udp", .remote = "10.0.0.1" });
+
+	(void)state;
+	json_one(
+		&f,
+		"{'cgroup': '/a', 'connection': {'direction': 'connect', 'protocol': 'udp',"
+		"  'family': 'ipv4', 'remote': '10.0.0.1', 'local': null},"
+		"'policies': ["
+		" {'name': 'p', 'file': 'test.yaml', 'line': 1, 'cgroup': '/a', 'depth': 1,"
+		"  'match': 'cgroup', 'pattern': '/a'}],"
+		"'options': ["
+		" {'option': 'SO_MARK', 'direction': 'connect', 'value': '1', 'number': 1,"
+		"  'kernel': '1', 'hooks': ['connect4', 'connect6'],"
+		"  'stages': ['udp-connect'], 'policy': 'p', 'rule': 's',"
+		"  'file': 'test.yaml', 'line': 1, 'beats': []},"
+		" {'option': 'SO_SNDBUF', 'direction': 'connect', 'value': '4K', 'number': 4096,"
+		"  'kernel': '8192 bytes', 'hooks': ['connect4', 'connect6'],"
+		"  'stages': ['udp-connect'], 'policy': 'p', 'rule': null,"
+		"  'file': 'test.yaml', 'line': 1, 'beats': []}],"
+		"'left_alone': ["
+		" {'option': 'IPV6_TCLASS', 'direction': 'connect', 'value': '8', 'number': 8,"
+		"  'kernel': null, 'hooks': [], 'stages': [], 'policy': 'p', 'rule': null,"
+		"  'file': 'test.yaml', 'line': 1, 'beats': [],"
+		"  'why': 'it is an option of the other IP family'}],"
+		"'not_holding': ["
+		" {'policy': 'p', 'rule': 'r', 'file': 'test.yaml', 'line': 1,"
+		"  'key': 'remote_port', 'when': 'remote_port 80', 'not_given': true}]," JSON_IN_FORCE
+		"}");
+	fixture_free(&f);
+}
+
+/* Every line that a reader looks for is there. */
+static void print_one(struct fixture *f, const char *const *lines)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *to = open_memstream(&text, &size);
+
+	assert_non_null(to);
+	assert_int_equal(in_force_unknown("not known (because)", &f->e.in_force), 0);
+	explanation_print(&f->e, to);
+	assert_int_equal(fclose(to), 0);
+	for (; *lines; lines++)
+		if (!strstr(text, *lines))
+			fail_msg("no '%s' in:\n%s", *lines, text);
+	free(text);
+}
+
+static void test_print(void **state)
+{
+	static const char *const all[] = {
+		"  connect:\n",
+		"    TCP_CONGESTION left alone (unset) when remote 10.7.0.0/16; remote_port 5432\n",
+		"    TCP_CONGESTION = dctcp when remote 10.0.0.0/8\n",
+		"    TCP_CONGESTION = bbr otherwise\n",
+		"    SO_MARK left alone otherwise (nobody else sets it)\n",
+		"  listen:\n",
+		NULL,
+	};
+	static const char *const one[] = {
+		"  connect tcp ipv4, remote 10.7.0.1; not given, ",
+		"no rule holds that asks for it: remote_port, local, local_port:\n",
+		"    TCP_CONGESTION = dctcp\n",
+		"      beats    web (test.yaml:1) bbr\n",
+		"      set at   nothing: it is an option of the other IP family\n",
+		"  rules that do not hold:\n",
+		"    web, rule db (test.yaml:1): remote_port 5432 (not given)\n",
+		"    web, rule unix (test.yaml:1): family unix\n",
+		NULL,
+	};
+	struct fixture every = ask((struct asked_words){ 0 });
+	struct fixture single =
+		ask((struct asked_words){ .protocol = "tcp", .remote = "10.7.0.1" });
+
+	(void)state;
+	print_one(&every, all);
+	print_one(&single, one);
+	fixture_free(&every);
+	fixture_free(&single);
 }
 
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_policies), cmocka_unit_test(test_losers),
-		cmocka_unit_test(test_values),	 cmocka_unit_test(test_nothing_applies),
+		cmocka_unit_test(test_policies),
+		cmocka_unit_test(test_losers),
+		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_nothing_applies),
 		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_candidates),
+		cmocka_unit_test(test_candidates_that_cannot_hold),
+		cmocka_unit_test(test_beaten_but_for_unix),
+		cmocka_unit_test(test_connection),
+		cmocka_unit_test(test_rules_that_do_not_hold),
+		cmocka_unit_test(test_unix),
+		cmocka_unit_test(test_connection_json),
+		cmocka_unit_test(test_print),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,9 +12,10 @@
 static struct {
 	struct sp_state state;
 	struct sp_policy policy;
-	struct sp_op ops[32];
+	struct sp_op ops[64];
 	uint32_t n_ops;
-	struct sp_source source;
+	struct sp_source sources[64]; /* 0 is never used */
+	uint32_t n_sources;
 	unsigned reloads; /* that come in the midst of the readings to come */
 } maps;
 
@@ -55,8 +56,8 @@ int pins_op(const struct pins *p, uint32_t index, struct sp_op *ret)
 int pins_source(const struct pins *p, uint32_t id, struct sp_source *ret)
 {
 	(void)p;
-	(void)id;
-	*ret = maps.source;
+	assert_true(id && id <= maps.n_sources);
+	*ret = maps.sources[id];
 	return 0;
 }
 
@@ -83,7 +84,59 @@ static void fixture_free(struct fixture *f)
 	config_free(f->config);
 }
 
-/* Puts a policy in force, as the agent would. */
+static uint32_t source_of(const struct block *b)
+{
+	struct sp_source *source;
+
+	assert_true(maps.n_sources + 1 < ARRAY_SIZE(maps.sources));
+	source = &maps.sources[++maps.n_sources];
+	snprintf(source->policy, sizeof(source->policy), "%s", b->policy->name);
+	if (b->rule)
+		snprintf(source->rule, sizeof(source->rule), "%s", b->rule->name);
+	return maps.n_sources;
+}
+
+static struct sp_op encode(const struct option *option, const struct program_choice *choice)
+{
+	struct sp_op op;
+
+	op_encode(option, choice, &op);
+	if (choice->setting)
+		op.source = source_of(choice->block);
+	return op;
+}
+
+static void append(const struct sp_op *op)
+{
+	assert_true(maps.n_ops < ARRAY_SIZE(maps.ops));
+	maps.ops[maps.n_ops++] = *op;
+}
+
+/* As the agent does it: the rules' operations first, then the list. */
+static void enforce_stage(const struct program_stage *stage, struct sp_stage_ops *due)
+{
+	struct sp_op listed[OPTION_MAX];
+
+	for (size_t i = 0; i < stage->n_ops; i++) {
+		const struct program_op *op = &stage->ops[i];
+
+		listed[i] = encode(op->option, &op->base);
+		listed[i].block = (uint8_t)i;
+		listed[i].first_alternative = maps.n_ops;
+		for (size_t r = 0; r < op->n_rules; r++) {
+			struct sp_op rule = encode(op->option, &op->rules[r]);
+
+			listed[i].rules |= 1ull << op->rules[r].rule;
+			append(&rule);
+		}
+	}
+	due->first_op = maps.n_ops;
+	due->n_ops = (uint32_t)stage->n_ops;
+	for (size_t i = 0; i < stage->n_ops; i++)
+		append(&listed[i]);
+}
+
+/* Puts a policy in force. */
 static void enforce(const struct fixture_policy *policy)
 {
 	struct fixture f = fixture_new(policy);
@@ -91,15 +144,8 @@ static void enforce(const struct fixture_policy *policy)
 
 	memset(&maps, 0, sizeof(maps));
 	assert_int_equal(program_compile(f.effective, &program), 0);
-	for (int s = 0; s < SP_STAGE_MAX; s++) {
-		maps.policy.stage[s].first_op = maps.n_ops;
-		maps.policy.stage[s].n_ops = (uint32_t)program.stages[s].n_ops;
-		for (size_t i = 0; i < program.stages[s].n_ops; i++) {
-			assert_true(maps.n_ops < ARRAY_SIZE(maps.ops));
-			op_encode(&program.stages[s].ops[i], &maps.ops[maps.n_ops++]);
-		}
-	}
-	snprintf(maps.source.policy, sizeof(maps.source.policy), "%s", policy->name);
+	for (int s = 0; s < SP_STAGE_MAX; s++)
+		enforce_stage(&program.stages[s], &maps.policy.stage[s]);
 	program_clear(&program);
 	fixture_free(&f);
 }
@@ -225,6 +271,136 @@ static void test_unknown_option(void **state)
 	fixture_free(&f);
 }
 
+static const struct fixture_policy with_rules = {
+	"p",
+	{ "/a" },
+	.base = { { OPTION_TCP_BPF_IW, 20 } },
+	.rules = { { "one", BIT(DIRECTION_CONNECT), .remote = { "10.0.0.0/8" },
+		     .options = { { OPTION_TCP_BPF_IW, 30 } } },
+		   { "two", BIT(DIRECTION_CONNECT), .remote_port = { { 80 } },
+		     .options = { { OPTION_TCP_BPF_IW, 40 } } },
+		   { "three", BIT(DIRECTION_CONNECT), .remote_port = { { 90 } },
+		     .options = { { OPTION_TCP_BPF_IW, UNSET } } } },
+};
+
+/* The only difference between with_rules, in force, and the files' version of it. */
+static struct in_force one_difference(const struct fixture_policy *files)
+{
+	struct fixture f = fixture_new(files);
+	struct in_force result = { 0 };
+
+	enforce(&with_rules);
+	assert_int_equal(in_force_compare(NULL, GOVERNED, f.effective, &result), 0);
+	assert_int_equal(result.n, 1);
+	assert_int_equal(result.v[0].stage, SP_STAGE_TCP_ACTIVE_EST);
+	assert_ptr_equal(result.v[0].option, &option_table[OPTION_TCP_BPF_IW]);
+	fixture_free(&f);
+	return result;
+}
+
+static void test_same_rules(void **state)
+{
+	struct fixture f = fixture_new(&with_rules);
+	struct in_force result = { 0 };
+
+	(void)state;
+	enforce(&with_rules);
+	assert_int_equal(in_force_compare(NULL, GOVERNED, f.effective, &result), 0);
+	assert_int_equal(result.n, 0);
+	in_force_clear(&result);
+	fixture_free(&f);
+}
+
+static void test_other_value_in_rule(void **state)
+{
+	struct fixture_policy files = with_rules;
+	struct in_force result;
+
+	(void)state;
+	files.rules[1].options[0].value = 41;
+	result = one_difference(&files);
+	assert_string_equal(result.v[0].kernel.value, "40");
+	assert_string_equal(result.v[0].files.value, "41");
+	assert_string_equal(result.v[0].kernel.rule, "two");
+	assert_string_equal(result.v[0].files.rule, "two");
+	assert_null(result.v[0].also);
+	in_force_clear(&result);
+}
+
+/* A rule that is new, or gone, does not make the others differ, whatever their bits are then. */
+static void test_rule_on_one_side(void **state)
+{
+	struct fixture_policy files = with_rules;
+	struct fixture f = fixture_new(&with_rules);
+	struct in_force result;
+
+	(void)state;
+	files.rules[0] = with_rules.rules[1];
+	files.rules[1] = with_rules.rules[2];
+	files.rules[2] = (struct fixture_rule){ 0 };
+	result = one_difference(&files);
+	assert_string_equal(result.v[0].kernel.rule, "one");
+	assert_string_equal(result.v[0].kernel.value, "30");
+	assert_null(result.v[0].files.value);
+	in_force_clear(&result);
+
+	enforce(&files);
+	assert_int_equal(in_force_compare(NULL, GOVERNED, f.effective, &result), 0);
+	assert_int_equal(result.n, 1);
+	assert_null(result.v[0].kernel.value);
+	assert_string_equal(result.v[0].files.rule, "one");
+	in_force_clear(&result);
+	fixture_free(&f);
+}
+
+/* `unset` in a rule: it has no name in the maps, but is there. */
+static void test_unset_rule_gone(void **state)
+{
+	struct fixture_policy files = with_rules;
+	struct in_force result;
+
+	(void)state;
+	files.rules[2] = (struct fixture_rule){ 0 };
+	result = one_difference(&files);
+	assert_string_equal(result.v[0].kernel.value, "unset");
+	assert_null(result.v[0].kernel.policy);
+	assert_null(result.v[0].files.value);
+	in_force_clear(&result);
+}
+
+static void test_other_order(void **state)
+{
+	struct fixture_policy files = with_rules;
+	struct in_force result;
+
+	(void)state;
+	files.rules[0] = with_rules.rules[1];
+	files.rules[1] = with_rules.rules[0];
+	result = one_difference(&files);
+	assert_string_equal(result.v[0].also, "order");
+	in_force_clear(&result);
+}
+
+/* All that op_encode() says of a rule counts, also what no value shows. */
+static void test_other_condition(void **state)
+{
+	struct fixture f = fixture_new(&with_rules);
+	struct in_force result = { 0 };
+	uint32_t rule;
+
+	(void)state;
+	enforce(&with_rules);
+	rule = maps.ops[maps.policy.stage[SP_STAGE_TCP_ACTIVE_EST].first_op].first_alternative;
+	maps.ops[rule].families ^= SP_FAMILY_IPV4;
+	assert_int_equal(in_force_compare(NULL, GOVERNED, f.effective, &result), 0);
+	assert_int_equal(result.n, 1);
+	assert_string_equal(result.v[0].also, "condition");
+	assert_string_equal(result.v[0].kernel.value, "30");
+	assert_string_equal(result.v[0].files.value, "30");
+	in_force_clear(&result);
+	fixture_free(&f);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -234,6 +410,12 @@ int main(void)
 		cmocka_unit_test(test_only_one_side),
 		cmocka_unit_test(test_reload_meanwhile),
 		cmocka_unit_test(test_unknown_option),
+		cmocka_unit_test(test_same_rules),
+		cmocka_unit_test(test_other_value_in_rule),
+		cmocka_unit_test(test_rule_on_one_side),
+		cmocka_unit_test(test_unset_rule_gone),
+		cmocka_unit_test(test_other_order),
+		cmocka_unit_test(test_other_condition),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -114,14 +114,228 @@ static void test_unset_of_what_listeners_carry(void **state)
 	lint_one(*state, &host, text, expected);
 }
 
+/* What is said besides of a rule that AF_UNIX sockets may match, by the kernel that this runs on.
+ */
+static const char *about_unix(const char *when)
+{
+	if (!strstr(when, "unix") || host_has_unix_hooks() != 0)
+		return "";
+	return "5:15: this kernel has no hooks for AF_UNIX sockets (6.7 and later have): rule 'r' "
+	       "does nothing for them\n";
+}
+
+/* A rule 'r' of this `when` and these options: its name stands at 5:15, its options at 7:19. */
+static void rule_one(struct scratch *s, const char *when, const char *options, const char *expected)
+{
+	_cleanup_free_ char *text = NULL, *all = NULL;
+	bool never = strstr(expected, "can never match");
+
+	assert_true(asprintf(&text,
+			     POLICY "    rules:\n"
+				    "      - name: r\n"
+				    "        when: {%s}\n"
+				    "        options: {%s}\n",
+			     when, options) > 0);
+	assert_true(asprintf(&all, "%s%s", never ? "" : about_unix(when), expected) >= 0);
+	lint_one(s, &host, text, all);
+}
+
+static void never_one(struct scratch *s, const char *when, const char *reason)
+{
+	_cleanup_free_ char *expected = NULL;
+
+	assert_true(asprintf(&expected, "5:15: rule 'r' can never match: %s\n", reason) > 0);
+	/* TCP_SAVE_SYN: what such a rule sets is not looked at */
+	rule_one(s, when, "SO_PRIORITY: 1, TCP_SAVE_SYN: 1", expected);
+}
+
+static void test_rules_that_never_match(void **state)
+{
+	struct scratch *s = *state;
+
+	never_one(s, "direction: []", "its direction is empty");
+	never_one(s, "protocol: []", "its protocol is empty");
+	never_one(s, "family: []", "its family is empty");
+	never_one(s, "remote: []", "its remote is empty");
+	never_one(s, "local: []", "its local is empty");
+	never_one(s, "remote_port: []", "its remote_port is empty");
+	never_one(s, "local_port: []", "its local_port is empty");
+	never_one(s, "protocol: udp, direction: accept", "UDP sockets are not accepted");
+	never_one(s, "direction: listen, remote: 0.0.0.0/0", "a socket that listens has no remote");
+	never_one(s, "direction: listen, remote_port: 80", "a socket that listens has no remote");
+	never_one(s, "family: unix, protocol: tcp", "AF_UNIX sockets have no protocol");
+	never_one(s, "family: unix, local: 10.0.0.1",
+		  "AF_UNIX sockets have neither addresses nor ports");
+	never_one(s, "family: unix, remote_port: 80",
+		  "AF_UNIX sockets have neither addresses nor ports");
+	never_one(s, "family: unix, direction: [accept, listen]",
+		  "AF_UNIX sockets are governed when they connect or send");
+	never_one(s, "direction: [accept, listen], protocol: udp, remote: 10.0.0.1",
+		  "no socket is all that its 'when' asks for");
+}
+
+static void test_families_that_exclude_each_other(void **state)
+{
+	static const char reason[] = "its 'family', 'remote' and 'local' have no family in common";
+	struct scratch *s = *state;
+
+	never_one(s, "family: ipv4, remote: ['fd00::/8', '::1']", reason);
+	never_one(s, "family: ipv6, local: 10.0.0.0/8", reason);
+	never_one(s, "family: ipv6, remote: '::ffff:10.0.0.0/104'", reason);
+	never_one(s, "remote: 10.0.0.0/8, local: 'fd00::/8'", reason);
+	never_one(s, "family: [ipv4, unix], remote: 'fd00::/8'", reason);
+	/* one that fits is enough */
+	rule_one(s, "family: ipv4, remote: ['fd00::/8', 10.0.0.0/8]", "SO_PRIORITY: 1", "");
+	rule_one(s, "remote: [10.0.0.0/8, '::1'], local: 'fd00::/8'", "SO_PRIORITY: 1", "");
+}
+
+static void test_rules_that_may_match(void **state)
+{
+	static const char *const whens[] = {
+		"",
+		"direction: listen, local: 10.0.0.1, local_port: 80",
+		"direction: [connect, listen], remote: 10.0.0.1",
+		"direction: accept, remote: '::/0', local_port: 443",
+		"protocol: udp, direction: connect, remote: 10.0.0.1, local_port: 53",
+		"protocol: udp, direction: [accept, listen]",
+		"family: unix",
+		"family: unix, direction: connect",
+		"family: [unix, ipv4], protocol: tcp",
+		"family: [unix, ipv6], direction: accept",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(whens); i++)
+		rule_one(*state, whens[i], "SO_PRIORITY: 1", "");
+}
+
+static void no_hook_one(struct scratch *s, const char *when, const char *option)
+{
+	_cleanup_free_ char *expected = NULL, *name = strndup(option, strcspn(option, ":"));
+
+	assert_non_null(name);
+	assert_true(asprintf(&expected, "7:19: %s: no hook of rule 'r' can make it effective\n",
+			     name) > 0);
+	rule_one(s, when, option, expected);
+}
+
+static void test_options_that_no_hook_can_set(void **state)
+{
+	struct scratch *s = *state;
+
+	no_hook_one(s, "protocol: udp", "TCP_BPF_IW: 20");
+	no_hook_one(s, "protocol: udp", "TCP_NODELAY: on");
+	no_hook_one(s, "protocol: udp", "SO_KEEPALIVE: on");
+	no_hook_one(s, "protocol: udp", "RWND_INIT: 40");
+	no_hook_one(s, "family: unix", "TCP_NODELAY: on");
+	no_hook_one(s, "family: unix", "IP_TOS: EF");
+	no_hook_one(s, "family: unix", "SO_REUSEADDR: on");
+	no_hook_one(s, "direction: accept", "SO_REUSEPORT: on");
+	no_hook_one(s, "direction: accept", "TCP_MAXSEG: 1400");
+	no_hook_one(s, "direction: listen", "TIMEOUT_INIT: 10ms");
+	no_hook_one(s, "direction: listen", "RWND_INIT: 40");
+	no_hook_one(s, "direction: listen", "NEEDS_ECN: on");
+	no_hook_one(s, "direction: listen", "BASE_RTT: 80us");
+	/* at bind(2) and listen(2) there is no peer */
+	no_hook_one(s, "remote: 10.0.0.0/8", "SO_REUSEPORT: on");
+	no_hook_one(s, "remote_port: 80", "TCP_SAVE_SYN: 1");
+	/* that UDP, too, is reached, is no matter: skipped there */
+	rule_one(s, "remote: 10.0.0.0/8", "TCP_NODELAY: on, RWND_INIT: 40", "");
+	rule_one(s, "protocol: [tcp, udp]", "TCP_NODELAY: on", "");
+	rule_one(s, "direction: listen, local_port: 80", "SO_REUSEPORT: on", "");
+	rule_one(s, "local: 10.0.0.1", "TCP_BPF_IW: 20, TIMEOUT_INIT: 10ms", "");
+	rule_one(s, "protocol: udp, local_port: 53", "SO_RCVBUF: 4096, DSCP: EF", "");
+	rule_one(s, "family: [unix, ipv4]", "TCP_NODELAY: on", "");
+}
+
+static void test_options_of_the_other_family(void **state)
+{
+	struct scratch *s = *state;
+
+	rule_one(s, "family: ipv4", "IPV6_TCLASS: EF",
+		 "7:19: IPV6_TCLASS: rule 'r' holds for IPv4 only, where it has no effect\n");
+	rule_one(s, "remote: [10.0.0.0/8, '::ffff:10.0.0.1']", "IPV6_AUTOFLOWLABEL: on",
+		 "7:19: IPV6_AUTOFLOWLABEL: rule 'r' holds for IPv4 only, where it has no "
+		 "effect\n");
+	rule_one(s, "remote: 'fd00::/8'", "IP_TOS: EF",
+		 "7:19: IP_TOS: rule 'r' holds for IPv6 only, where it has no effect\n");
+	/* DSCP is meant for whichever family there is */
+	rule_one(s, "remote: 'fd00::/8'", "DSCP: EF", "");
+	rule_one(s, "family: ipv4", "DSCP: EF", "");
+	/* an IPv6 listener is for IPv4 peers too */
+	rule_one(s, "family: ipv6", "IP_TOS: EF", "");
+	rule_one(s, "local: '::1', direction: listen", "IP_TOS: EF", "");
+}
+
+static void route_one(struct scratch *s, const char *when, const char *option, const char *key)
+{
+	_cleanup_free_ char *expected = NULL, *name = strndup(option, strcspn(option, ":"));
+
+	assert_non_null(name);
+	assert_true(asprintf(&expected,
+			     "7:19: %s: rule 'r' asks for '%s', which a connecting TCP socket has "
+			     "only when its route is chosen: too late for the route, also where "
+			     "another rule sets it\n",
+			     name, key) > 0);
+	rule_one(s, when, option, expected);
+}
+
+static void test_too_late_for_the_route(void **state)
+{
+	struct scratch *s = *state;
+
+	route_one(s, "direction: connect, local: 10.0.0.1", "SO_MARK: 1", "local");
+	route_one(s, "local_port: 80", "SO_BINDTODEVICE: lo", "local_port");
+	route_one(s, "direction: [connect, accept], local: '::1', local_port: 80",
+		  "SO_BINDTOIFINDEX: 1", "local");
+	rule_one(s, "direction: connect, local: 10.0.0.1", "SO_PRIORITY: 1", "");
+	rule_one(s, "direction: connect, local: 10.0.0.1", "SO_MARK: unset", "");
+	rule_one(s, "direction: [accept, listen], local: 10.0.0.1", "SO_MARK: 1", "");
+	rule_one(s, "protocol: udp, local: 10.0.0.1", "SO_MARK: 1", "");
+	rule_one(s, "direction: connect, remote: 10.0.0.1", "SO_MARK: 1", "");
+}
+
+/* A rule that asks for the peer cannot keep a listener from carrying the value. */
+static void test_unset_for_some_peers(void **state)
+{
+	static const char text[] = "policies:\n"
+				   "  - name: a\n"
+				   "    match: {unit: a.service}\n"
+				   "    options: {SO_MARK: 1}\n"
+				   "    rules:\n"
+				   "      - name: r\n"
+				   "        when: {%s}\n"
+				   "        options: {SO_MARK: unset}\n";
+	_cleanup_free_ char *inside = NULL, *anywhere = NULL, *expected = NULL;
+	struct scratch *s = *state;
+
+	assert_true(asprintf(&inside, text, "remote: 10.0.0.0/8") > 0);
+	assert_true(asprintf(&anywhere, text, "local_port: 80") > 0);
+	assert_true(asprintf(&expected,
+			     "8:19: SO_MARK: unset has no effect on accepted sockets: listeners "
+			     "carry the value of %s/a.yaml:4:15, and accepted sockets inherit it\n",
+			     s->path) > 0);
+	lint_one(s, &host, inside, expected);
+	lint_one(s, &host, anywhere, "");
+}
+
 #define SCRATCH_TEST(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		SCRATCH_TEST(test_good),	 SCRATCH_TEST(test_capped),
-		SCRATCH_TEST(test_refused),	 SCRATCH_TEST(test_congestion),
-		SCRATCH_TEST(test_unknown_host), SCRATCH_TEST(test_unset_of_what_listeners_carry),
+		SCRATCH_TEST(test_good),
+		SCRATCH_TEST(test_capped),
+		SCRATCH_TEST(test_refused),
+		SCRATCH_TEST(test_congestion),
+		SCRATCH_TEST(test_unknown_host),
+		SCRATCH_TEST(test_unset_of_what_listeners_carry),
+		SCRATCH_TEST(test_rules_that_never_match),
+		SCRATCH_TEST(test_families_that_exclude_each_other),
+		SCRATCH_TEST(test_rules_that_may_match),
+		SCRATCH_TEST(test_options_that_no_hook_can_set),
+		SCRATCH_TEST(test_options_of_the_other_family),
+		SCRATCH_TEST(test_too_late_for_the_route),
+		SCRATCH_TEST(test_unset_for_some_peers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

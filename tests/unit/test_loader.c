@@ -226,15 +226,42 @@ static void test_errors(void **state)
 	diags_clear(&diags);
 }
 
+static size_t warnings_of(const char *const *dirs, const char *file)
+{
+	struct config *c = NULL;
+	struct diags diags = { 0 };
+	size_t n = 0;
+
+	assert_int_equal(config_load(dirs, NULL, &host, &diags, &c), 0);
+	for (size_t i = 0; i < diags.n; i++)
+		n += streq(diags.v[i].file, file) && diags.v[i].level == DIAG_WARNING;
+	diags_clear(&diags);
+	config_free(c);
+	return n;
+}
+
+static void test_a_named_directory_that_is_missing(void **state)
+{
+	const char *const dirs[] = { scratch_path(*state, "missing"),
+				     scratch_mkdir(*state, "empty"), NULL };
+
+	assert_int_equal(warnings_of(dirs, dirs[0]), 1);
+	assert_int_equal(warnings_of(dirs, dirs[1]), 0);
+}
+
 #define SCRATCH_TEST(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		SCRATCH_TEST(test_whole_policy),   SCRATCH_TEST(test_shorthand),
-		SCRATCH_TEST(test_aliases),	   SCRATCH_TEST(test_values_are_text),
-		SCRATCH_TEST(test_order_of_files), SCRATCH_TEST(test_nothing_configured),
+		SCRATCH_TEST(test_whole_policy),
+		SCRATCH_TEST(test_shorthand),
+		SCRATCH_TEST(test_aliases),
+		SCRATCH_TEST(test_values_are_text),
+		SCRATCH_TEST(test_order_of_files),
+		SCRATCH_TEST(test_nothing_configured),
 		SCRATCH_TEST(test_errors),
+		SCRATCH_TEST(test_a_named_directory_that_is_missing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <cmocka.h>
 
-#include "option.h"
+#include "stage.h"
 
 static bool starts_with(const char *text, const char *prefix)
 {
@@ -31,9 +31,23 @@ static const char *prefix_of_level(int level)
 		return "IP_";
 	case IPPROTO_IPV6:
 		return "IPV6_";
+	case SP_LEVEL_REPLY:
+		return ""; /* as BPF_SOCK_OPS_* have them */
 	default:
 		return "no such level";
 	}
+}
+
+/* SOL_TCP is for TCP; AF_UNIX sockets have SOL_SOCKET alone; replies have stages of their own. */
+static void stage_fits_level(const struct option *o, enum sp_stage s)
+{
+	const bool replies = s == SP_STAGE_REPLY_ACTIVE || s == SP_STAGE_REPLY_PASSIVE;
+
+	assert_int_equal(o->level == SP_LEVEL_REPLY, replies);
+	if (o->level == IPPROTO_TCP)
+		assert_int_equal(stage_table[s].transport, TRANSPORT_TCP);
+	if (stage_table[s].transport == TRANSPORT_UNIX)
+		assert_int_equal(o->level, SOL_SOCKET);
 }
 
 static void row_is_sane(const struct option *o)
@@ -65,17 +79,21 @@ static void row_is_sane(const struct option *o)
 	assert_true(used);
 	if (o->carried)
 		assert_true(o->stages[DIRECTION_LISTEN]);
-	if (o->level == IPPROTO_TCP)
-		assert_int_equal(used & (BIT(SP_STAGE_UDP_BIND) | BIT(SP_STAGE_UDP_CONNECT)), 0);
+	for (int s = 0; s < SP_STAGE_MAX; s++)
+		if (used & BIT(s))
+			stage_fits_level(o, (enum sp_stage)s);
 	assert_true(is_one_line(o->summary));
 	assert_true(is_one_line(o->kernel));
-	assert_true(starts_with(o->since, "5.") || starts_with(o->since, "6."));
+	if (o->level == SP_LEVEL_REPLY)
+		assert_true(starts_with(o->since, "4."));
+	else
+		assert_true(starts_with(o->since, "5.") || starts_with(o->since, "6."));
 }
 
 static void every_row_is_sane(void **state)
 {
 	(void)state;
-	assert_true(OPTION_MAX == 32);
+	assert_true(OPTION_MAX == 36);
 	for (size_t i = 0; i < OPTION_MAX; i++) {
 		const struct option *o = &option_table[i];
 
@@ -94,18 +112,12 @@ static void every_row_is_sane(void **state)
 /* A direction's stages are those at which such a socket passes by. */
 static void stages_fit_directions(void **state)
 {
-	static const unsigned possible[] = {
-		[DIRECTION_CONNECT] = BIT(SP_STAGE_TCP_CONNECT) | BIT(SP_STAGE_TCP_ACTIVE_EST) |
-				      BIT(SP_STAGE_UDP_CONNECT),
-		[DIRECTION_ACCEPT] = BIT(SP_STAGE_TCP_PASSIVE_EST),
-		[DIRECTION_LISTEN] =
-			BIT(SP_STAGE_TCP_BIND) | BIT(SP_STAGE_TCP_LISTEN) | BIT(SP_STAGE_UDP_BIND),
-	};
-
 	(void)state;
 	for (size_t i = 0; i < OPTION_MAX; i++)
 		for (int d = 0; d < DIRECTION_MAX; d++)
-			assert_int_equal(option_table[i].stages[d] & ~possible[d], 0);
+			for (int s = 0; s < SP_STAGE_MAX; s++)
+				if (option_table[i].stages[d] & BIT(s))
+					assert_int_equal(stage_table[s].direction, d);
 }
 
 /* Numbers from the kernel's headers, so that a row with its neighbour's is seen. */
@@ -128,6 +140,10 @@ static void numbers_are_the_kernels(void **state)
 		{ "IP_TOS", 0, 1 },
 		{ "IPV6_TCLASS", 41, 67 },
 		{ "IPV6_AUTOFLOWLABEL", 41, 70 },
+		{ "TIMEOUT_INIT", SP_LEVEL_REPLY, 1 },
+		{ "RWND_INIT", SP_LEVEL_REPLY, 2 },
+		{ "NEEDS_ECN", SP_LEVEL_REPLY, 6 },
+		{ "BASE_RTT", SP_LEVEL_REPLY, 7 },
 	};
 
 	(void)state;
@@ -150,6 +166,17 @@ static void families(void **state)
 	assert_int_equal(option_families(option_find("IPV6_AUTOFLOWLABEL")), SP_FAMILY_IPV6);
 	assert_int_equal(option_families(option_find("SO_MARK")), both);
 	assert_int_equal(option_families(option_find("TCP_NODELAY")), both);
+	assert_int_equal(option_families(option_find("RWND_INIT")), both);
+}
+
+/* What ip-rule(8) and the look-up of a route go by, of all that a policy can set before it. */
+static void what_the_route_goes_by(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < OPTION_MAX; i++)
+		assert_int_equal(option_table[i].route, i == OPTION_SO_MARK ||
+								i == OPTION_SO_BINDTODEVICE ||
+								i == OPTION_SO_BINDTOIFINDEX);
 }
 
 static void shorthand(void **state)
@@ -204,10 +231,6 @@ static void refused_by_name(void **state)
 		"TCP_FASTOPEN_CONNECT",
 		"TCP_LINGER2",
 		"IP_TTL",
-		"TIMEOUT_INIT",
-		"RWND_INIT",
-		"NEEDS_ECN",
-		"BASE_RTT",
 	};
 
 	(void)state;
@@ -266,6 +289,7 @@ int main(void)
 		cmocka_unit_test(stages_fit_directions),
 		cmocka_unit_test(numbers_are_the_kernels),
 		cmocka_unit_test(families),
+		cmocka_unit_test(what_the_route_goes_by),
 		cmocka_unit_test(shorthand),
 		cmocka_unit_test(refused_are_sane),
 		cmocka_unit_test(refused_by_name),

@@ -25,8 +25,8 @@ static int bound_socket(int type, char *ret_name, size_t size)
 	return fd;
 }
 
-static const struct process_socket *find(const struct process_sockets *s, int protocol,
-					 const char *local, const char *remote)
+static const struct sock_diag_socket *find(const struct process_sockets *s, int protocol,
+					   const char *local, const char *remote)
 {
 	for (size_t i = 0; i < s->n; i++)
 		if (s->v[i].protocol == protocol && streq(s->v[i].local, local) &&
@@ -46,7 +46,7 @@ static void test_own_sockets(void **state)
 	int udp = bound_socket(SOCK_DGRAM, udp_name, sizeof(udp_name));
 	int client = bound_socket(SOCK_STREAM, client_name, sizeof(client_name));
 	int closed = bound_socket(SOCK_DGRAM, closed_name, sizeof(closed_name));
-	const struct process_socket *s;
+	const struct sock_diag_socket *s;
 
 	(void)state;
 	close(closed);

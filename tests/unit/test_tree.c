@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
@@ -22,6 +24,14 @@ static void make(const struct fixture *f, const char *path)
 
 	snprintf(full, sizeof(full), "%s%s", f->dir, path);
 	assert_int_equal(mkdir(full, 0700), 0);
+}
+
+static void take_away(const struct fixture *f, const char *path)
+{
+	char full[256];
+
+	snprintf(full, sizeof(full), "%s%s", f->dir, path);
+	assert_int_equal(rmdir(full), 0);
 }
 
 static uint64_t id_of(const struct fixture *f, const char *path)
@@ -160,6 +170,161 @@ static void a_root_that_is_not_there(void **state)
 	assert_null(f->tree);
 }
 
+struct sweeping {
+	char told[256];	  /* what `gone` was asked about, in this order */
+	const char *held; /* what is still in use, or NULL */
+};
+
+static int gone_unless_held(struct node *n, void *userdata)
+{
+	struct sweeping *s = userdata;
+
+	collect(n, s->told);
+	return !s->held || !streq(n->path, s->held);
+}
+
+static void scan_then_sweep(struct fixture *f, struct sweeping *s)
+{
+	assert_int_equal(tree_scan(f->tree, NULL, NULL), 0);
+	tree_sweep(f->tree, gone_unless_held, s);
+}
+
+static void a_sweep_leaves_what_is_there(void **state)
+{
+	struct sweeping s = { 0 };
+	struct fixture *f = *state;
+
+	assert_int_equal(tree_new(f->dir, "/", &f->tree), 0);
+	scan_then_sweep(f, &s);
+	assert_string_equal(s.told, "");
+	assert_int_equal(tree_size(f->tree), 5);
+}
+
+static void a_sweep_removes_children_first(void **state)
+{
+	struct sweeping s = { 0 };
+	struct fixture *f = *state;
+	uint64_t b = id_of(f, "/a/b"), c = id_of(f, "/a/b/c");
+
+	assert_int_equal(tree_new(f->dir, "/", &f->tree), 0);
+	assert_int_equal(tree_scan(f->tree, NULL, NULL), 0);
+	take_away(f, "/a/b/c");
+	take_away(f, "/a/b");
+	scan_then_sweep(f, &s);
+	assert_string_equal(s.told, "/a/b/c /a/b ");
+	assert_null(tree_find(f->tree, c));
+	assert_null(tree_find(f->tree, b));
+	assert_non_null(tree_find(f->tree, id_of(f, "/a")));
+	assert_int_equal(tree_size(f->tree), 3);
+}
+
+static void what_is_held_stays_with_its_parents(void **state)
+{
+	struct sweeping s = { .held = "/a/b/c" };
+	struct fixture *f = *state;
+
+	assert_int_equal(tree_new(f->dir, "/", &f->tree), 0);
+	assert_int_equal(tree_scan(f->tree, NULL, NULL), 0);
+	take_away(f, "/a/b/c");
+	take_away(f, "/a/b");
+	take_away(f, "/d");
+	scan_then_sweep(f, &s);
+	assert_int_equal(tree_size(f->tree), 4); /* without /d */
+
+	s = (struct sweeping){ 0 };
+	scan_then_sweep(f, &s);
+	assert_string_equal(s.told, "/a/b/c /a/b ");
+	assert_int_equal(tree_size(f->tree), 2);
+}
+
+static void the_root_is_never_swept(void **state)
+{
+	struct sweeping s = { 0 };
+	struct fixture *f = *state;
+
+	assert_int_equal(tree_new(f->dir, "/d", &f->tree), 0);
+	take_away(f, "/d");
+	scan_then_sweep(f, &s);
+	assert_string_equal(s.told, "");
+	assert_string_equal(tree_root(f->tree)->path, "/d");
+}
+
+static int count_gone(struct node *n, void *userdata)
+{
+	(void)n;
+	++*(int *)userdata;
+	return 1;
+}
+
+/* Parents that have been passed already go with their children. */
+static void a_sweep_of_many(void **state)
+{
+	struct fixture *f = *state;
+	struct node *inner, *leaf;
+	int n = 0;
+
+	assert_int_equal(tree_new(f->dir, "/d", &f->tree), 0);
+	for (uint64_t i = 1; i <= 50; i++) {
+		assert_int_equal(tree_add(f->tree, i, tree_root(f->tree), "p", &inner), 0);
+		assert_int_equal(tree_add(f->tree, 1000 + i, inner, "q", &leaf), 0);
+	}
+	assert_int_equal(tree_size(f->tree), 101);
+	assert_int_equal(tree_scan(f->tree, NULL, NULL), 0);
+	tree_sweep(f->tree, count_gone, &n);
+	assert_int_equal(n, 100);
+	assert_int_equal(tree_size(f->tree), 1);
+}
+
+#define DEPTH 1100 /* of "/n" below /d: the path fits PATH_MAX */
+
+static void go_down_and_make(const struct fixture *f)
+{
+	char path[256 + 2 * DEPTH];
+	size_t length = (size_t)snprintf(path, sizeof(path), "%s/d", f->dir);
+
+	for (size_t i = 0; i < DEPTH; i++) {
+		strcpy(path + length + 2 * i, "/n");
+		assert_int_equal(mkdir(path, 0700), 0);
+	}
+}
+
+/* Also when the test has failed half way. */
+static int remove_deep(void **state)
+{
+	const struct fixture *f = *state;
+	char path[256 + 2 * DEPTH];
+	size_t length = (size_t)snprintf(path, sizeof(path), "%s/d", f->dir);
+
+	for (size_t i = 0; i < DEPTH; i++)
+		strcpy(path + length + 2 * i, "/n");
+	for (size_t i = DEPTH; i > 0; i--) {
+		path[length + 2 * i] = '\0';
+		rmdir(path);
+	}
+	return teardown(state);
+}
+
+static void deeper_than_file_descriptors(void **state)
+{
+	struct rlimit before, few;
+	struct fixture *f = *state;
+	struct sweeping s = { 0 };
+	int r;
+
+	go_down_and_make(f);
+	assert_int_equal(tree_new(f->dir, "/d", &f->tree), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = 16;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	r = tree_scan(f->tree, NULL, NULL);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(r, 0);
+	assert_int_equal(tree_size(f->tree), DEPTH + 1);
+	tree_sweep(f->tree, gone_unless_held, &s);
+	assert_string_equal(s.told, "");
+}
+
 int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -171,6 +336,12 @@ int main(void)
 		TEST(removing_takes_what_is_below),
 		TEST(a_walk_ends_at_the_first_failure),
 		TEST(a_root_that_is_not_there),
+		TEST(a_sweep_leaves_what_is_there),
+		TEST(a_sweep_removes_children_first),
+		TEST(what_is_held_stays_with_its_parents),
+		TEST(the_root_is_never_swept),
+		TEST(a_sweep_of_many),
+		cmocka_unit_test_setup_teardown(deeper_than_file_descriptors, setup, remove_deep),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -273,6 +273,31 @@ static void times(void **state)
 	parse_bad("TCP_KEEPIDLE", "", -EINVAL, "is empty");
 }
 
+/* The replies of sock_ops have values like any option. */
+static void replies(void **state)
+{
+	(void)state;
+	parse_one("TIMEOUT_INIT", "10ms", 10);
+	parse_one("TIMEOUT_INIT", "2min", 120000);
+	parse_bad("TIMEOUT_INIT", "0s", -ERANGE, "is too small");
+	parse_bad("TIMEOUT_INIT", "121s", -ERANGE,
+		  "accepted: number with us, ms, s, min or h; 1ms "
+		  "to 120s");
+	parse_bad("TIMEOUT_INIT", "1500us", -ERANGE, "is not a whole number of milliseconds");
+	parse_bad("TIMEOUT_INIT", "10", -EINVAL, "has no unit: write 10ms");
+	parse_one("RWND_INIT", "40", 40);
+	parse_one("RWND_INIT", "65535", 65535);
+	parse_bad("RWND_INIT", "0", -ERANGE, "is too small");
+	parse_bad("RWND_INIT", "65536", -ERANGE, "is too large");
+	parse_one("NEEDS_ECN", "on", 1);
+	parse_one("NEEDS_ECN", "off", 0);
+	parse_bad("NEEDS_ECN", "2", -EINVAL, "is neither on nor off");
+	parse_one("BASE_RTT", "80us", 80);
+	parse_one("BASE_RTT", "1.5ms", 1500);
+	parse_bad("BASE_RTT", "0us", -ERANGE, "is too small");
+	parse_bad("BASE_RTT", "80", -EINVAL, "has no unit: write 80us");
+}
+
 static void classes(void **state)
 {
 	(void)state;
@@ -535,6 +560,15 @@ static void results(void **state)
 	result_on(&host, "TCP_BPF_RTO_MIN", "4001us", "8ms", false, false);
 	result_on(&host, "TCP_BPF_RTO_MIN", "4ms",
 		  "EINVAL: this kernel wants more than one tick, which is 4ms", false, true);
+	result_on(&host, "TIMEOUT_INIT", "12ms", NULL, false, false);
+	result_on(&host, "TIMEOUT_INIT", "10ms", "12ms", false, false);
+	result_on(&host, "TIMEOUT_INIT", "1ms", "4ms", false, false); /* one tick is enough */
+	result_on(&host, "TIMEOUT_INIT", "2min", NULL, false, false);
+	result_on(&hz300, "TIMEOUT_INIT", "10ms", NULL, false, false);
+	result_on(&hz300, "TIMEOUT_INIT", "1ms", "3333us", false, false);
+	result_on(&host, "RWND_INIT", "40", NULL, false, false);
+	result_on(&host, "NEEDS_ECN", "on", NULL, false, false);
+	result_on(&host, "BASE_RTT", "80us", NULL, false, false);
 	result_on(&hz300, "TCP_BPF_RTO_MIN", "10ms", NULL, false, false);
 	result_on(&hz300, "TCP_BPF_RTO_MIN", "11ms", "13333us", false, false);
 	result_on(&host, "IP_TOS", "AF41", NULL, false, false);
@@ -553,6 +587,7 @@ static void results_on_an_unknown_host(void **state)
 	result_on(&unknown, "SO_SNDBUF", "4M", NULL, false, false);
 	result_on(&unknown, "SO_RCVLOWAT", "1G", NULL, false, false);
 	result_on(&unknown, "TCP_BPF_RTO_MIN", "1us", NULL, false, false);
+	result_on(&unknown, "TIMEOUT_INIT", "1ms", NULL, false, false);
 }
 
 int main(void)
@@ -565,6 +600,7 @@ int main(void)
 		cmocka_unit_test(sizes),
 		cmocka_unit_test(rates),
 		cmocka_unit_test(times),
+		cmocka_unit_test(replies),
 		cmocka_unit_test(classes),
 		cmocka_unit_test(dscp),
 		cmocka_unit_test(strings),

@@ -1,64 +1,91 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""The generated table of cases: option table × directions × protocols × families."""
+"""The generated table of cases: option table × roles × protocols × families."""
 
 import dataclasses
 
 from .table import BOTH, entries
 
-# How a case's only option is written down: as a base option, or in a rule for one direction.  Each
-# (option, form) has a cgroup and a policy.
+# How a case's only option is written down: as a base option, or in a rule that asks for something.
+# Each (option, form) has a cgroup and a policy.
 BASE = "base"
+FORMS = {
+    BASE: None,
+    "accept": "direction: accept",
+    "listen": "direction: listen",
+    # Holds always, but only once the kernel has chosen the address.
+    "local": 'direction: connect, local: [0.0.0.0/0, "::/0"]',
+    "unix": "family: unix",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """One way for a socket to come by its options.
+
+    stages: those of the option table that it goes through; a row with one of them has such cases.
+    """
+
+    variant: str
+    role: str
+    protocol: str
+    stages: tuple
+    form: str = BASE
+    carried: bool = False       # for options that listeners carry, only
+    old_listener: bool = False  # a listener that was there before the agent; where the table asks
+
+
+PASSIVE = ("tcp-passive-est", "reply-passive")
+LISTEN = ("tcp-bind", "tcp-listen")
+LOOKS = (
+    Look("connect", "connect", "tcp", ("tcp-connect", "tcp-active-est", "reply-active")),
+    Look("connect-local", "connect", "tcp", ("tcp-connect",), "local"),  # set at tcp-syn
+    Look("accept", "accept", "tcp", PASSIVE),
+    Look("accept-rule", "accept", "tcp", PASSIVE, "accept", carried=True),  # no help of the listener
+    Look("old-listener", "accept", "tcp", PASSIVE, old_listener=True),
+    Look("listen", "listen", "tcp", LISTEN, "listen"),
+    Look("carried", "listen", "tcp", LISTEN, carried=True),
+    Look("connect", "connect", "udp", ("udp-connect",)),
+    Look("send", "send", "udp", ("udp-send",)),
+    Look("listen", "listen", "udp", ("udp-bind",), "listen"),
+    Look("connect", "connect", "unix", ("unix-connect",), "unix"),
+    Look("send", "send", "unix", ("unix-send",), "unix"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
     option: str
-    variant: str
-    direction: str
-    protocol: str
+    look: Look
     family: str
-    form: str
 
     @property
     def name(self):
-        return f"conformance/{self.option}/{self.variant}/{self.protocol}/{self.family}"
+        return f"conformance/{self.option}/{self.look.variant}/{self.look.protocol}/{self.family}"
 
     @property
     def group(self):
-        return f"{self.option.lower()}.{self.form}"
+        return f"{self.option.lower()}.{self.look.form}"
 
 
-def has_stage(row, direction, protocol):
-    """Whether a hook of this protocol makes the option effective in that direction."""
-    return any(stage.startswith(f"{protocol}-") for stage in row["hooks"][direction])
+def looks(row, entry):
+    """Those that a row of the option table makes sense for."""
+    stages = {stage for stages in row["hooks"].values() for stage in stages}
+    return [look for look in LOOKS
+            if stages & set(look.stages) and (row["carried"] or not look.carried)
+            and (entry.old_listener or not look.old_listener)]
 
 
-def variants(row, entry):
-    """(variant, direction, protocol, form) of a row of the option table."""
-    if has_stage(row, "connect", "tcp"):
-        yield "connect", "connect", "tcp", BASE
-    if has_stage(row, "accept", "tcp"):
-        yield "accept", "accept", "tcp", BASE
-        if row["carried"]:  # without the listener's help
-            yield "accept-rule", "accept", "tcp", "accept"
-        if entry.old_listener:
-            yield "old-listener", "accept", "tcp", BASE
-    if has_stage(row, "listen", "tcp"):
-        yield "listen", "listen", "tcp", "listen"
-        if row["carried"]:
-            yield "carried", "listen", "tcp", BASE
-    if has_stage(row, "connect", "udp"):
-        yield "connect", "connect", "udp", BASE
-    if has_stage(row, "listen", "udp"):
-        yield "listen", "listen", "udp", "listen"
+def families(entry, look):
+    if look.protocol == "unix":
+        return ("unix",)
+    return entry.families + (("mapped",) if entry.mapped else ())
 
 
 def uncovered(row, cases):
     """What the option table declares and no case has a look at."""
-    seen = {(case.direction, case.protocol) for case in cases}
+    seen = {stage for case in cases for stage in case.look.stages}
     return [f"{row['name']}: no case for {direction}, {stage}"
-            for direction, stages in row["hooks"].items() for stage in stages
-            if (direction, stage.partition("-")[0]) not in seen]
+            for direction, stages in row["hooks"].items() for stage in stages if stage not in seen]
 
 
 def generate(options, device_index=1):
@@ -74,13 +101,11 @@ def generate(options, device_index=1):
             continue
         if entry.families != BOTH and not name.startswith(("IP_", "IPV6_")):
             problems.append(f"{name}: a family of IP is left out")
-        families = entry.families + (("mapped",) if entry.mapped else ())
         made = []
-        for variant, direction, protocol, form in variants(row, entry):
-            if not entry.effects_for(direction, protocol):
-                problems.append(f"{name} has no effect to look for: {direction}, {protocol}")
-            made += [Case(name, variant, direction, protocol, family, form)
-                     for family in families]
+        for look in looks(row, entry):
+            if not entry.effects_for(look):
+                problems.append(f"{name} has no effect to look for: {look.role}, {look.protocol}")
+            made += [Case(name, look, family) for family in families(entry, look)]
         problems += uncovered(row, made)
         cases += made
     return cases, problems, table

@@ -6,6 +6,7 @@ An effect's look(place) returns what is there; the same look at an ungoverned so
 
 import contextlib
 import dataclasses
+import errno
 import socket
 import struct
 import time
@@ -13,9 +14,10 @@ import typing
 
 from harness import sandbox
 from harness.packet import MSS, WSCALE
-from harness.result import Between, wait_for
+from harness.result import Between, OneOf, wait_for
 
-from .scenes import TCP_INFO, TCPI_RTO, TCPI_SND_CWND, TCPI_SND_MSS, TCPI_WSCALE, talk
+from .scenes import (TCP_INFO, TCPI_RTO, TCPI_SND_CWND, TCPI_SND_MSS, TCPI_WSCALE, half_open,
+                     talk)
 
 SO_BINDTODEVICE = 25
 TCP_SAVED_SYN = 28
@@ -57,7 +59,7 @@ def synack_option(name, kind, expected):
     """On the SYN-ACK that a listener's socket answers with."""
 
     def look(place):
-        if place.direction == "listen":
+        if place.role == "listen":
             place.scene.child  # has the listener answer a SYN
         return place.scene.synack().options.get(kind)
 
@@ -138,7 +140,7 @@ def retransmission_timeout(at_least, at_most):
 
     def look(place):
         scene = place.scene
-        subject = scene.child if place.direction == "listen" else scene.subject
+        subject = scene.child if place.role == "listen" else scene.subject
         for _ in range(ROUND_TRIPS):  # what was estimated before the bound came down decays
             timeout = scene.tcp_info(subject, TCPI_RTO)
             if timeout <= at_most:
@@ -182,13 +184,17 @@ def pump(sender, receiver, size):
 
 
 def transfer_time(size, at_least):
-    """Seconds that it takes to have so many bytes delivered."""
+    """Seconds that it takes to have so many bytes delivered; the best of three, on a busy machine."""
 
     def look(place):
-        scene = place.scene
-        start = time.monotonic()
-        pump(scene.subject, scene.peer, size)
-        return round(time.monotonic() - start, 3)
+        scene, best = place.scene, 60
+        for _ in range(3):
+            start = time.monotonic()
+            pump(scene.subject, scene.peer, size)
+            best = min(best, round(time.monotonic() - start, 3))
+            if best < at_least:
+                break
+        return best
 
     return Effect(f"seconds to deliver {size} bytes", Between(at_least, 60), look, measured=True)
 
@@ -196,18 +202,12 @@ def transfer_time(size, at_least):
 @contextlib.contextmanager
 def far_peer(place):
     """(the fake peer, the sender under test, its first packet): a connection over the TUN device."""
-    version = place.family.wire
-    here, there = sandbox.TUN_ADDRESS[version], sandbox.TUN_PEER[version]
-    with (place.sandbox.fake_peer as peer,
-          place.worker.socket(place.family.client, socket.SOCK_STREAM) as subject):
-        if place.direction == "connect":
-            subject.setblocking(False)
-            subject.connect_ex((there, 7))
-            opening, sender = peer.answer(7), subject
+    with half_open(place) as (peer, subject, opening):
+        if place.role == "connect":
+            peer.accept(opening)
+            sender = subject
         else:
-            subject.bind((here, 0))
-            subject.listen(1)
-            opening = peer.connect(there, here, 7, subject.port())
+            peer.establish(opening)
             sender = subject.accept()
         with sender:
             wait_for("the handshake", True, lambda: established(sender))
@@ -257,10 +257,7 @@ def route(expected_device):
     def look(place):
         with place.worker.socket(place.family.client, place.kind) as subject:
             subject.setblocking(False)
-            target = sandbox.FAR_AWAY[place.family.wire]
-            if place.family.name == "mapped":
-                target = f"::ffff:{target}"
-            subject.connect_ex((target, 7))
+            subject.connect_ex((place.family.far(sandbox.FAR_AWAY), 7))
             return subject.getsockname()[0].removeprefix("::ffff:")
 
     def expected(version):
@@ -269,31 +266,18 @@ def route(expected_device):
     return Effect("the address that the route gives", OneOf([expected(4), expected(6)]), look)
 
 
-class OneOf:
-    """Equal to each of some values."""
-
-    def __init__(self, values):
-        self.values = values
-
-    def __eq__(self, other):
-        return other in self.values
-
-    def __repr__(self):
-        return " or ".join(map(str, self.values))
-
-
-def bound_device(connect):
+def bound_device(role):
     """getsockopt(SO_BINDTODEVICE): on a client on its way to far away, or on a bound socket."""
 
     def look(place):
         family = place.family
-        with place.worker.socket(family.client if connect else family.server,
+        with place.worker.socket(family.server if role == "listen" else family.client,
                                  place.kind) as subject:
-            if connect:
+            if role == "connect":
                 subject.setblocking(False)
-                target = sandbox.FAR_AWAY[family.wire]
-                subject.connect_ex(
-                    (f"::ffff:{target}" if family.name == "mapped" else target, 7))
+                subject.connect_ex((family.far(sandbox.FAR_AWAY), 7))
+            elif role == "send":
+                subject.sendto(b"x", (family.target, 7))
             else:
                 subject.bind((family.wildcard, 0))
                 if place.protocol == "tcp":
@@ -301,6 +285,36 @@ def bound_device(connect):
             return text(subject.getsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, 16))
 
     return Effect("getsockopt(SO_BINDTODEVICE)", sandbox.DEVICE, look)
+
+
+def refused_route():
+    """errno of a send to where only marked sockets may not send, the first one having gone."""
+
+    def look(place):
+        with place.worker.socket(place.family.client, place.kind) as subject:
+            subject.sendto(b"x", (place.family.target, 7))
+            try:
+                subject.sendto(b"y", (place.family.far(sandbox.FORBIDDEN), 7))
+            except OSError as error:
+                return error.errno
+        return 0
+
+    return Effect("errno of a send by the marked route", errno.EACCES, look)
+
+
+def deaf_sender():
+    """A sender that is bound to another device does not hear an answer that comes in over lo."""
+
+    def look(place):
+        family = place.family
+        with (place.worker.socket(family.client, place.kind) as subject,
+              place.peer.socket(family.server, place.kind) as peer):
+            subject.sendto(b"x", (family.target, 7))
+            peer.bind((family.listen, 0))
+            address = "127.0.0.1" if family.wire == 4 else "::1"
+            return unreachable(peer, subject, (address, subject.port()))
+
+    return Effect("deaf to an answer over loopback", True, look)
 
 
 def deaf_on_loopback():

@@ -88,7 +88,7 @@ class Conformance:
             raise
 
     def place(self, case, worker, peer, listener=None):
-        return Place(self.sandbox, worker, peer, case.direction, case.protocol, case.family,
+        return Place(self.sandbox, worker, peer, case.look.role, case.look.protocol, case.family,
                      listener)
 
     def look_at_defaults(self, case, control, peer):
@@ -101,7 +101,7 @@ class Conformance:
                        f"{self.unsupported[case.option]}")
         shown = []
         with self.place(case, control, peer) as place:
-            for effect in self.table[case.option].effects_for(case.direction, case.protocol):
+            for effect in self.table[case.option].effects_for(case.look):
                 try:
                     default = effect.look(place)
                 except OSError as error:
@@ -123,12 +123,12 @@ class Conformance:
             option = f"{{ {case.option}: {self.table[case.option].value} }}"
             text += [f"  - name: {case.group}",
                      f"    match: {{ cgroup: {self.cgroup.path}/{case.group} }}"]
-            if case.form == table_of_cases.BASE:
-                text += [f"    options: {option}"]
-            else:
-                text += ["    rules:", "      - name: only",
-                         f"        when: {{ direction: {case.form} }}",
+            condition = table_of_cases.FORMS[case.look.form]
+            if condition:
+                text += ["    rules:", "      - name: only", f"        when: {{ {condition} }}",
                          f"        options: {option}"]
+            else:
+                text += [f"    options: {option}"]
         return "\n".join(text) + "\n"
 
     @contextlib.contextmanager
@@ -136,9 +136,10 @@ class Conformance:
         """An agent is in force; the old listeners are older."""
         with contextlib.ExitStack() as stack:
             for case in self.cases:
-                if case.variant == "old-listener":
-                    self.old_listeners[case] = listen(stack, self.workers[case.group],
-                                                      FAMILIES[case.family][1])
+                if case.look.old_listener:
+                    family = FAMILIES[case.family][1]
+                    self.old_listeners[case] = listen(stack, self.workers[case.group], family,
+                                                      family.wildcard)
             agent = self.sandbox.agent("conformance", environment=environment, sockpol=sockpol)
             agent.write(FILE, self.policies())
             stack.enter_context(agent)

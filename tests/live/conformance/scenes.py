@@ -10,7 +10,9 @@ import dataclasses
 import socket
 import struct
 
+from harness import sandbox
 from harness.capture import Capture
+from harness.packet import SYN
 from harness.result import Failure
 
 TCP_INFO = 11
@@ -33,6 +35,11 @@ class Family:
     wildcard: str    # where it listens on every device
     wire: int        # the version of IP on the wire
 
+    def far(self, addresses):
+        """How a client writes that one of the addresses by version which is its own."""
+        address = addresses[self.wire]
+        return f"::ffff:{address}" if self.name == "mapped" else address
+
 
 IPV4 = Family("ipv4", socket.AF_INET, socket.AF_INET, "127.0.0.1", "127.0.0.1",
               "0.0.0.0", 4)
@@ -43,7 +50,12 @@ MAPPED_CLIENT = Family("mapped", socket.AF_INET6, socket.AF_INET, "::ffff:127.0.
 MAPPED_SERVER = Family("mapped", socket.AF_INET, socket.AF_INET6, "127.0.0.1", "::",
                        "::", 4)
 
-FAMILIES = {"ipv4": (IPV4, IPV4), "ipv6": (IPV6, IPV6), "mapped": (MAPPED_CLIENT, MAPPED_SERVER)}
+# Bound to no path: to an abstract address of the kernel's choice.
+UNIX = Family("unix", socket.AF_UNIX, socket.AF_UNIX, "", "", "", 0)
+
+# By what the side under test is: the one that begins, or the one that was there.
+FAMILIES = {"ipv4": (IPV4, IPV4), "ipv6": (IPV6, IPV6), "mapped": (MAPPED_CLIENT, MAPPED_SERVER),
+            "unix": (UNIX, UNIX)}
 
 
 class Scene:
@@ -97,9 +109,9 @@ def talk(one, other):
         receiver.recv(2)
 
 
-def listen(stack, worker, family):
+def listen(stack, worker, family, address=None):
     listener = stack.enter_context(worker.socket(family.server, socket.SOCK_STREAM))
-    listener.bind((family.listen, 0))
+    listener.bind((address or family.listen, 0))
     listener.listen(16)
     return listener
 
@@ -182,18 +194,77 @@ def udp_listen(worker, peer, family, _=None):
         yield Scene(server, server.port(), capture)
 
 
+@contextlib.contextmanager
+def udp_send(worker, peer, family, _=None):
+    """The subject is neither bound nor connected.  What its first send sets acts on the next one."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(peer.socket(family.server, socket.SOCK_DGRAM))
+        server.bind((family.listen, 0))
+        client = stack.enter_context(worker.socket(family.client, socket.SOCK_DGRAM))
+        client.sendto(b"x", (family.target, server.port()))
+        server.recv(1)
+        capture = stack.enter_context(Capture(server.port()))
+        client.sendto(b"x", (family.target, server.port()))
+        server.recv(1)
+        yield Scene(client, server.port(), capture)
+
+
+@contextlib.contextmanager
+def unix_connect(worker, peer, family, _=None):
+    with (peer.socket(family.server, socket.SOCK_STREAM) as listener,
+          worker.socket(family.client, socket.SOCK_STREAM) as client):
+        listener.bind(family.listen)
+        listener.listen(1)
+        client.connect(listener.getsockname())
+        yield Scene(client, None, None)
+
+
+@contextlib.contextmanager
+def unix_send(worker, peer, family, _=None):
+    with (peer.socket(family.server, socket.SOCK_DGRAM) as server,
+          worker.socket(family.client, socket.SOCK_DGRAM) as client):
+        server.bind(family.listen)
+        client.sendto(b"x", server.getsockname())
+        yield Scene(client, None, None)
+
+
 SCENES = {("connect", "tcp"): tcp_connect, ("accept", "tcp"): tcp_accept,
           ("listen", "tcp"): tcp_listen, ("connect", "udp"): udp_connect,
-          ("listen", "udp"): udp_listen}
+          ("listen", "udp"): udp_listen, ("send", "udp"): udp_send,
+          ("connect", "unix"): unix_connect, ("send", "unix"): unix_send}
+
+
+@contextlib.contextmanager
+def half_open(place, flags=SYN):
+    """(the fake peer, the socket under test, its SYN or SYN-ACK): nobody has answered that yet.
+
+    `flags` are those of the peer's SYN.
+    """
+    version = place.family.wire
+    here, there = sandbox.TUN_ADDRESS[version], sandbox.TUN_PEER[version]
+    with contextlib.ExitStack() as stack:
+        peer = stack.enter_context(place.sandbox.fake_peer)
+        if place.role == "connect":
+            subject = stack.enter_context(place.worker.socket(place.family.client,
+                                                              socket.SOCK_STREAM))
+            subject.setblocking(False)
+            subject.connect_ex((place.family.far(sandbox.TUN_PEER), 7))
+            opening = peer.syn_from(subject.port())
+        else:
+            subject = place.listener or listen(stack, place.worker, place.family,
+                                               place.family.wildcard)
+            opening = peer.open(there, here, subject.port(), flags)
+        yield peer, subject, opening
 
 
 class Place:
-    """A worker on trial: in one direction, over one protocol and family."""
+    """A worker on trial: in one role ("connect", "accept", "listen", or "send": without connect(2)),
+    over one protocol and family."""
 
-    def __init__(self, sandbox, worker, peer, direction, protocol, family, listener=None):
-        self.sandbox, self.worker, self.peer = sandbox, worker, peer
-        self.direction, self.protocol = direction, protocol
-        self.family = FAMILIES[family][direction != "connect"]
+    def __init__(self, sandbox_, worker, peer, role, protocol, family, listener=None):
+        self.sandbox, self.worker, self.peer = sandbox_, worker, peer
+        self.role, self.protocol = role, protocol
+        self.family = FAMILIES[family][role in ("accept", "listen")]
         self.listener = listener
         self.usual = None
         self.stack = contextlib.ExitStack()
@@ -205,7 +276,7 @@ class Place:
         (functools.cached_property would do, but before Python 3.12 its lock is for all instances.)
         """
         if not self.usual:
-            make = SCENES[self.direction, self.protocol]
+            make = SCENES[self.role, self.protocol]
             self.usual = self.stack.enter_context(
                 make(self.worker, self.peer, self.family, self.listener))
         return self.usual

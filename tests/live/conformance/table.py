@@ -10,6 +10,7 @@ import socket
 from harness import sandbox
 
 from . import effects as see
+from . import replies
 
 SOL_SOCKET, TCP = socket.SOL_SOCKET, socket.IPPROTO_TCP
 IP, IPV6 = socket.IPPROTO_IP, socket.IPPROTO_IPV6
@@ -19,21 +20,26 @@ BOTH = ("ipv4", "ipv6")
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """`effects` are looked for in every direction, `more[direction, protocol]` there as well; where
-    (direction, protocol) is in `only`, that replaces both."""
+    """`effects` are looked for in every role, `more[role, protocol]` there as well; where
+    (role, protocol) is in `only`, that replaces both.  `late` are those that are left where a rule
+    waits for the local address, if that makes a difference."""
 
     value: str
     effects: tuple = ()
     more: dict = dataclasses.field(default_factory=dict)
     only: dict = dataclasses.field(default_factory=dict)
+    late: tuple = None
     families: tuple = BOTH
     mapped: bool = False        # with v4-mapped peers, too
     old_listener: bool = False  # on connections of a listener that was there before the agent
 
-    def effects_for(self, direction, protocol):
-        if (direction, protocol) in self.only:
-            return self.only[direction, protocol]
-        return self.effects + self.more.get((direction, protocol), ())
+    def effects_for(self, look):
+        key = look.role, look.protocol
+        if look.form == "local" and self.late:
+            return self.late
+        if key in self.only:
+            return self.only[key]
+        return self.effects + self.more.get(key, ())
 
 
 def simple(value, level, optname, expected, **rest):
@@ -43,10 +49,13 @@ def simple(value, level, optname, expected, **rest):
 
 def device(value):
     """SO_BINDTODEVICE in its two spellings."""
-    connect = (see.bound_device(connect=True), see.route(expected_device=True))
-    bound = (see.bound_device(connect=False), see.deaf_on_loopback())
+    connect = (see.bound_device("connect"), see.route(expected_device=True))
+    send = (see.bound_device("send"), see.deaf_sender())
+    bound = (see.bound_device("listen"), see.deaf_on_loopback())
     return Entry(value, only={("connect", "tcp"): connect, ("connect", "udp"): connect,
-                              ("listen", "tcp"): bound, ("listen", "udp"): bound}, mapped=True)
+                              ("send", "udp"): send, ("listen", "tcp"): bound,
+                              ("listen", "udp"): bound},
+                 late=(see.bound_device("connect"),), mapped=True)
 
 
 def header(value, level, optname, field, byte, **rest):
@@ -57,6 +66,7 @@ def header(value, level, optname, field, byte, **rest):
                        ("accept", "tcp"): (see.on_wire(field, byte),),
                        ("listen", "tcp"): synack,
                        ("connect", "udp"): (see.on_wire(field, byte),),
+                       ("send", "udp"): (see.on_wire(field, byte),),
                        ("listen", "udp"): (see.on_wire(field, byte),)}, **rest)
 
 
@@ -72,7 +82,9 @@ def entries(device_index):
         "SO_BINDTODEVICE": device(sandbox.DEVICE),
         "SO_BINDTOIFINDEX": device(str(device_index)),
         "SO_MARK": simple(hex(sandbox.MARK), SOL_SOCKET, 36, sandbox.MARK, mapped=True,
-                          more={("connect", "tcp"): routed, ("connect", "udp"): routed}),
+                          more={("connect", "tcp"): routed, ("connect", "udp"): routed,
+                                ("send", "udp"): (see.refused_route(),)},
+                          late=(see.getsockopt(SOL_SOCKET, 36, sandbox.MARK),)),
         "SO_RCVBUF": simple("20000", SOL_SOCKET, 8, 40000, mapped=True, more={
             ("connect", "tcp"): scale_of_syn, ("listen", "tcp"): scale_of_synack}),
         "SO_SNDBUF": simple("60000", SOL_SOCKET, 7, 120000, old_listener=True),
@@ -83,7 +95,7 @@ def entries(device_index):
         "TCP_BPF_SNDCWND_CLAMP": Entry("4", (see.congestion_window(4),)),
         "TCP_BPF_IW": Entry("25", (see.initial_window(25),)),
         "SO_MAX_PACING_RATE": simple("4MB/s", SOL_SOCKET, 47, 4000000, more={
-            ("connect", "tcp"): (see.transfer_time(1200000, at_least=0.2),)}),
+            ("connect", "tcp"): (see.transfer_time(800000, at_least=0.13),)}),
         "TCP_NOTSENT_LOWAT": simple("16K", TCP, 25, 16384),
         "TCP_NODELAY": simple("on", TCP, 1, 1, old_listener=True),
         "TCP_MAXSEG": Entry("600", only={
@@ -116,6 +128,17 @@ def entries(device_index):
             ("accept", "tcp"): (see.no_flow_label("data"),),
             ("listen", "tcp"): (see.no_flow_label("synack"),),
             ("connect", "udp"): (see.no_flow_label("data"),),
+            ("send", "udp"): (see.no_flow_label("data"),),
             ("listen", "udp"): (see.no_flow_label("data"),)}),
         "SO_PRIORITY": simple("5", SOL_SOCKET, 12, 5, mapped=True, old_listener=True),
+        # As ticks that were never converted from milliseconds it would be four times as long at
+        # 250 Hz; the default is a second.
+        "TIMEOUT_INIT": Entry("100ms", (replies.opening_repeated(0.02, 0.35),), mapped=True,
+                              old_listener=True),
+        "RWND_INIT": Entry("10", only={("connect", "tcp"): (replies.window_of_opening(10),
+                                                            replies.window_of_ack(10)),
+                                       ("accept", "tcp"): (replies.window_of_opening(10),)},
+                           mapped=True, old_listener=True),
+        "NEEDS_ECN": Entry("on", (replies.ecn_of_opening(),), mapped=True, old_listener=True),
+        "BASE_RTT": Entry("50ms", (replies.least_round_trip(40000, 50000),)),
     }

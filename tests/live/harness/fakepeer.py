@@ -6,6 +6,7 @@ peer offers no SACK, so that no tail loss probe adds a segment to it.
 """
 
 import fcntl
+import itertools
 import os
 import selectors
 import struct
@@ -24,7 +25,7 @@ SEQ = 1000
 
 
 class FakePeer:
-    """Use it as a context manager: one connection at a time."""
+    """Use it as a context manager: one connection at a time.  Each comes from a port of its own."""
 
     def __init__(self, device):
         self.fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
@@ -33,6 +34,7 @@ class FakePeer:
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.fd, selectors.EVENT_READ)
         self.lock = threading.Lock()
+        self.ports = itertools.count(2000)
 
     def close(self):
         self.selector.close()
@@ -45,33 +47,50 @@ class FakePeer:
     def __exit__(self, *_):
         self.lock.release()
 
-    def wait(self, what, matches):
-        """The next packet that matches; everything else on the device is noise."""
-        deadline = time.monotonic() + DEADLINE
-        while True:
-            if not self.selector.select(max(0, deadline - time.monotonic())):
-                raise Failure(f"{what} on the TUN device", "a packet", "none")
+    def next(self, matches, seconds):
+        """The next packet that matches, None if none comes; everything else on the device is noise."""
+        deadline = time.monotonic() + seconds
+        while self.selector.select(max(0, deadline - time.monotonic())):
             packet = parse(os.read(self.fd, 65536))
             if packet and matches(packet):
                 return packet
+        return None
+
+    def wait(self, what, matches):
+        packet = self.next(matches, DEADLINE)
+        if not packet:
+            raise Failure(f"{what} on the TUN device", "a packet", "none")
+        return packet
+
+    def repeated_after(self, first, seconds):
+        """Seconds until a packet that has just come comes again; None: not in so many seconds."""
+        start = time.monotonic()
+        again = self.next(lambda p: (p.source, p.sport, p.dport, p.seq) == (
+            first.source, first.sport, first.dport, first.seq), seconds)
+        return round(time.monotonic() - start, 4) if again else None
 
     def send(self, to, seq, ack, flags, options=b""):
         """A segment in the direction opposite to that of the packet `to`."""
         os.write(self.fd, make_tcp(to.destination, to.source, to.dport, to.sport, seq, ack, flags,
                                    options))
 
-    def answer(self, port):
-        """Takes the connection that the kernel opens to `port`; returns its SYN."""
-        syn = self.wait("a SYN", lambda p: p.is_syn and p.dport == port)
-        self.send(syn, SEQ, syn.seq + 1, SYN | ACK, SYN_OPTIONS)
-        return syn
+    def syn_from(self, port):
+        """The SYN of the socket with this port; nobody answers it yet."""
+        return self.wait("a SYN", lambda p: p.is_syn and p.sport == port)
 
-    def connect(self, source, destination, sport, dport):
-        """Opens a connection to a listener; returns its SYN-ACK."""
-        os.write(self.fd, make_tcp(source, destination, sport, dport, SEQ, 0, SYN, SYN_OPTIONS))
-        synack = self.wait("a SYN-ACK", lambda p: p.is_synack and p.dport == sport)
+    def accept(self, syn):
+        """Takes the connection that the kernel opens with this SYN; returns its ACK."""
+        self.send(syn, SEQ, syn.seq + 1, SYN | ACK, SYN_OPTIONS)
+        return self.wait("an ACK", lambda p: p.sport == syn.sport and p.flags & (SYN | ACK) == ACK)
+
+    def open(self, source, destination, port, flags=SYN):
+        """Asks a listener for a connection; returns its SYN-ACK, which it does not acknowledge yet."""
+        sport = next(self.ports)
+        os.write(self.fd, make_tcp(source, destination, sport, port, SEQ, 0, flags, SYN_OPTIONS))
+        return self.wait("a SYN-ACK", lambda p: p.is_synack and p.dport == sport)
+
+    def establish(self, synack):
         self.send(synack, SEQ + 1, synack.seq + 1, ACK)
-        return synack
 
     def first_flight(self, of):
         """Segments with data, from the sender of packet `of`, before it repeats one."""

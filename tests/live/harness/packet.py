@@ -5,9 +5,9 @@ import dataclasses
 import socket
 import struct
 
-FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
+FIN, SYN, RST, PSH, ACK, ECE, CWR = 0x01, 0x02, 0x04, 0x08, 0x10, 0x40, 0x80
 
-MSS, WSCALE = 2, 3  # kinds of TCP options
+MSS, WSCALE, MPTCP = 2, 3, 30  # kinds of TCP options
 
 
 @dataclasses.dataclass

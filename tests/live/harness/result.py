@@ -54,6 +54,19 @@ class Between:
         return f"{self.low} to {self.high}"
 
 
+class OneOf:
+    """Equal to each of some values."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __eq__(self, other):
+        return other in self.values
+
+    def __repr__(self):
+        return " or ".join(map(str, self.values))
+
+
 class Containing:
     """Equal to every text or collection that contains something."""
 

@@ -23,6 +23,8 @@ MARK, TABLE = 0x5A, 77
 DEVICE_ADDRESS = {4: "10.98.0.1", 6: "fd98::1"}
 OTHER_ADDRESS = {4: "10.99.0.1", 6: "fd99::1"}
 FAR_AWAY = {4: "203.0.113.1", 6: "2001:db8::1"}
+# Whoever is marked may not send there.
+FORBIDDEN = {4: "203.0.113.2", 6: "2001:db8::2"}
 
 # Segments of their own, so that the kernel does not hold the last of a window back to make a larger
 # packet of it (tcp_tso_should_defer); a short retransmission timeout, since that ends a first flight.
@@ -57,6 +59,14 @@ rule add fwmark {MARK} table {TABLE}
 """
 
 
+def routes(version):
+    return ROUTES + f"route add prohibit {FORBIDDEN[version]} table {TABLE}\n"
+
+
+# The host's defaults may be anything; what policies ask for differs from these.  reno is always there.
+SYSCTLS = {"tcp_congestion_control": "reno", "tcp_ecn": "0"}
+
+
 def enter():
     """Starts this program again in mount and network namespaces of its own; returns inside."""
     if os.environ.get(INSIDE) == str(os.getpid()):
@@ -64,6 +74,14 @@ def enter():
     os.environ[INSIDE] = str(os.getpid())  # exec keeps the pid
     command = ["unshare", "--mount", "--net", "--propagation", "private", "--", sys.executable]
     os.execvp(command[0], [*command, *sys.argv])
+
+
+def write_sysctl(name, value):
+    with open(f"/proc/sys/net/ipv4/{name}", "r+", encoding="ascii") as file:
+        before = file.read().strip()
+        file.seek(0)
+        file.write(value)
+    return before
 
 
 class Sandbox:
@@ -82,11 +100,10 @@ class Sandbox:
             stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
             os.chmod(self.directory, 0o755)  # for programs that drop their privileges
             self.mount_bpffs()
-            for family, batch in (([], NETWORK), (["-4"], ROUTES), (["-6"], ROUTES)):
+            for family, batch in (([], NETWORK), (["-4"], routes(4)), (["-6"], routes(6))):
                 subprocess.run(["ip", *family, "-batch", "-"], input=batch, text=True, check=True)
-            # The host's default may be anything, reno is always there: what policies ask for differs.
-            with open("/proc/sys/net/ipv4/tcp_congestion_control", "w", encoding="ascii") as file:
-                file.write("reno")
+            for name, value in SYSCTLS.items():
+                write_sysctl(name, value)
             self.fake_peer = FakePeer(TUN)
             stack.callback(self.fake_peer.close)
             self.cgroup = self.root_cgroup("")
@@ -112,6 +129,16 @@ class Sandbox:
             finally:
                 inner, self.stack = self.stack, outer
                 inner.close()
+
+    def sysctl(self, name, value):
+        """One of net.ipv4, until the end of the scope."""
+        self.stack.callback(write_sysctl, name, write_sysctl(name, value))
+
+    def ip(self, *command, undo=()):
+        """An ip(8) command in the tests' network namespace, and what takes it back."""
+        subprocess.run(["ip", *command], check=True)
+        if undo:
+            self.stack.callback(subprocess.run, ["ip", *undo], check=False)
 
     def root_cgroup(self, suffix):
         """A cgroup right below the mount."""

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Whose is it, what is pinned under a name of ours? */
+#ifndef SOCKPOL_PIN_OWNER_H
+#define SOCKPOL_PIN_OWNER_H
+
+#include "kernel.h"
+
+enum pin_owner {
+	PIN_NOBODY, /* nothing is there */
+	PIN_OURS,
+	PIN_FOREIGN,
+};
+
+/* What this version's maps look like. */
+struct map_shape {
+	uint32_t type, key_size, value_size;
+};
+extern const struct map_shape map_shapes[KERNEL_MAP_MAX];
+
+/*
+ * The SP_ABI_VERSION of what a directory's `state` belongs to; SP_ABI_VERSION when there is none,
+ * or when it is not ours.
+ */
+uint32_t pin_owner_abi(const char *dir);
+
+/* path: a pin; abi: as of pin_owner_abi().  Returns enum pin_owner or a negative errno. */
+int pin_owner_of_map(const char *path, enum kernel_map map, uint32_t abi);
+int pin_owner_of_link(const char *path, const char *program);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What is known of a connection at a hook: the properties that rules look at. */
+#ifndef SOCKPOL_BPF_FACTS_H
+#define SOCKPOL_BPF_FACTS_H
+
+#include <stdbool.h>
+
+#include <bpf/bpf_endian.h>
+
+#include "maps.h"
+
+/* An address in network byte order; IPv4 in a[0].  A v4-mapped IPv6 address is IPv4. */
+struct address {
+	__u32 a[4];
+	bool known;
+	bool v4;
+	__u16 port; /* host byte order; 0: not known */
+};
+
+struct facts {
+	enum sp_family family;
+	struct address remote, local;
+};
+
+static __always_inline bool is_v4_mapped(__u32 a0, __u32 a1, __u32 a2)
+{
+	return a0 == 0 && a1 == 0 && a2 == bpf_htonl(0xffff);
+}
+
+static __always_inline void set_v4(struct address *to, __u32 a, __u16 port)
+{
+	to->a[0] = a;
+	to->known = true;
+	to->v4 = true;
+	to->port = port;
+}
+
+static __always_inline void set_v6(struct address *to, __u32 a0, __u32 a1, __u32 a2, __u32 a3,
+				   __u16 port)
+{
+	if (is_v4_mapped(a0, a1, a2)) {
+		set_v4(to, a3, port);
+		return;
+	}
+	to->a[0] = a0;
+	to->a[1] = a1;
+	to->a[2] = a2;
+	to->a[3] = a3;
+	to->known = true;
+	to->v4 = false;
+	to->port = port;
+}
+
+static __always_inline bool is_any(const struct address *address)
+{
+	if (address->v4)
+		return address->a[0] == 0;
+	return (address->a[0] | address->a[1] | address->a[2] | address->a[3]) == 0;
+}
+
+#endif

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Effects of sock_ops' replies: on a SYN or SYN-ACK towards a peer of our own."""
+
+import errno
+import socket
+import struct
+
+from harness.packet import ACK, CWR, ECE, MSS, SYN
+from harness.result import Between, Skip
+
+from .effects import Effect, pump
+from .scenes import half_open
+
+TCP_CC_INFO = 26
+
+
+def opening_repeated(at_least, at_most):
+    """Seconds after which a SYN, or a SYN-ACK, comes again where nobody answers it."""
+
+    def look(place):
+        with half_open(place) as (peer, _, opening):
+            after = peer.repeated_after(opening, at_most + 0.05)
+            peer.reset(opening, opening.seq + 1)
+            return after
+
+    return Effect("seconds until the SYN or SYN-ACK comes again (None: not in time)",
+                  Between(at_least, at_most), look, measured=True)
+
+
+def segments(packet, opening):
+    """The window that a packet advertises, in segments of the size that its sender announced."""
+    return packet.window / opening.options[MSS]
+
+
+def window_of_opening(expected):
+
+    def look(place):
+        with half_open(place) as (peer, _, opening):
+            peer.reset(opening, opening.seq + 1)
+            return segments(opening, opening)
+
+    return Effect("segments in the window of the SYN or SYN-ACK", expected, look)
+
+
+def window_of_ack(expected):
+    """The peer scales no windows, so neither does the ACK that ends the handshake."""
+
+    def look(place):
+        with half_open(place) as (peer, _, opening):
+            ack = peer.accept(opening)
+            peer.reset(opening, ack.seq)
+            return segments(ack, opening)
+
+    return Effect("segments in the window of the ACK after the SYN-ACK", expected, look)
+
+
+def ecn_of_opening():
+    """A SYN asks for ECN, a SYN-ACK grants it."""
+
+    def look(place):
+        with half_open(place, flags=SYN | ECE | CWR) as (peer, _, opening):
+            peer.reset(opening, opening.seq + 1)
+            asked = CWR if place.role == "connect" else ACK
+            return opening.flags & (ECE | asked) == ECE | asked
+
+    return Effect("ECN bits on the SYN or SYN-ACK", True, look)
+
+
+def choose_nv(subject):
+    try:
+        subject.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"nv")
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        raise Skip("only the congestion control nv asks for it, and this kernel has none") from None
+
+
+def least_round_trip(at_least, at_most):
+    """tcpv_minrtt, microseconds, after traffic over loopback.
+
+    nv bounds what it measures by the base round trip time, and by four fifths of it.
+    """
+
+    def look(place):
+        kind, family = socket.SOCK_STREAM, place.family
+        ours = place.worker if place.role == "connect" else place.peer
+        theirs = place.peer if place.role == "connect" else place.worker
+        with (theirs.socket(family.server, kind) as listener,
+              ours.socket(family.client, kind) as client):
+            choose_nv(listener)
+            choose_nv(client)
+            listener.bind((family.listen, 0))
+            listener.listen(1)
+            client.connect((family.target, listener.port()))
+            with listener.accept() as accepted:
+                ends = (client, accepted) if place.role == "connect" else (accepted, client)
+                pump(*ends, 1 << 20)
+                info = ends[0].getsockopt(socket.IPPROTO_TCP, TCP_CC_INFO, 16)
+                return struct.unpack("IIII", info)[3]
+
+    return Effect("tcpv_minrtt", Between(at_least, at_most), look, measured=True)

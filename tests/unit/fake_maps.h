@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The agent's maps as plain memory, for tests of what is written to them.  Stands in for
+ * agent/kernel.c and for the system calls: a test that includes this links neither.
+ */
+#ifndef SOCKPOL_FAKE_MAPS_H
+#define SOCKPOL_FAKE_MAPS_H
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <bpf/bpf.h>
+#include <uthash.h>
+
+#include "kernel.h"
+
+/* A prefix in a trie; IPv4 addresses and ports in the first bytes. */
+struct fake_prefix {
+	struct {
+		uint32_t map; /* KERNEL_MAP_SETS4 or _SETS6 */
+		struct sp_set_key6 key;
+	} key;
+	uint32_t class;
+	UT_hash_handle hh;
+};
+
+static struct {
+	struct kernel_sizes sizes;
+	struct fake_prefix *prefixes;
+	unsigned char *arrays[KERNEL_MAP_MAX];
+	size_t n_updates;
+	size_t fail_at; /* the update, counted from 1, that answers ENOSPC; 0: none */
+} fake;
+
+const char *const kernel_map_names[KERNEL_MAP_MAX] = {
+	[KERNEL_MAP_POLICIES] = "policies", [KERNEL_MAP_OPS] = "ops",
+	[KERNEL_MAP_CREDITS] = "credits",   [KERNEL_MAP_TESTS] = "tests",
+	[KERNEL_MAP_VECTORS] = "vectors",   [KERNEL_MAP_SETS4] = "sets4",
+	[KERNEL_MAP_SETS6] = "sets6",	    [KERNEL_MAP_SOURCES] = "sources",
+};
+
+/* Descriptors are the maps' numbers, and some more, as 0 is easily taken for one. */
+#define FAKE_FD 1000
+
+int kernel_map_fd(const struct kernel *k, enum kernel_map map)
+{
+	(void)k;
+	return FAKE_FD + (int)map;
+}
+
+const struct kernel_sizes *kernel_sizes_of(const struct kernel *k)
+{
+	(void)k;
+	return &fake.sizes;
+}
+
+/* Elements of an array, of both generations, as agent/kernel.c makes it. */
+static uint32_t fake_array_room(int map)
+{
+	const uint32_t room[KERNEL_MAP_MAX] = {
+		[KERNEL_MAP_POLICIES] = 1 + 2 * fake.sizes.policies,
+		[KERNEL_MAP_OPS] = 2 * fake.sizes.ops,
+		[KERNEL_MAP_CREDITS] = 2 * fake.sizes.credits,
+		[KERNEL_MAP_TESTS] = 2 * fake.sizes.tests,
+		[KERNEL_MAP_VECTORS] = 2 * fake.sizes.vectors,
+		[KERNEL_MAP_SOURCES] = fake.sizes.sources,
+	};
+
+	return room[map];
+}
+
+static size_t fake_value_size(int map)
+{
+	const size_t size[KERNEL_MAP_MAX] = {
+		[KERNEL_MAP_POLICIES] = sizeof(struct sp_policy),
+		[KERNEL_MAP_OPS] = sizeof(struct sp_op),
+		[KERNEL_MAP_CREDITS] = sizeof(struct sp_credit),
+		[KERNEL_MAP_TESTS] = sizeof(struct sp_test),
+		[KERNEL_MAP_VECTORS] = sizeof(uint64_t),
+		[KERNEL_MAP_SOURCES] = sizeof(struct sp_source),
+	};
+
+	return size[map];
+}
+
+/* NULL beyond the array's end. */
+static void *fake_array_at(int map, uint32_t index)
+{
+	uint32_t room = fake_array_room(map);
+
+	if (!fake.arrays[map])
+		fake.arrays[map] = calloc(room + 1, fake_value_size(map));
+	assert_non_null(fake.arrays[map]);
+	return index < room ? fake.arrays[map] + index * fake_value_size(map) : NULL;
+}
+
+static bool fake_is_trie(int map)
+{
+	return map == KERNEL_MAP_SETS4 || map == KERNEL_MAP_SETS6;
+}
+
+/* The entry of exactly this key, as update and delete have it; prefix->key is filled in. */
+static struct fake_prefix *fake_find(int map, const void *key, struct fake_prefix *prefix)
+{
+	size_t data = map == KERNEL_MAP_SETS6 ? 16 : 4;
+	struct fake_prefix *found;
+
+	memset(prefix, 0, sizeof(*prefix));
+	prefix->key.map = (uint32_t)map;
+	memcpy(&prefix->key.key, key, offsetof(struct sp_set_key6, data) + data);
+	HASH_FIND(hh, fake.prefixes, &prefix->key, sizeof(prefix->key), found);
+	return found;
+}
+
+static int fake_error(int error)
+{
+	errno = error;
+	return -error;
+}
+
+static int fake_update_trie(int map, const void *key, const void *value)
+{
+	uint32_t longest = SP_SET_BITS + (map == KERNEL_MAP_SETS6 ? 128 : 32);
+	struct fake_prefix *prefix = malloc(sizeof(*prefix)), *found;
+
+	assert_non_null(prefix);
+	found = fake_find(map, key, prefix);
+	if (prefix->key.key.prefixlen > longest) {
+		free(prefix);
+		return fake_error(EINVAL);
+	}
+	if (found) {
+		free(prefix);
+		prefix = found;
+	} else {
+		HASH_ADD(hh, fake.prefixes, key, sizeof(prefix->key), prefix);
+	}
+	memcpy(&prefix->class, value, sizeof(prefix->class));
+	return 0;
+}
+
+int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
+{
+	int map = fd - FAKE_FD;
+	uint32_t index;
+	void *to;
+
+	assert_int_equal(flags, BPF_ANY);
+	if (++fake.n_updates == fake.fail_at)
+		return fake_error(ENOSPC);
+	if (fake_is_trie(map))
+		return fake_update_trie(map, key, value);
+	assert_true(map >= 0 && map < KERNEL_MAP_MAX && fake_value_size(map));
+	memcpy(&index, key, sizeof(index));
+	to = fake_array_at(map, index);
+	if (!to)
+		return fake_error(E2BIG);
+	memcpy(to, value, fake_value_size(map));
+	return 0;
+}
+
+int bpf_map_delete_elem(int fd, const void *key)
+{
+	int map = fd - FAKE_FD;
+	struct fake_prefix prefix, *found;
+
+	assert_true(fake_is_trie(map));
+	found = fake_find(map, key, &prefix);
+	if (!found)
+		return fake_error(ENOENT);
+	HASH_DEL(fake.prefixes, found);
+	free(found);
+	return 0;
+}
+
+static bool fake_prefix_matches(const struct sp_set_key6 *prefix, const struct sp_set_key6 *key)
+{
+	if (prefix->set != key->set)
+		return false;
+	for (unsigned bit = 0; bit < prefix->prefixlen - SP_SET_BITS; bit++)
+		if ((prefix->data[bit / 8] ^ key->data[bit / 8]) & 0x80u >> bit % 8)
+			return false;
+	return true;
+}
+
+/* The longest prefix that matches, found the slow way. */
+static uint32_t *fake_longest(int map, const struct sp_set_key6 *key)
+{
+	struct fake_prefix *p, *tmp, *best = NULL;
+
+	HASH_ITER (hh, fake.prefixes, p, tmp)
+		if ((int)p->key.map == map && p->key.key.prefixlen <= key->prefixlen &&
+		    fake_prefix_matches(&p->key.key, key) &&
+		    (!best || p->key.key.prefixlen > best->key.key.prefixlen))
+			best = p;
+	return best ? &best->class : NULL;
+}
+
+static size_t fake_n_prefixes(void)
+{
+	return HASH_COUNT(fake.prefixes);
+}
+
+/* Empties all maps. */
+static void fake_reset(void)
+{
+	struct fake_prefix *p, *tmp;
+
+	HASH_ITER (hh, fake.prefixes, p, tmp) {
+		HASH_DEL(fake.prefixes, p);
+		free(p);
+	}
+	for (int map = 0; map < KERNEL_MAP_MAX; map++)
+		free(fake.arrays[map]);
+	memset(&fake, 0, sizeof(fake));
+}
+
+#endif
