@@ -123,11 +123,17 @@ $(O)/tests/conformance-table: $(O)/sockpol $(LIVE) | $(O)/tests
 	$(Q)$(O)/sockpol options --json >$@.json
 	$(Q)tests/live/run.py --check-table --options-json $@.json >$@
 
+# The load of the benchmarks.
+$(O)/tests/load: tests/bench/load.c Makefile | $(O)/tests
+	$(say) CC $@
+	$(Q)$(CC) $(CFLAGS) $(HARDENING) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(BASE_LDFLAGS) -o $@ $<
+
 UNIT  = $(foreach t,$(UNIT_TESTS),--counts "unit $(t:test_%=%)=$(O)/unit/$t")
 ASAN  = $(foreach t,$(UNIT_TESTS),--counts "asan $(t:test_%=%)=$(O)/unit-asan/$t")
 CHECK = $(foreach p,$(POLICIES),--exit "check $p=$(O)/sockpol check $(O)/$p") \
         --counts "bad input=tests/bad/run.py --sockpol $(O)/sockpol"
-RUN   = --counts "live=tests/live/run.py --sockpol $(O)/sockpol"
+RUN   = --counts "live=tests/live/run.py --sockpol $(O)/sockpol" $(DIFFERENTIAL)
+DIFFERENTIAL = --counts "differential=tests/differential/run.py --sockpol $(O)/sockpol"
 
 .PHONY: tests-build unit-build asan-build
 unit-build: $(UNIT_TESTS:%=$(O)/unit/%)
@@ -156,9 +162,17 @@ test-asan: asan-build ## the unit tests under ASan and UBSan
 test-live: all $(O)/tests/conformance-table ## the agent on this kernel (root)
 	$(Q)tests/run-all $(RUN)
 
+.PHONY: test-differential
+test-differential: all ## model, explain and live sockets on random policies: do they agree? (root)
+	$(Q)tests/run-all $(DIFFERENTIAL)
+
 .PHONY: test-mutants
 test-mutants: $(O)/mutant/sockpol ## with each option left out, do its cases and only those fail? (root)
 	$(Q)tests/run-all --counts "mutants=tests/live/mutants.py --sockpol $(O)/mutant/sockpol"
+
+.PHONY: bench
+bench: all $(O)/tests/load ## what rules cost, on this machine (root)
+	$(Q)tests/bench/rules.py --sockpol $(O)/sockpol --load $(O)/tests/load
 
 .PHONY: demo
 demo: deps ## a web server and curl, before and after a policy (root)
@@ -166,8 +180,8 @@ demo: deps ## a web server and curl, before and after a policy (root)
 	$(Q)tests/demo/demo.py --sockpol $(O)/sockpol
 
 # Each file is one target, so that lint runs in parallel and again only over what has changed.
-C_FILES    := $(sort $(wildcard agent/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch]))
-TIDY       := $(AGENT_SRC) $(sort $(wildcard bpf/*.bpf.c tests/unit/*.c))
+C_FILES    := $(sort $(wildcard agent/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bench/*.c))
+TIDY       := $(AGENT_SRC) $(sort $(wildcard bpf/*.bpf.c tests/unit/*.c tests/bench/*.c))
 TIDY_FLAGS  = $(BASE_CFLAGS) -Itests/unit
 $(O)/lint/bpf/%: TIDY_FLAGS = $(BPF_CFLAGS)
 

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""What a connection's socket goes through, and what getsockopt(2) must tell in the end."""
+
+from dataclasses import dataclass
+
+from model import End, Facts, to_address
+from options import OPTIONS, priority_of_tos
+
+BIND_OPTIONS = ("SO_REUSEADDR",)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A moment at which policy is set: what is known then, and which options may come."""
+    facts: Facts
+    speaks: frozenset  # IP families whose options mean something
+    bind_only: bool = False  # bind(2) of a TCP socket
+    child: bool = False  # an accepted socket, new from its listener
+
+    def takes(self, option):
+        if self.bind_only != (option in BIND_OPTIONS) and self.facts.protocol == "tcp":
+            return False
+        family = {"IP_TOS": "ipv4", "IPV6_TCLASS": "ipv6"}.get(option)
+        return family is None or family in self.speaks
+
+
+def end(name):
+    return End(to_address(name[0]), name[1] or None) if name else End()
+
+
+def is_wildcard(address):
+    return address is not None and address.is_unspecified
+
+
+def family_of(address):
+    return f"ipv{address.version}"
+
+
+def listening(protocol, name, **more):
+    """A wildcard IPv6 socket is `ipv6`, and speaks IPv4, too."""
+    local = end(name)
+    family = family_of(local.address)
+    both = family == "ipv6" and is_wildcard(local.address)
+    return Stage(Facts("listen", protocol, family, local=local),
+                 frozenset({"ipv4", "ipv6"} if both else {family}), **more)
+
+
+def talking(direction, protocol, remote, local, **more):
+    family = family_of(remote.address)
+    return Stage(Facts(direction, protocol, family, remote, local), frozenset({family}), **more)
+
+
+def tcp_stages(asked, seen):
+    bound = [listening("tcp", asked["bind"], bind_only=True)] if asked["bind"] else []
+    if asked["kind"] == "tcp-connect":
+        return [*bound, talking("connect", "tcp", end(seen["remote"]), end(seen["local"]))]
+    stages = [*bound, listening("tcp", asked["bind"])]
+    if asked["kind"] == "tcp-accept":
+        stages.append(talking("accept", "tcp", end(seen["remote"]), end(seen["local"]),
+                              child=True))
+    return stages
+
+
+def udp_stages(asked, seen):
+    if not asked["bind"]:
+        stages = [talking("connect", "udp", end(asked["to"]), End())]
+        if "send" in asked["kind"]:  # the family shows, the peer does not count
+            first = stages[0]
+            stages = [Stage(Facts("connect", "udp", first.facts.family), first.speaks)]
+        if "then" in asked:
+            stages.append(talking("connect", "udp", end(asked["then"]), End()))
+        return stages
+    stages = [listening("udp", asked["bind"])]
+    if asked["kind"] == "udp-bind-connect":
+        bound = end([asked["bind"][0], seen["local"][1]])
+        if is_wildcard(bound.address):  # the kernel chooses the address after the policy is set
+            bound = End(None, bound.port)
+        stages.append(talking("connect", "udp", end(seen["remote"]), bound))
+    return stages
+
+
+def stages_of(asked, seen):
+    """In their order."""
+    if asked["kind"].startswith("tcp"):
+        return tcp_stages(asked, seen)
+    if asked["kind"].startswith("udp"):
+        return udp_stages(asked, seen)
+    return [Stage(Facts("connect", None, "unix"), frozenset())]
+
+
+class Socket:
+    """The options of a socket as the kernel keeps them; those not in `values` are its own."""
+
+    def __init__(self):
+        self.values = {}
+
+    def become_child(self):
+        """sk_clone(): everything but the priority."""
+        self.values.pop("SO_PRIORITY", None)
+
+    def set(self, option, value):
+        if option == "IP_TOS" and value != self.values.get("IP_TOS", 0):
+            self.values["SO_PRIORITY"] = priority_of_tos(value)
+        self.values[option] = OPTIONS[option].kernel(value)
+
+    def pass_stage(self, stage, values):
+        """values: {option: value} of the winners at this stage."""
+        if stage.child:
+            self.become_child()
+        for option in sorted(values, key=lambda name: name != "IP_TOS"):
+            if stage.takes(option):
+                self.set(option, values[option])
+
+
+def expected(stages, values_by_stage):
+    sock = Socket()
+    for stage, values in zip(stages, values_by_stage):
+        sock.pass_stage(stage, values)
+    return sock.values
+
+
+def is_telling(option, stages):
+    """Does the option mean something on a socket that ends so?"""
+    family = {"IP_TOS": "ipv4", "IPV6_TCLASS": "ipv6"}.get(option)
+    return family is None or family in stages[-1].speaks

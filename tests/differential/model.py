@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""The policy language as its manual page tells it, written without a look at the agent.
+
+A configuration is {file name: [policy, ...]} with the keys and the texts that stand in the files.
+"""
+
+import functools
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from options import OPTIONS, SHORTHANDS
+
+UNSET = "unset"
+
+
+@dataclass(frozen=True)
+class End:
+    """An address, v4-mapped ones as IPv4, and a port; None: the socket has no such value."""
+    address: object = None
+    port: int | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What rules can ask of a socket."""
+    direction: str
+    protocol: str | None  # None: AF_UNIX
+    family: str
+    remote: End = End()
+    local: End = End()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One option of one block that applies and holds."""
+    policy: str
+    rule: str | None
+    value: object
+    says_listen: bool = False
+
+
+def as_list(value):
+    return value if isinstance(value, list) else [value]
+
+
+def to_address(text):
+    """A v4-mapped address is an IPv4 address."""
+    address = ipaddress.ip_address(text)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+@functools.cache
+def to_network(text):
+    network = ipaddress.ip_network(text)
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped and network.prefixlen >= 96:
+        return ipaddress.ip_network((mapped, network.prefixlen - 96))
+    return network
+
+
+# Which cgroups
+
+
+@functools.cache
+def component_regex(glob):
+    """`*` and `?` within one component, `[...]` a class; everything else is literal."""
+    parts = re.split(r"(\*|\?|\[!?[^\]]+\])", glob)
+    special = {"*": "[^/]*", "?": "[^/]"}
+    return re.compile("".join(
+        special.get(part) or ("[" + part[1:].replace("!", "^", 1) if part.startswith("[")
+                              else re.escape(part)) for part in parts))
+
+
+def components(path):
+    return [part for part in path.split("/") if part]
+
+
+def components_match(globs, names):
+    if not globs:
+        return not names
+    if globs[0] == "**":
+        return any(components_match(globs[1:], names[skip:]) for skip in range(len(names) + 1))
+    return (bool(names) and bool(component_regex(globs[0]).fullmatch(names[0]))
+            and components_match(globs[1:], names[1:]))
+
+
+@functools.cache
+def cgroup_matches(glob, path):
+    if path == "/" or glob == "/":
+        return path == glob
+    return components_match(components(glob), components(path))
+
+
+@functools.cache
+def unit_matches(glob, path):
+    names = components(path)
+    return (bool(names) and all(name.endswith(".slice") for name in names[:-1])
+            and bool(component_regex(glob).fullmatch(names[-1])))
+
+
+def any_matches(patterns, path):
+    return (any(cgroup_matches(glob, path) for glob in patterns.get("cgroup", []))
+            or any(unit_matches(glob, path) for glob in patterns.get("unit", [])))
+
+
+def way_down(cgroup):
+    """The cgroups from the root down to this one."""
+    names = components(cgroup)
+    return ["/" + "/".join(names[:depth]) for depth in range(len(names) + 1)]
+
+
+def applies_at(policy, cgroup):
+    """The depth at which the policy applies, or None."""
+    way = way_down(cgroup)
+    if any(any_matches(policy["match"].get("exclude", {}), path) for path in way):
+        return None
+    return next((depth for depth, path in enumerate(way) if any_matches(policy["match"], path)),
+                None)
+
+
+def policies_in_order(config, cgroup):
+    """Those that apply, the weakest first."""
+    found = []
+    for file in sorted(config):
+        for policy in config[file]:
+            depth = applies_at(policy, cgroup)
+            if depth is not None:
+                found.append((depth, len(found), policy))
+    return [policy for _, _, policy in sorted(found, key=lambda one: one[:2])]
+
+
+# Which connections
+
+
+def in_networks(address, networks):
+    return address is not None and any(
+        address.version == network.version and address in network
+        for network in map(to_network, as_list(networks)))
+
+
+def in_ports(port, ranges):
+    if port is None:
+        return False
+    for text in map(str, as_list(ranges)):
+        first, _, last = text.partition("-")
+        if int(first) <= port <= int(last or first):
+            return True
+    return False
+
+
+HOLDS = {
+    "direction": lambda facts, wanted: facts.direction in as_list(wanted),
+    "protocol": lambda facts, wanted: facts.protocol in as_list(wanted),
+    "family": lambda facts, wanted: facts.family in as_list(wanted),
+    "remote": lambda facts, wanted: in_networks(facts.remote.address, wanted),
+    "local": lambda facts, wanted: in_networks(facts.local.address, wanted),
+    "remote_port": lambda facts, wanted: in_ports(facts.remote.port, wanted),
+    "local_port": lambda facts, wanted: in_ports(facts.local.port, wanted),
+}
+
+
+def rule_holds(when, facts):
+    if facts.family == "unix" and "unix" not in as_list(when.get("family", [])):
+        return False
+    return all(HOLDS[key](facts, wanted) for key, wanted in when.items())
+
+
+# Which values
+
+
+def values_of(options):
+    """(option, value) of each option of a block, shorthands expanded."""
+    for name, text in options.items():
+        unset = text is None or text == UNSET
+        for option, factor in SHORTHANDS.get(name, [(name, 1)]):
+            yield option, UNSET if unset else OPTIONS[name].parse(text) * factor
+
+
+def contenders(config, cgroup, facts):
+    """{option: [Setting, the weakest first]} of every block that applies and holds."""
+    found = {}
+    for policy in policies_in_order(config, cgroup):
+        blocks = [] if facts.family == "unix" else [(None, {}, policy.get("options", {}))]
+        blocks += [(rule["name"], rule.get("when", {}), rule["options"])
+                   for rule in policy.get("rules", [])
+                   if rule_holds(rule.get("when", {}), facts)]
+        for rule, when, options in blocks:
+            listen = "listen" in as_list(when.get("direction", []))
+            for option, value in values_of(options):
+                found.setdefault(option, []).append(
+                    Setting(policy["name"], rule, value, listen))
+    return found
+
+
+def is_effective(option, setting, facts):
+    """Is a winner set on such a socket?"""
+    row = OPTIONS[option]
+    if facts.direction not in row.directions or (facts.protocol or "unix") not in row.protocols:
+        return False
+    if facts.direction == "listen" and facts.protocol == "tcp":
+        return setting.says_listen or row.carried
+    return True
+
+
+def winners(config, cgroup, facts):
+    """{option: Setting} of what is set on such a socket."""
+    last = {option: all_of_it[-1]
+            for option, all_of_it in contenders(config, cgroup, facts).items()}
+    return {option: setting for option, setting in last.items()
+            if setting.value != UNSET and is_effective(option, setting, facts)}
+
+
+def is_contended(config, cgroup, facts):
+    """Do two blocks want the same option, and do they want it where it is effective?"""
+    return any(len(all_of_it) > 1 and is_effective(option, all_of_it[-1], facts)
+               for option, all_of_it in contenders(config, cgroup, facts).items())

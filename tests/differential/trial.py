@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Asks the model, `sockpol explain` and the kernel about one connection, and compares."""
+
+import os
+from dataclasses import dataclass, field
+
+import explain
+import expect
+import model
+import policy_files
+from options import OPTIONS
+
+
+@dataclass
+class Verdict:
+    """Of one connection: what came of it, and where the three do not agree."""
+    asked: dict
+    seen: dict = field(default_factory=dict)
+    problems: list = field(default_factory=list)
+
+    def __str__(self):
+        lines = ["connection: " + ", ".join(f"{key} {value}" for key, value in self.asked.items())]
+        if "local" in self.seen:
+            lines.append(f"  its names: local {self.seen['local']}, remote {self.seen['remote']}")
+        return "\n".join(lines + [f"  {problem}" for problem in self.problems])
+
+
+def say(setting):
+    if setting is None:
+        return "nothing"
+    return f"{setting.value} ({setting.policy}{'/' + setting.rule if setting.rule else ''})"
+
+
+def key_of(setting):
+    return setting and (setting.policy, setting.rule, setting.value)
+
+
+class Trials:
+    """An agent that runs, a process in each cgroup, and what they have without any policy."""
+
+    def __init__(self, agent, makers, peers):
+        self.agent, self.makers, self.peers = agent, makers, peers
+        self.own = {}  # {(kind, address family of the socket): {option: value}}
+
+    def learn_own_values(self, connections):
+        """Before there is any policy: the kernel's own values."""
+        for asked, seen in zip(connections, self.make(connections)):
+            if "error" in seen:
+                raise OSError(f"{asked}: {seen['error']}")
+            self.own[asked["kind"], asked["socket"]] = seen["options"]
+
+    def make(self, connections):
+        """Makes them, each in its cgroup; what was seen, in the order of the connections."""
+        places = {}
+        for index, asked in enumerate(connections):
+            places.setdefault(asked["cgroup"], []).append(index)
+        seen = [None] * len(connections)
+        for cgroup, indices in places.items():
+            answers = self.makers[cgroup].make([connections[i] for i in indices])
+            for index, answer in zip(indices, answers):
+                seen[index] = answer
+            self.peers.drain()
+        return seen
+
+    def govern(self, config):
+        """Puts a configuration in force; returns what is wrong with it, or None."""
+        policy_files.write(self.agent.policy_dir, config)
+        done = self.agent.reload()
+        return None if done.returncode == 0 else done.stdout + done.stderr
+
+    def judge(self, config, policy_dir, made):
+        """made: [(what was asked for, what was seen)]; policy_dir: the same configuration, for
+        `explain`.  A Verdict of each."""
+        stages = [[] if "error" in seen else expect.stages_of(asked, seen)
+                  for asked, seen in made]
+        questions = dict.fromkeys((asked["cgroup"], stage.facts)
+                                  for (asked, _), passed in zip(made, stages)
+                                  for stage in passed)  # each once
+        try:
+            answers = explain.ask(self.agent.sockpol, policy_dir, list(questions))
+        except explain.ExplainError as error:
+            return [Verdict(asked, seen, [str(error)]) for asked, seen in made]
+        return [self.judge_one(config, Verdict(asked, seen), passed, answers)
+                for (asked, seen), passed in zip(made, stages)]
+
+    def judge_one(self, config, verdict, stages, answers):
+        if "error" in verdict.seen:
+            verdict.problems.append(f"the connection failed: {verdict.seen['error']}")
+            return verdict
+        cgroup = verdict.asked["cgroup"]
+        by_model = [model.winners(config, cgroup, stage.facts) for stage in stages]
+        by_explain = [answers[cgroup, stage.facts] for stage in stages]
+        errors = [str(one) for one in by_explain if isinstance(one, explain.ExplainError)]
+        if errors:
+            verdict.problems += errors
+            return verdict
+        for one in zip(stages, by_model, by_explain):
+            verdict.problems += compare_winners(*one)
+        verdict.problems += self.compare_kernel(verdict, config, stages, by_model, by_explain)
+        return verdict
+
+    def compare_kernel(self, verdict, config, stages, by_model, by_explain):
+        modelled, explained = (expect.expected(
+            stages, [{option: setting.value for option, setting in winners.items()}
+                     for winners in both]) for both in (by_model, by_explain))
+        own = self.own[verdict.asked["kind"], verdict.asked["socket"]]
+        for option, value in verdict.seen["options"].items():
+            if not expect.is_telling(option, stages):
+                continue
+            wants = [modelled.get(option, own[option]), explained.get(option, own[option])]
+            if any(not agrees(option, want, value, option in values, config)
+                   for want, values in zip(wants, (modelled, explained))):
+                yield (f"{option}: the socket should have {wants[0]} by the model, {wants[1]} by "
+                       f"explain; the kernel says {value}")
+
+
+def agrees(option, wanted, value, is_set, config):
+    if is_set or OPTIONS[option].steady:
+        return wanted == value
+    return value not in possible_values(option, config)  # the kernel's own, whatever it is
+
+
+def possible_values(option, config):
+    blocks = [block for policies in config.values() for policy in policies
+              for block in (policy, *policy.get("rules", []))]
+    return {OPTIONS[option].kernel(value) for block in blocks
+            for name, value in model.values_of(block.get("options", {}))
+            if name == option and value != model.UNSET}
+
+
+def compare_winners(stage, by_model, by_explain):
+    for option in sorted(by_model.keys() | by_explain.keys()):
+        ours, theirs = by_model.get(option), by_explain.get(option)
+        if stage.takes(option) and key_of(ours) != key_of(theirs):
+            yield (f"{option} at {stage.facts.direction}: the model says {say(ours)}, explain "
+                   f"says {say(theirs)}")
+
+
+def try_one(trials, directory, config, asked):
+    """All of it for one connection: governs, connects, asks, compares."""
+    error = trials.govern(config)
+    if error:
+        return Verdict(asked, problems=[f"the configuration is refused: {error}"])
+    policy_dir = os.path.join(directory, "shrink")
+    policy_files.write(policy_dir, config)
+    return trials.judge(config, policy_dir, [(asked, trials.make([asked])[0])])[0]
