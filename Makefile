@@ -132,7 +132,8 @@ UNIT  = $(foreach t,$(UNIT_TESTS),--counts "unit $(t:test_%=%)=$(O)/unit/$t")
 ASAN  = $(foreach t,$(UNIT_TESTS),--counts "asan $(t:test_%=%)=$(O)/unit-asan/$t")
 CHECK = $(foreach p,$(POLICIES),--exit "check $p=$(O)/sockpol check $(O)/$p") \
         --counts "bad input=tests/bad/run.py --sockpol $(O)/sockpol"
-RUN   = --counts "live=tests/live/run.py --sockpol $(O)/sockpol" $(DIFFERENTIAL)
+RUN   = --exit "demo=tests/demo/demo.py --sockpol $(O)/sockpol" \
+        --counts "live=tests/live/run.py --sockpol $(O)/sockpol" $(DIFFERENTIAL)
 DIFFERENTIAL = --counts "differential=tests/differential/run.py --sockpol $(O)/sockpol"
 
 .PHONY: tests-build unit-build asan-build

@@ -206,7 +206,8 @@ def inside(sockpol, work, cgroup):
     Path("/proc/sys/net/ipv4/tcp_congestion_control").write_text("reno")
 
     root_path = "/" + str(cgroup.relative_to(cgroup2_mount()))
-    options = [o for o in observe.json_of([sockpol, "options", "--json"])["options"] if "optname" in o]
+    options = [o for o in observe.json_of([sockpol, "options", "--json"])["options"]
+               if o["level"] != "reply"]  # getsockopt(2) does not show sock_ops' replies
     processes = Processes(cgroup)
     try:
         nginx = start_nginx(processes, work)
