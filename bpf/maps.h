@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The maps; what they hold is in include/abi.h.  A max_entries of 1 is a placeholder: the agent
+ * The maps; what they hold is in include/abi.h.  A max_entries of 1 says nothing: the agent
  * sizes those before it loads (agent/kernel.c).
  */
 #ifndef SOCKPOL_BPF_MAPS_H
