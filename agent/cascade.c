@@ -106,11 +106,6 @@ void cascade_free(struct cascade *c)
 	free(c);
 }
 
-bool block_holds(const struct block *b, enum direction d)
-{
-	return !b->rule || b->rule->when.directions & BIT(d);
-}
-
 /* The other spelling of the same option, or OPTION_MAX. */
 static enum option_id other_spelling(enum option_id id)
 {

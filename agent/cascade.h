@@ -51,8 +51,6 @@ const struct effective *cascade_effective(const struct cgroup_class *k);
 size_t cascade_n_effective(const struct cascade *c);
 const struct effective *cascade_effective_at(const struct cascade *c, size_t index);
 
-/* Does block `b` hold in direction `d`? */
-bool block_holds(const struct block *b, enum direction d);
 /* The same option, perhaps in its two spellings (SO_BINDTODEVICE, SO_BINDTOIFINDEX): the later one
  * to set either wins. */
 bool options_rival(const struct option *a, const struct option *b);

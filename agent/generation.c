@@ -18,7 +18,6 @@ struct generation {
 	struct sets *sets;
 	struct config *config;
 	struct cascade *cascade;
-	unsigned number;
 	struct half policies, ops, credits, tests, vectors;
 	uint64_t stages;
 	struct written {
@@ -45,7 +44,6 @@ int generation_new(const struct kernel *k, const struct sources *s, struct sets 
 	g->sources = s;
 	g->sets = sets;
 	g->config = c;
-	g->number = half;
 	g->policies = (struct half){ KERNEL_MAP_POLICIES, 1 + half * sizes->policies, 0,
 				     sizes->policies };
 	g->ops = (struct half){ KERNEL_MAP_OPS, half * sizes->ops, 0, sizes->ops };
@@ -517,9 +515,4 @@ const struct config *generation_config(const struct generation *g)
 uint64_t generation_stages(const struct generation *g)
 {
 	return g->stages;
-}
-
-unsigned generation_half(const struct generation *g)
-{
-	return g->number;
 }

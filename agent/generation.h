@@ -37,6 +37,5 @@ struct cascade *generation_cascade(const struct generation *g);
 const struct config *generation_config(const struct generation *g);
 /* BIT(enum sp_stage): where some policy written so far has something due. */
 uint64_t generation_stages(const struct generation *g);
-unsigned generation_half(const struct generation *g);
 
 #endif

@@ -151,8 +151,8 @@ static int place(struct node *n, void *userdata)
 		return 0;
 	}
 	n->policy[0] = n->policy[1] = 0;
-	(void)write_entry(
-		g, n); /* what it has of its parent goes, as the next reload would not see it */
+	/* What it has of its parent goes, as the next reload would not see it. */
+	(void)write_entry(g, n);
 	__atomic_fetch_add(&kernel_state(g->kernel)->inherit_failed, 1, __ATOMIC_RELAXED);
 	if (!g->warned)
 		log_error_errno(r,
@@ -172,27 +172,30 @@ static bool directory_is_there(const struct governor *g, const struct node *n)
 	       st.st_ino == n->id;
 }
 
-/*
- * We may be late, and the kernel may have released the cgroup already: an entry that we then wrote
- * would stay for ever.
- */
-static void place_new(struct governor *g, struct node *n)
+/* Of a cgroup that the kernel has released. */
+static void forget(struct governor *g, struct node *n)
 {
-	struct sp_cgroup inherited;
-
-	n->written = bpf_map_lookup_elem(kernel_map_fd(g->kernel, KERNEL_MAP_CGROUPS), &n->id,
-					 &inherited) == 0;
-	if (n->written) { /* not released: write_entry() goes by whether it is still there */
-		place(n, g);
-		return;
-	}
-	place(n, g);
-	if (!n->written || directory_is_there(g, n))
-		return;
 	g->n_governed -= n->policy[half_in_force(g)] != 0;
 	n->policy[0] = n->policy[1] = 0;
 	write_entry(g, n);
 	tree_remove(g->tree, n);
+}
+
+/*
+ * We may be late, and the kernel may have released the cgroup already: an entry that we then wrote
+ * would stay for ever.  Where the kernel's copy of the parent's entry is there it is not released
+ * yet, and write_entry() goes by whether that stays so.
+ */
+static void place_new(struct governor *g, struct node *n)
+{
+	struct sp_cgroup value;
+	bool inherited = bpf_map_lookup_elem(kernel_map_fd(g->kernel, KERNEL_MAP_CGROUPS), &n->id,
+					     &value) == 0;
+
+	n->written = inherited;
+	place(n, g);
+	if (!inherited && n->written && !directory_is_there(g, n))
+		forget(g, n);
 }
 
 static void on_mkdir(struct governor *g, const struct sp_event *e)
@@ -217,13 +220,9 @@ static void on_release(struct governor *g, const struct sp_event *e)
 {
 	struct node *n = tree_find(g->tree, e->id);
 
-	if (!n || !n->parent)
-		return;
-	g->n_governed -= n->policy[half_in_force(g)] != 0;
-	/* The program has done so already; but we may have written it again before we knew. */
-	n->policy[0] = n->policy[1] = 0;
-	write_entry(g, n);
-	tree_remove(g->tree, n);
+	/* The program has deleted the entry; but we may have written it again before we knew. */
+	if (n && n->parent)
+		forget(g, n);
 }
 
 static void on_event(const struct sp_event *event, void *userdata)
@@ -448,10 +447,15 @@ static const char *is_governed_listener(uint64_t cgroup_id, void *userdata)
 	return n && listen_digest(g, n, half_in_force(g)) ? n->path : NULL;
 }
 
-static void name_stale_listeners(struct governor *g, listener_stale_fn *fn)
+/* half: of what goes. */
+static void name_stale_listeners(struct governor *g, unsigned half, listener_stale_fn *fn)
 {
-	int r = listeners_name_stale(fn, g);
+	const struct generation *going = g->generations[half];
+	int r;
 
+	if (!going || !(generation_stages(going) & BIT(SP_STAGE_TCP_LISTEN)))
+		return;
+	r = listeners_name_stale(fn, g);
 	if (r < 0)
 		log_warning_errno(r, "Cannot find the listeners that keep old values, ignoring");
 }
@@ -476,8 +480,7 @@ int governor_activate(struct governor *g, struct config *c, const char **ret_wha
 	r = kernel_wait_for_programs(g->kernel);
 	if (r < 0)
 		log_warning_errno(r, "Cannot wait for running programs, ignoring");
-	if (g->generations[0] && g->generations[1])
-		name_stale_listeners(g, is_stale_listener);
+	name_stale_listeners(g, !half_in_force(g), is_stale_listener);
 	settle(g);
 	g->warned = false;
 	return 0;
@@ -501,7 +504,7 @@ int governor_attach(struct governor *g, const char *pin_dir)
 
 void governor_detach(struct governor *g)
 {
-	name_stale_listeners(g, is_governed_listener);
+	name_stale_listeners(g, half_in_force(g), is_governed_listener);
 	kernel_detach(g->kernel);
 }
 

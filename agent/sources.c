@@ -237,21 +237,8 @@ void sources_keep_only(struct sources *s, const struct config *c)
 
 	HASH_ITER (hh, s->by_name, source, tmp)
 		source->wanted = false;
-	for (size_t i = 0; c && i < c->n_policies; i++) {
-		const struct policy *p = &c->policies[i];
-		struct sp_source name;
-
-		make_name(&name, p, NULL);
-		source = find(s, &name);
-		if (source)
-			source->wanted = true;
-		for (size_t j = 0; j < p->n_rules; j++) {
-			make_name(&name, p, &p->rules[j]);
-			source = find(s, &name);
-			if (source)
-				source->wanted = true;
-		}
-	}
+	if (c) /* they all have their ids: it only marks them */
+		(void)sources_add_config(s, c);
 	HASH_ITER (hh, s->by_name, source, tmp) {
 		if (source->wanted)
 			continue;

@@ -203,10 +203,15 @@ static int parse_one_word(struct parse *p, const struct yaml_node *item, void *t
 }
 
 static int parse_words(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
-		       struct words *words)
+		       struct words *words, bool *has, unsigned *given)
 {
+	int r;
+
 	words->key = key->text;
-	return parse_each_scalar(p, key, value, parse_one_word, words);
+	r = parse_each_scalar(p, key, value, parse_one_word, words);
+	*has = true;
+	*given = words->given;
+	return r;
 }
 
 static int parse_direction(struct parse *p, const struct yaml_node *key,
@@ -214,14 +219,10 @@ static int parse_direction(struct parse *p, const struct yaml_node *key,
 {
 	struct when *when = target;
 	struct words words = { 0 };
-	int r;
 
 	for (int d = 0; d < DIRECTION_MAX; d++)
 		words.v[words.n++] = direction_name((enum direction)d);
-	r = parse_words(p, key, value, &words);
-	when->has_direction = true;
-	when->directions = words.given;
-	return r;
+	return parse_words(p, key, value, &words, &when->has_direction, &when->directions);
 }
 
 static int parse_protocol(struct parse *p, const struct yaml_node *key,
@@ -229,14 +230,10 @@ static int parse_protocol(struct parse *p, const struct yaml_node *key,
 {
 	struct when *when = target;
 	struct words words = { 0 };
-	int r;
 
 	for (int i = 0; i < PROTOCOL_MAX; i++)
 		words.v[words.n++] = protocol_word((enum protocol)i);
-	r = parse_words(p, key, value, &words);
-	when->has_protocol = true;
-	when->protocols = words.given;
-	return r;
+	return parse_words(p, key, value, &words, &when->has_protocol, &when->protocols);
 }
 
 static int parse_family(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
@@ -244,14 +241,10 @@ static int parse_family(struct parse *p, const struct yaml_node *key, const stru
 {
 	struct when *when = target;
 	struct words words = { 0 };
-	int r;
 
 	for (int i = 0; i < SP_FAMILY_INDEX_MAX; i++)
 		words.v[words.n++] = family_word((enum sp_family)i);
-	r = parse_words(p, key, value, &words);
-	when->has_family = true;
-	when->families = words.given;
-	return r;
+	return parse_words(p, key, value, &words, &when->has_family, &when->families);
 }
 
 static int parse_one_prefix(struct parse *p, const struct yaml_node *item, void *target)

@@ -57,6 +57,11 @@ struct winner {
 	const struct setting *setting;
 };
 
+static bool holds(const struct block *b, enum direction d)
+{
+	return !b->rule || b->rule->when.directions & BIT(d);
+}
+
 /* The last block of the walk that names the option, in this very spelling. */
 static struct winner winner_of(const struct effective *e, enum direction d, enum option_id option)
 {
@@ -65,7 +70,7 @@ static struct winner winner_of(const struct effective *e, enum direction d, enum
 	for (size_t i = 0; i < e->n_blocks; i++) {
 		const struct setting *s = block_setting(&e->blocks[i], &option_table[option]);
 
-		if (s && block_holds(&e->blocks[i], d))
+		if (s && holds(&e->blocks[i], d))
 			w = s->option == &option_table[option] ? (struct winner){ &e->blocks[i], s }
 							       : (struct winner){ 0 };
 	}
