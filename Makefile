@@ -44,7 +44,9 @@ HARDENING   := -fstack-protector-strong -fstack-clash-protection -fPIE -D_FORTIF
                $(if $(filter x86_64,$(shell uname -m)),-fcf-protection)
 SANITIZE    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS      ?= -O2 -g
-BASE_CFLAGS  = -std=gnu11 -D_GNU_SOURCE -DSOCKPOL_VERSION='"$(VERSION)"' -Iagent -Iinclude -I$(O)/bpf \
+# A build of another ABI version, for tests of what agents of different versions do.
+ABI_FLAGS    = $(if $(ABI),-DSP_ABI_VERSION=$(ABI))
+BASE_CFLAGS  = $(ABI_FLAGS) -std=gnu11 -D_GNU_SOURCE -DSOCKPOL_VERSION='"$(VERSION)"' -Iagent -Iinclude -I$(O)/bpf \
                $(WARNINGS) $(PKG_CFLAGS)
 LDFLAGS     ?=
 BASE_LDFLAGS := -pie -Wl,-z,relro,-z,now
@@ -85,8 +87,12 @@ $(eval $(call variant,mutant,$$(CFLAGS) $$(HARDENING) -DSOCKPOL_MUTANTS,$$(CFLAG
 $(O)/sockpol: $(O)/agent/sockpol
 	$(Q)ln -f $< $@
 
+.PHONY: other-abi
+other-abi:
+	$(Q)$(SUBMAKE) O=$(O)/other-abi ABI=999 all
+
 # The kernel side: built without any kernel's headers or BTF, relocated (CO-RE) when loaded.
-BPF_CFLAGS = -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Werror -Iinclude \
+BPF_CFLAGS = $(ABI_FLAGS) -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Werror -Iinclude \
               -idirafter /usr/include/$(shell $(CC) -print-multiarch)
 
 $(O)/bpf/%.bpf.o: bpf/%.bpf.c Makefile | $(O)/bpf
@@ -139,7 +145,7 @@ DIFFERENTIAL = --counts "differential=tests/differential/run.py --sockpol $(O)/s
 .PHONY: tests-build unit-build asan-build
 unit-build: $(UNIT_TESTS:%=$(O)/unit/%)
 asan-build: $(UNIT_TESTS:%=$(O)/unit-asan/%)
-tests-build: all unit-build asan-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
+tests-build: all other-abi unit-build asan-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
 
 # Dependencies first, then a make that sees what they brought.
 .PHONY: deps
@@ -160,7 +166,7 @@ test-asan: asan-build ## the unit tests under ASan and UBSan
 	$(Q)tests/run-all $(ASAN)
 
 .PHONY: test-live
-test-live: all $(O)/tests/conformance-table ## the agent on this kernel (root)
+test-live: all other-abi $(O)/tests/conformance-table ## the agent on this kernel (root)
 	$(Q)tests/run-all $(RUN)
 
 .PHONY: test-differential

@@ -4,49 +4,8 @@
 #include "activation.h"
 #include "loader.h"
 #include "log.h"
+#include "sizes.h"
 #include "support.h"
-
-/*
- * Room to begin with; what turns out too small is doubled.  The largest maps are then some 4 MB
- * (ops), 2 MB (sources) and 1 MB (policies); cgroups and failures take memory as they fill.
- */
-static const struct kernel_sizes first_sizes = {
-	.cgroups = 65536,
-	.policies = 4096,
-	.ops = 65536,
-	.credits = 32768,
-	.tests = 16384,
-	.vectors = 65536,
-	.sets4 = 1 << 22, /* a bound only: tries take memory as they fill */
-	.sets6 = 1 << 22,
-	.sources = 16384,
-	.failures = 16384,
-};
-#define SIZE_MAX_ANY (1u << 22) /* no map grows beyond this many elements */
-
-/* Doubles the map that ran out; false when that is not a way out. */
-static bool grow(struct kernel_sizes *s, int error, const char *what)
-{
-	uint32_t *const members[KERNEL_MAP_MAX] = {
-		[KERNEL_MAP_CGROUPS] = &s->cgroups, [KERNEL_MAP_POLICIES] = &s->policies,
-		[KERNEL_MAP_OPS] = &s->ops,	    [KERNEL_MAP_CREDITS] = &s->credits,
-		[KERNEL_MAP_TESTS] = &s->tests,	    [KERNEL_MAP_VECTORS] = &s->vectors,
-		[KERNEL_MAP_SOURCES] = &s->sources,
-	};
-
-	if (error != -ENOSPC && error != -E2BIG)
-		return false;
-	for (int i = 0; i < KERNEL_MAP_MAX; i++) {
-		if (!members[i] || !streq(what, kernel_map_names[i]))
-			continue;
-		if (*members[i] >= SIZE_MAX_ANY)
-			return false;
-		*members[i] *= 2;
-		log_debug("Map %s is too small: making it anew for %u", what, *members[i]);
-		return true;
-	}
-	return false;
-}
 
 static int load_files(const struct activation_request *request, struct diags *diags,
 		      struct config **ret)
@@ -67,16 +26,6 @@ static int load_files(const struct activation_request *request, struct diags *di
 	return 0;
 }
 
-/* The files again, without saying twice what is wrong with them. */
-static int load_files_again(const struct activation_request *request, struct config **ret)
-{
-	struct diags unsaid = { 0 };
-	int r = load_files(request, &unsaid, ret);
-
-	diags_clear(&unsaid);
-	return r;
-}
-
 static int explain_failure(const struct governor *g, int r, const char *what, struct diags *diags)
 {
 	struct position at;
@@ -89,37 +38,41 @@ static int explain_failure(const struct governor *g, int r, const char *what, st
 	return r;
 }
 
-/* A governor with room for the configuration in force in it, not yet attached.  Takes c. */
+/*
+ * A governor with room for the configuration in force in it, not yet attached.  from: whose place
+ * it is to take, or NULL.
+ */
 static int build(const struct activation_request *request, struct kernel_sizes sizes,
-		 struct config *c, struct governor **ret, struct diags *diags)
+		 const struct config *c, const struct governor *from, struct governor **ret,
+		 struct diags *diags)
 {
 	for (;;) {
 		_cleanup_(governor_free) struct governor *g = NULL;
 		const char *what = "";
 		int r = governor_new(request->mount, request->root_path, &sizes, &g);
 
-		if (r < 0) {
-			config_free(c);
+		if (r == 0 && from)
+			r = governor_take_gone(g, from);
+		if (r < 0)
 			return r;
-		}
-		r = governor_activate(g, c, &what);
+		r = governor_activate(g, config_ref(c), &what);
 		if (r == 0) {
 			*ret = TAKE_PTR(g);
 			return 0;
 		}
-		if (!grow(&sizes, r, what))
+		if (!sizes_grow(&sizes, g, r, what))
 			return explain_failure(g, r, what, diags);
-		r = load_files_again(request, &c);
-		if (r < 0)
-			return r;
+		log_debug("Map %s is too small: making all anew", what);
 	}
 }
 
 static int replace(const struct activation_request *request, const struct kernel_sizes *sizes,
-		   struct config *c, struct governor **governor, struct diags *diags)
+		   const struct config *c, struct governor **governor, struct diags *diags)
 {
+	const struct governor *from =
+		*governor && !governor_root_is_gone(*governor) ? *governor : NULL;
 	_cleanup_(governor_free) struct governor *g = NULL;
-	int r = build(request, *sizes, c, &g, diags);
+	int r = build(request, *sizes, c, from, &g, diags);
 
 	if (r < 0)
 		return r;
@@ -130,26 +83,60 @@ static int replace(const struct activation_request *request, const struct kernel
 	return 0;
 }
 
-int activate(const struct activation_request *request, struct governor **governor,
-	     struct diags *diags)
+/* Through the governor that is there, or, where that has not the room, another. */
+static int put_in_force(const struct activation_request *request, const struct config *c,
+			struct governor **governor, struct diags *diags)
 {
-	struct kernel_sizes sizes = first_sizes;
-	struct config *c;
-	const char *what = "";
-	int r = load_files(request, diags, &c);
+	struct kernel_sizes sizes;
+	int r;
 
-	if (r < 0)
-		return r;
 	if (*governor && !governor_root_is_gone(*governor)) {
-		r = governor_activate(*governor, c, &what);
+		const char *what = "";
+
+		r = governor_activate(*governor, config_ref(c), &what);
 		if (r == 0)
 			return 0;
 		sizes = *governor_sizes(*governor);
-		if (!grow(&sizes, r, what))
+		if (!sizes_grow(&sizes, *governor, r, what))
 			return explain_failure(*governor, r, what, diags);
-		r = load_files_again(request, &c);
+		log_debug("Map %s is too small: making all anew", what);
+	} else {
+		r = sizes_for(c, 0, &sizes);
 		if (r < 0)
-			return r;
+			return log_error_errno(r, "Cannot tell how much room the policies need");
 	}
 	return replace(request, &sizes, c, governor, diags);
+}
+
+/* What an earlier agent left goes on under us, whatever becomes of the files. */
+static int adopt(const struct activation_request *request, struct governor **governor)
+{
+	int r = governor_adopt(request->mount, request->root_path, request->pin_dir, governor);
+
+	if (r == -EPROTO)
+		log_notice("What is pinned at %s is of another version of sockpol, for another "
+			   "cgroup, or not all there: it stays in force until the new takes its "
+			   "place",
+			   request->pin_dir);
+	return r == -EPROTO || r == -ENOENT ? 0 : r;
+}
+
+int activate(const struct activation_request *request, struct governor **governor,
+	     struct diags *diags)
+{
+	_cleanup_(config_free) struct config *c = NULL;
+	int r = *governor ? 0 : adopt(request, governor);
+
+	if (r == 0)
+		r = load_files(request, diags, &c);
+	return r < 0 ? r : put_in_force(request, c, governor, diags);
+}
+
+int activate_again(const struct activation_request *request, struct governor **governor,
+		   struct diags *diags)
+{
+	const struct config *in_force = governor_config(*governor);
+	_cleanup_(config_free) struct config *c = in_force ? config_ref(in_force) : NULL;
+
+	return c ? put_in_force(request, c, governor, diags) : activate(request, governor, diags);
 }

@@ -14,12 +14,17 @@ struct activation_request {
 
 /*
  * Loads the files, has the kernel load what they need, and puts them in force through *governor.
- * Where there is none yet (NULL), or its maps are too small, a new one is made that takes the hooks
- * over in place; the caller then owns both, and frees the old one.
+ * Where there is none yet (NULL), it is made of what an earlier agent left pinned, which then stays
+ * in force also when the files are wrong.  Where there is nothing to go on with, or the maps are
+ * too small, a new one is made that takes the hooks over in place.  When *governor has changed the
+ * caller owns both, and frees the old one.
  * Returns 0; -EBADMSG: the files are wrong (see diags); or another negative errno, logged.  On
- * failure *governor, and what it has in force, are as they were.
+ * failure what is in force is as it was.
  */
 int activate(const struct activation_request *request, struct governor **governor,
 	     struct diags *diags);
+/* The same with the configuration that is in force already: for cgroups that found no room. */
+int activate_again(const struct activation_request *request, struct governor **governor,
+		   struct diags *diags);
 
 #endif

@@ -10,11 +10,15 @@
 #include "activation.h"
 #include "agent.h"
 #include "cgroup.h"
+#include "cli.h"
 #include "control.h"
 #include "diag.h"
 #include "governor.h"
 #include "log.h"
+#include "pins.h"
 #include "utf8.h"
+
+#define HEAL_PAUSE_USEC 10000000u /* between attempts that failed */
 
 #define DIAGNOSTICS_REPLY_MAX 65536 /* bytes; the rest is in the journal */
 
@@ -28,9 +32,11 @@ struct agent {
 	sd_event *event;
 	sd_event_source *cgroup_events;
 	struct control *control;
-	struct governor *governor; /* NULL: an earlier agent's pins are in force, see start() */
-	bool degraded;		   /* the files are not what is in force */
-	char verdict[256];	   /* of the last load, one line */
+	struct governor *governor; /* NULL: another version's pins are in force, see start() */
+	sd_event_source *heal;	   /* see heal_soon() */
+	uint64_t heal_not_before;
+	bool degraded;	   /* the files are not what is in force */
+	char verdict[256]; /* of the last load, one line */
 };
 
 static void set_verdict(struct agent *a, const char *format, ...) PRINTF_LIKE(2, 3);
@@ -44,6 +50,8 @@ static void set_verdict(struct agent *a, const char *format, ...)
 	sd_notifyf(0, "STATUS=%s", a->verdict);
 }
 
+static void heal_soon(struct agent *a);
+
 static int on_cgroup_events(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 {
 	struct agent *a = userdata;
@@ -54,6 +62,8 @@ static int on_cgroup_events(sd_event_source *s, int fd, uint32_t revents, void *
 	(void)revents;
 	if (r < 0)
 		log_warning_errno(r, "Cannot read cgroup events, ignoring");
+	if (governor_needs_room(a->governor))
+		heal_soon(a);
 	return 0;
 }
 
@@ -71,37 +81,82 @@ static int use_governor(struct agent *a, struct governor *g)
 	return r < 0 ? log_error_errno(r, "Cannot wait for cgroup events") : 0;
 }
 
-/*
- * Files to force.  On failure (-EBADMSG: the files are wrong, see diags) what was in force stays.
- */
-static int load(struct agent *a, struct diags *diags)
+/* What came of activate() or activate_again(), with the governor that it left. */
+static int take_over(struct agent *a, struct governor *g, int r, const struct diags *diags)
 {
-	const struct activation_request request = {
+	int used = g != a->governor ? use_governor(a, g) : 0;
+
+	a->degraded = r < 0;
+	if (r == -EBADMSG)
+		set_verdict(a, "refused: %zu errors; what was in force stays", diags->n_errors);
+	else if (r < 0)
+		set_verdict(a, "failed: %s; what was in force stays", strerror(-r));
+	else
+		set_verdict(a, "%zu policies, %zu cgroups governed", governor_config(g)->n_policies,
+			    governor_n_governed(g));
+	return r < 0 ? r : used;
+}
+
+static struct activation_request request_of(const struct agent *a)
+{
+	return (struct activation_request){
 		.policy_dirs = a->options->policy_dirs,
 		.mount = a->mount,
 		.root_path = a->root_path,
 		.pin_dir = a->options->pin_dir,
 	};
+}
+
+/*
+ * Files to force.  On failure (-EBADMSG: the files are wrong, see diags) what was in force stays.
+ */
+static int load(struct agent *a, struct diags *diags)
+{
+	const struct activation_request request = request_of(a);
 	struct governor *g = a->governor;
 	int r = activate(&request, &g, diags);
 
-	a->degraded = r < 0;
-	if (r == -EBADMSG) {
-		set_verdict(a, "refused: %zu errors; what was in force stays", diags->n_errors);
-		return r;
-	}
-	if (r < 0) {
-		set_verdict(a, "failed: %s; what was in force stays", strerror(-r));
-		return r;
-	}
-	if (g != a->governor) {
-		r = use_governor(a, g);
-		if (r < 0)
-			return r;
-	}
-	set_verdict(a, "%zu policies, %zu cgroups governed", governor_config(g)->n_policies,
-		    governor_n_governed(g));
+	return take_over(a, g, r, diags);
+}
+
+/* Larger maps for the cgroups that found no room, with the policies that are in force. */
+static int on_heal(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct agent *a = userdata;
+	const struct activation_request request = request_of(a);
+	struct governor *g = a->governor;
+	struct diags diags = { 0 };
+	int r;
+
+	(void)s;
+	a->heal = sd_event_source_disable_unref(a->heal);
+	if (!governor_needs_room(g))
+		return 0;
+	log_notice("new cgroups found no room in the maps: making larger ones");
+	r = activate_again(&request, &g, &diags);
+	diags_clear(&diags);
+	a->heal_not_before = r < 0 ? usec + HEAL_PAUSE_USEC : 0;
+	if (r < 0)
+		log_error_errno(r, "Some cgroups still have no room");
+	if (g != a->governor)
+		(void)use_governor(a, g);
 	return 0;
+}
+
+static void heal_soon(struct agent *a)
+{
+	uint64_t now;
+	int r;
+
+	if (a->heal)
+		return;
+	r = sd_event_now(a->event, CLOCK_MONOTONIC, &now);
+	if (r >= 0)
+		r = sd_event_add_time(a->event, &a->heal, CLOCK_MONOTONIC,
+				      now > a->heal_not_before ? now : a->heal_not_before, 0,
+				      on_heal, a);
+	if (r < 0)
+		log_warning_errno(r, "Cannot wait for a time to make larger maps, ignoring");
 }
 
 static int reload(struct agent *a, struct diags *diags)
@@ -217,8 +272,9 @@ static int set_up_loop(struct agent *a)
 }
 
 /*
- * The first load.  With wrong files an agent that finds an earlier one's pins leaves those in force
- * and waits for a reload; one that finds none has nothing to offer.
+ * The first load.  With wrong files an agent that finds an earlier one's pins leaves those in
+ * force, follows the cgroups that come and go, and waits for a reload; one that finds none has
+ * nothing to offer.
  */
 static int start(struct agent *a)
 {
@@ -229,7 +285,7 @@ static int start(struct agent *a)
 	diags_sort(&diags);
 	diags_print(&diags, stderr);
 	diags_clear(&diags);
-	if (r < 0 && !(r == -EBADMSG && pins)) {
+	if (r < 0 && !a->governor && !(r == -EBADMSG && pins)) {
 		log_error("Not started: %s",
 			  r == -EBADMSG ? "the policy files have errors" : strerror(-r));
 		return r;
@@ -245,6 +301,7 @@ static int start(struct agent *a)
 static void agent_clear(struct agent *a)
 {
 	sd_event_source_disable_unref(a->cgroup_events);
+	sd_event_source_disable_unref(a->heal);
 	if (a->control)
 		control_free(a->control);
 	if (a->governor)
@@ -258,6 +315,33 @@ static void agent_clear(struct agent *a)
 	}
 	free(a->mount);
 	free(a->root_path);
+}
+
+static void say_what_stays(const struct agent *a)
+{
+	_cleanup_(pins_close) struct pins *pins = NULL;
+	const char *dir = a->options->pin_dir;
+	struct sp_state state;
+	bool is_default = streq(dir, DEFAULT_PIN_DIR);
+
+	if (pins_open(dir, &pins) < 0 || pins_state(pins, &state) < 0)
+		log_info("stopped: what is pinned at %s stays in force", dir);
+	else
+		log_info("stopped: %u policies stay in force (sockpol detach%s%s takes them out)",
+			 state.n_policies, is_default ? "" : " --pin-dir ", is_default ? "" : dir);
+}
+
+static void stop(struct agent *a)
+{
+	if (a->options->persist) {
+		say_what_stays(a);
+		return;
+	}
+	if (a->governor)
+		governor_detach(a->governor);
+	else
+		pin_dir_clear(a->options->pin_dir);
+	log_info("stopped: nothing is governed any more");
 }
 
 static int run(struct agent *a)
@@ -281,14 +365,10 @@ static int run(struct agent *a)
 		return r;
 	r = sd_event_loop(a->event);
 	sd_notify(0, "STOPPING=1");
-	if (a->governor)
-		governor_detach(a->governor);
-	else
-		pin_dir_clear(a->options->pin_dir);
 	if (r < 0)
-		return log_error_errno(r, "The event loop failed");
-	log_info("stopped: nothing is governed any more");
-	return 0;
+		log_error_errno(r, "The event loop failed");
+	stop(a);
+	return r < 0 ? r : 0;
 }
 
 int agent_run(const struct agent_options *options)

@@ -3,11 +3,14 @@
 #ifndef SOCKPOL_AGENT_H
 #define SOCKPOL_AGENT_H
 
+#include "util.h"
+
 struct agent_options {
 	const char *const *policy_dirs; /* NULL-terminated */
 	const char *cgroup_root;	/* see cgroup_resolve(); NULL: all */
 	const char *pin_dir;
 	const char *runtime_dir;
+	bool persist; /* what is in force stays so when the agent is stopped */
 };
 
 /* Runs until SIGTERM or SIGINT.  Returns 0 or a negative errno; errors are logged. */

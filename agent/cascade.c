@@ -19,11 +19,17 @@ struct interned_effective {
 
 struct cgroup_class {
 	const struct effective *effective; /* NULL: no policy applies */
-	UT_hash_handle hh;		   /* key: the whole of v */
+	size_t index;
+	UT_hash_handle hh; /* key: the whole of v */
 	size_t n_applied;
 	/* First the bits of the policies that some cgroup up to here excluded, then the places of
 	 * those that apply, in walk order. */
 	uint32_t v[];
+};
+
+/* A policy by its name; its place is that in the array. */
+struct named {
+	UT_hash_handle hh;
 };
 
 struct cascade {
@@ -34,9 +40,13 @@ struct cascade {
 	struct interned_effective **by_index;
 	size_t n_effectives;
 	struct cgroup_class *nothing; /* nothing applies, nothing is excluded; not in `classes` */
-	/* Scratch of cascade_step(): */
+	size_t n_classes;
+	struct named *names; /* all of them; made when the first is looked up */
+	struct named *by_name;
+	/* Scratch: */
 	word_t *applied;	   /* bits of the policies that apply to the parent */
 	struct cgroup_class *next; /* with room for every policy */
+	uint32_t *scratch;	   /* with room for every policy twice */
 };
 
 static void set_bit(word_t *bits, size_t n)
@@ -70,7 +80,9 @@ int cascade_new(const struct config *config, struct cascade **ret)
 	c->applied = calloc(c->n_words, sizeof(*c->applied));
 	c->nothing = class_alloc(c, 0);
 	c->next = class_alloc(c, config->n_policies);
-	if (!c->applied || !c->nothing || !c->next)
+	c->scratch = calloc(config->n_policies + 1, 2 * sizeof(*c->scratch));
+	c->n_classes = 1; /* `nothing` */
+	if (!c->applied || !c->nothing || !c->next || !c->scratch)
 		return -ENOMEM;
 	*ret = TAKE_PTR(c);
 	return 0;
@@ -103,6 +115,9 @@ void cascade_free(struct cascade *c)
 	free(c->nothing);
 	free(c->applied);
 	free(c->next);
+	free(c->scratch);
+	HASH_CLEAR(hh, c->by_name);
+	free(c->names);
 	free(c);
 }
 
@@ -221,6 +236,7 @@ static int intern_class(struct cascade *c, const struct cgroup_class **ret)
 	HASH_ADD(hh, c->classes, v, size, k);
 	if (!k->hh.tbl)
 		return -ENOMEM;
+	k->index = c->n_classes++;
 	*ret = TAKE_PTR(k);
 	return 0;
 }
@@ -239,43 +255,119 @@ static void keep_applied(const struct cascade *c, const struct cgroup_class *par
 	}
 }
 
-int cascade_step(struct cascade *c, const struct cgroup_class *parent, const char *path,
-		 const struct cgroup_class **ret)
+/* Exclusions first, as they end what applies to the parent, and what matches here as well. */
+static bool exclude(struct cascade *c, const struct cgroup_class *parent, const struct matched *m)
 {
-	bool changed = false;
 	word_t *excluded = c->next->v;
+	bool changed = false;
 
-	if (!parent)
-		parent = c->nothing;
 	memcpy(excluded, parent->v, c->n_words * sizeof(*excluded));
+	for (size_t i = 0; i < m->n_exclude; i++) {
+		changed |= !has_bit(excluded, m->exclude[i]);
+		set_bit(excluded, m->exclude[i]);
+	}
+	return changed;
+}
+
+/* What matches here is deeper than all before: after it, in the configuration's order. */
+static bool apply_matches(struct cascade *c, const struct cgroup_class *parent,
+			  const struct matched *m)
+{
+	struct cgroup_class *next = c->next;
+	bool changed = false;
+
 	memset(c->applied, 0, c->n_words * sizeof(*c->applied));
 	for (size_t i = 0; i < parent->n_applied; i++)
 		set_bit(c->applied, parent->v[c->n_words + i]);
-
-	/* Exclusions first, as they end what applies to the parent, and what matches here as well.
-	 */
-	for (size_t i = 0; i < c->config->n_policies; i++) {
-		const struct policy *p = &c->config->policies[i];
-
-		if (p->exclude.n && !has_bit(excluded, i) && patterns_match(&p->exclude, path)) {
-			set_bit(excluded, i);
-			changed = true;
-		}
-	}
-	keep_applied(c, parent);
-	/* What matches here is deeper than all before: after it, in the configuration's order. */
-	for (size_t i = 0; i < c->config->n_policies; i++) {
-		if (has_bit(excluded, i) || has_bit(c->applied, i) ||
-		    !patterns_match(&c->config->policies[i].match, path))
+	for (size_t i = 0; i < m->n_match; i++) {
+		if (has_bit(next->v, m->match[i]) || has_bit(c->applied, m->match[i]))
 			continue;
-		c->next->v[c->n_words + c->next->n_applied++] = (uint32_t)i;
+		next->v[c->n_words + next->n_applied++] = m->match[i];
 		changed = true;
 	}
+	return changed;
+}
+
+int cascade_apply(struct cascade *c, const struct cgroup_class *parent, const struct matched *m,
+		  const struct cgroup_class **ret)
+{
+	bool changed;
+
+	if (!parent)
+		parent = c->nothing;
+	changed = exclude(c, parent, m);
+	keep_applied(c, parent);
+	changed |= apply_matches(c, parent, m);
 	if (!changed) {
 		*ret = parent;
 		return 0;
 	}
 	return intern_class(c, ret);
+}
+
+int cascade_step(struct cascade *c, const struct cgroup_class *parent, const char *path,
+		 const struct cgroup_class **ret)
+{
+	uint32_t *match = c->scratch, *exclude = c->scratch + c->config->n_policies;
+	struct matched m = { .match = match, .exclude = exclude };
+
+	for (size_t i = 0; i < c->config->n_policies; i++) {
+		const struct policy *p = &c->config->policies[i];
+
+		if (parent && has_bit(parent->v, i))
+			continue; /* excluded for good */
+		if (patterns_match(&p->match, path))
+			match[m.n_match++] = (uint32_t)i;
+		if (p->exclude.n && patterns_match(&p->exclude, path))
+			exclude[m.n_exclude++] = (uint32_t)i;
+	}
+	return cascade_apply(c, parent, &m, ret);
+}
+
+static int index_names(struct cascade *c)
+{
+	if (c->names || !c->config->n_policies)
+		return 0;
+	c->names = calloc(c->config->n_policies, sizeof(*c->names));
+	if (!c->names)
+		return -ENOMEM;
+	for (size_t i = 0; i < c->config->n_policies; i++) {
+		const char *name = c->config->policies[i].name;
+
+		HASH_ADD_KEYPTR(hh, c->by_name, name, strlen(name), &c->names[i]);
+		if (!c->names[i].hh.tbl)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int cascade_by_names(struct cascade *c, const char *const *names, size_t n,
+		     const struct cgroup_class **ret)
+{
+	int r = index_names(c);
+
+	if (r < 0)
+		return r;
+	c->next->n_applied = 0;
+	memset(c->next->v, 0, c->n_words * sizeof(c->next->v[0]));
+	memset(c->applied, 0, c->n_words * sizeof(*c->applied));
+	for (size_t i = 0; i < n; i++) {
+		const struct named *found;
+		size_t place;
+
+		HASH_FIND(hh, c->by_name, names[i], strlen(names[i]), found);
+		if (!found)
+			continue;
+		place = (size_t)(found - c->names);
+		if (has_bit(c->applied, place))
+			continue;
+		set_bit(c->applied, place);
+		c->next->v[c->n_words + c->next->n_applied++] = (uint32_t)place;
+	}
+	if (c->next->n_applied)
+		return intern_class(c, ret);
+	*ret = c->nothing;
+	return 0;
 }
 
 int cascade_walk(struct cascade *c, const char *path, const struct cgroup_class **ret)
@@ -306,6 +398,11 @@ int cascade_walk(struct cascade *c, const char *path, const struct cgroup_class 
 const struct effective *cascade_effective(const struct cgroup_class *k)
 {
 	return k->effective;
+}
+
+size_t cascade_class_index(const struct cgroup_class *k)
+{
+	return k->index;
 }
 
 size_t cascade_n_effective(const struct cascade *c)

@@ -9,6 +9,8 @@
 #ifndef SOCKPOL_CASCADE_H
 #define SOCKPOL_CASCADE_H
 
+#include <stdint.h>
+
 #include "policy.h"
 
 /* A block of options: a policy's base (rule NULL) or one of its rules. */
@@ -31,6 +33,14 @@ struct effective {
 struct cgroup_class; /* opaque */
 struct cascade;
 
+/* Which policies a cgroup's path matches: places in the configuration, ascending. */
+struct matched {
+	const uint32_t *match; /* their `match` (less nothing: `exclude` is beside it) */
+	size_t n_match;
+	const uint32_t *exclude; /* their `exclude` */
+	size_t n_exclude;
+};
+
 /* The configuration must outlive the cascade. Returns 0 or -ENOMEM. */
 int cascade_new(const struct config *c, struct cascade **ret);
 void cascade_free(struct cascade *c);
@@ -42,11 +52,23 @@ DEFINE_CLEANUP(struct cascade *, cascade_free)
  */
 int cascade_step(struct cascade *c, const struct cgroup_class *parent, const char *path,
 		 const struct cgroup_class **ret);
+/* The same where it is known what the path matches (machine.h). */
+int cascade_apply(struct cascade *c, const struct cgroup_class *parent, const struct matched *m,
+		  const struct cgroup_class **ret);
+/*
+ * The class of a cgroup of which no more is known than the policies that applied to it, by name and
+ * in walk order: those of them that the configuration (still) has.
+ */
+int cascade_by_names(struct cascade *c, const char *const *names, size_t n,
+		     const struct cgroup_class **ret);
 /* The same for a path whose parents' classes are not known: walks down from the root. */
 int cascade_walk(struct cascade *c, const char *path, const struct cgroup_class **ret);
 
 /* NULL when no policy applies.  Owned by the cascade. */
 const struct effective *cascade_effective(const struct cgroup_class *k);
+
+/* 0-based, in the order of their making: stable for the cascade's life. */
+size_t cascade_class_index(const struct cgroup_class *k);
 
 size_t cascade_n_effective(const struct cascade *c);
 const struct effective *cascade_effective_at(const struct cascade *c, size_t index);

@@ -26,6 +26,7 @@ int cmd_explain(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_options(int argc, char **argv);
 int cmd_reload(int argc, char **argv);
+int cmd_detach(int argc, char **argv);
 
 /* One option of a subcommand, for getopt_long and for --help. */
 struct cli_option {

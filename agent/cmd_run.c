@@ -18,12 +18,17 @@ int cmd_run(int argc, char **argv)
 		  .value = &o.pin_dir },
 		{ "runtime-dir", "DIR", "the control socket's directory (" DEFAULT_RUNTIME_DIR ")",
 		  .value = &o.runtime_dir },
+		{ "persist", NULL,
+		  "when stopped, leave the policies in force (sockpol detach takes\n"
+		  "                        them out)",
+		  .flag = &o.persist },
 	};
 	const struct cli_syntax syntax = {
 		.synopsis = "run [OPTION]...",
 		.description =
 			"Governs sockets as the policy files say, in the foreground.  SIGHUP reads the "
-			"files\nagain; SIGTERM and SIGINT take everything out of the kernel.",
+			"files\nagain; SIGTERM and SIGINT take everything out of the kernel, unless --persist is "
+			"given.",
 		.options = options,
 		.n_options = ARRAY_SIZE(options),
 	};

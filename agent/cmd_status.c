@@ -67,6 +67,45 @@ static void print_whether_running(const struct overview *o)
 		       o->verdict ? o->verdict : "?", o->degraded ? " (degraded)" : "");
 }
 
+/* How a cgroup that is made now gets its policy. */
+static const char *classification(const struct overview *o)
+{
+	return o->state.flags & SP_STATE_NO_TRACEPOINTS ? "directories" : "kernel";
+}
+
+static void print_by_events(const struct overview *o)
+{
+	const char *before = ", by events for policies: ";
+
+	for (size_t i = 0; i < o->n_policies; i++) {
+		if (!o->policies[i].by_events)
+			continue;
+		printf("%s%s", before, o->policies[i].name);
+		before = ", ";
+	}
+}
+
+static void print_classification(const struct overview *o)
+{
+	if (o->state.flags & SP_STATE_NO_TRACEPOINTS) {
+		printf("new cgroups: classified by the agent, by looking at directories (this kernel "
+		       "does not tell of them)\n");
+		return;
+	}
+	printf("new cgroups: classified in the kernel");
+	print_by_events(o);
+	printf("\n");
+	if (o->state.flags & SP_STATE_STEPS_CUT)
+		printf("warning: the policies combine in more ways than the kernel's maps hold: the "
+		       "rarer ones are resolved by events\n");
+	if (o->state.unresolved)
+		printf("%" PRIu64 " new cgroups had their parent's policy until the agent looked\n",
+		       (uint64_t)o->state.unresolved);
+	if (o->state.events_lost)
+		printf("%" PRIu64 " events of cgroups came too fast; the agent looked again\n",
+		       (uint64_t)o->state.events_lost);
+}
+
 static void print_agent(const struct overview *o)
 {
 	char when[64];
@@ -76,9 +115,10 @@ static void print_agent(const struct overview *o)
 	printf("in force: generation %" PRIu64 " since %s, %u policies, %" PRIu64
 	       " cgroups governed\n",
 	       (uint64_t)o->state.generation, when, o->state.n_policies, o->n_governed);
-	if (o->state.inherit_failed)
-		printf("warning: %" PRIu64 " cgroups could not be governed (maps full)\n",
-		       (uint64_t)o->state.inherit_failed);
+	print_classification(o);
+	if (o->state.no_room)
+		printf("warning: %" PRIu64 " cgroups found no room in the maps\n",
+		       (uint64_t)o->state.no_room);
 	if (o->state.failures_lost)
 		printf("warning: %" PRIu64 " failures could not be counted (map full)\n",
 		       (uint64_t)o->state.failures_lost);
@@ -293,9 +333,16 @@ static json_t *json_policy(const struct overview_policy *p)
 					  "count", (json_int_t)f->count, "rule",
 					  f->rule[0] ? json_string(f->rule) : json_null()));
 	}
-	return json_pack("{s:s, s:I, s:I, s:o, s:o}", "name", p->name, "cgroups",
-			 (json_int_t)p->cgroups, "applied", (json_int_t)p->applied, "rules", rules,
-			 "failed", failed);
+	return json_pack("{s:s, s:I, s:I, s:b, s:o, s:o}", "name", p->name, "cgroups",
+			 (json_int_t)p->cgroups, "applied", (json_int_t)p->applied, "by_events",
+			 p->by_events, "rules", rules, "failed", failed);
+}
+
+static json_t *json_classification(const struct overview *o)
+{
+	return json_pack("{s:s, s:b, s:I, s:I}", "by", classification(o), "cut",
+			 (o->state.flags & SP_STATE_STEPS_CUT) != 0, "unresolved",
+			 (json_int_t)o->state.unresolved, "no_room", (json_int_t)o->state.no_room);
 }
 
 static json_t *json_overview(const struct overview *o)
@@ -305,13 +352,13 @@ static json_t *json_overview(const struct overview *o)
 	for (size_t i = 0; i < o->n_policies; i++)
 		json_array_append_new(policies, json_policy(&o->policies[i]));
 	return json_pack(
-		"{s:{s:b, s:b, s:o, s:s?, s:s?, s:b}, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
+		"{s:{s:b, s:b, s:o, s:s?, s:s?, s:b}, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:o, s:o, s:o}",
 		"agent", "running", o->running, "answers", o->answers, "pid",
 		o->running && o->pid ? json_integer(o->pid) : json_null(), "other_pins",
 		o->other_pins, "last_load", o->verdict, "degraded", o->degraded, "generation",
 		(json_int_t)o->state.generation, "loaded_usec", (json_int_t)o->state.loaded_usec,
 		"cgroups_governed", (json_int_t)o->n_governed, "cgroups_failed",
-		(json_int_t)o->state.inherit_failed, "events_lost",
+		(json_int_t)o->state.no_room, "new_cgroups", json_classification(o), "events_lost",
 		(json_int_t)o->state.events_lost, "failures_lost",
 		(json_int_t)o->state.failures_lost, "cgroup_root",
 		(json_int_t)o->state.cgroup_root_id, "attachments", json_links(o), "neighbours",

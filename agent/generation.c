@@ -1,38 +1,46 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
-#include <bpf/bpf.h>
-
-#include "compile.h"
+#include "closure.h"
 #include "generation.h"
-
-/* The part of a map that this generation fills, from `first` on. */
-struct half {
-	enum kernel_map map;
-	uint32_t first, n, room;
-};
+#include "machine.h"
+#include "policy_maps.h"
+#include "steps.h"
 
 struct generation {
-	const struct kernel *kernel;
-	const struct sources *sources;
-	struct sets *sets;
 	struct config *config;
+	unsigned half;
+	struct machine *machine;
 	struct cascade *cascade;
-	struct half policies, ops, credits, tests, vectors;
-	uint64_t stages;
-	struct written {
-		uint32_t index;	 /* into map `policies`; 0: not written yet */
-		uint32_t listen; /* digest of what it sets on listeners; 0: nothing */
-	} * written;		 /* by effective->index */
-	size_t n_written;
-	/* By policy and property: made when first needed, so often without a set. */
-	struct set_view (*views)[SP_PROPERTY_MAX];
+	struct policy_maps *policies;
+	struct steps *steps;
+	struct closure *closure;
+	bool followed; /* the closure is written: what comes now is added to it */
+	/* Policies that the machine left out, by place in the configuration. */
+	uint32_t *left_out;
+	size_t n_left_out;
+	/* Scratch: places of all policies that a path matches. */
+	uint32_t *match, *exclude;
 };
+
+static int list_left_out(struct generation *g)
+{
+	const struct config *c = g->config;
+
+	g->left_out = calloc(machine_n_left_out(g->machine) + 1, sizeof(*g->left_out));
+	g->match = calloc(c->n_policies + 1, sizeof(*g->match));
+	g->exclude = calloc(c->n_policies + 1, sizeof(*g->exclude));
+	if (!g->left_out || !g->match || !g->exclude)
+		return -ENOMEM;
+	for (size_t i = 0; i < c->n_policies; i++)
+		if (!machine_has(g->machine, i))
+			g->left_out[g->n_left_out++] = (uint32_t)i;
+	return 0;
+}
 
 int generation_new(const struct kernel *k, const struct sources *s, struct sets *sets,
 		   struct config *c, unsigned half, struct generation **ret)
 {
-	const struct kernel_sizes *sizes = kernel_sizes_of(k);
 	_cleanup_(generation_free) struct generation *g = calloc(1, sizeof(*g));
 	int r;
 
@@ -40,471 +48,230 @@ int generation_new(const struct kernel *k, const struct sources *s, struct sets 
 		config_free(c);
 		return -ENOMEM;
 	}
-	g->kernel = k;
-	g->sources = s;
-	g->sets = sets;
 	g->config = c;
-	g->policies = (struct half){ KERNEL_MAP_POLICIES, 1 + half * sizes->policies, 0,
-				     sizes->policies };
-	g->ops = (struct half){ KERNEL_MAP_OPS, half * sizes->ops, 0, sizes->ops };
-	g->credits = (struct half){ KERNEL_MAP_CREDITS, half * sizes->credits, 0, sizes->credits };
-	g->tests = (struct half){ KERNEL_MAP_TESTS, half * sizes->tests, 0, sizes->tests };
-	g->vectors = (struct half){ KERNEL_MAP_VECTORS, half * sizes->vectors, 0, sizes->vectors };
-	g->views = calloc(c->n_policies + 1, sizeof(*g->views));
-	if (!g->views)
-		return -ENOMEM;
-	r = cascade_new(c, &g->cascade);
+	g->half = half;
+	r = machine_new(c, &g->machine);
+	if (r == 0)
+		r = list_left_out(g);
+	if (r == 0)
+		r = cascade_new(c, &g->cascade);
+	if (r == 0)
+		r = policy_maps_new(k, s, sets, c, half, &g->policies);
+	if (r == 0)
+		r = steps_new(k, g->machine, half, &g->steps);
+	if (r == 0)
+		r = closure_new(g->machine, g->cascade, g->policies, g->steps, &g->closure);
 	if (r < 0)
 		return r;
+	policy_maps_count(g->policies, true);
+	steps_count(g->steps, true);
 	*ret = TAKE_PTR(g);
 	return 0;
 }
 
+void generation_erase(struct generation *g)
+{
+	steps_erase(g->steps);
+	policy_maps_erase(g->policies);
+}
+
 void generation_free(struct generation *g)
 {
-	for (size_t i = 0; g->views && i < g->config->n_policies; i++)
-		for (int property = 0; property < SP_PROPERTY_MAX; property++)
-			sets_put(g->sets, &g->views[i][property]);
-	free(g->views);
+	if (g->closure)
+		closure_free(g->closure);
+	if (g->steps)
+		steps_free(g->steps);
+	if (g->policies)
+		policy_maps_free(g->policies);
 	if (g->cascade)
 		cascade_free(g->cascade);
+	if (g->machine)
+		machine_free(g->machine);
 	config_free(g->config);
-	free(g->written);
+	free(g->left_out);
+	free(g->match);
+	free(g->exclude);
 	free(g);
 }
 
-static int append(struct generation *g, struct half *h, const void *value, const char **ret_what)
+/* Both ascending; returns how many there are in all. */
+static size_t merge(uint32_t *to, const uint32_t *a, size_t n_a, const uint32_t *b, size_t n_b)
 {
-	uint32_t key = h->first + h->n;
+	size_t i = 0, j = 0;
 
-	if (h->n == h->room) {
-		*ret_what = kernel_map_names[h->map];
-		return -ENOSPC;
+	while (i < n_a || j < n_b) {
+		bool first = j == n_b || (i < n_a && a[i] < b[j]);
+
+		to[i + j] = first ? a[i] : b[j];
+		if (first)
+			i++;
+		else
+			j++;
 	}
-	if (bpf_map_update_elem(kernel_map_fd(g->kernel, h->map), &key, value, BPF_ANY) < 0) {
-		*ret_what = kernel_map_names[h->map];
-		return -errno;
-	}
-	h->n++;
-	return 0;
+	return n_a + n_b;
 }
 
-#ifdef SOCKPOL_MUTANTS
-/* Only in the build for `make test-mutants`: the hook passes over one option, and a test must fail.
- */
-static void mutate(struct sp_op *encoded)
+/* What the machine says, and what glob_match() says of the policies that it left out. */
+static int match_all(struct generation *g, const char *path, uint32_t state, struct matched *ret)
 {
-	const char *skip = getenv("SOCKPOL_TEST_SKIP_OPTION");
+	_cleanup_free_ uint32_t *more = NULL;
+	size_t n_match = 0, n_exclude = 0;
 
-	if (skip && streq(skip, option_table[encoded->option].name))
-		encoded->optlen = 0;
-}
-#else
-static void mutate(struct sp_op *encoded)
-{
-	(void)encoded;
-}
-#endif
-
-/* Writing one effective policy: what its parts have in common. */
-struct writing {
-	struct generation *g;
-	const struct effective *e;
-	const struct program *program;
-	struct sp_policy policy;
-	const char *what; /* that failed */
-	/* Blocks that set something at the stage whatever the connection, by their bit there. */
-	const struct block *always[SP_STAGE_OPS_MAX];
-	unsigned n_always;
-	/* By place of the policy in e->policies, and property: index into map `vectors`, and 1
-	 * more; 0: not written yet.  They serve all stages. */
-	uint32_t (*vectors)[SP_PROPERTY_MAX];
-};
-
-static unsigned always_bit(struct writing *w, const struct block *block)
-{
-	unsigned bit = 0;
-
-	while (bit < w->n_always && w->always[bit] != block)
-		bit++;
-	if (bit == w->n_always)
-		w->always[w->n_always++] = block;
-	return bit;
-}
-
-static void encode(struct writing *w, const struct option *option,
-		   const struct program_choice *choice, struct sp_op *ret)
-{
-	op_encode(option, choice, ret);
-	if (choice->setting)
-		ret->source = sources_id(w->g->sources, choice->block->policy, choice->block->rule);
-	mutate(ret);
-}
-
-/* First what the rules have, then what the stage's list has, so that the list lies in one piece. */
-static int write_alternatives(struct writing *w, const struct program_op *op, struct sp_op *listed)
-{
-	struct generation *g = w->g;
-
-	listed->first_alternative = g->ops.first + g->ops.n;
-	for (size_t i = 0; i < op->n_rules; i++) {
-		struct sp_op alternative;
-		int r;
-
-		encode(w, op->option, &op->rules[i], &alternative);
-		listed->rules |= 1ull << op->rules[i].rule;
-		r = append(g, &g->ops, &alternative, &w->what);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static int write_ops(struct writing *w, const struct program_stage *stage, struct sp_stage_ops *ret)
-{
-	struct sp_op listed[SP_STAGE_OPS_MAX];
-	struct generation *g = w->g;
-	int r = 0;
-
-	w->n_always = 0;
-	for (size_t i = 0; i < stage->n_ops && r == 0; i++) {
-		const struct program_op *op = &stage->ops[i];
-
-		encode(w, op->option, &op->base, &listed[i]);
-		if (op->base.setting)
-			listed[i].block = (uint8_t)always_bit(w, op->base.block);
-		if (op->n_rules)
-			r = write_alternatives(w, op, &listed[i]);
-	}
-	ret->first_op = g->ops.first + g->ops.n;
-	ret->n_ops = (uint32_t)stage->n_ops;
-	for (size_t i = 0; i < stage->n_ops && r == 0; i++)
-		r = append(g, &g->ops, &listed[i], &w->what);
-	return r;
-}
-
-#define CREDIT_WHATEVER (1ull << 63) /* the hooks' ANYBODY */
-
-/* Bits of a contributor's blocks among those that set something here whatever the connection. */
-static uint64_t always_bits(const struct writing *w, const struct program_credit *credit)
-{
-	uint64_t bits = credit->whatever ? CREDIT_WHATEVER : 0;
-
-	for (unsigned i = 0; credit->by_base && i < w->n_always; i++)
-		if (w->always[i]->policy == credit->policy &&
-		    (!credit->rule || w->always[i]->rule == credit->rule))
-			bits |= 1ull << i;
-	return bits;
-}
-
-static int write_credits(struct writing *w, const struct program_stage *stage,
-			 struct sp_stage_ops *ret)
-{
-	struct generation *g = w->g;
-
-	if (stage->n_credits > SP_STAGE_CREDITS_MAX) {
-		w->what = "one stage's credits";
-		return -E2BIG;
-	}
-	ret->first_credit = g->credits.first + g->credits.n;
-	ret->n_credits = (uint32_t)stage->n_credits;
-	for (size_t i = 0; i < stage->n_credits; i++) {
-		const struct program_credit *credit = &stage->credits[i];
-		struct sp_credit written = {
-			.rules = credit->rules,
-			.held = credit->held,
-			.always = always_bits(w, credit),
-			.source = sources_id(g->sources, credit->policy, credit->rule),
-		};
-		int r = append(g, &g->credits, &written, &w->what);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* Which of the policy's rules (by bit: place in the policy) the stage has, as bits of the
- * effective. */
-static uint64_t first_bit_of(const struct effective *e, const struct policy *p)
-{
-	for (size_t i = 0; i < e->n_blocks; i++)
-		if (e->blocks[i].policy == p)
-			return rule_bit(e, &e->blocks[i]);
-	return 0;
-}
-
-static int get_view(struct generation *g, const struct policy *p, enum sp_property property,
-		    const struct set_view **ret)
-{
-	struct set_view *view = &g->views[p - g->config->policies][property];
-
-	if (!view->set) {
-		int r = sets_get(g->sets, p, property, view);
-
-		if (r < 0)
-			return r;
-	}
-	*ret = view;
-	return 0;
-}
-
-/* A vector a class, in which the rules that do not ask all hold. */
-static int write_vectors(struct writing *w, const struct set_view *view, unsigned first_bit)
-{
-	struct generation *g = w->g;
-	uint64_t others = ~(view->asking << first_bit);
-
-	for (size_t k = 0; k < view->n_classes; k++) {
-		uint64_t vector = others | view->rules[k] << first_bit;
-		int r = append(g, &g->vectors, &vector, &w->what);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* place: of the policy, in e->policies. */
-static int write_test(struct writing *w, size_t place, enum sp_property property)
-{
-	const struct policy *p = w->e->policies[place];
-	struct generation *g = w->g;
-	const struct set_view *view;
-	struct sp_test test;
-	int r;
-
-	w->what = kernel_map_names[KERNEL_MAP_SETS4];
-	r = get_view(g, p, property, &view);
-	if (r < 0)
-		return r;
-	if (!w->vectors[place][property]) {
-		uint32_t first = g->vectors.first + g->vectors.n;
-
-		r = write_vectors(w, view, first_bit_of(w->e, p));
-		if (r < 0)
-			return r;
-		w->vectors[place][property] = first + 1;
-	}
-	test = (struct sp_test){
-		.property = property,
-		.set = view->id,
-		.first_vector = w->vectors[place][property] - 1,
-		.n_vectors = (uint32_t)view->n_classes,
-	};
-	return append(g, &g->tests, &test, &w->what);
-}
-
-/* Bits of the policy's rules that ask for the property. */
-static uint64_t asking_rules(const struct writing *w, const struct policy *p,
-			     enum sp_property property)
-{
-	unsigned first_bit = first_bit_of(w->e, p);
-	uint64_t asking = 0;
-
-	for (size_t i = 0; i < p->n_rules; i++)
-		if (when_asks(&p->rules[i].when, property))
-			asking |= 1ull << (first_bit + i);
-	return asking;
-}
-
-static int write_policy_tests(struct writing *w, const struct program_stage *stage, size_t place,
-			      uint32_t *n_tests)
-{
-	for (int property = 0; property < SP_PROPERTY_MAX; property++) {
-		int r;
-
-		if (!(asking_rules(w, w->e->policies[place], property) & stage->rules))
-			continue;
-		if (*n_tests == SP_STAGE_TESTS_MAX) {
-			w->what = "one stage's tests";
-			return -E2BIG;
-		}
-		r = write_test(w, place, property);
-		if (r < 0)
-			return r;
-		++*n_tests;
-	}
-	return 0;
-}
-
-static int write_tests(struct writing *w, const struct program_stage *stage,
-		       struct sp_stage_ops *ret)
-{
-	struct generation *g = w->g;
-	int r = 0;
-
-	ret->first_test = g->tests.first + g->tests.n;
-	if (!stage->rules)
+	*ret = machine_matched(g->machine, machine_matches(g->machine, state));
+	if (!g->n_left_out)
 		return 0;
-	for (size_t i = 0; i < w->e->n_policies && r == 0; i++)
-		r = write_policy_tests(w, stage, i, &ret->n_tests);
-	return r;
-}
-
-static int write_stage(struct writing *w, enum sp_stage s)
-{
-	const struct program_stage *stage = &w->program->stages[s];
-	struct sp_stage_ops *due = &w->policy.stage[s];
-	int r = write_ops(w, stage, due);
-
-	if (r == 0)
-		r = write_tests(w, stage, due);
-	if (r == 0)
-		r = write_credits(w, stage, due);
-	if (due->n_ops || due->n_credits)
-		w->g->stages |= BIT(s);
-	return r;
-}
-
-static int write_members(struct writing *w)
-{
-	struct generation *g = w->g;
-
-	w->policy.first_member = g->credits.first + g->credits.n;
-	w->policy.n_members = (uint32_t)w->e->n_policies;
-	for (size_t i = 0; i < w->e->n_policies; i++) {
-		struct sp_credit member = {
-			.source = sources_id(g->sources, w->e->policies[i], NULL),
-		};
-		int r = append(g, &g->credits, &member, &w->what);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static void fill_families(struct writing *w)
-{
-	for (size_t i = 0; i < w->e->n_blocks; i++) {
-		const struct block *b = &w->e->blocks[i];
-
-		for (int f = 0; b->rule && f < SP_FAMILY_INDEX_MAX; f++)
-			if (b->rule->when.families & BIT(f))
-				w->policy.families[f] |= 1ull << rule_bit(w->e, b);
-	}
-}
-
-/* FNV-1a */
-static uint32_t digest_bytes(uint32_t digest, const void *bytes, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		digest = (digest ^ ((const unsigned char *)bytes)[i]) * 16777619u;
-	return digest;
-}
-
-/* Of what is set, and under which conditions; not of who set it. */
-static uint32_t digest_stage(const struct program_stage *stage)
-{
-	uint32_t digest = 2166136261u;
-
-	if (!stage->n_ops)
-		return 0;
-	for (size_t i = 0; i < stage->n_ops; i++) {
-		const struct program_op *op = &stage->ops[i];
-		struct sp_op encoded;
-
-		op_encode(op->option, &op->base, &encoded);
-		digest = digest_bytes(digest, &encoded, sizeof(encoded));
-		for (size_t j = 0; j < op->n_rules; j++) {
-			op_encode(op->option, &op->rules[j], &encoded);
-			digest = digest_bytes(digest, &encoded, sizeof(encoded));
-		}
-	}
-	return digest ? digest : 1;
-}
-
-static int write_parts(struct writing *w)
-{
-	int r = 0;
-
-	fill_families(w);
-	for (int s = 0; r == 0 && s < SP_STAGE_MAX; s++)
-		r = write_stage(w, s);
-	return r < 0 ? r : write_members(w);
-}
-
-/* What a failure leaves half written is written over by the next. */
-static int write_effective(struct generation *g, const struct effective *e, struct written *ret,
-			   const char **ret_what)
-{
-	const struct half before[] = { g->ops, g->credits, g->tests, g->vectors };
-	struct program program;
-	struct writing w = { .g = g, .e = e, .program = &program, .what = "memory" };
-	int r = program_compile(e, &program);
-
-	*ret_what = w.what;
-	if (r < 0)
-		return r;
-	w.vectors = calloc(e->n_policies, sizeof(*w.vectors));
-	r = w.vectors ? write_parts(&w) : -ENOMEM;
-	ret->index = g->policies.first + g->policies.n;
-	ret->listen = digest_stage(&program.stages[SP_STAGE_TCP_LISTEN]);
-	program_clear(&program);
-	free(w.vectors);
-	if (r == 0)
-		r = append(g, &g->policies, &w.policy, &w.what);
-	if (r < 0) {
-		g->ops = before[0];
-		g->credits = before[1];
-		g->tests = before[2];
-		g->vectors = before[3];
-	}
-	*ret_what = w.what;
-	return r;
-}
-
-static int make_room(struct generation *g, size_t index)
-{
-	size_t n = g->n_written ? g->n_written : 16;
-	struct written *grown;
-
-	if (index < g->n_written)
-		return 0;
-	while (n <= index)
-		n *= 2;
-	grown = realloc(g->written, n * sizeof(*grown));
-	if (!grown)
+	more = calloc(2 * g->n_left_out, sizeof(*more));
+	if (!more)
 		return -ENOMEM;
-	memset(grown + g->n_written, 0, (n - g->n_written) * sizeof(*grown));
-	g->written = grown;
-	g->n_written = n;
+	for (size_t i = 0; i < g->n_left_out; i++) {
+		const struct policy *p = &g->config->policies[g->left_out[i]];
+
+		if (patterns_match(&p->match, path))
+			more[n_match++] = g->left_out[i];
+		if (patterns_match(&p->exclude, path))
+			more[g->n_left_out + n_exclude++] = g->left_out[i];
+	}
+	*ret = (struct matched){
+		.n_match = merge(g->match, ret->match, ret->n_match, more, n_match),
+		.n_exclude = merge(g->exclude, ret->exclude, ret->n_exclude, more + g->n_left_out,
+				   n_exclude),
+		.match = g->match,
+		.exclude = g->exclude,
+	};
 	return 0;
 }
 
-int generation_index(struct generation *g, const struct effective *e, uint32_t *ret,
+static int apply(struct generation *g, const char *path, uint32_t state,
+		 const struct cgroup_class *parent, const struct cgroup_class **ret)
+{
+	struct matched matched;
+	int r = match_all(g, path, state, &matched);
+
+	return r < 0 ? r : cascade_apply(g->cascade, parent, &matched, ret);
+}
+
+/* From the hierarchy's root down to a cgroup of whose parent nothing is known. */
+static int walk(struct generation *g, const char *path, uint32_t *ret_state,
+		const struct cgroup_class **ret)
+{
+	_cleanup_free_ char *prefix = strdup(path);
+	uint32_t state = machine_root(g->machine);
+	const struct cgroup_class *k = NULL;
+	int r = prefix ? apply(g, "/", state, NULL, &k) : -ENOMEM;
+
+	for (size_t at = 1; r == 0 && path[at];) {
+		size_t end = at + strcspn(path + at, "/");
+
+		prefix[end] = '\0';
+		state = machine_step(g->machine, state, prefix + at);
+		r = apply(g, prefix, state, k, &k);
+		prefix[end] = path[end];
+		at = path[end] ? end + 1 : end;
+	}
+	*ret_state = state;
+	*ret = k;
+	return r;
+}
+
+static int classify(struct generation *g, const struct node *n, uint32_t *ret_state,
+		    const struct cgroup_class **ret)
+{
+	const struct place *above = n->parent ? &n->parent->places[g->half] : NULL;
+
+	if (!above || !above->class)
+		return walk(g, n->path, ret_state, ret);
+	*ret_state = machine_step(g->machine, steps_state(g->steps, above->glob), n->name);
+	return apply(g, n->path, *ret_state, above->class, ret);
+}
+
+/*
+ * What the kernel did not know when a cgroup came, and what follows from it, for the next of its
+ * kind.  Where there is no room for that, the agent goes on resolving it.
+ */
+static int learn(struct generation *g, const struct node *n, uint32_t state, const char **ret_what)
+{
+	const struct cgroup_class *parent = n->parent ? n->parent->places[g->half].class : NULL;
+	uint32_t matches = machine_matches(g->machine, state);
+	int r = 0;
+
+	if (parent && matches)
+		r = closure_step(g->closure, parent, matches, ret_what);
+	if (r == 0)
+		r = closure_run(g->closure, ret_what);
+	return r == -ENOSPC || r == -E2BIG ? 0 : r;
+}
+
+int generation_place(struct generation *g, const struct node *n, struct place *ret,
 		     const char **ret_what)
 {
-	struct written written = { 0 };
+	struct place place = { 0 };
+	uint32_t state;
 	int r;
 
 	*ret_what = "memory";
-	if (!e) {
-		*ret = 0;
-		return 0;
-	}
-	r = make_room(g, e->index);
+	r = classify(g, n, &state, &place.class);
 	if (r < 0)
 		return r;
-	if (!g->written[e->index].index) {
-		r = write_effective(g, e, &written, ret_what);
-		if (r < 0)
-			return r;
-		g->written[e->index] = written;
-	}
-	*ret = g->written[e->index].index;
+	place.glob = steps_glob(g->steps, state);
+	*ret = place;
+	r = policy_maps_index(g->policies, cascade_effective(place.class), &place.policy, ret_what);
+	if (r < 0)
+		return r;
+	place.class_number = steps_class_number(g->steps, place.class);
+	*ret = place;
+	r = closure_add(g->closure, state, place.class);
+	return r == 0 && g->followed ? learn(g, n, state, ret_what) : r;
+}
+
+int generation_place_by_names(struct generation *g, const char *const *names, size_t n,
+			      struct place *ret, const char **ret_what)
+{
+	struct place place = { 0 };
+	int r;
+
+	*ret_what = "memory";
+	r = cascade_by_names(g->cascade, names, n, &place.class);
+	if (r == 0)
+		r = policy_maps_index(g->policies, cascade_effective(place.class), &place.policy,
+				      ret_what);
+	if (r == 0)
+		*ret = place;
+	return r;
+}
+
+int generation_flush(struct generation *g, const char **ret_what)
+{
+	int r = policy_maps_flush(g->policies, ret_what);
+
+	return r < 0 ? r : steps_flush(g->steps, ret_what);
+}
+
+int generation_write_steps(struct generation *g, const char **ret_what)
+{
+	int r = closure_run(g->closure, ret_what);
+
+	if (r == 0)
+		r = generation_flush(g, ret_what);
+	if (r == 0)
+		r = steps_write_machine(g->steps, ret_what);
+	if (r < 0)
+		return r;
+	policy_maps_count(g->policies, false);
+	steps_count(g->steps, false);
+	g->followed = true;
 	return 0;
 }
 
-uint32_t generation_listen_digest(const struct generation *g, const struct effective *e)
+bool generation_steps_cut(const struct generation *g)
 {
-	return e && e->index < g->n_written ? g->written[e->index].listen : 0;
+	return closure_is_cut(g->closure);
 }
 
-struct cascade *generation_cascade(const struct generation *g)
+void generation_needed(const struct generation *g, struct kernel_sizes *ret)
 {
-	return g->cascade;
+	*ret = (struct kernel_sizes){ 0 };
+	policy_maps_needed(g->policies, ret);
+	steps_needed(g->steps, ret);
 }
 
 const struct config *generation_config(const struct generation *g)
@@ -512,7 +279,12 @@ const struct config *generation_config(const struct generation *g)
 	return g->config;
 }
 
+bool generation_by_events(const struct generation *g, const struct policy *p)
+{
+	return !machine_has(g->machine, (size_t)(p - g->config->policies));
+}
+
 uint64_t generation_stages(const struct generation *g)
 {
-	return g->stages;
+	return policy_maps_stages(g->policies);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * One generation: a configuration, and its effective policies written to one half of the maps
- * `policies`, `ops`, `credits`, `tests` and `vectors`.  Effective policies are compiled and written
- * when the first cgroup needs them, so that a new cgroup may bring a new one while the generation
- * is in force.
+ * One generation: a configuration, and what the kernel has of it in one half of the maps: effective
+ * policies, the globs' machine, and the steps of new cgroups.  Effective policies are compiled and
+ * written when the first cgroup needs them, so that a new cgroup may bring a new one while the
+ * generation is in force.
  */
 #ifndef SOCKPOL_GENERATION_H
 #define SOCKPOL_GENERATION_H
@@ -12,29 +12,47 @@
 #include "kernel.h"
 #include "sets.h"
 #include "sources.h"
+#include "tree.h"
 
 struct generation;
 
 /* Takes the configuration over, also on failure.  half: 0 or 1, of the maps. */
 int generation_new(const struct kernel *k, const struct sources *s, struct sets *sets,
 		   struct config *c, unsigned half, struct generation **ret);
-/* No program may use it any more: its sets of prefixes go. */
+/* No program may use it any more: its sets of prefixes and its steps go. */
+void generation_erase(struct generation *g);
+/* Leaves what is in the kernel. */
 void generation_free(struct generation *g);
 DEFINE_CLEANUP(struct generation *, generation_free)
 
 /*
- * The index into map `policies` of an effective policy (NULL: 0, not governed), written if need be.
- * -ENOSPC: no room in this half; *ret_what then names the map.  -E2BIG: too many rules.
+ * What a cgroup is in this generation, of whose parent (NULL: it is the tree's root) that is known
+ * by this half.  Its effective policy is written if need be; see generation_flush().
+ * -ENOSPC: no room in this half; *ret_what then names the map.  -E2BIG: too many rules; ret->class
+ * and ret->glob are filled in all the same.
  */
-int generation_index(struct generation *g, const struct effective *e, uint32_t *ret,
+int generation_place(struct generation *g, const struct node *n, struct place *ret,
 		     const char **ret_what);
+/* The same for one whose directory is gone, of which only the policies in force are known. */
+int generation_place_by_names(struct generation *g, const char *const *names, size_t n,
+			      struct place *ret, const char **ret_what);
 
-/* Tells apart what effective policies that were written set on listeners; 0: nothing (also NULL).
+/*
+ * Writes the globs' machine, and the steps that cgroups below those placed so far can take, so that
+ * the kernel classifies new cgroups.  There may be too many: then it writes the likelier ones and
+ * generation_steps_cut() is true.  Until this, want of room is counted, not found: -ENOSPC comes
+ * from here, when generation_needed() knows how much there must be.
  */
-uint32_t generation_listen_digest(const struct generation *g, const struct effective *e);
+int generation_write_steps(struct generation *g, const char **ret_what);
+bool generation_steps_cut(const struct generation *g);
+/* What was placed, and the steps that came with it, is in the kernel only after this. */
+int generation_flush(struct generation *g, const char **ret_what);
+/* Elements of this half; 0 in what is no half. */
+void generation_needed(const struct generation *g, struct kernel_sizes *ret);
 
-struct cascade *generation_cascade(const struct generation *g);
 const struct config *generation_config(const struct generation *g);
+/* The policy's globs are not in the machine: see machine.h. */
+bool generation_by_events(const struct generation *g, const struct policy *p);
 /* BIT(enum sp_stage): where some policy written so far has something due. */
 uint64_t generation_stages(const struct generation *g);
 

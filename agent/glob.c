@@ -46,8 +46,8 @@ static int PRINTF_LIKE(3, 4) refuse(const char *pattern, char **ret_error, const
 	return -EINVAL;
 }
 
-/* The end of the bracket expression that begins at s (its ']'), as fnmatch(3) sees it, or NULL. */
-static const char *class_end(const char *s)
+/* As fnmatch(3) sees it. */
+const char *glob_bracket_end(const char *s)
 {
 	s++;
 	if (*s == '!' || *s == '^')
@@ -79,7 +79,7 @@ static const char *component_error(const char *s)
 	for (; *s; s++) {
 		if (*s != '[')
 			continue;
-		s = class_end(s);
+		s = glob_bracket_end(s);
 		if (!s)
 			return "'[' begins a class that no ']' ends before the next '/'; for the "
 			       "character itself write '[[]'";
@@ -295,6 +295,16 @@ const char *glob_pattern(const struct glob *g)
 enum glob_kind glob_kind(const struct glob *g)
 {
 	return g->kind;
+}
+
+size_t glob_n_components(const struct glob *g)
+{
+	return g->n;
+}
+
+const char *glob_component(const struct glob *g, size_t i)
+{
+	return g->v[i].text;
 }
 
 /* Could the component match some name that begins and ends so?  Rather yes than no. */

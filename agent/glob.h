@@ -22,6 +22,11 @@ bool glob_match(const struct glob *g, const char *path);
 
 const char *glob_pattern(const struct glob *g);
 enum glob_kind glob_kind(const struct glob *g);
+/* What is between its slashes; none for "/", one for a unit.  "**" is a component of its own. */
+size_t glob_n_components(const struct glob *g);
+const char *glob_component(const struct glob *g, size_t i);
+/* The end (the ']') of the bracket expression that begins at s, or NULL. */
+const char *glob_bracket_end(const char *s);
 /* Can it match a cgroup inside a tree delegated to a user (below user@UID.service)? */
 bool glob_reaches_delegated(const struct glob *g);
 

@@ -15,6 +15,15 @@ struct governor;
  * root_path: below the cgroup2 mount. */
 int governor_new(const char *mount, const char *root_path, const struct kernel_sizes *sizes,
 		 struct governor **ret);
+/*
+ * The same out of what an earlier agent left pinned for the same cgroup; it stays in force (with
+ * its counters, and with the cgroups whose directory is gone) until governor_activate().  Attaches
+ * too: its programs are replaced in place.  -ENOENT, -EPROTO: as kernel_adopt(); not logged.
+ */
+int governor_adopt(const char *mount, const char *root_path, const char *pin_dir,
+		   struct governor **ret);
+/* What `from` knows of cgroups whose directory is gone, before `g` takes its place. */
+int governor_take_gone(struct governor *g, const struct governor *from);
 /* Leaves what is pinned in force. */
 void governor_free(struct governor *g);
 DEFINE_CLEANUP(struct governor *, governor_free)
@@ -40,7 +49,14 @@ int governor_process_events(struct governor *g);
 /* The cgroup that it is attached to was removed: it governs nothing any more. */
 bool governor_root_is_gone(const struct governor *g);
 
+/* A new cgroup found no room, and larger maps would have it. */
+bool governor_needs_room(const struct governor *g);
+
 const struct kernel_sizes *governor_sizes(const struct governor *g);
+/* After -ENOSPC or -E2BIG of governor_activate(): what the configuration needs at least, of one
+ * generation; 0 where that is not known. */
+const struct kernel_sizes *governor_needed(const struct governor *g);
+size_t governor_n_cgroups(const struct governor *g); /* that live, or are held by sockets */
 const struct config *governor_config(const struct governor *g); /* in force; NULL: none yet */
 size_t governor_n_governed(const struct governor *g);
 

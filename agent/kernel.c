@@ -1,65 +1,63 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/mman.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "hooks.h"
 #include "kernel.h"
 #include "log.h"
+#include "pin.h"
+#include "pin_owner.h"
 #include "sockpol.skel.h"
 
 const char *const kernel_map_names[KERNEL_MAP_MAX] = {
-	[KERNEL_MAP_CGROUPS] = "cgroups",   [KERNEL_MAP_POLICIES] = "policies",
-	[KERNEL_MAP_OPS] = "ops",	    [KERNEL_MAP_CREDITS] = "credits",
-	[KERNEL_MAP_TESTS] = "tests",	    [KERNEL_MAP_VECTORS] = "vectors",
-	[KERNEL_MAP_SETS4] = "sets4",	    [KERNEL_MAP_SETS6] = "sets6",
-	[KERNEL_MAP_SOURCES] = "sources",   [KERNEL_MAP_APPLIED] = "applied",
-	[KERNEL_MAP_FAILURES] = "failures", [KERNEL_MAP_STATE] = "state",
+	[KERNEL_MAP_CGROUPS] = "cgroups",	[KERNEL_MAP_GLOB_STATES] = "glob_states",
+	[KERNEL_MAP_GLOB_EDGES] = "glob_edges", [KERNEL_MAP_STEPS] = "steps",
+	[KERNEL_MAP_POLICIES] = "policies",	[KERNEL_MAP_OPS] = "ops",
+	[KERNEL_MAP_CREDITS] = "credits",	[KERNEL_MAP_TESTS] = "tests",
+	[KERNEL_MAP_VECTORS] = "vectors",	[KERNEL_MAP_SETS4] = "sets4",
+	[KERNEL_MAP_SETS6] = "sets6",		[KERNEL_MAP_SOURCES] = "sources",
+	[KERNEL_MAP_APPLIED] = "applied",	[KERNEL_MAP_FAILURES] = "failures",
+	[KERNEL_MAP_STATE] = "state",		[KERNEL_MAP_SOCKETS] = "sockets",
+	[KERNEL_MAP_EVENTS] = "events",
 };
 
-/* Those that say which cgroups there are, and then, in this order, those that govern sockets. */
-#define N_WATCHERS 2
-const char *const kernel_link_names[] = {
-	"cgroup_mkdir", "cgroup_release", "sock_ops", "bind4",	      "bind6",	      "connect4",
-	"connect6",	"sendmsg4",	  "sendmsg6", "connect_unix", "sendmsg_unix",
-};
-const size_t n_kernel_link_names = ARRAY_SIZE(kernel_link_names);
-
-/* From <linux/bpf.h> of 6.7: neither Debian 12's headers nor libbpf 1.1 have them. */
-#define CGROUP_UNIX_CONNECT 49
-#define CGROUP_UNIX_SENDMSG 50
-
-/*
- * The hooks that are attached only while some policy has something due there: every send of every
- * unconnected socket would pay for them.
- */
-static const struct optional_hook {
-	const char *program;
-	uint64_t stages;
-	int attach_type; /* that libbpf does not know by the section's name; else 0 */
-} optional_hooks[] = {
-	{ "sendmsg4", BIT(SP_STAGE_UDP_SEND), 0 },
-	{ "sendmsg6", BIT(SP_STAGE_UDP_SEND), 0 },
-	{ "connect_unix", BIT(SP_STAGE_UNIX_CONNECT), CGROUP_UNIX_CONNECT },
-	{ "sendmsg_unix", BIT(SP_STAGE_UNIX_SEND), CGROUP_UNIX_SENDMSG },
+/* The elements of a map: so many times the member of struct kernel_sizes, and some more. */
+static const struct map_size {
+	size_t member;
+	uint32_t times; /* 2: for each generation; 0: the size is fixed */
+	uint32_t more;	/* index 0 means none */
+} map_sizes[KERNEL_MAP_MAX] = {
+	[KERNEL_MAP_CGROUPS] = { offsetof(struct kernel_sizes, cgroups), 1, 0 },
+	[KERNEL_MAP_GLOB_STATES] = { offsetof(struct kernel_sizes, glob_states), 2, 1 },
+	[KERNEL_MAP_GLOB_EDGES] = { offsetof(struct kernel_sizes, glob_edges), 2, 0 },
+	[KERNEL_MAP_STEPS] = { offsetof(struct kernel_sizes, steps), 2, 0 },
+	[KERNEL_MAP_POLICIES] = { offsetof(struct kernel_sizes, policies), 2, 1 },
+	[KERNEL_MAP_OPS] = { offsetof(struct kernel_sizes, ops), 2, 0 },
+	[KERNEL_MAP_CREDITS] = { offsetof(struct kernel_sizes, credits), 2, 0 },
+	[KERNEL_MAP_TESTS] = { offsetof(struct kernel_sizes, tests), 2, 0 },
+	[KERNEL_MAP_VECTORS] = { offsetof(struct kernel_sizes, vectors), 2, 0 },
+	[KERNEL_MAP_SETS4] = { offsetof(struct kernel_sizes, sets4), 1, 0 },
+	[KERNEL_MAP_SETS6] = { offsetof(struct kernel_sizes, sets6), 1, 0 },
+	[KERNEL_MAP_SOURCES] = { offsetof(struct kernel_sizes, sources), 1, 0 },
+	[KERNEL_MAP_APPLIED] = { offsetof(struct kernel_sizes, sources), 1, 0 },
+	[KERNEL_MAP_FAILURES] = { offsetof(struct kernel_sizes, failures), 1, 0 },
 };
 
 struct kernel {
 	struct sockpol_bpf *skeleton;
+	struct hooks *hooks;
 	struct kernel_sizes sizes;
 	int maps[KERNEL_MAP_MAX]; /* the skeleton's file descriptors */
-	struct bpf_link *links[ARRAY_SIZE(kernel_link_names)];
 	struct ring_buffer *events;
 	struct sp_state *state; /* mmap of the map */
 	int grace;		/* outer map, see kernel_wait_for_programs() */
 	kernel_event_fn *event_fn;
 	void *userdata;
-	char *pin_dir;	 /* where it is pinned, or NULL */
-	int cgroup_fd;	 /* that it is attached to, or -1 */
-	uint64_t stages; /* as of kernel_use_stages() */
-	uint64_t missing_stages;
+	char *pin_dir; /* where it is pinned, or NULL */
+	bool adopted;  /* over an earlier agent's maps */
 };
 
 static struct bpf_map *find_map(const struct kernel *k, enum kernel_map map)
@@ -72,78 +70,27 @@ int kernel_map_fd(const struct kernel *k, enum kernel_map map)
 	return k->maps[map];
 }
 
-static const struct optional_hook *find_optional(const char *program)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(optional_hooks); i++)
-		if (streq(optional_hooks[i].program, program))
-			return &optional_hooks[i];
-	return NULL;
-}
-
-/* Does the kernel know the attach type?  Asked with the smallest program there is: return 1. */
-static bool has_attach_type(int type)
-{
-	const struct bpf_insn insns[] = {
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1 },
-		{ .code = BPF_JMP | BPF_EXIT },
-	};
-	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = (enum bpf_attach_type)type);
-	_cleanup_close_ int fd = bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "sockpol_probe",
-					       "GPL", insns, ARRAY_SIZE(insns), &opts);
-
-	return fd >= 0;
-}
-
-/* Programs for hooks that this kernel does not have are not loaded. */
-static int prepare_optional(struct kernel *k)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(optional_hooks); i++) {
-		const struct optional_hook *hook = &optional_hooks[i];
-		struct bpf_program *program =
-			bpf_object__find_program_by_name(k->skeleton->obj, hook->program);
-		int r = 0;
-
-		if (!hook->attach_type)
-			continue;
-		if (has_attach_type(hook->attach_type)) {
-			r = bpf_program__set_expected_attach_type(
-				program, (enum bpf_attach_type)hook->attach_type);
-		} else {
-			k->missing_stages |= hook->stages;
-			r = bpf_program__set_autoload(program, false);
-		}
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 uint64_t kernel_missing_stages(const struct kernel *k)
 {
-	return k->missing_stages;
+	return hooks_missing_stages(k->hooks);
+}
+
+uint32_t *kernel_size_of_map(struct kernel_sizes *sizes, enum kernel_map map)
+{
+	return map_sizes[map].times ? (uint32_t *)(void *)((char *)sizes + map_sizes[map].member)
+				    : NULL;
 }
 
 static int set_sizes(struct kernel *k)
 {
-	const struct kernel_sizes *s = &k->sizes;
-	const uint32_t sizes[KERNEL_MAP_MAX] = {
-		[KERNEL_MAP_CGROUPS] = s->cgroups,
-		/* Index 0 means none. */
-		[KERNEL_MAP_POLICIES] = 2 * s->policies + 1,
-		[KERNEL_MAP_OPS] = 2 * s->ops,
-		[KERNEL_MAP_CREDITS] = 2 * s->credits,
-		[KERNEL_MAP_TESTS] = 2 * s->tests,
-		[KERNEL_MAP_VECTORS] = 2 * s->vectors,
-		[KERNEL_MAP_SETS4] = s->sets4,
-		[KERNEL_MAP_SETS6] = s->sets6,
-		[KERNEL_MAP_SOURCES] = s->sources,
-		[KERNEL_MAP_APPLIED] = s->sources,
-		[KERNEL_MAP_FAILURES] = s->failures,
-	};
-
 	for (int i = 0; i < KERNEL_MAP_MAX; i++) {
-		int r = sizes[i] ? bpf_map__set_max_entries(find_map(k, i), sizes[i]) : 0;
+		const uint32_t *size = kernel_size_of_map(&k->sizes, i);
+		int r;
 
+		if (!size)
+			continue;
+		r = bpf_map__set_max_entries(find_map(k, i),
+					     map_sizes[i].times * *size + map_sizes[i].more);
 		if (r < 0)
 			return r;
 	}
@@ -158,7 +105,27 @@ static int map_state(struct kernel *k)
 	if (p == MAP_FAILED)
 		return -errno;
 	k->state = p;
-	k->state->abi_version = SP_ABI_VERSION;
+	return 0;
+}
+
+/*
+ * An agent that is killed while it replaces one set of pins by another leaves some of each: FNV-1a
+ * over the maps' ids, which the kernel gives once, tells.
+ */
+static int maps_digest(const int *maps, uint32_t *ret)
+{
+	uint32_t digest = 2166136261u;
+
+	for (int i = 0; i < KERNEL_MAP_MAX; i++) {
+		struct bpf_map_info info = { 0 };
+		__u32 size = sizeof(info);
+
+		if (bpf_obj_get_info_by_fd(maps[i], &info, &size) < 0)
+			return -errno;
+		for (unsigned shift = 0; shift < 32; shift += 8)
+			digest = (digest ^ (info.id >> shift & 0xff)) * 16777619u;
+	}
+	*ret = digest ? digest : 1;
 	return 0;
 }
 
@@ -190,24 +157,29 @@ static int explain_load_failure(int err)
 			       "verifier's log)");
 }
 
-int kernel_load(const struct kernel_sizes *sizes, struct kernel **ret)
+static int kernel_open(struct kernel **ret)
 {
 	_cleanup_(kernel_free) struct kernel *k = calloc(1, sizeof(*k));
 	int r;
 
 	if (!k)
 		return log_oom();
-	k->grace = k->cgroup_fd = -1;
-	k->sizes = *sizes;
+	k->grace = -1;
 	k->skeleton = sockpol_bpf__open();
 	if (!k->skeleton)
 		return log_error_errno(errno, "Cannot open the BPF programs");
-	r = set_sizes(k);
-	if (r == 0)
-		r = prepare_optional(k);
+	r = hooks_new(k->skeleton->obj, &k->hooks);
 	if (r < 0)
 		return log_error_errno(r, "Cannot prepare the BPF programs");
-	r = sockpol_bpf__load(k->skeleton);
+	*ret = TAKE_PTR(k);
+	return 0;
+}
+
+/* Programs into the kernel, over the maps that are there already, or over new ones. */
+static int load_programs(struct kernel *k)
+{
+	int r = sockpol_bpf__load(k->skeleton);
+
 	if (r < 0)
 		return explain_load_failure(r);
 	for (int i = 0; i < KERNEL_MAP_MAX; i++)
@@ -216,239 +188,219 @@ int kernel_load(const struct kernel_sizes *sizes, struct kernel **ret)
 	if (r < 0)
 		return log_error_errno(r, "Cannot map the BPF map `state`");
 	r = make_grace_map(k);
+	return r < 0 ? log_error_errno(r, "Cannot make a BPF map of maps") : 0;
+}
+
+int kernel_load(const struct kernel_sizes *sizes, struct kernel **ret)
+{
+	_cleanup_(kernel_free) struct kernel *k = NULL;
+	uint32_t digest;
+	int r = kernel_open(&k);
+
 	if (r < 0)
-		return log_error_errno(r, "Cannot make a BPF map of maps");
+		return r;
+	k->sizes = *sizes;
+	r = set_sizes(k);
+	if (r < 0)
+		return log_error_errno(r, "Cannot prepare the BPF programs");
+	r = load_programs(k);
+	if (r < 0)
+		return r;
+	r = maps_digest(k->maps, &digest);
+	if (r < 0)
+		return log_error_errno(r, "Cannot look at the BPF maps");
+	k->state->maps = digest;
+	k->state->abi_version = SP_ABI_VERSION;
 	*ret = TAKE_PTR(k);
 	return 0;
 }
 
-static struct bpf_program *find_program(const struct kernel *k, size_t i)
+/* The pinned maps of an earlier agent. */
+struct earlier {
+	int maps[KERNEL_MAP_MAX];
+	struct sp_state state;
+};
+
+static void earlier_close(struct earlier *e)
 {
-	return bpf_object__find_program_by_name(k->skeleton->obj, kernel_link_names[i]);
+	for (int i = 0; i < KERNEL_MAP_MAX; i++)
+		if (e->maps[i] >= 0)
+			close(e->maps[i]);
+}
+DEFINE_CLEANUP(struct earlier *, earlier_close)
+
+/* With cgroups unwatched, nobody may know which of the entries are those of cgroups that live. */
+static bool is_watched(const char *pin_dir, const struct sp_state *state)
+{
+	_cleanup_free_ char *mkdir_path = pin_path(pin_dir, "cgroup_mkdir"),
+			    *release_path = pin_path(pin_dir, "cgroup_release");
+
+	return state->flags & SP_STATE_NO_TRACEPOINTS ||
+	       (mkdir_path && release_path && access(mkdir_path, F_OK) == 0 &&
+		access(release_path, F_OK) == 0);
+}
+
+static int open_earlier(struct earlier *e, const char *pin_dir, uint64_t cgroup_root_id)
+{
+	const uint32_t zero = 0;
+	uint32_t digest;
+	int r;
+
+	if (!pin_dir_has_pins(pin_dir))
+		return -ENOENT;
+	if (pin_owner_abi(pin_dir) != SP_ABI_VERSION)
+		return -EPROTO;
+	for (int i = 0; i < KERNEL_MAP_MAX; i++) {
+		e->maps[i] = pin_owner_open_map(pin_dir, i);
+		if (e->maps[i] < 0)
+			return e->maps[i] == -ENOENT ? -EPROTO : e->maps[i];
+	}
+	if (bpf_map_lookup_elem(e->maps[KERNEL_MAP_STATE], &zero, &e->state) < 0)
+		return -errno;
+	r = maps_digest(e->maps, &digest);
+	if (r < 0)
+		return r;
+	return e->state.maps == digest && e->state.cgroup_root_id == cgroup_root_id &&
+			       is_watched(pin_dir, &e->state)
+		       ? 0
+		       : -EPROTO;
+}
+
+static int reuse_map(struct kernel *k, enum kernel_map map, int fd)
+{
+	uint32_t *size = kernel_size_of_map(&k->sizes, map);
+	struct bpf_map_info info = { 0 };
+	__u32 info_size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(fd, &info, &info_size) < 0)
+		return -errno;
+	if (size)
+		*size = (info.max_entries - map_sizes[map].more) / map_sizes[map].times;
+	return bpf_map__reuse_fd(find_map(k, map), fd);
+}
+
+int kernel_adopt(const char *pin_dir, uint64_t cgroup_root_id, struct kernel **ret)
+{
+	_cleanup_(kernel_free) struct kernel *k = NULL;
+	_cleanup_(earlier_close) struct earlier *cleanup = NULL;
+	struct earlier e;
+	int r;
+
+	memset(e.maps, -1, sizeof(e.maps));
+	cleanup = &e;
+	r = open_earlier(&e, pin_dir, cgroup_root_id);
+	if (r < 0)
+		return r;
+	r = kernel_open(&k);
+	for (int i = 0; i < KERNEL_MAP_MAX && r == 0; i++)
+		r = reuse_map(k, i, e.maps[i]);
+	if (r < 0)
+		return log_error_errno(r, "Cannot use the pinned BPF maps");
+	r = load_programs(k);
+	if (r < 0)
+		return r;
+	k->adopted = true;
+	(void)hooks_use_stages(k->hooks, k->state->stages); /* not attached: it only remembers */
+	*ret = TAKE_PTR(k);
+	return 0;
 }
 
 static int on_event(void *userdata, void *data, size_t size)
 {
 	struct kernel *k = userdata;
 
-	if (size >= sizeof(struct sp_event))
+	if (k->event_fn && size >= sizeof(struct sp_event))
 		k->event_fn(data, k->userdata);
 	return 0;
 }
 
 int kernel_watch(struct kernel *k, kernel_event_fn *fn, void *userdata)
 {
-	k->event_fn = fn;
+	int r;
+
 	k->userdata = userdata;
-	k->events = ring_buffer__new(bpf_map__fd(k->skeleton->maps.events), on_event, k, NULL);
+	k->events = ring_buffer__new(kernel_map_fd(k, KERNEL_MAP_EVENTS), on_event, k, NULL);
 	if (!k->events)
 		return log_error_errno(errno, "Cannot read the BPF ring buffer");
-	for (size_t i = 0; i < N_WATCHERS; i++) {
-		k->links[i] = bpf_program__attach(find_program(k, i));
-		if (!k->links[i])
-			return log_error_errno(errno, "Cannot attach to the tracepoint %s",
-					       kernel_link_names[i]);
-	}
-	return 0;
-}
-
-/* The cgroup a link is attached to; 0 when its cgroup is gone. */
-static uint64_t link_cgroup(int fd)
-{
-	struct bpf_link_info info = { 0 };
-	__u32 size = sizeof(info);
-
-	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0 || info.type != BPF_LINK_TYPE_CGROUP)
-		return 0;
-	return info.cgroup.cgroup_id;
-}
-
-static int pin_path(char **ret, const char *dir, const char *name, const char *suffix)
-{
-	return asprintf(ret, "%s/%s%s", dir, name, suffix) < 0 ? -ENOMEM : 0;
-}
-
-/* An earlier agent's pinned link to our cgroup; NULL when there is none. */
-static struct bpf_link *find_pinned(struct kernel *k, size_t i)
-{
-	_cleanup_free_ char *path = NULL;
-	struct bpf_link *link;
-
-	if (pin_path(&path, k->pin_dir, kernel_link_names[i], "") < 0 || access(path, F_OK) < 0)
-		return NULL;
-	link = bpf_link__open(path);
-	if (link && link_cgroup(bpf_link__fd(link)) == k->state->cgroup_root_id)
-		return link;
-	bpf_link__destroy(link); /* opened from a pin: the pin stays, and is replaced later */
-	return NULL;
-}
-
-static int explain_attach_failure(int err, const char *name)
-{
-	if (err == EPERM)
-		return log_error_errno(EPERM,
-				       "Cannot attach %s: a program that was attached without "
-				       "BPF_F_ALLOW_MULTI to this cgroup or one above excludes all "
-				       "others (bpftool cgroup tree), or a capability is missing",
-				       name);
-	if (err == E2BIG)
-		return log_error_errno(
-			E2BIG, "Cannot attach %s: the cgroup has its 64 programs already", name);
-	return log_error_errno(err, "Cannot attach %s", name);
-}
-
-/*
- * A link for the hook: ours, an earlier agent's still with its program (*ret_adopted), or a new
- * one.
- */
-static int get_link(struct kernel *k, size_t i, bool *ret_adopted)
-{
-	if (k->links[i])
-		return 0;
-	k->links[i] = find_pinned(k, i);
-	*ret_adopted = k->links[i] != NULL;
-	if (!k->links[i])
-		k->links[i] = bpf_program__attach_cgroup(find_program(k, i), k->cgroup_fd);
-	return k->links[i] ? 0 : explain_attach_failure(errno, kernel_link_names[i]);
-}
-
-/* Under its name at once or not at all; what an earlier agent had there goes by the rename. */
-static int pin_as(int fd, const char *pin_dir, const char *name)
-{
-	_cleanup_free_ char *new = NULL, *path = NULL;
-
-	if (pin_path(&new, pin_dir, name, "~") < 0 || pin_path(&path, pin_dir, name, "") < 0)
-		return log_oom();
-	if (unlink(new) < 0 && errno != ENOENT)
-		return log_error_errno(errno, "Cannot remove %s", new);
-	if (bpf_obj_pin(fd, new) < 0)
-		return log_error_errno(errno, "Cannot pin %s", path);
-	if (rename(new, path) < 0) {
-		log_error_errno(errno, "Cannot pin %s", path);
-		unlink(new);
-		return -EIO;
-	}
-	return 0;
-}
-
-static int pin_link(struct kernel *k, size_t i)
-{
-	if (!k->links[i] || bpf_link__pin_path(k->links[i]))
-		return 0;
-	return pin_as(bpf_link__fd(k->links[i]), k->pin_dir, kernel_link_names[i]);
-}
-
-static int pin_all(struct kernel *k)
-{
-	int r = 0;
-
-	for (int i = 0; i < KERNEL_MAP_MAX && r == 0; i++)
-		r = pin_as(kernel_map_fd(k, i), k->pin_dir, kernel_map_names[i]);
-	for (size_t i = 0; i < ARRAY_SIZE(k->links) && r == 0; i++)
-		r = pin_link(k, i);
-	return r;
-}
-
-static void drop_link(struct kernel *k, size_t i)
-{
-	_cleanup_free_ char *path = NULL;
-
-	if (pin_path(&path, k->pin_dir, kernel_link_names[i], "") == 0 && unlink(path) < 0 &&
-	    errno != ENOENT)
-		log_warning_errno(errno, "Cannot remove the pin %s, ignoring", path);
-	if (!k->links[i])
-		return;
-	bpf_link__detach(k->links[i]);
-	bpf_link__destroy(k->links[i]);
-	k->links[i] = NULL;
-}
-
-static bool is_wanted(const struct kernel *k, size_t i)
-{
-	const struct optional_hook *hook = find_optional(kernel_link_names[i]);
-
-	return !hook || hook->stages & k->stages & ~k->missing_stages;
-}
-
-/*
- * Attaches what policies need of the hooks, and drops what they do not.  An earlier agent's links
- * get our programs, in place, only when all new ones are there: until then a failure changes
- * nothing.
- */
-static int attach_wanted(struct kernel *k)
-{
-	bool adopted[ARRAY_SIZE(k->links)] = { false };
-	int r = 0;
-
-	for (size_t i = N_WATCHERS; i < ARRAY_SIZE(k->links) && r == 0; i++)
-		if (is_wanted(k, i))
-			r = get_link(k, i, &adopted[i]);
+	r = hooks_watch(k->hooks);
 	if (r < 0)
 		return r;
-	for (size_t i = N_WATCHERS; i < ARRAY_SIZE(k->links); i++) {
-		if (!is_wanted(k, i))
-			drop_link(k, i);
-		else if (adopted[i])
-			r = bpf_link__update_program(k->links[i], find_program(k, i));
+	/* What waits there is of a time when nobody read, and may not be all of it. */
+	if (k->adopted)
+		r = kernel_consume_events(k);
+	k->event_fn = fn;
+	return r < 0 ? log_error_errno(r, "Cannot read the BPF ring buffer") : 0;
+}
+
+static int stage_maps(struct kernel *k)
+{
+	for (int i = 0; i < KERNEL_MAP_MAX; i++) {
+		int r = pin_stage(kernel_map_fd(k, i), k->pin_dir, kernel_map_names[i]);
+
 		if (r < 0)
-			return log_error_errno(r, "Cannot replace the program at %s",
-					       kernel_link_names[i]);
+			return r;
 	}
 	return 0;
+}
+
+static void unstage_maps(struct kernel *k)
+{
+	for (int i = 0; i < KERNEL_MAP_MAX; i++)
+		pin_unstage(k->pin_dir, kernel_map_names[i]);
+}
+
+/* `state` first: from there on the maps of two agents are known for what they are. */
+static int commit_maps(struct kernel *k)
+{
+	int r = pin_commit(k->pin_dir, kernel_map_names[KERNEL_MAP_STATE]);
+
+	for (int i = 0; i < KERNEL_MAP_MAX && r == 0; i++)
+		if (i != KERNEL_MAP_STATE)
+			r = pin_commit(k->pin_dir, kernel_map_names[i]);
+	return r;
 }
 
 int kernel_attach(struct kernel *k, int cgroup_fd, const char *pin_dir)
 {
 	int r;
 
-	if (!k->pin_dir)
-		k->pin_dir = strdup(pin_dir);
+	k->pin_dir = strdup(pin_dir);
 	if (!k->pin_dir)
 		return log_oom();
-	if (k->cgroup_fd < 0)
-		k->cgroup_fd = fcntl(cgroup_fd, F_DUPFD_CLOEXEC, 0);
-	if (k->cgroup_fd < 0)
-		return log_error_errno(errno, "Cannot keep the cgroup open");
-	r = attach_wanted(k);
-	return r < 0 ? r : pin_all(k);
+	r = k->adopted ? 0 : stage_maps(k);
+	if (r == 0)
+		r = hooks_prepare(k->hooks, cgroup_fd, k->state->cgroup_root_id, pin_dir);
+	if (r == 0)
+		r = hooks_replace(k->hooks);
+	if (r < 0) {
+		unstage_maps(k);
+		return r;
+	}
+	r = k->adopted ? 0 : commit_maps(k);
+	return r < 0 ? r : hooks_commit(k->hooks);
 }
 
 int kernel_use_stages(struct kernel *k, uint64_t stages)
 {
-	uint64_t before = k->stages;
-	int r;
-
-	k->stages = stages;
-	if (!k->pin_dir || before == stages)
-		return 0;
-	r = attach_wanted(k);
-	for (size_t i = 0; i < ARRAY_SIZE(k->links) && r == 0; i++)
-		if (find_optional(kernel_link_names[i]))
-			r = pin_link(k, i);
-	return r;
+	return hooks_use_stages(k->hooks, stages);
 }
 
 void kernel_detach(struct kernel *k)
 {
 	if (k->pin_dir)
 		pin_dir_clear(k->pin_dir);
-	for (size_t i = ARRAY_SIZE(k->links); i-- > 0;) {
-		if (k->links[i]) /* a link opened from a pin keeps it unless told otherwise */
-			bpf_link__detach(k->links[i]);
-	}
+	hooks_detach(k->hooks);
 }
 
 void kernel_free(struct kernel *k)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(k->links); i++)
-		bpf_link__destroy(k->links[i]);
+	if (k->hooks)
+		hooks_free(k->hooks);
 	ring_buffer__free(k->events);
 	if (k->state)
 		munmap(k->state, (size_t)sysconf(_SC_PAGESIZE));
 	if (k->grace >= 0)
 		close(k->grace);
-	if (k->cgroup_fd >= 0)
-		close(k->cgroup_fd);
 	sockpol_bpf__destroy(k->skeleton);
 	free(k->pin_dir);
 	free(k);

@@ -19,6 +19,7 @@
 /* Room in the maps, in elements. */
 struct kernel_sizes {
 	uint32_t cgroups;
+	uint32_t glob_states, glob_edges, steps;	 /* of one generation, too */
 	uint32_t policies, ops, credits, tests, vectors; /* of one generation: the maps hold two */
 	uint32_t sets4, sets6;				 /* prefixes, of all sets */
 	uint32_t sources;
@@ -27,6 +28,9 @@ struct kernel_sizes {
 
 enum kernel_map {
 	KERNEL_MAP_CGROUPS,
+	KERNEL_MAP_GLOB_STATES,
+	KERNEL_MAP_GLOB_EDGES,
+	KERNEL_MAP_STEPS,
 	KERNEL_MAP_POLICIES,
 	KERNEL_MAP_OPS,
 	KERNEL_MAP_CREDITS,
@@ -38,6 +42,8 @@ enum kernel_map {
 	KERNEL_MAP_APPLIED,
 	KERNEL_MAP_FAILURES,
 	KERNEL_MAP_STATE,
+	KERNEL_MAP_SOCKETS,
+	KERNEL_MAP_EVENTS,
 	KERNEL_MAP_MAX,
 };
 /* The name under which a map is pinned. */
@@ -51,6 +57,12 @@ struct kernel;
 typedef void kernel_event_fn(const struct sp_event *event, void *userdata);
 
 int kernel_load(const struct kernel_sizes *sizes, struct kernel **ret);
+/*
+ * The same over the maps that an earlier agent pinned, with what they hold, in the sizes that they
+ * have: its programs and ours then work on the same.  -ENOENT: nothing is pinned there; -EPROTO: it
+ * is of another SP_ABI_VERSION, or not complete, or for another cgroup.
+ */
+int kernel_adopt(const char *pin_dir, uint64_t cgroup_root_id, struct kernel **ret);
 int kernel_watch(struct kernel *k, kernel_event_fn *fn, void *userdata);
 /*
  * pin_dir must pass pin_dir_open().  Programs of an earlier agent that are pinned there for the
@@ -70,6 +82,8 @@ DEFINE_CLEANUP(struct kernel *, kernel_free)
 
 int kernel_map_fd(const struct kernel *k, enum kernel_map map);
 const struct kernel_sizes *kernel_sizes_of(const struct kernel *k);
+/* What decides on the size of a map; NULL: nothing, it is fixed. */
+uint32_t *kernel_size_of_map(struct kernel_sizes *sizes, enum kernel_map map);
 struct sp_state *kernel_state(struct kernel *k); /* the map itself, shared with the programs */
 int kernel_event_fd(const struct kernel *k);	 /* readable when events wait */
 int kernel_consume_events(struct kernel *k);

@@ -10,6 +10,7 @@ static const struct command commands[] = {
 	{ "status", "say what is in force in the kernel, with its counters", cmd_status },
 	{ "options", "list the socket options that policies can set", cmd_options },
 	{ "reload", "make a running agent read its policy files again", cmd_reload },
+	{ "detach", "take out of the kernel what an agent left in force", cmd_detach },
 };
 
 static void usage(FILE *to)

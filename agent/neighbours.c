@@ -52,6 +52,14 @@ static void describe(struct neighbour *n)
 	n->is_sockpol = is_sockpol(info.name, maps, info.nr_map_ids);
 }
 
+bool neighbours_is_sockpol(uint32_t program_id)
+{
+	struct neighbour n = { .program_id = program_id };
+
+	describe(&n);
+	return n.is_sockpol;
+}
+
 /* The programs of a hook that run for sockets in the cgroup, in their order; *ret: owned. */
 static int query(int cgroup_fd, uint32_t attach_type, uint32_t **ret, uint32_t *ret_n)
 {

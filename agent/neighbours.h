@@ -34,4 +34,7 @@ struct neighbour {
 int neighbours_read(uint64_t cgroup_id, const struct own_program *own, size_t n_own,
 		    struct neighbour **ret, size_t *ret_n);
 
+/* A program of any version of ours?  Looking takes CAP_SYS_ADMIN; false where that is missing. */
+bool neighbours_is_sockpol(uint32_t program_id);
+
 #endif

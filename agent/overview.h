@@ -40,6 +40,7 @@ struct overview_policy {
 	size_t n_rules;
 	struct overview_failure *failed;
 	size_t n_failed;
+	bool by_events; /* the agent matches its globs, when it hears of a new cgroup */
 };
 
 struct overview {

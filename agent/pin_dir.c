@@ -8,6 +8,7 @@
 
 #include "kernel.h"
 #include "log.h"
+#include "pin.h"
 #include "pin_dir.h"
 #include "pin_owner.h"
 
@@ -31,6 +32,22 @@ static int check_dir(int fd, const char *path)
 	return 0;
 }
 
+int pin_dir_lock(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	int r;
+
+	if (fd < 0)
+		return log_error_errno(errno, "Cannot open the pin directory %s", path);
+	r = check_dir(fd, path);
+	if (r < 0)
+		return r;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? -EBUSY
+					    : log_error_errno(errno, "Cannot lock %s", path);
+	return TAKE_FD(fd);
+}
+
 int pin_dir_open(const char *path, bool create)
 {
 	_cleanup_close_ int fd = -1;
@@ -46,21 +63,14 @@ int pin_dir_open(const char *path, bool create)
 			log_error("A name on a bpffs has no dots"); /* bpf_lookup() */
 		return log_error_errno(errno, "Cannot make the pin directory %s", path);
 	}
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	fd = pin_dir_lock(path);
+	if (fd < 0 && created)
+		rmdir(path);
+	if (fd == -EBUSY)
+		return log_error_errno(EBUSY, "Another sockpol runs with the pin directory %s",
+				       path);
 	if (fd < 0)
-		return log_error_errno(errno, "Cannot open the pin directory %s", path);
-	r = check_dir(fd, path);
-	if (r < 0) {
-		if (created)
-			rmdir(path);
-		return r;
-	}
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno == EWOULDBLOCK)
-			return log_error_errno(
-				EBUSY, "Another sockpol runs with the pin directory %s", path);
-		return log_error_errno(errno, "Cannot lock %s", path);
-	}
+		return fd;
 	r = pin_dir_check(path);
 	return r < 0 ? r : TAKE_FD(fd);
 }
@@ -92,7 +102,7 @@ static int visit(const char *dir, const char *name, const char *suffix, int map,
 
 static int each_pin(const char *dir, pin_fn *fn)
 {
-	static const char *const suffixes[] = { "", "~" }; /* "~": half made, see pin_as() */
+	static const char *const suffixes[] = { "", PIN_STAGED_SUFFIX };
 	const uint32_t abi = pin_owner_abi(dir);
 	int result = 0, r;
 
@@ -125,7 +135,7 @@ int pin_dir_check(const char *path)
 
 static int remove_ours(const char *path, enum pin_owner owner)
 {
-	if (owner == PIN_OURS && unlink(path) < 0 && errno != ENOENT)
+	if (owner == PIN_OURS && pin_remove(path) < 0)
 		return log_error_errno(errno, "Cannot remove the pin %s", path);
 	return 0;
 }

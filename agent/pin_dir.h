@@ -6,6 +6,12 @@
 #include "util.h"
 
 /*
+ * Opens and locks one, for the lifetime of the descriptor, whatever lies in it.  -EBUSY: an agent
+ * has it, not logged; other errors are.
+ */
+int pin_dir_lock(const char *path);
+
+/*
  * Is every pin that has one of our names ours, of whatever SP_ABI_VERSION?  pin_dir_open() asks
  * this before anything is replaced.  -EEXIST: one is not.  Errors are logged.
  */

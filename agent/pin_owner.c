@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 
+#include "pin.h"
 #include "pin_owner.h"
 
 #define ABI_PLAUSIBLE_MAX 10000 /* there will hardly be more versions */
@@ -20,6 +21,14 @@ const struct map_shape map_shapes[KERNEL_MAP_MAX] = {
 	[KERNEL_MAP_APPLIED] = { BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(__u32), sizeof(sp_applied_t) },
 	[KERNEL_MAP_FAILURES] = { BPF_MAP_TYPE_HASH, sizeof(struct sp_failure), sizeof(__u64) },
 	[KERNEL_MAP_STATE] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(struct sp_state) },
+	[KERNEL_MAP_GLOB_STATES] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32),
+				     sizeof(struct sp_glob_state) },
+	[KERNEL_MAP_GLOB_EDGES] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32),
+				    sizeof(struct sp_glob_edge) },
+	[KERNEL_MAP_STEPS] = { BPF_MAP_TYPE_HASH, sizeof(struct sp_step_key),
+			       sizeof(struct sp_step) },
+	[KERNEL_MAP_SOCKETS] = { BPF_MAP_TYPE_SK_STORAGE, sizeof(int), sizeof(struct sp_socket) },
+	[KERNEL_MAP_EVENTS] = { BPF_MAP_TYPE_RINGBUF, 0, 0 },
 };
 
 /* "map_id" or "link_id": nothing else tells descriptors of maps, links and programs apart. */
@@ -34,6 +43,26 @@ static bool is_kind(int fd, const char *id)
 		if (strncmp(line, id, strlen(id)) == 0 && line[strlen(id)] == ':')
 			return true;
 	return false;
+}
+
+enum pin_kind pin_kind_of(const char *path, uint32_t *ret_id)
+{
+	_cleanup_close_ int fd = bpf_obj_get(path);
+	struct bpf_map_info map = { 0 };
+	struct bpf_link_info link = { 0 };
+	__u32 map_size = sizeof(map), link_size = sizeof(link);
+
+	if (fd < 0)
+		return PIN_NOTHING;
+	if (is_kind(fd, "map_id") && bpf_obj_get_info_by_fd(fd, &map, &map_size) == 0) {
+		*ret_id = map.id;
+		return PIN_MAP;
+	}
+	if (is_kind(fd, "link_id") && bpf_obj_get_info_by_fd(fd, &link, &link_size) == 0) {
+		*ret_id = link.prog_id;
+		return PIN_LINK;
+	}
+	return PIN_NOTHING;
 }
 
 /* Returns PIN_OURS with a descriptor, another owner, or a negative errno. */
@@ -121,6 +150,23 @@ int pin_owner_of_map(const char *path, enum kernel_map map, uint32_t abi)
 	else
 		ours = has_shape(&info, &map_shapes[map], abi != SP_ABI_VERSION);
 	return ours && streq(info.name, kernel_map_names[map]) ? PIN_OURS : PIN_FOREIGN;
+}
+
+int pin_owner_open_map(const char *dir, enum kernel_map map)
+{
+	_cleanup_free_ char *path = pin_path(dir, kernel_map_names[map]);
+	_cleanup_close_ int fd = -1;
+	struct bpf_map_info info;
+	int r;
+
+	if (!path)
+		return -ENOMEM;
+	r = open_map(path, &fd, &info);
+	if (r < 0)
+		return r;
+	if (r != PIN_OURS)
+		return r == PIN_NOBODY ? -ENOENT : -EPROTO;
+	return has_shape(&info, &map_shapes[map], false) ? TAKE_FD(fd) : -EPROTO;
 }
 
 int pin_owner_of_link(const char *path, const char *program)

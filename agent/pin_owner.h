@@ -11,6 +11,15 @@ enum pin_owner {
 	PIN_FOREIGN,
 };
 
+enum pin_kind {
+	PIN_NOTHING, /* of these, or it cannot be opened */
+	PIN_MAP,
+	PIN_LINK,
+	PIN_KIND_MAX,
+};
+/* *ret_id: of the map; of the link's program. */
+enum pin_kind pin_kind_of(const char *path, uint32_t *ret_id);
+
 /* What this version's maps look like. */
 struct map_shape {
 	uint32_t type, key_size, value_size;
@@ -26,5 +35,9 @@ uint32_t pin_owner_abi(const char *dir);
 /* path: a pin; abi: as of pin_owner_abi().  Returns enum pin_owner or a negative errno. */
 int pin_owner_of_map(const char *path, enum kernel_map map, uint32_t abi);
 int pin_owner_of_link(const char *path, const char *program);
+
+/* A map of this version, for reading and writing.  -ENOENT: nothing is pinned there; -EPROTO: it is
+ * of another version, or no map at all. */
+int pin_owner_open_map(const char *dir, enum kernel_map map);
 
 #endif

@@ -37,29 +37,41 @@ static int check_map(int fd, enum kernel_map map, struct bpf_map_info *ret)
 	return ret->value_size == map_shapes[map].value_size ? 0 : -EPROTO;
 }
 
-int pins_open(const char *pin_dir, struct pins **ret)
+static int pins_new(struct pins **ret)
 {
-	_cleanup_(pins_close) struct pins *p = calloc(1, sizeof(*p));
-	struct sp_state state;
-	int r;
+	struct pins *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return -ENOMEM;
-	for (int i = 0; i < KERNEL_MAP_MAX; i++)
-		p->maps[i] = -1;
-	for (int i = 0; i < KERNEL_MAP_MAX; i++) {
-		struct bpf_map_info info;
+	memset(p->maps, -1, sizeof(p->maps));
+	*ret = p;
+	return 0;
+}
 
-		p->maps[i] = open_map(pin_dir, i);
-		if (p->maps[i] < 0)
-			return p->maps[i];
-		r = check_map(p->maps[i], i, &info);
-		if (r < 0)
-			return r;
-		if (i == KERNEL_MAP_SOURCES)
-			p->n_sources = info.max_entries;
-	}
-	r = pins_state(p, &state);
+static int add_map(struct pins *p, const char *pin_dir, enum kernel_map map)
+{
+	struct bpf_map_info info;
+	int r;
+
+	p->maps[map] = open_map(pin_dir, map);
+	if (p->maps[map] < 0)
+		return p->maps[map];
+	r = check_map(p->maps[map], map, &info);
+	if (map == KERNEL_MAP_SOURCES)
+		p->n_sources = info.max_entries;
+	return r;
+}
+
+int pins_open(const char *pin_dir, struct pins **ret)
+{
+	_cleanup_(pins_close) struct pins *p = NULL;
+	struct sp_state state;
+	int r = pins_new(&p);
+
+	for (int i = 0; i < KERNEL_MAP_MAX && r == 0; i++)
+		r = add_map(p, pin_dir, i);
+	if (r == 0)
+		r = pins_state(p, &state);
 	if (r < 0)
 		return r;
 	if (state.abi_version != SP_ABI_VERSION)
@@ -67,6 +79,20 @@ int pins_open(const char *pin_dir, struct pins **ret)
 	p->generation = state.generation;
 	*ret = TAKE_PTR(p);
 	return 0;
+}
+
+int pins_open_counters(const char *pin_dir, struct pins **ret)
+{
+	static const enum kernel_map maps[] = { KERNEL_MAP_SOURCES, KERNEL_MAP_APPLIED,
+						KERNEL_MAP_FAILURES };
+	_cleanup_(pins_close) struct pins *p = NULL;
+	int r = pins_new(&p);
+
+	for (size_t i = 0; i < ARRAY_SIZE(maps) && r == 0; i++)
+		r = add_map(p, pin_dir, maps[i]);
+	if (r == 0)
+		*ret = TAKE_PTR(p);
+	return r;
 }
 
 void pins_close(struct pins *p)

@@ -15,6 +15,8 @@ struct pins; /* file descriptors of the maps under a pin directory */
  * privilege; -EPROTO: pinned by an agent of another SP_ABI_VERSION; another negative errno.
  */
 int pins_open(const char *pin_dir, struct pins **ret);
+/* For the counters and their names alone, which other versions may have alike. */
+int pins_open_counters(const char *pin_dir, struct pins **ret);
 void pins_close(struct pins *p);
 DEFINE_CLEANUP(struct pins *, pins_close)
 

@@ -106,6 +106,7 @@ struct config {
 	size_t n_prefixes; /* entries of `remote` and `local`, of all rules */
 	char **files;	   /* every file read, in order; positions point here */
 	size_t n_files;
+	unsigned n_others; /* who hold it, beside one */
 };
 
 const struct setting *settings_find(const struct settings *s, const struct option *o);
@@ -122,6 +123,8 @@ void when_clear(struct when *w);
 void settings_clear(struct settings *s);
 void policy_clear(struct policy *p);
 struct config *config_new(void);
+/* For one more holder; each frees it. */
+struct config *config_ref(const struct config *c);
 void config_free(struct config *c);
 DEFINE_CLEANUP(struct config *, config_free)
 

@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <uthash.h>
 
+#include "map_contents.h"
 #include "sets.h"
 
 /* A prefix of either trie, and the class of what it is the longest for.  Zero-padded: hashed whole.
@@ -20,12 +21,14 @@ struct set {
 	size_t references;
 	struct entry *entries; /* the key; sorted */
 	size_t n;
-	UT_hash_handle hh;
+	bool found; /* has a reference for what an earlier agent left */
+	UT_hash_handle hh, hh_id;
 };
 
 struct sets {
 	const struct kernel *kernel;
 	struct set *by_content;
+	struct set *by_id;
 	uint32_t last_id;
 };
 
@@ -62,6 +65,7 @@ void sets_free(struct sets *s)
 	struct set *set, *tmp;
 
 	HASH_ITER (hh, s->by_content, set, tmp) {
+		HASH_DELETE(hh_id, s->by_id, set);
 		HASH_DEL(s->by_content, set);
 		set_free(set);
 	}
@@ -143,16 +147,19 @@ static int collect_rule(struct items *items, const struct when *w, enum sp_prope
 }
 
 /* Shorter prefixes come right before those that they contain. */
-static int compare_items(const void *a, const void *b)
+static int compare_entries(const struct entry *x, const struct entry *y)
 {
-	const struct entry *x = &((const struct item *)a)->entry,
-			   *y = &((const struct item *)b)->entry;
 	int r;
 
 	if (x->v6 != y->v6)
 		return x->v6 - y->v6;
 	r = memcmp(x->data, y->data, sizeof(x->data));
 	return r ? r : x->length - y->length;
+}
+
+static int compare_items(const void *a, const void *b)
+{
+	return compare_entries(&((const struct item *)a)->entry, &((const struct item *)b)->entry);
 }
 
 static void merge_equal(struct items *items)
@@ -271,6 +278,25 @@ static void remove_entries(const struct sets *s, const struct set *set, size_t n
 		write_entry(s, set->id, &set->entries[i], true);
 }
 
+/* One that no set has, also not one of an earlier agent. */
+static uint32_t free_id(struct sets *s)
+{
+	const struct set *taken;
+
+	do {
+		s->last_id++;
+		HASH_FIND(hh_id, s->by_id, &s->last_id, sizeof(s->last_id), taken);
+	} while (!s->last_id || taken);
+	return s->last_id;
+}
+
+/* With its entries, and of no other content than any. */
+static void keep(struct sets *s, struct set *set)
+{
+	HASH_ADD_KEYPTR(hh, s->by_content, set->entries, set->n * sizeof(*set->entries), set);
+	HASH_ADD(hh_id, s->by_id, id, sizeof(set->id), set);
+}
+
 /* Takes the entries when it makes a new set of them. */
 static int intern(struct sets *s, struct entry **entries, size_t n, struct set **ret)
 {
@@ -285,7 +311,7 @@ static int intern(struct sets *s, struct entry **entries, size_t n, struct set *
 	set = calloc(1, sizeof(*set));
 	if (!set)
 		return -ENOMEM;
-	set->id = ++s->last_id;
+	set->id = free_id(s);
 	set->entries = TAKE_PTR(*entries);
 	set->n = n;
 	for (size_t i = 0; i < n && r == 0; i++) {
@@ -297,7 +323,7 @@ static int intern(struct sets *s, struct entry **entries, size_t n, struct set *
 		set_free(set);
 		return r;
 	}
-	HASH_ADD_KEYPTR(hh, s->by_content, set->entries, n * sizeof(*set->entries), set);
+	keep(s, set);
 	*ret = set;
 	return 0;
 }
@@ -345,15 +371,121 @@ int sets_get(struct sets *s, const struct policy *p, enum sp_property property,
 	return 0;
 }
 
+static void put(struct sets *s, struct set *set)
+{
+	if (--set->references)
+		return;
+	remove_entries(s, set, set->n);
+	HASH_DELETE(hh_id, s->by_id, set);
+	HASH_DEL(s->by_content, set);
+	set_free(set);
+}
+
 void sets_put(struct sets *s, struct set_view *v)
 {
 	struct set *set = v->set;
 
 	free(v->rules);
 	*v = (struct set_view){ 0 };
-	if (!set || --set->references)
-		return;
-	remove_entries(s, set, set->n);
-	HASH_DEL(s->by_content, set);
-	set_free(set);
+	if (set)
+		put(s, set);
+}
+
+/* A prefix as an earlier agent left it. */
+struct found {
+	uint32_t set;
+	struct entry entry;
+};
+
+struct found_list {
+	struct found *v;
+	size_t n;
+};
+
+static int list_trie(const struct sets *s, enum kernel_map map, struct found_list *to)
+{
+	struct map_contents all = { 0 };
+	int r = map_contents_read(kernel_map_fd(s->kernel, map), &all);
+	bool v6 = map == KERNEL_MAP_SETS6;
+	const struct sp_set_key4 *keys4 = all.keys;
+	const struct sp_set_key6 *keys6 = all.keys;
+	const uint32_t *classes = all.values;
+
+	for (size_t i = 0; i < all.n && r == 0; i++) {
+		uint32_t prefixlen = v6 ? keys6[i].prefixlen : keys4[i].prefixlen;
+		struct found found = {
+			.set = v6 ? keys6[i].set : keys4[i].set,
+			.entry = { .v6 = v6,
+				   .length = (uint16_t)(prefixlen - SP_SET_BITS),
+				   .class = classes[i] },
+		};
+
+		memcpy(found.entry.data, v6 ? keys6[i].data : keys4[i].data, v6 ? 16 : 4);
+		r = GROW(to->v, to->n);
+		if (r == 0)
+			to->v[to->n++] = found;
+	}
+	map_contents_clear(&all);
+	return r;
+}
+
+static int compare_found(const void *a, const void *b)
+{
+	const struct found *x = a, *y = b;
+
+	if (x->set != y->set)
+		return x->set < y->set ? -1 : 1;
+	return compare_entries(&x->entry, &y->entry);
+}
+
+static int keep_found(struct sets *s, const struct found *v, size_t n)
+{
+	struct set *set = calloc(1, sizeof(*set));
+
+	if (!set)
+		return -ENOMEM;
+	set->entries = calloc(n, sizeof(*set->entries));
+	if (!set->entries) {
+		free(set);
+		return -ENOMEM;
+	}
+	set->id = v->set;
+	set->found = true;
+	set->references = 1;
+	for (size_t i = 0; i < n; i++)
+		set->entries[set->n++] = v[i].entry;
+	keep(s, set);
+	if (set->id > s->last_id)
+		s->last_id = set->id;
+	return 0;
+}
+
+int sets_read(struct sets *s)
+{
+	struct found_list all = { 0 };
+	int r = list_trie(s, KERNEL_MAP_SETS4, &all);
+
+	if (r == 0)
+		r = list_trie(s, KERNEL_MAP_SETS6, &all);
+	if (r == 0 && all.n)
+		qsort(all.v, all.n, sizeof(*all.v), compare_found);
+	for (size_t i = 0, end; i < all.n && r == 0; i = end) {
+		for (end = i + 1; end < all.n && all.v[end].set == all.v[i].set;)
+			end++;
+		r = keep_found(s, &all.v[i], end - i);
+	}
+	free(all.v);
+	return r;
+}
+
+void sets_forget_found(struct sets *s)
+{
+	struct set *set, *tmp;
+
+	HASH_ITER (hh, s->by_content, set, tmp) {
+		if (!set->found)
+			continue;
+		set->found = false;
+		put(s, set);
+	}
 }

@@ -30,6 +30,11 @@ int sets_new(const struct kernel *k, struct sets **ret);
 void sets_free(struct sets *s);
 DEFINE_CLEANUP(struct sets *, sets_free)
 
+/* Knows the sets that an earlier agent left in the maps: equal ones are used on, the others stay
+ * until sets_forget_found(), when no program may use them any more. */
+int sets_read(struct sets *s);
+void sets_forget_found(struct sets *s);
+
 /* Makes (or finds) the set of a policy's property, and writes it to the kernel.  -ENOSPC: no room.
  */
 int sets_get(struct sets *s, const struct policy *p, enum sp_property property,

@@ -6,12 +6,15 @@
 #include <uthash.h>
 
 #include "log.h"
+#include "map_contents.h"
 #include "sources.h"
 
 struct source {
-	struct sp_source name; /* the key: zero-padded */
+	struct sp_source name; /* the key: zero-padded; without flags */
+	uint32_t flags;
 	uint32_t id;
 	bool wanted;
+	bool found; /* in the map that an earlier agent left, and no configuration came since */
 	UT_hash_handle hh;
 };
 
@@ -75,17 +78,31 @@ static uint32_t free_id(const struct sources *s)
 	return 0;
 }
 
-static int write_name(const struct sources *s, uint32_t id, const struct sp_source *name)
+static int write_source(const struct sources *s, uint32_t id, const struct sp_source *value)
 {
 	int fd = kernel_map_fd(s->kernel, KERNEL_MAP_SOURCES);
 
-	return bpf_map_update_elem(fd, &id, name, BPF_ANY) < 0 ? -errno : 0;
+	return bpf_map_update_elem(fd, &id, value, BPF_ANY) < 0 ? -errno : 0;
+}
+
+static struct source *keep(struct sources *s, uint32_t id, const struct sp_source *name)
+{
+	struct source *source = calloc(1, sizeof(*source));
+
+	if (!source)
+		return NULL;
+	source->name = *name;
+	source->id = id;
+	s->by_id[id] = source;
+	HASH_ADD(hh, s->by_name, name, sizeof(source->name), source);
+	return source;
 }
 
 static int add(struct sources *s, const struct policy *p, const struct rule *r)
 {
 	struct source *source;
 	struct sp_source name;
+	uint32_t id;
 	int err;
 
 	make_name(&name, p, r);
@@ -94,21 +111,47 @@ static int add(struct sources *s, const struct policy *p, const struct rule *r)
 		source->wanted = true;
 		return 0;
 	}
-	source = calloc(1, sizeof(*source));
+	id = free_id(s);
+	err = id ? write_source(s, id, &name) : -ENOSPC;
+	if (err < 0)
+		return err;
+	source = keep(s, id, &name);
 	if (!source)
 		return -ENOMEM;
-	source->name = name;
 	source->wanted = true;
-	source->id = free_id(s);
-	err = source->id ? write_name(s, source->id, &name) : -ENOSPC;
-	if (err < 0) {
-		free(source);
-		return err;
-	}
-	s->by_id[source->id] = source;
-	s->next = source->id;
-	HASH_ADD(hh, s->by_name, name, sizeof(source->name), source);
+	s->next = id;
 	return 0;
+}
+
+/* An id as an earlier agent gave it. */
+static int find_again(struct sources *s, uint32_t id, const struct sp_source *value)
+{
+	struct sp_source name = { 0 };
+	struct source *source;
+
+	memcpy(name.policy, value->policy, sizeof(name.policy) - 1);
+	memcpy(name.rule, value->rule, sizeof(name.rule) - 1);
+	if (!id || id >= s->n || !*name.policy || find(s, &name))
+		return 0;
+	source = keep(s, id, &name);
+	if (!source)
+		return -ENOMEM;
+	source->flags = value->flags;
+	source->found = true;
+	return 0;
+}
+
+int sources_read(struct sources *s)
+{
+	struct map_contents all = { 0 };
+	int r = map_contents_read(kernel_map_fd(s->kernel, KERNEL_MAP_SOURCES), &all);
+	const struct sp_source *values = all.values;
+	const uint32_t *ids = all.keys;
+
+	for (size_t i = 0; i < all.n && r == 0; i++)
+		r = find_again(s, ids[i], &values[i]);
+	map_contents_clear(&all);
+	return r;
 }
 
 int sources_add_config(struct sources *s, const struct config *c)
@@ -123,6 +166,15 @@ int sources_add_config(struct sources *s, const struct config *c)
 			return r;
 	}
 	return 0;
+}
+
+uint32_t sources_needed(const struct config *c)
+{
+	size_t n = 1; /* 0 is no id */
+
+	for (size_t i = 0; i < c->n_policies; i++)
+		n += 1 + c->policies[i].n_rules;
+	return (uint32_t)n;
 }
 
 uint32_t sources_id(const struct sources *s, const struct policy *p, const struct rule *r)
@@ -229,27 +281,51 @@ static void drop_failures(const struct sources *s)
 	}
 }
 
-void sources_keep_only(struct sources *s, const struct config *c)
+static void drop(struct sources *s, struct source *source)
 {
 	static const struct sp_source none;
+
+	if (write_source(s, source->id, &none) < 0)
+		log_warning("Cannot clear source %u, ignoring", source->id);
+	zero_applied(s, source->id);
+	s->by_id[source->id] = NULL;
+	HASH_DEL(s->by_name, source);
+	free(source);
+}
+
+void sources_keep_only(struct sources *s, const struct config *c)
+{
 	struct source *source, *tmp;
 	bool dropped = false;
 
-	HASH_ITER (hh, s->by_name, source, tmp)
+	HASH_ITER (hh, s->by_name, source, tmp) {
 		source->wanted = false;
+		source->found &= !c;
+	}
 	if (c) /* they all have their ids: it only marks them */
 		(void)sources_add_config(s, c);
 	HASH_ITER (hh, s->by_name, source, tmp) {
-		if (source->wanted)
+		if (source->wanted || source->found)
 			continue;
-		if (write_name(s, source->id, &none) < 0)
-			log_warning("Cannot clear source %u, ignoring", source->id);
-		zero_applied(s, source->id);
-		s->by_id[source->id] = NULL;
-		HASH_DEL(s->by_name, source);
-		free(source);
+		drop(s, source);
 		dropped = true;
 	}
 	if (dropped)
 		drop_failures(s);
+}
+
+void sources_set_flags(struct sources *s, const struct policy *p, uint32_t flags)
+{
+	struct sp_source value;
+	struct source *source;
+
+	make_name(&value, p, NULL);
+	source = find(s, &value);
+	if (!source || source->flags == flags)
+		return;
+	value.flags = flags;
+	if (write_source(s, source->id, &value) < 0)
+		log_warning("Cannot mark policy %s, ignoring", p->name);
+	else
+		source->flags = flags;
 }

@@ -18,8 +18,12 @@ int sources_new(const struct kernel *k, struct sources **ret);
 void sources_free(struct sources *s);
 DEFINE_CLEANUP(struct sources *, sources_free)
 
+/* Knows the ids that an earlier agent gave; they are kept until the first configuration is. */
+int sources_read(struct sources *s);
 /* Gives every policy and rule of the configuration an id.  -ENOSPC: the map is too small. */
 int sources_add_config(struct sources *s, const struct config *c);
+/* Elements of the map that the configuration needs. */
+uint32_t sources_needed(const struct config *c);
 /* The id of a policy (rule NULL) or a rule; 0: it has none. */
 uint32_t sources_id(const struct sources *s, const struct policy *p, const struct rule *r);
 /*
@@ -27,7 +31,12 @@ uint32_t sources_id(const struct sources *s, const struct policy *p, const struc
  * any more; what ours count in the very moment may be lost.
  */
 void sources_carry_counters(const struct sources *s, const struct pins *from);
-/* Takes the ids from all that `c` does not name, with their counters.  No program may use them. */
+/*
+ * Takes the ids from all that `c` does not name, with their counters.  No program may use them.
+ * c NULL: from all but those of sources_read().
+ */
 void sources_keep_only(struct sources *s, const struct config *c);
+/* SP_SOURCE_*, of a policy that has its id. */
+void sources_set_flags(struct sources *s, const struct policy *p, uint32_t flags);
 
 #endif

@@ -13,7 +13,7 @@
 /* A node, and how it hangs in the tree. */
 struct entry {
 	struct node node; /* first: a node's address is its entry's */
-	char *path;	  /* owned; node.path points here */
+	char *path;	  /* owned; node.path and name point here; NULL: gone */
 	unsigned scan;	  /* the last one that found its directory */
 	struct entry *children, *prev, *next;
 	UT_hash_handle hh;
@@ -31,6 +31,7 @@ static struct entry *entry_of(struct node *n)
 	return (struct entry *)n;
 }
 
+/* path: taken over on success; NULL: it is not known. */
 static struct entry *new_entry(struct tree *t, uint64_t id, struct node *parent, char *path)
 {
 	struct entry *e = calloc(1, sizeof(*e));
@@ -40,6 +41,7 @@ static struct entry *new_entry(struct tree *t, uint64_t id, struct node *parent,
 	e->node.id = id;
 	e->node.parent = parent;
 	e->node.path = e->path = path;
+	e->node.name = path ? strrchr(path, '/') + 1 : "";
 	HASH_ADD(hh, t->by_id, node.id, sizeof(e->node.id), e);
 	if (parent)
 		DL_APPEND(entry_of(parent)->children, e);
@@ -139,6 +141,20 @@ int tree_add(struct tree *t, uint64_t id, struct node *parent, const char *name,
 		free(path);
 		return -ENOMEM;
 	}
+	*ret = &e->node;
+	return 0;
+}
+
+int tree_add_gone(struct tree *t, uint64_t id, struct node **ret)
+{
+	struct entry *e;
+
+	*ret = tree_find(t, id);
+	if (*ret)
+		return -EEXIST;
+	e = new_entry(t, id, &t->root->node, NULL);
+	if (!e)
+		return -ENOMEM;
 	*ret = &e->node;
 	return 0;
 }

@@ -10,14 +10,20 @@
 
 #include "cascade.h"
 
+/* What a generation makes of a cgroup: see struct sp_cgroup. */
+struct place {
+	const struct cgroup_class *class; /* NULL: not known */
+	uint32_t policy, class_number, glob;
+};
+
 struct node {
 	uint64_t id;
 	struct node *parent; /* NULL: the tree's root */
-	const char *path;    /* below the cgroup2 mount */
-	/* What the tree's owner keeps here: by half of the maps. */
-	const struct cgroup_class *classes[2];
-	uint32_t policy[2]; /* as last written to map `cgroups` */
-	bool written;	    /* it has an entry there, unless the kernel has released it */
+	const char *path; /* below the cgroup2 mount; NULL: its directory was gone before we came */
+	const char *name; /* the path's last component; "" for the root "/" */
+	/* What the tree's owner keeps here: */
+	struct place places[2]; /* by half of the maps, as last written to map `cgroups` */
+	bool written;		/* it has an entry there, unless the kernel has released it */
 };
 
 struct tree;
@@ -41,6 +47,9 @@ struct node *tree_root(const struct tree *t);
 struct node *tree_find(const struct tree *t, uint64_t id);
 /* -EEXIST: *ret is the one that is there already. */
 int tree_add(struct tree *t, uint64_t id, struct node *parent, const char *name, struct node **ret);
+/* A cgroup of which nothing but the id is known: its directory was gone before we came.  Below the
+ * root. */
+int tree_add_gone(struct tree *t, uint64_t id, struct node **ret);
 /* With whatever is left below it. */
 void tree_remove(struct tree *t, struct node *n);
 /* Parents first; ends at the first negative value and returns it. */

@@ -16,6 +16,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "apply.h"
+#include "classify.h"
 #include "facts.h"
 #include "governed.h"
 
@@ -455,79 +456,6 @@ int sock_ops(struct bpf_sock_ops *ctx)
 		break;
 	}
 	return HANDLED;
-}
-
-/*
- * New cgroups.  These run inside mkdir(2), so a child is governed like its parent before any
- * process can enter it; whether a glob gives it more is told by the agent, which hears of it here.
- */
-#define CGROUP2_HIERARCHY 0 /* v1 hierarchies come through the same tracepoints */
-
-static __always_inline void tell_agent(struct cgroup *cgroup, enum sp_event_kind kind)
-{
-	struct sp_state *s;
-	struct sp_event *e;
-
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		s = get_state();
-		if (s)
-			__sync_fetch_and_add(&s->events_lost, 1);
-		return;
-	}
-	e->kind = kind;
-	e->reserved = 0;
-	e->id = cgroup->kn->id;
-	e->parent_id = 0;
-	e->name[0] = '\0';
-	if (kind == SP_EVENT_MKDIR) {
-		struct cgroup_subsys_state *parent = cgroup->self.parent;
-
-		if (parent)
-			e->parent_id = parent->cgroup->kn->id;
-		bpf_probe_read_kernel_str(e->name, sizeof(e->name), cgroup->kn->name);
-	}
-	bpf_ringbuf_submit(e, 0);
-}
-
-SEC("tp_btf/cgroup_mkdir")
-int BPF_PROG(cgroup_mkdir, struct cgroup *cgroup, const char *path)
-{
-	struct cgroup_subsys_state *parent = cgroup->self.parent;
-	struct sp_cgroup *inherited, value;
-	struct sp_state *s;
-	__u64 id;
-
-	if (cgroup->root->hierarchy_id != CGROUP2_HIERARCHY || !parent)
-		return 0;
-	id = parent->cgroup->kn->id;
-	inherited = bpf_map_lookup_elem(&cgroups, &id);
-	if (inherited) {
-		value = *inherited;
-		id = cgroup->kn->id;
-		if (bpf_map_update_elem(&cgroups, &id, &value, BPF_NOEXIST) < 0) {
-			s = get_state();
-			if (s)
-				__sync_fetch_and_add(&s->inherit_failed, 1);
-		}
-	}
-	tell_agent(cgroup, SP_EVENT_MKDIR);
-	return 0;
-}
-
-/* Not at rmdir: sockets outlive their cgroup's directory, and stay governed until the last is gone.
- */
-SEC("tp_btf/cgroup_release")
-int BPF_PROG(cgroup_release, struct cgroup *cgroup, const char *path)
-{
-	__u64 id;
-
-	if (cgroup->root->hierarchy_id != CGROUP2_HIERARCHY)
-		return 0;
-	id = cgroup->kn->id;
-	bpf_map_delete_elem(&cgroups, &id);
-	tell_agent(cgroup, SP_EVENT_RELEASE);
-	return 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

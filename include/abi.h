@@ -14,13 +14,22 @@
  *   ops[...]: one an option: the rules that name it, and what holds where none of them does
  *   ops[alternative of the last rule that holds]                -> one bpf_setsockopt each
  *   credits[...]                                                -> whose `applied` counter to raise
+ *
+ * The way of a new cgroup, inside mkdir(2):
+ *
+ *   cgroups[id of its parent]                -> the parent's class, and where the globs' machine is
+ *   glob_states, glob_edges: "/" and its name, byte by byte -> its own state; what matches there
+ *   steps[parent's class, what matches]      -> its own class and policy; no entry: the agent's
+ * turn cgroups[its own id]                      <- policy, class and state
  */
 #ifndef SOCKPOL_ABI_H
 #define SOCKPOL_ABI_H
 
 #include <linux/types.h>
 
-#define SP_ABI_VERSION 1
+#ifndef SP_ABI_VERSION /* a test build has another */
+#define SP_ABI_VERSION 2
+#endif
 
 /* Names of policies and of rules: 1-63 bytes of a-z 0-9 . _ - and a NUL. */
 #define SP_NAME_SIZE 64
@@ -51,10 +60,45 @@ enum sp_stage {
 #define SP_FAMILY_IPV4 0x1
 #define SP_FAMILY_IPV6 0x2
 
-/* Value of map `cgroups`; key: __u64, the cgroup's id (st_ino of its directory). */
+/*
+ * Value of map `cgroups`; key: __u64, the cgroup's id (st_ino of its directory).  Every cgroup
+ * below the agent's root has an entry, governed or not: its children follow from it.  All by
+ * generation & 1; outside of a reload both are equal.
+ */
 struct sp_cgroup {
-	__u32 policy[2]; /* index into policies, by generation & 1; 0: not governed.  Outside of a
-			    reload both are equal. */
+	__u32 policy[2]; /* index into policies; 0: not governed */
+	__u32 class[2];	 /* which policies apply or are excluded, in which order; 0: not known, and
+			    then its children's are not either: the agent finds them out */
+	__u32 glob[2];	 /* where the globs' machine is after its path: index into glob_states; 0:
+			    not known */
+};
+
+/*
+ * Value of array `glob_states`: a state of the machine that reads cgroups' paths for all globs of
+ * all policies at once (agent/machine.h).  Index 0 is never used.
+ */
+struct sp_glob_state {
+	__u32 first_edge; /* byte b goes along glob_edges[first_edge + b], if that is from here */
+	__u32 otherwise;  /* the next state for the bytes that have no edge */
+	__u32 matches;	  /* which globs match a path that ends here; 0: none */
+	__u32 reserved;
+};
+
+/* Value of array `glob_edges`.  The edges of many states lie interleaved. */
+struct sp_glob_edge {
+	__u32 from; /* 0: free */
+	__u32 to;
+};
+
+/* Key and value of hash `steps`: what becomes of a class where globs match. (Where none does, a
+ * child is in its parent's class.)  Classes of the two generations have different numbers. */
+struct sp_step_key {
+	__u32 class;   /* of the parent */
+	__u32 matches; /* sp_glob_state.matches of the child; not 0 */
+};
+struct sp_step {
+	__u32 class;
+	__u32 policy; /* as in sp_cgroup */
 };
 
 /* What is due at a stage. */
@@ -172,7 +216,12 @@ struct sp_credit {
 struct sp_source {
 	char policy[SP_NAME_SIZE]; /* empty: this id is free */
 	char rule[SP_NAME_SIZE];
+	__u32 flags; /* SP_SOURCE_* */
+	__u32 reserved;
 };
+/* Of a policy: its globs do not fit the machine, so the agent, told of each new cgroup, matches
+ * them. */
+#define SP_SOURCE_BY_EVENTS 0x1
 
 /* Value of per-CPU array `applied`, by source id: sockets, once per direction. */
 typedef __u64 sp_applied_t;
@@ -190,13 +239,20 @@ struct sp_state {
 	__u64 loaded_usec;   /* CLOCK_REALTIME, microseconds, when this generation came in force */
 	__u64 events_lost;   /* cgroup events that did not fit the ring buffer */
 	__u64 failures_lost; /* failures that did not fit the map `failures` */
-	__u64 inherit_failed; /* new cgroups that did not fit the map `cgroups` */
+	__u64 no_room;	     /* cgroups that did not fit the map `cgroups` */
 	__u64 cgroup_root_id; /* id of the cgroup that the programs are attached to */
 	__u64 missing_stages; /* BIT(enum sp_stage): this kernel has no hook for them */
 	__u64 stages;	      /* BIT(enum sp_stage): some policy has something due there */
-	__u32 abi_version;    /* SP_ABI_VERSION */
+	__u32 abi_version;    /* SP_ABI_VERSION; keeps its place in every version */
 	__u32 n_policies;     /* policies in the configuration in force */
+	__u64 unresolved; /* new cgroups that got their parent's policy until the agent looked, as
+			     `steps` had no entry */
+	__u32 flags;	  /* SP_STATE_* */
+	__u32 maps;	  /* tells by the ids of all maps that they belong together; 0: not known */
 };
+#define SP_STATE_STEPS_CUT 0x1 /* not every step that can be is in `steps`: there were too many */
+#define SP_STATE_NO_TRACEPOINTS                                                                    \
+	0x2 /* the kernel classifies nothing: the agent looks at directories */
 
 /* Local storage of UDP and unix sockets. */
 struct sp_socket {
@@ -221,7 +277,7 @@ struct sp_event {
 	char name[SP_CGROUP_NAME_SIZE]; /* last component of its path; MKDIR only */
 };
 
-_Static_assert(sizeof(struct sp_cgroup) == 8, "abi");
+_Static_assert(sizeof(struct sp_cgroup) == 24, "abi");
 _Static_assert(sizeof(struct sp_stage_ops) == 24, "abi");
 _Static_assert(sizeof(struct sp_policy) == 24 * SP_STAGE_MAX + 8 + 8 * SP_FAMILY_INDEX_MAX, "abi");
 _Static_assert(sizeof(struct sp_test) == 16, "abi");
@@ -229,9 +285,14 @@ _Static_assert(sizeof(struct sp_set_key4) == 12, "abi");
 _Static_assert(sizeof(struct sp_set_key6) == 24, "abi");
 _Static_assert(sizeof(struct sp_op) == 48, "abi");
 _Static_assert(sizeof(struct sp_credit) == 32, "abi");
-_Static_assert(sizeof(struct sp_source) == 128, "abi");
+_Static_assert(sizeof(struct sp_source) == 136, "abi");
 _Static_assert(sizeof(struct sp_failure) == 8, "abi");
-_Static_assert(sizeof(struct sp_state) == 72, "abi");
+_Static_assert(sizeof(struct sp_state) == 88, "abi");
+_Static_assert(__builtin_offsetof(struct sp_state, abi_version) == 64, "abi");
+_Static_assert(sizeof(struct sp_glob_state) == 16, "abi");
+_Static_assert(sizeof(struct sp_glob_edge) == 8, "abi");
+_Static_assert(sizeof(struct sp_step_key) == 8, "abi");
+_Static_assert(sizeof(struct sp_step) == 8, "abi");
 _Static_assert(sizeof(struct sp_socket) == 16, "abi");
 _Static_assert(sizeof(struct sp_event) == 24 + SP_CGROUP_NAME_SIZE, "abi");
 

@@ -47,10 +47,11 @@ def living(parent):
 
 
 def entries(agent):
-    """The ids in map `cgroups`."""
+    """The ids in map `cgroups`, but for the agent's root: it is not governed here."""
     return {one["formatted"]["key"]
             for one in bpftool("map", "dump", "pinned", f"{agent.pin_dir}/cgroups")
-            if "formatted" in one}  # what goes while bpftool looks has a key, but no value
+            if "formatted" in one  # what goes while bpftool looks has a key, but no value
+            } - {os.stat(agent.cgroup_root).st_ino}
 
 
 def wait_governed(what, agent, ids):

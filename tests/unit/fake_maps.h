@@ -28,19 +28,29 @@ struct fake_prefix {
 	UT_hash_handle hh;
 };
 
+/* An element of `steps`. */
+struct fake_step {
+	struct sp_step_key key;
+	struct sp_step step;
+	UT_hash_handle hh;
+};
+
 static struct {
 	struct kernel_sizes sizes;
 	struct fake_prefix *prefixes;
+	struct fake_step *steps;
 	unsigned char *arrays[KERNEL_MAP_MAX];
 	size_t n_updates;
 	size_t fail_at; /* the update, counted from 1, that answers ENOSPC; 0: none */
 } fake;
 
 const char *const kernel_map_names[KERNEL_MAP_MAX] = {
-	[KERNEL_MAP_POLICIES] = "policies", [KERNEL_MAP_OPS] = "ops",
-	[KERNEL_MAP_CREDITS] = "credits",   [KERNEL_MAP_TESTS] = "tests",
-	[KERNEL_MAP_VECTORS] = "vectors",   [KERNEL_MAP_SETS4] = "sets4",
-	[KERNEL_MAP_SETS6] = "sets6",	    [KERNEL_MAP_SOURCES] = "sources",
+	[KERNEL_MAP_CGROUPS] = "cgroups",	[KERNEL_MAP_GLOB_STATES] = "glob_states",
+	[KERNEL_MAP_GLOB_EDGES] = "glob_edges", [KERNEL_MAP_STEPS] = "steps",
+	[KERNEL_MAP_POLICIES] = "policies",	[KERNEL_MAP_OPS] = "ops",
+	[KERNEL_MAP_CREDITS] = "credits",	[KERNEL_MAP_TESTS] = "tests",
+	[KERNEL_MAP_VECTORS] = "vectors",	[KERNEL_MAP_SETS4] = "sets4",
+	[KERNEL_MAP_SETS6] = "sets6",		[KERNEL_MAP_SOURCES] = "sources",
 };
 
 /* Descriptors are the maps' numbers, and some more, as 0 is easily taken for one. */
@@ -62,6 +72,8 @@ const struct kernel_sizes *kernel_sizes_of(const struct kernel *k)
 static uint32_t fake_array_room(int map)
 {
 	const uint32_t room[KERNEL_MAP_MAX] = {
+		[KERNEL_MAP_GLOB_STATES] = 1 + 2 * fake.sizes.glob_states,
+		[KERNEL_MAP_GLOB_EDGES] = 2 * fake.sizes.glob_edges,
 		[KERNEL_MAP_POLICIES] = 1 + 2 * fake.sizes.policies,
 		[KERNEL_MAP_OPS] = 2 * fake.sizes.ops,
 		[KERNEL_MAP_CREDITS] = 2 * fake.sizes.credits,
@@ -76,6 +88,8 @@ static uint32_t fake_array_room(int map)
 static size_t fake_value_size(int map)
 {
 	const size_t size[KERNEL_MAP_MAX] = {
+		[KERNEL_MAP_GLOB_STATES] = sizeof(struct sp_glob_state),
+		[KERNEL_MAP_GLOB_EDGES] = sizeof(struct sp_glob_edge),
 		[KERNEL_MAP_POLICIES] = sizeof(struct sp_policy),
 		[KERNEL_MAP_OPS] = sizeof(struct sp_op),
 		[KERNEL_MAP_CREDITS] = sizeof(struct sp_credit),
@@ -143,6 +157,30 @@ static int fake_update_trie(int map, const void *key, const void *value)
 	return 0;
 }
 
+static struct fake_step *fake_find_step(const void *key)
+{
+	struct fake_step *found;
+
+	HASH_FIND(hh, fake.steps, key, sizeof(found->key), found);
+	return found;
+}
+
+static int fake_update_step(const void *key, const void *value)
+{
+	struct fake_step *step = fake_find_step(key);
+
+	if (!step && HASH_COUNT(fake.steps) == 2 * fake.sizes.steps)
+		return fake_error(E2BIG);
+	if (!step) {
+		step = calloc(1, sizeof(*step));
+		assert_non_null(step);
+		memcpy(&step->key, key, sizeof(step->key));
+		HASH_ADD(hh, fake.steps, key, sizeof(step->key), step);
+	}
+	memcpy(&step->step, value, sizeof(step->step));
+	return 0;
+}
+
 int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
 {
 	int map = fd - FAKE_FD;
@@ -154,6 +192,8 @@ int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
 		return fake_error(ENOSPC);
 	if (fake_is_trie(map))
 		return fake_update_trie(map, key, value);
+	if (map == KERNEL_MAP_STEPS)
+		return fake_update_step(key, value);
 	assert_true(map >= 0 && map < KERNEL_MAP_MAX && fake_value_size(map));
 	memcpy(&index, key, sizeof(index));
 	to = fake_array_at(map, index);
@@ -163,11 +203,43 @@ int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
 	return 0;
 }
 
+int bpf_map_update_batch(int fd, const void *keys, const void *values, __u32 *count,
+			 const struct bpf_map_batch_opts *opts)
+{
+	int map = fd - FAKE_FD;
+	size_t key_size = map == KERNEL_MAP_STEPS ? sizeof(struct sp_step_key) : sizeof(__u32);
+	size_t value_size = map == KERNEL_MAP_STEPS ? sizeof(struct sp_step) : fake_value_size(map);
+	__u32 n = *count;
+
+	(void)opts;
+	for (*count = 0; *count < n; (*count)++) {
+		int r = bpf_map_update_elem(fd, (const char *)keys + *count * key_size,
+					    (const char *)values + *count * value_size, BPF_ANY);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int fake_delete_step(const void *key)
+{
+	struct fake_step *step = fake_find_step(key);
+
+	if (!step)
+		return fake_error(ENOENT);
+	HASH_DEL(fake.steps, step);
+	free(step);
+	return 0;
+}
+
 int bpf_map_delete_elem(int fd, const void *key)
 {
 	int map = fd - FAKE_FD;
 	struct fake_prefix prefix, *found;
 
+	if (map == KERNEL_MAP_STEPS)
+		return fake_delete_step(key);
 	assert_true(fake_is_trie(map));
 	found = fake_find(map, key, &prefix);
 	if (!found)
@@ -208,11 +280,16 @@ static size_t fake_n_prefixes(void)
 /* Empties all maps. */
 static void fake_reset(void)
 {
-	struct fake_prefix *p, *tmp;
+	struct fake_prefix *p, *next_prefix;
+	struct fake_step *s, *next_step;
 
-	HASH_ITER (hh, fake.prefixes, p, tmp) {
+	HASH_ITER (hh, fake.prefixes, p, next_prefix) {
 		HASH_DEL(fake.prefixes, p);
 		free(p);
+	}
+	HASH_ITER (hh, fake.steps, s, next_step) {
+		HASH_DEL(fake.steps, s);
+		free(s);
 	}
 	for (int map = 0; map < KERNEL_MAP_MAX; map++)
 		free(fake.arrays[map]);

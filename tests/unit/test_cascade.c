@@ -4,7 +4,7 @@
 #include <time.h>
 
 #include "cascade.h"
-#include "policy_fixture.h"
+#include "random_globs.h"
 
 #define CONNECT BIT(DIRECTION_CONNECT)
 #define ACCEPT	BIT(DIRECTION_ACCEPT)
@@ -363,6 +363,148 @@ static void test_interning(void **state)
 	fixture_free(&f);
 }
 
+/* What is told of the path instead of looked for. */
+static const struct cgroup_class *apply_at(const struct random_globs *g, struct cascade *c,
+					   const struct cgroup_class *parent, const char *path)
+{
+	const size_t n = g->config->n_policies;
+	uint32_t match[8], exclude[8];
+	struct matched m = { .match = match, .exclude = exclude };
+	const struct cgroup_class *k;
+
+	assert_in_range(n, 0, ARRAY_SIZE(match));
+	for (uint32_t i = 0; i < n; i++) {
+		if (patterns_match(&g->config->policies[i].match, path))
+			match[m.n_match++] = i;
+		if (patterns_match(&g->config->policies[i].exclude, path))
+			exclude[m.n_exclude++] = i;
+	}
+	assert_int_equal(cascade_apply(c, parent, &m, &k), 0);
+	return k;
+}
+
+/* By the rules as they are written, with no class: the policies that apply, in walk order. */
+static void expect_by_definition(struct seeded *s, const struct config *c, const char *path,
+				 const struct effective *e)
+{
+	size_t n = 0;
+
+	for (size_t end = 1; end; end = path[end] ? end + strcspn(path + end + 1, "/") + 1 : 0) {
+		for (size_t i = 0; i < c->n_policies; i++) {
+			const struct policy *p = &c->policies[i];
+			bool excluded = false, first = true, here = false;
+
+			for (size_t at = 1; at;
+			     at = path[at] ? at + strcspn(path + at + 1, "/") + 1 : 0) {
+				char prefix[RANDOM_PATH_SIZE];
+
+				snprintf(prefix, sizeof(prefix), "%.*s", (int)at, path);
+				excluded |= patterns_match(&p->exclude, prefix);
+				if (!patterns_match(&p->match, prefix))
+					continue;
+				first &= at >= end;
+				here |= at == end;
+			}
+			if (excluded || !here || !first)
+				continue;
+			if (!e || n >= e->n_policies || e->policies[n] != p)
+				SEEDED_FAIL(s, "%s: %s is not number %zu", path, p->name, n);
+			n++;
+		}
+	}
+	assert_int_equal(n, e ? e->n_policies : 0);
+}
+
+static void apply_equals_step(struct seeded *s)
+{
+	struct random_globs g = random_globs(s, ARRAY_SIZE(pieces));
+	const struct cgroup_class *stepped, *applied, *walked;
+	struct cascade *c;
+
+	assert_int_equal(cascade_new(g.config, &c), 0);
+	for (size_t i = 0; i < g.n_paths; i++) {
+		char *path = g.paths[i], *at = path;
+
+		assert_int_equal(cascade_step(c, NULL, "/", &stepped), 0);
+		applied = apply_at(&g, c, NULL, "/");
+		assert_ptr_equal(stepped, applied);
+		while (at && at[1]) {
+			char *end = strchr(at + 1, '/');
+
+			if (end)
+				*end = '\0';
+			applied = apply_at(&g, c, applied, path);
+			assert_int_equal(cascade_step(c, stepped, path, &stepped), 0);
+			if (stepped != applied)
+				SEEDED_FAIL(s, "%s: two classes", path);
+			if (end)
+				*end = '/';
+			at = end;
+		}
+		assert_int_equal(cascade_walk(c, path, &walked), 0);
+		assert_ptr_equal(walked, stepped);
+		expect_by_definition(s, g.config, path, cascade_effective(walked));
+	}
+	cascade_free(c);
+	random_globs_free(&g);
+}
+
+static void test_apply(void **state)
+{
+	(void)state;
+	for_seeds(1000, apply_equals_step);
+}
+
+static void test_by_names(void **state)
+{
+	static const struct fixture_policy policies[] = {
+		{ "a", { "/a" } }, { "b", { "/a/b" } }, { "c", { "/c" }, .exclude = { "/c/d" } }
+	};
+	static const char *const ab[] = { "a", "b" }, *const ba[] = { "b", "gone", "a", "b" },
+				 *const gone[] = { "gone" };
+	struct fixture f = fixture_new(policies, ARRAY_SIZE(policies));
+	const struct cgroup_class *k, *walked;
+
+	(void)state;
+	assert_int_equal(cascade_by_names(f.cascade, ab, 2, &k), 0);
+	assert_int_equal(cascade_walk(f.cascade, "/a/b", &walked), 0);
+	assert_ptr_equal(k, walked);
+	/* in the order that is given, each once, those that there still are */
+	assert_int_equal(cascade_by_names(f.cascade, ba, 4, &k), 0);
+	assert_int_equal(cascade_effective(k)->n_policies, 2);
+	assert_string_equal(cascade_effective(k)->policies[0]->name, "b");
+	assert_string_equal(cascade_effective(k)->policies[1]->name, "a");
+	assert_int_equal(cascade_by_names(f.cascade, gone, 1, &k), 0);
+	assert_null(cascade_effective(k));
+	assert_int_equal(cascade_walk(f.cascade, "/x", &walked), 0);
+	assert_ptr_equal(k, walked);
+	assert_int_equal(cascade_by_names(f.cascade, NULL, 0, &k), 0);
+	assert_ptr_equal(k, walked);
+	fixture_free(&f);
+
+	f = fixture_new(NULL, 0);
+	assert_int_equal(cascade_by_names(f.cascade, ab, 2, &k), 0);
+	assert_null(cascade_effective(k));
+	fixture_free(&f);
+}
+
+static void test_class_index(void **state)
+{
+	static const struct fixture_policy policies[] = { { "a", { "/a" } },
+							  { "b", { "/b" }, .exclude = { "/c" } } };
+	static const char *const paths[] = { "/x", "/a", "/b", "/c", "/a/c", "/a" };
+	static const size_t expected[] = { 0, 1, 2, 3, 1, 1 };
+	struct fixture f = fixture_new(policies, ARRAY_SIZE(policies));
+	const struct cgroup_class *k;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		assert_int_equal(cascade_walk(f.cascade, paths[i], &k), 0);
+		assert_int_equal(cascade_class_index(k), expected[i]);
+	}
+	fixture_free(&f);
+}
+
 static struct config *big_config(size_t n_policies)
 {
 	struct config *c = config_new();
@@ -429,6 +571,9 @@ int main(void)
 		cmocka_unit_test(test_empty_policy),
 		cmocka_unit_test(test_nothing_configured),
 		cmocka_unit_test(test_interning),
+		cmocka_unit_test(test_apply),
+		cmocka_unit_test(test_by_names),
+		cmocka_unit_test(test_class_index),
 		cmocka_unit_test(test_scale),
 	};
 

@@ -11,7 +11,10 @@
 #include "random_policies.h"
 
 static const struct kernel_sizes sizes = {
-	.policies = 16,
+	.glob_states = 4096,
+	.glob_edges = 65536,
+	.steps = 1024,
+	.policies = 64,
 	.ops = 8192,
 	.credits = 4096,
 	.tests = 1024,
@@ -334,10 +337,19 @@ static void compare_connect(const struct world *w, const struct connection *c)
 	}
 }
 
+/* The way to the cgroup that they are about. */
+static struct node nodes[] = {
+	{ .id = 1, .path = "/", .name = "" },
+	{ .id = 2, .parent = &nodes[0], .path = "/a", .name = "a" },
+	{ .id = 3, .parent = &nodes[1], .path = "/a/b", .name = "b" },
+};
+
+/* Places the cgroups; what they need is compiled and counted, and not yet written. */
 static void world_new(struct world *w, struct config *c, const struct kernel_sizes *room,
 		      unsigned half)
 {
-	const struct cgroup_class *k;
+	const struct place *place = &nodes[ARRAY_SIZE(nodes) - 1].places[half];
+	const char *what;
 
 	fake_reset();
 	fake.sizes = *room;
@@ -346,24 +358,30 @@ static void world_new(struct world *w, struct config *c, const struct kernel_siz
 	assert_int_equal(sources_new(NULL, &w->sources), 0);
 	assert_int_equal(sources_add_config(w->sources, c), 0);
 	assert_int_equal(generation_new(NULL, w->sources, w->sets, c, half, &w->generation), 0);
-	assert_int_equal(cascade_walk(generation_cascade(w->generation), "/a/b", &k), 0);
-	w->effective = cascade_effective(k);
+	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++)
+		assert_int_equal(
+			generation_place(w->generation, &nodes[i], &nodes[i].places[half], &what),
+			0);
+	w->effective = cascade_effective(place->class);
+	w->index = place->policy;
+	assert_int_equal(w->index != 0, w->effective != NULL);
 }
 
-static void world_compile(struct world *w)
+static void world_write(struct world *w)
 {
 	const char *what;
 
-	assert_int_equal(generation_index(w->generation, w->effective, &w->index, &what), 0);
-	assert_int_equal(w->index != 0, w->effective != NULL);
+	assert_int_equal(generation_write_steps(w->generation, &what), 0);
 }
 
 static void world_free(struct world *w)
 {
+	generation_erase(w->generation);
 	generation_free(w->generation);
 	sources_free(w->sources);
 	sets_free(w->sets);
 	assert_int_equal(fake_n_prefixes(), 0);
+	assert_int_equal(HASH_COUNT(fake.steps), 0);
 	fake_reset();
 }
 
@@ -373,7 +391,7 @@ static void run_random(struct seeded *r)
 
 	world_new(&w, random_config(r), &sizes, (unsigned)(r->seed & 1));
 	w.random = r;
-	world_compile(&w);
+	world_write(&w);
 	for (int i = 0; w.effective && i < 100; i++) {
 		enum sp_stage s = random_below(r, SP_STAGE_MAX);
 		struct connection c = random_connection(r, s);
@@ -469,7 +487,7 @@ static void test_credits(void **state)
 
 	(void)state;
 	world_new(&w, fixture_config(policies, 3), &sizes, 0);
-	world_compile(&w);
+	world_write(&w);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct connection c = connect_to(cases[i].remote, cases[i].port);
 
@@ -489,27 +507,37 @@ static void test_no_room(void **state)
 		  .rules = { { "r", 0, { { OPTION_SO_MARK, 2 } }, .remote = { "10.0.0.0/8" } } } },
 	};
 	static const struct {
-		struct kernel_sizes room;
+		uint32_t policies, ops, credits, tests, vectors;
 		const char *what;
 	} cases[] = {
-		{ { 0, 0, 99, 99, 99, 99, .sources = 9 }, "policies" },
-		{ { 0, 1, 1, 99, 99, 99, .sources = 9 }, "ops" },
-		{ { 0, 1, 99, 1, 99, 99, .sources = 9 }, "credits" },
-		{ { 0, 1, 99, 99, 0, 99, .sources = 9 }, "tests" },
-		{ { 0, 1, 99, 99, 99, 1, .sources = 9 }, "vectors" },
+		{ 0, 99, 99, 99, 99, "policies" }, { 1, 1, 99, 99, 99, "ops" },
+		{ 1, 99, 1, 99, 99, "credits" },   { 1, 99, 99, 0, 99, "tests" },
+		{ 1, 99, 99, 99, 1, "vectors" },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct kernel_sizes room = {
+			.glob_states = 99,
+			.glob_edges = 9999,
+			.steps = 99,
+			.policies = cases[i].policies,
+			.ops = cases[i].ops,
+			.credits = cases[i].credits,
+			.tests = cases[i].tests,
+			.vectors = cases[i].vectors,
+			.sources = 9,
+		};
+		struct kernel_sizes needed = { 0 };
 		struct world w;
-		uint32_t index = 77;
 		const char *what;
 
-		world_new(&w, fixture_config(policies, 1), &cases[i].room, 1);
-		assert_int_equal(generation_index(w.generation, w.effective, &index, &what),
-				 -ENOSPC);
+		world_new(&w, fixture_config(policies, 1), &room, 1);
+		assert_int_equal(generation_write_steps(w.generation, &what), -ENOSPC);
 		assert_string_equal(what, cases[i].what);
-		assert_int_equal(index, 77);
+		generation_needed(w.generation, &needed);
+		assert_true(needed.policies >= 1 && needed.ops > 1 && needed.credits > 1 &&
+			    needed.tests >= 1 && needed.vectors > 1);
 		world_free(&w);
 	}
 }

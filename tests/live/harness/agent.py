@@ -26,6 +26,7 @@ class Agent:
         self.policy_dir = os.path.join(directory, "policies.d")
         self.runtime_dir = os.path.join(directory, "run")
         self.pin_dir = bpffs
+        self.options = []  # more of `sockpol run`
         self.environment = {**os.environ, **(environment or {})}
         self.environment.pop("NOTIFY_SOCKET", None)
         self.process = None
@@ -49,7 +50,8 @@ class Agent:
         self.process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", self.sockpol, "run",
              "--policy-dir", self.policy_dir, "--cgroup-root", self.cgroup_root,
-             "--pin-dir", self.pin_dir, "--runtime-dir", self.runtime_dir],
+             "--pin-dir", self.pin_dir, "--runtime-dir", self.runtime_dir,
+             *self.options],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             env=self.environment)
         self.reader = threading.Thread(target=self.read, args=(self.process.stderr,), daemon=True)

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+
+#include <bpf/bpf.h>
+
+#include "entry.h"
+
+int entry_read(const struct kernel *k, uint64_t cgroup_id, struct sp_cgroup *ret)
+{
+	int fd = kernel_map_fd(k, KERNEL_MAP_CGROUPS);
+
+	return bpf_map_lookup_elem(fd, &cgroup_id, ret) < 0 ? -errno : 0;
+}
+
+static struct sp_cgroup entry_of(const struct node *n)
+{
+	const struct place *a = &n->places[0], *b = &n->places[1];
+
+	return (struct sp_cgroup){
+		.policy = { a->policy, b->policy },
+		.class = { a->class_number, b->class_number },
+		.glob = { a->glob, b->glob },
+	};
+}
+
+int entry_write(const struct kernel *k, struct node *n)
+{
+	int fd = kernel_map_fd(k, KERNEL_MAP_CGROUPS), r;
+	struct sp_cgroup value = entry_of(n);
+
+	r = bpf_map_update_elem(fd, &n->id, &value, n->written ? BPF_EXIST : BPF_ANY) < 0 ? -errno
+											  : 0;
+	if (n->written && r == -ENOENT)
+		return 0;
+	if (r == 0)
+		n->written = true;
+	return r;
+}
+
+int entry_delete(const struct kernel *k, struct node *n)
+{
+	n->written = false;
+	return bpf_map_delete_elem(kernel_map_fd(k, KERNEL_MAP_CGROUPS), &n->id) < 0 &&
+			       errno != ENOENT
+		       ? -errno
+		       : 0;
+}
+
+struct place entry_place(const struct sp_cgroup *entry, unsigned half)
+{
+	return (struct place){
+		.policy = entry->policy[half],
+		.class_number = entry->class[half],
+		.glob = entry->glob[half],
+	};
+}
+
+bool entry_is(const struct sp_cgroup *entry, const struct node *n)
+{
+	struct sp_cgroup wanted = entry_of(n);
+
+	return memcmp(entry, &wanted, sizeof(wanted)) == 0;
+}
+
+bool entry_is_settled(const struct node *n)
+{
+	const struct place *a = &n->places[0], *b = &n->places[1];
+
+	return a->policy == b->policy && a->class_number == b->class_number && a->glob == b->glob;
+}

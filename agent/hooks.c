@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+#include <fcntl.h>
+
+#include <bpf/bpf.h>
+
+#include "hooks.h"
+#include "kernel.h"
+#include "log.h"
+#include "pin.h"
+#include "pin_owner.h"
+
+/* Those that say which cgroups there are, and then, in this order, those that govern sockets. */
+#define N_WATCHERS 2
+const char *const kernel_link_names[] = {
+	"cgroup_mkdir", "cgroup_release", "sock_ops", "bind4",	      "bind6",	      "connect4",
+	"connect6",	"sendmsg4",	  "sendmsg6", "connect_unix", "sendmsg_unix",
+};
+const size_t n_kernel_link_names = ARRAY_SIZE(kernel_link_names);
+
+#define N_HOOKS ARRAY_SIZE(kernel_link_names)
+
+/* From <linux/bpf.h> of 6.7: neither Debian 12's headers nor libbpf 1.1 have them. */
+#define CGROUP_UNIX_CONNECT 49
+#define CGROUP_UNIX_SENDMSG 50
+
+/*
+ * The hooks that are attached only while some policy has something due there: every send of every
+ * unconnected socket would pay for them.
+ */
+static const struct optional_hook {
+	const char *program;
+	uint64_t stages;
+	int attach_type; /* that libbpf does not know by the section's name; else 0 */
+} optional_hooks[] = {
+	{ "sendmsg4", BIT(SP_STAGE_UDP_SEND), 0 },
+	{ "sendmsg6", BIT(SP_STAGE_UDP_SEND), 0 },
+	{ "connect_unix", BIT(SP_STAGE_UNIX_CONNECT), CGROUP_UNIX_CONNECT },
+	{ "sendmsg_unix", BIT(SP_STAGE_UNIX_SEND), CGROUP_UNIX_SENDMSG },
+};
+
+struct hooks {
+	struct bpf_object *object;
+	struct bpf_link *links[N_HOOKS];
+	bool earlier[N_HOOKS]; /* still with an earlier agent's program */
+	bool pinned[N_HOOKS];  /* under its name */
+	char *pin_dir;	       /* or NULL */
+	int cgroup_fd;	       /* that it is attached to, or -1 */
+	uint64_t cgroup_id;
+	uint64_t stages; /* as of hooks_use_stages() */
+	uint64_t missing_stages;
+};
+
+static const struct optional_hook *find_optional(const char *program)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(optional_hooks); i++)
+		if (streq(optional_hooks[i].program, program))
+			return &optional_hooks[i];
+	return NULL;
+}
+
+/* Does the kernel know the attach type?  Asked with the smallest program there is: return 1. */
+static bool has_attach_type(int type)
+{
+	const struct bpf_insn insns[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = (enum bpf_attach_type)type);
+	_cleanup_close_ int fd = bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "sockpol_probe",
+					       "GPL", insns, ARRAY_SIZE(insns), &opts);
+
+	return fd >= 0;
+}
+
+/* Programs for hooks that this kernel does not have are not loaded. */
+static int leave_out_missing(struct hooks *h)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(optional_hooks); i++) {
+		const struct optional_hook *hook = &optional_hooks[i];
+		struct bpf_program *program =
+			bpf_object__find_program_by_name(h->object, hook->program);
+		int r = 0;
+
+		if (!hook->attach_type)
+			continue;
+		if (has_attach_type(hook->attach_type)) {
+			r = bpf_program__set_expected_attach_type(
+				program, (enum bpf_attach_type)hook->attach_type);
+		} else {
+			h->missing_stages |= hook->stages;
+			r = bpf_program__set_autoload(program, false);
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int hooks_new(struct bpf_object *object, struct hooks **ret)
+{
+	_cleanup_(hooks_free) struct hooks *h = calloc(1, sizeof(*h));
+	int r;
+
+	if (!h)
+		return -ENOMEM;
+	h->object = object;
+	h->cgroup_fd = -1;
+	r = leave_out_missing(h);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(h);
+	return 0;
+}
+
+void hooks_free(struct hooks *h)
+{
+	for (size_t i = 0; i < N_HOOKS; i++)
+		bpf_link__destroy(h->links[i]);
+	if (h->cgroup_fd >= 0)
+		close(h->cgroup_fd);
+	free(h->pin_dir);
+	free(h);
+}
+
+uint64_t hooks_missing_stages(const struct hooks *h)
+{
+	return h->missing_stages;
+}
+
+static struct bpf_program *find_program(const struct hooks *h, size_t i)
+{
+	return bpf_object__find_program_by_name(h->object, kernel_link_names[i]);
+}
+
+int hooks_watch(struct hooks *h)
+{
+	for (size_t i = 0; i < N_WATCHERS; i++) {
+		h->links[i] = bpf_program__attach(find_program(h, i));
+		if (!h->links[i])
+			return log_error_errno(errno, "Cannot attach to the tracepoint %s",
+					       kernel_link_names[i]);
+	}
+	return 0;
+}
+
+/* The cgroup a link is attached to; 0 when its cgroup is gone. */
+static uint64_t link_cgroup(int fd)
+{
+	struct bpf_link_info info = { 0 };
+	__u32 size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0 || info.type != BPF_LINK_TYPE_CGROUP)
+		return 0;
+	return info.cgroup.cgroup_id;
+}
+
+/* An earlier agent's pinned link to our cgroup; NULL when there is none. */
+static struct bpf_link *find_pinned(const struct hooks *h, size_t i)
+{
+	_cleanup_free_ char *path = pin_path(h->pin_dir, kernel_link_names[i]);
+	struct bpf_link *link;
+
+	if (!path || access(path, F_OK) < 0)
+		return NULL;
+	link = bpf_link__open(path);
+	if (link && link_cgroup(bpf_link__fd(link)) == h->cgroup_id)
+		return link;
+	bpf_link__destroy(link); /* opened from a pin: the pin stays, and is replaced later */
+	return NULL;
+}
+
+static int explain_attach_failure(int err, const char *name)
+{
+	if (err == EPERM)
+		return log_error_errno(EPERM,
+				       "Cannot attach %s: a program that was attached without "
+				       "BPF_F_ALLOW_MULTI to this cgroup or one above excludes all "
+				       "others (bpftool cgroup tree), or a capability is missing",
+				       name);
+	if (err == E2BIG)
+		return log_error_errno(
+			E2BIG, "Cannot attach %s: the cgroup has its 64 programs already", name);
+	return log_error_errno(err, "Cannot attach %s", name);
+}
+
+/* A link for the hook: ours, an earlier agent's still with its program, or a new one. */
+static int get_link(struct hooks *h, size_t i)
+{
+	if (h->links[i])
+		return 0;
+	h->links[i] = find_pinned(h, i);
+	h->earlier[i] = h->pinned[i] = h->links[i] != NULL;
+	if (!h->links[i])
+		h->links[i] = bpf_program__attach_cgroup(find_program(h, i), h->cgroup_fd);
+	return h->links[i] ? 0 : explain_attach_failure(errno, kernel_link_names[i]);
+}
+
+static bool is_wanted(const struct hooks *h, size_t i)
+{
+	const struct optional_hook *hook = find_optional(kernel_link_names[i]);
+
+	return !hook || hook->stages & h->stages & ~h->missing_stages;
+}
+
+/* Attaches what is not attached yet, and pins it beside its name. */
+static int add_wanted(struct hooks *h)
+{
+	for (size_t i = 0; i < N_HOOKS; i++) {
+		int r = is_wanted(h, i) && i >= N_WATCHERS ? get_link(h, i) : 0;
+
+		if (r == 0 && h->links[i] && !h->pinned[i])
+			r = pin_stage(bpf_link__fd(h->links[i]), h->pin_dir, kernel_link_names[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Nothing of a failed change stays beside the names. */
+static void unstage(const struct hooks *h)
+{
+	for (size_t i = 0; i < N_HOOKS; i++)
+		if (!h->pinned[i])
+			pin_unstage(h->pin_dir, kernel_link_names[i]);
+}
+
+int hooks_prepare(struct hooks *h, int cgroup_fd, uint64_t cgroup_id, const char *pin_dir)
+{
+	int r;
+
+	h->pin_dir = strdup(pin_dir);
+	if (!h->pin_dir)
+		return log_oom();
+	h->cgroup_id = cgroup_id;
+	h->cgroup_fd = fcntl(cgroup_fd, F_DUPFD_CLOEXEC, 0);
+	if (h->cgroup_fd < 0)
+		return log_error_errno(errno, "Cannot keep the cgroup open");
+	r = add_wanted(h);
+	if (r < 0)
+		unstage(h);
+	return r;
+}
+
+/* The program that a link has now, or -1: looking it up takes CAP_SYS_ADMIN. */
+static int program_of(const struct bpf_link *link)
+{
+	struct bpf_link_info info = { 0 };
+	__u32 size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(bpf_link__fd(link), &info, &size) < 0)
+		return -1;
+	return bpf_prog_get_fd_by_id(info.prog_id);
+}
+
+static void give_back(struct hooks *h, const int *before, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (!h->links[i] || before[i] < 0)
+			continue;
+		if (bpf_link_update(bpf_link__fd(h->links[i]), before[i], NULL) < 0)
+			log_error_errno(errno, "Cannot put the earlier program back at %s",
+					kernel_link_names[i]);
+	}
+}
+
+int hooks_replace(struct hooks *h)
+{
+	int before[N_HOOKS], r = 0;
+	size_t i;
+
+	memset(before, -1, sizeof(before));
+	for (i = 0; i < N_HOOKS && r == 0; i++) {
+		if (!h->earlier[i])
+			continue;
+		before[i] = program_of(h->links[i]);
+		r = bpf_link__update_program(h->links[i], find_program(h, i));
+		if (r < 0)
+			log_error_errno(r, "Cannot replace the program at %s",
+					kernel_link_names[i]);
+	}
+	if (r < 0) {
+		give_back(h, before, i - 1);
+		unstage(h);
+	} else {
+		memset(h->earlier, 0, sizeof(h->earlier));
+	}
+	for (i = 0; i < N_HOOKS; i++)
+		if (before[i] >= 0)
+			close(before[i]);
+	return r;
+}
+
+/* With the pin of an earlier agent's link, too: it may be attached elsewhere. */
+static void drop_link(struct hooks *h, size_t i)
+{
+	_cleanup_free_ char *path = pin_path(h->pin_dir, kernel_link_names[i]);
+
+	if (path && pin_owner_of_link(path, kernel_link_names[i]) == PIN_OURS && unlink(path) < 0)
+		log_warning_errno(errno, "Cannot remove the pin %s, ignoring", path);
+	h->pinned[i] = false;
+	if (!h->links[i])
+		return;
+	bpf_link__detach(h->links[i]);
+	bpf_link__destroy(h->links[i]);
+	h->links[i] = NULL;
+}
+
+int hooks_commit(struct hooks *h)
+{
+	for (size_t i = 0; i < N_HOOKS; i++) {
+		int r = 0;
+
+		if (!is_wanted(h, i))
+			drop_link(h, i);
+		else if (h->links[i] && !h->pinned[i])
+			r = pin_commit(h->pin_dir, kernel_link_names[i]);
+		if (r < 0)
+			return r;
+		h->pinned[i] = h->links[i] != NULL;
+	}
+	return 0;
+}
+
+int hooks_use_stages(struct hooks *h, uint64_t stages)
+{
+	uint64_t before = h->stages;
+	int r;
+
+	h->stages = stages;
+	if (!h->pin_dir || before == stages)
+		return 0;
+	r = add_wanted(h);
+	if (r < 0) {
+		unstage(h);
+		return r;
+	}
+	r = hooks_replace(h);
+	return r < 0 ? r : hooks_commit(h);
+}
+
+void hooks_detach(struct hooks *h)
+{
+	for (size_t i = N_HOOKS; i-- > 0;)
+		if (h->links[i]) /* a link opened from a pin keeps it unless told otherwise */
+			bpf_link__detach(h->links[i]);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Where the programs are attached, and the pins of that.  An earlier agent's links to the same
+ * cgroup get our programs in place, with no connection missed.
+ */
+#ifndef SOCKPOL_HOOKS_H
+#define SOCKPOL_HOOKS_H
+
+#include <stdint.h>
+
+#include <bpf/libbpf.h>
+
+#include "util.h"
+
+struct hooks;
+
+/* Before the object is loaded: programs that this kernel has no hook for are left out. */
+int hooks_new(struct bpf_object *object, struct hooks **ret);
+/* What is pinned stays attached. */
+void hooks_free(struct hooks *h);
+DEFINE_CLEANUP(struct hooks *, hooks_free)
+
+/* BIT(enum sp_stage): those that this kernel has no hook for. */
+uint64_t hooks_missing_stages(const struct hooks *h);
+
+/* Attaches those that see cgroups come and go. */
+int hooks_watch(struct hooks *h);
+
+/*
+ * hooks_prepare() attaches what was not attached yet, and pins it under names of its own: until
+ * hooks_replace(), which gives earlier links our programs, nothing has changed that was there.
+ * After it hooks_commit() pins under the right names and drops what no policy needs.
+ */
+int hooks_prepare(struct hooks *h, int cgroup_fd, uint64_t cgroup_id, const char *pin_dir);
+int hooks_replace(struct hooks *h);
+int hooks_commit(struct hooks *h);
+
+/* See kernel_use_stages(). */
+int hooks_use_stages(struct hooks *h, uint64_t stages);
+/* Also where somebody else holds the links. */
+void hooks_detach(struct hooks *h);
+
+#endif

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+
+#include <bpf/bpf.h>
+
+#include "log.h"
+#include "pin.h"
+
+char *pin_path(const char *dir, const char *name)
+{
+	char *path;
+
+	return asprintf(&path, "%s/%s", dir, name) < 0 ? NULL : path;
+}
+
+static char *staged_path(const char *dir, const char *name)
+{
+	char *path;
+
+	return asprintf(&path, "%s/%s" PIN_STAGED_SUFFIX, dir, name) < 0 ? NULL : path;
+}
+
+int pin_stage(int fd, const char *dir, const char *name)
+{
+	_cleanup_free_ char *path = staged_path(dir, name);
+
+	if (!path)
+		return log_oom();
+	if (unlink(path) < 0 && errno != ENOENT) /* of an agent that was killed at this point */
+		return log_error_errno(errno, "Cannot remove %s", path);
+	if (bpf_obj_pin(fd, path) < 0)
+		return log_error_errno(errno, "Cannot pin %s", path);
+	return 0;
+}
+
+int pin_commit(const char *dir, const char *name)
+{
+	_cleanup_free_ char *staged = staged_path(dir, name), *path = pin_path(dir, name);
+
+	if (!staged || !path)
+		return log_oom();
+	return rename(staged, path) < 0 ? log_error_errno(errno, "Cannot pin %s", path) : 0;
+}
+
+void pin_unstage(const char *dir, const char *name)
+{
+	_cleanup_free_ char *path = staged_path(dir, name);
+
+	if (path && unlink(path) < 0 && errno != ENOENT)
+		log_warning_errno(errno, "Cannot remove %s, ignoring", path);
+}
+
+int pin_remove(const char *path)
+{
+	_cleanup_close_ int fd = bpf_obj_get(path);
+
+	if (fd >= 0)
+		(void)bpf_link_detach(
+			fd); /* a map is none, and links to tracepoints know no such thing */
+	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
