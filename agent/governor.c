@@ -8,6 +8,7 @@
 #include "log.h"
 #include "map_contents.h"
 #include "pins.h"
+#include "sizes.h"
 #include "steps.h"
 
 unsigned half_in_force(const struct governor *g)
@@ -61,11 +62,13 @@ int governor_new(const char *mount, const char *root_path, const struct kernel_s
 		 struct governor **ret)
 {
 	_cleanup_(governor_free) struct governor *g = NULL;
+	struct kernel_sizes enough = *sizes;
 	int r = governor_alloc(mount, root_path, &g);
 
 	if (r < 0)
 		return r;
-	r = kernel_load(sizes, &g->kernel);
+	sizes_raise_cgroups(&enough, g->directory);
+	r = kernel_load(&enough, &g->kernel);
 	if (r < 0)
 		return r;
 	kernel_state(g->kernel)->cgroup_root_id = tree_root(g->tree)->id;

@@ -14,8 +14,10 @@ struct map_half {
 	size_t value_size;
 	uint32_t first, room;
 	uint32_t n;		/* appended */
+	uint32_t since;		/* of map_half_begin() */
 	uint32_t written;	/* of those, in the kernel */
 	unsigned char *waiting; /* the others; owned */
+	size_t waiting_room;	/* elements */
 	/*
 	 * Count beyond the room instead of failing, and write nothing then: so that it is known
 	 * how much room is needed.  map_half_flush() says -ENOSPC.
@@ -40,6 +42,13 @@ static inline bool map_half_is_too_small(const struct map_half *h)
 
 /* -ENOSPC: no room; -ENOMEM; or what the kernel says.  *ret_what is then the map's name. */
 int map_half_append(struct map_half *h, const void *value, const char **ret_what);
+/*
+ * n elements that are to lie one after the other, at *ret_first; where the same lie there already
+ * among those appended since map_half_begin(), they are those.
+ */
+int map_half_append_run(struct map_half *h, const void *values, uint32_t n, uint32_t *ret_first,
+			const char **ret_what);
+int map_half_begin(struct map_half *h, const char **ret_what);
 int map_half_flush(struct map_half *h, const char **ret_what);
 /* Takes back all but the first n elements. */
 void map_half_cut(struct map_half *h, uint32_t n);

@@ -5,8 +5,19 @@
 #include "map_half.h"
 #include "policy_maps.h"
 
+/* Vectors for rules that begin with this bit, in the order of their writing. */
+struct vectors {
+	unsigned first_bit;
+	uint32_t first; /* index into the map */
+};
+
+struct view {
+	struct set_view set;
+	struct vectors *vectors;
+	size_t n_vectors;
+};
+
 struct policy_maps {
-	const struct sources *sources;
 	struct sets *sets;
 	const struct config *config;
 	struct map_half policies, ops, credits, tests, vectors;
@@ -14,37 +25,71 @@ struct policy_maps {
 	uint32_t *written; /* index into map `policies`, by effective->index; 0: not written yet */
 	size_t n_written;
 	/* By policy and property: made when first needed, so often without a set. */
-	struct set_view (*views)[SP_PROPERTY_MAX];
+	struct view (*views)[SP_PROPERTY_MAX];
+	/* Ids of the policies and their rules: a policy's own first. */
+	uint32_t *ids;
+	uint32_t *first_id; /* by policy: index into ids */
 };
+
+static int look_up_ids(struct policy_maps *m, const struct sources *s)
+{
+	const struct config *c = m->config;
+	uint32_t n = 0;
+
+	m->ids = calloc(sources_needed(c), sizeof(*m->ids));
+	m->first_id = calloc(c->n_policies + 1, sizeof(*m->first_id));
+	if (!m->ids || !m->first_id)
+		return -ENOMEM;
+	for (size_t i = 0; i < c->n_policies; i++) {
+		const struct policy *p = &c->policies[i];
+
+		m->first_id[i] = n;
+		m->ids[n++] = sources_id(s, p, NULL);
+		for (size_t r = 0; r < p->n_rules; r++)
+			m->ids[n++] = sources_id(s, p, &p->rules[r]);
+	}
+	return 0;
+}
+
+static uint32_t source_id(const struct policy_maps *m, const struct policy *p,
+			  const struct rule *rule)
+{
+	uint32_t first = m->first_id[p - m->config->policies];
+
+	return m->ids[rule ? first + 1 + (uint32_t)(rule - p->rules) : first];
+}
+
+static void init_halves(struct policy_maps *m, const struct kernel *k, unsigned half)
+{
+	const struct kernel_sizes *s = kernel_sizes_of(k);
+
+	map_half_init(&m->policies, k, KERNEL_MAP_POLICIES, sizeof(struct sp_policy),
+		      1 + half * s->policies, s->policies);
+	map_half_init(&m->ops, k, KERNEL_MAP_OPS, sizeof(struct sp_op), half * s->ops, s->ops);
+	map_half_init(&m->credits, k, KERNEL_MAP_CREDITS, sizeof(struct sp_credit),
+		      half * s->credits, s->credits);
+	map_half_init(&m->tests, k, KERNEL_MAP_TESTS, sizeof(struct sp_test), half * s->tests,
+		      s->tests);
+	map_half_init(&m->vectors, k, KERNEL_MAP_VECTORS, sizeof(uint64_t), half * s->vectors,
+		      s->vectors);
+}
 
 int policy_maps_new(const struct kernel *k, const struct sources *s, struct sets *sets,
 		    const struct config *c, unsigned half, struct policy_maps **ret)
 {
-	const struct kernel_sizes *sizes = kernel_sizes_of(k);
-	struct policy_maps *m = calloc(1, sizeof(*m));
+	_cleanup_(policy_maps_free) struct policy_maps *m = calloc(1, sizeof(*m));
+	int r;
 
 	if (!m)
 		return -ENOMEM;
-	m->sources = s;
 	m->sets = sets;
 	m->config = c;
-	map_half_init(&m->policies, k, KERNEL_MAP_POLICIES, sizeof(struct sp_policy),
-		      1 + half * sizes->policies, sizes->policies);
-	map_half_init(&m->ops, k, KERNEL_MAP_OPS, sizeof(struct sp_op), half * sizes->ops,
-		      sizes->ops);
-	map_half_init(&m->credits, k, KERNEL_MAP_CREDITS, sizeof(struct sp_credit),
-		      half * sizes->credits, sizes->credits);
-	map_half_init(&m->tests, k, KERNEL_MAP_TESTS, sizeof(struct sp_test), half * sizes->tests,
-		      sizes->tests);
-	map_half_init(&m->vectors, k, KERNEL_MAP_VECTORS, sizeof(uint64_t), half * sizes->vectors,
-		      sizes->vectors);
+	init_halves(m, k, half);
 	m->views = calloc(c->n_policies + 1, sizeof(*m->views));
-	if (!m->views) {
-		free(m);
-		return -ENOMEM;
-	}
-	*ret = m;
-	return 0;
+	r = m->views ? look_up_ids(m, s) : -ENOMEM;
+	if (r == 0)
+		*ret = TAKE_PTR(m);
+	return r;
 }
 
 #define N_HALVES 5
@@ -62,17 +107,22 @@ void policy_maps_erase(struct policy_maps *m)
 {
 	for (size_t i = 0; i < m->config->n_policies; i++)
 		for (int property = 0; property < SP_PROPERTY_MAX; property++)
-			sets_put(m->sets, &m->views[i][property]);
+			sets_put(m->sets, &m->views[i][property].set);
 }
 
 void policy_maps_free(struct policy_maps *m)
 {
 	struct map_half *halves[N_HALVES];
 
-	for (size_t i = 0; i < m->config->n_policies; i++)
-		for (int property = 0; property < SP_PROPERTY_MAX; property++)
-			free(m->views[i][property].rules);
+	for (size_t i = 0; m->views && i < m->config->n_policies; i++) {
+		for (int property = 0; property < SP_PROPERTY_MAX; property++) {
+			free(m->views[i][property].set.rules);
+			free(m->views[i][property].vectors);
+		}
+	}
 	free(m->views);
+	free(m->ids);
+	free(m->first_id);
 	halves_of(m, halves);
 	for (int i = 0; i < N_HALVES; i++)
 		map_half_clear(halves[i]);
@@ -137,9 +187,6 @@ struct writing {
 	/* Blocks that set something at the stage whatever the connection, by their bit there. */
 	const struct block *always[SP_STAGE_OPS_MAX];
 	unsigned n_always;
-	/* By place of the policy in e->policies, and property: index into map `vectors`, and 1
-	 * more; 0: not written yet.  They serve all stages. */
-	uint32_t (*vectors)[SP_PROPERTY_MAX];
 };
 
 static unsigned always_bit(struct writing *w, const struct block *block)
@@ -158,33 +205,26 @@ static void encode(struct writing *w, const struct option *option,
 {
 	op_encode(option, choice, ret);
 	if (choice->setting)
-		ret->source = sources_id(w->m->sources, choice->block->policy, choice->block->rule);
+		ret->source = source_id(w->m, choice->block->policy, choice->block->rule);
 	mutate(ret);
 }
 
 /* First what the rules have, then what the stage's list has, so that the list lies in one piece. */
 static int write_alternatives(struct writing *w, const struct program_op *op, struct sp_op *listed)
 {
-	struct policy_maps *m = w->m;
+	struct sp_op alternatives[SP_RULES_MAX];
 
-	listed->first_alternative = map_half_next(&m->ops);
 	for (size_t i = 0; i < op->n_rules; i++) {
-		struct sp_op alternative;
-		int r;
-
-		encode(w, op->option, &op->rules[i], &alternative);
+		encode(w, op->option, &op->rules[i], &alternatives[i]);
 		listed->rules |= 1ull << op->rules[i].rule;
-		r = map_half_append(&m->ops, &alternative, &w->what);
-		if (r < 0)
-			return r;
 	}
-	return 0;
+	return map_half_append_run(&w->m->ops, alternatives, (uint32_t)op->n_rules,
+				   &listed->first_alternative, &w->what);
 }
 
 static int write_ops(struct writing *w, const struct program_stage *stage, struct sp_stage_ops *ret)
 {
 	struct sp_op listed[SP_STAGE_OPS_MAX];
-	struct policy_maps *m = w->m;
 	int r = 0;
 
 	w->n_always = 0;
@@ -197,11 +237,10 @@ static int write_ops(struct writing *w, const struct program_stage *stage, struc
 		if (op->n_rules)
 			r = write_alternatives(w, op, &listed[i]);
 	}
-	ret->first_op = map_half_next(&m->ops);
 	ret->n_ops = (uint32_t)stage->n_ops;
-	for (size_t i = 0; i < stage->n_ops && r == 0; i++)
-		r = map_half_append(&m->ops, &listed[i], &w->what);
-	return r;
+	return r < 0 ? r
+		     : map_half_append_run(&w->m->ops, listed, ret->n_ops, &ret->first_op,
+					   &w->what);
 }
 
 #define CREDIT_WHATEVER (1ull << 63) /* the hooks' ANYBODY */
@@ -221,28 +260,25 @@ static uint64_t always_bits(const struct writing *w, const struct program_credit
 static int write_credits(struct writing *w, const struct program_stage *stage,
 			 struct sp_stage_ops *ret)
 {
-	struct policy_maps *m = w->m;
+	struct sp_credit credits[SP_STAGE_CREDITS_MAX];
 
 	if (stage->n_credits > SP_STAGE_CREDITS_MAX) {
 		w->what = "one stage's credits";
 		return -E2BIG;
 	}
-	ret->first_credit = map_half_next(&m->credits);
 	ret->n_credits = (uint32_t)stage->n_credits;
 	for (size_t i = 0; i < stage->n_credits; i++) {
 		const struct program_credit *credit = &stage->credits[i];
-		struct sp_credit written = {
+
+		credits[i] = (struct sp_credit){
 			.rules = credit->rules,
 			.held = credit->held,
 			.always = always_bits(w, credit),
-			.source = sources_id(m->sources, credit->policy, credit->rule),
+			.source = source_id(w->m, credit->policy, credit->rule),
 		};
-		int r = map_half_append(&m->credits, &written, &w->what);
-
-		if (r < 0)
-			return r;
 	}
-	return 0;
+	return map_half_append_run(&w->m->credits, credits, ret->n_credits, &ret->first_credit,
+				   &w->what);
 }
 
 /* Which of the policy's rules (by bit: place in the policy) the stage has, as bits of the
@@ -256,29 +292,23 @@ static uint64_t first_bit_of(const struct effective *e, const struct policy *p)
 }
 
 static int get_view(struct policy_maps *m, const struct policy *p, enum sp_property property,
-		    const struct set_view **ret)
+		    struct view **ret)
 {
-	struct set_view *view = &m->views[p - m->config->policies][property];
+	struct view *view = &m->views[p - m->config->policies][property];
 
-	if (!view->set) {
-		int r = sets_get(m->sets, p, property, view);
-
-		if (r < 0)
-			return r;
-	}
 	*ret = view;
-	return 0;
+	return view->set.set ? 0 : sets_get(m->sets, p, property, &view->set);
 }
 
 /* A vector a class, in which the rules that do not ask all hold. */
-static int write_vectors(struct writing *w, const struct set_view *view, unsigned first_bit)
+static int write_vectors(struct policy_maps *m, const struct set_view *set, unsigned first_bit,
+			 const char **ret_what)
 {
-	struct policy_maps *m = w->m;
-	uint64_t others = ~(view->asking << first_bit);
+	uint64_t others = ~(set->asking << first_bit);
 
-	for (size_t k = 0; k < view->n_classes; k++) {
-		uint64_t vector = others | view->rules[k] << first_bit;
-		int r = map_half_append(&m->vectors, &vector, &w->what);
+	for (size_t k = 0; k < set->n_classes; k++) {
+		uint64_t vector = others | set->rules[k] << first_bit;
+		int r = map_half_append(&m->vectors, &vector, ret_what);
 
 		if (r < 0)
 			return r;
@@ -286,34 +316,65 @@ static int write_vectors(struct writing *w, const struct set_view *view, unsigne
 	return 0;
 }
 
-/* place: of the policy, in e->policies. */
-static int write_test(struct writing *w, size_t place, enum sp_property property)
+/* They depend on the place of the policy's rules only, so few are enough for many. */
+static int find_vectors(struct policy_maps *m, struct view *view, unsigned first_bit,
+			uint32_t *ret_first, const char **ret_what)
 {
-	const struct policy *p = w->e->policies[place];
-	struct policy_maps *m = w->m;
-	const struct set_view *view;
-	struct sp_test test;
+	uint32_t first = map_half_next(&m->vectors);
+	int r;
+
+	for (size_t i = 0; i < view->n_vectors; i++) {
+		if (view->vectors[i].first_bit == first_bit) {
+			*ret_first = view->vectors[i].first;
+			return 0;
+		}
+	}
+	if (GROW(view->vectors, view->n_vectors) < 0)
+		return -ENOMEM;
+	r = write_vectors(m, &view->set, first_bit, ret_what);
+	if (r < 0)
+		return r;
+	view->vectors[view->n_vectors++] = (struct vectors){ first_bit, first };
+	*ret_first = first;
+	return 0;
+}
+
+/* After map_half_cut(): those that are not there any more. */
+static void forget_vectors(struct policy_maps *m, const struct effective *e)
+{
+	uint32_t end = map_half_next(&m->vectors);
+
+	for (size_t i = 0; i < e->n_policies; i++) {
+		for (int property = 0; property < SP_PROPERTY_MAX; property++) {
+			struct view *view =
+				&m->views[e->policies[i] - m->config->policies][property];
+
+			while (view->n_vectors && view->vectors[view->n_vectors - 1].first >= end)
+				view->n_vectors--;
+		}
+	}
+}
+
+static int make_test(struct writing *w, const struct policy *p, enum sp_property property,
+		     struct sp_test *ret)
+{
+	uint32_t first = 0;
+	struct view *view;
 	int r;
 
 	w->what = kernel_map_names[KERNEL_MAP_SETS4];
-	r = get_view(m, p, property, &view);
+	r = get_view(w->m, p, property, &view);
+	if (r == 0)
+		r = find_vectors(w->m, view, first_bit_of(w->e, p), &first, &w->what);
 	if (r < 0)
 		return r;
-	if (!w->vectors[place][property]) {
-		uint32_t first = map_half_next(&m->vectors);
-
-		r = write_vectors(w, view, first_bit_of(w->e, p));
-		if (r < 0)
-			return r;
-		w->vectors[place][property] = first + 1;
-	}
-	test = (struct sp_test){
+	*ret = (struct sp_test){
 		.property = property,
-		.set = view->id,
-		.first_vector = w->vectors[place][property] - 1,
-		.n_vectors = (uint32_t)view->n_classes,
+		.set = view->set.id,
+		.first_vector = first,
+		.n_vectors = (uint32_t)view->set.n_classes,
 	};
-	return map_half_append(&m->tests, &test, &w->what);
+	return 0;
 }
 
 /* Bits of the policy's rules that ask for the property. */
@@ -329,19 +390,20 @@ static uint64_t asking_rules(const struct writing *w, const struct policy *p,
 	return asking;
 }
 
-static int write_policy_tests(struct writing *w, const struct program_stage *stage, size_t place,
-			      uint32_t *n_tests)
+/* tests: with room for SP_STAGE_TESTS_MAX. */
+static int make_policy_tests(struct writing *w, const struct program_stage *stage,
+			     const struct policy *p, struct sp_test *tests, uint32_t *n_tests)
 {
 	for (int property = 0; property < SP_PROPERTY_MAX; property++) {
 		int r;
 
-		if (!(asking_rules(w, w->e->policies[place], property) & stage->rules))
+		if (!(asking_rules(w, p, property) & stage->rules))
 			continue;
 		if (*n_tests == SP_STAGE_TESTS_MAX) {
 			w->what = "one stage's tests";
 			return -E2BIG;
 		}
-		r = write_test(w, place, property);
+		r = make_test(w, p, property, &tests[*n_tests]);
 		if (r < 0)
 			return r;
 		++*n_tests;
@@ -352,15 +414,14 @@ static int write_policy_tests(struct writing *w, const struct program_stage *sta
 static int write_tests(struct writing *w, const struct program_stage *stage,
 		       struct sp_stage_ops *ret)
 {
-	struct policy_maps *m = w->m;
+	struct sp_test tests[SP_STAGE_TESTS_MAX];
 	int r = 0;
 
-	ret->first_test = map_half_next(&m->tests);
-	if (!stage->rules)
-		return 0;
-	for (size_t i = 0; i < w->e->n_policies && r == 0; i++)
-		r = write_policy_tests(w, stage, i, &ret->n_tests);
-	return r;
+	for (size_t i = 0; i < w->e->n_policies && stage->rules && r == 0; i++)
+		r = make_policy_tests(w, stage, w->e->policies[i], tests, &ret->n_tests);
+	return r < 0 ? r
+		     : map_half_append_run(&w->m->tests, tests, ret->n_tests, &ret->first_test,
+					   &w->what);
 }
 
 static int write_stage(struct writing *w, enum sp_stage s)
@@ -386,7 +447,7 @@ static int write_members(struct writing *w)
 	w->policy.n_members = (uint32_t)w->e->n_policies;
 	for (size_t i = 0; i < w->e->n_policies; i++) {
 		struct sp_credit member = {
-			.source = sources_id(m->sources, w->e->policies[i], NULL),
+			.source = source_id(m, w->e->policies[i], NULL),
 		};
 		int r = map_half_append(&m->credits, &member, &w->what);
 
@@ -417,6 +478,17 @@ static int write_parts(struct writing *w)
 	return r < 0 ? r : write_members(w);
 }
 
+static void take_back(struct policy_maps *m, const struct effective *e,
+		      const uint32_t before[N_HALVES])
+{
+	struct map_half *halves[N_HALVES];
+
+	halves_of(m, halves);
+	for (int i = 0; i < N_HALVES; i++)
+		map_half_cut(halves[i], before[i]);
+	forget_vectors(m, e);
+}
+
 /* What a failure leaves half written is written over by the next. */
 static int write_effective(struct policy_maps *m, const struct effective *e, uint32_t *ret,
 			   const char **ret_what)
@@ -431,20 +503,22 @@ static int write_effective(struct policy_maps *m, const struct effective *e, uin
 	if (r < 0)
 		return r;
 	halves_of(m, halves);
-	for (int i = 0; i < N_HALVES; i++)
+	for (int i = 0; i < N_HALVES; i++) {
 		before[i] = halves[i]->n;
+		if (r == 0)
+			r = map_half_begin(halves[i], &w.what);
+	}
 	w.program = &program;
-	w.vectors = calloc(e->n_policies, sizeof(*w.vectors));
-	r = w.vectors ? write_parts(&w) : -ENOMEM;
+	if (r == 0)
+		r = write_parts(&w);
 	program_clear(&program);
-	free(w.vectors);
 	*ret = map_half_next(&m->policies);
 	if (r == 0)
 		r = map_half_append(&m->policies, &w.policy, &w.what);
 	if (r == 0)
 		m->stages |= w.stages;
-	for (int i = 0; i < N_HALVES && r < 0; i++)
-		map_half_cut(halves[i], before[i]);
+	else
+		take_back(m, e, before);
 	*ret_what = w.what;
 	return r;
 }

@@ -12,6 +12,9 @@
  */
 int sizes_for(const struct config *c, size_t n_cgroups, struct kernel_sizes *ret);
 
+/* Room for at least those that live at and below this directory. */
+void sizes_raise_cgroups(struct kernel_sizes *s, const char *directory);
+
 /*
  * After governor_activate() failed with `error` and `what`: the sizes with which it would not have.
  * False: larger maps are no way out.

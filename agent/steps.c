@@ -99,7 +99,9 @@ static int write_states(struct steps *s, const struct machine_tables *tables, co
 
 		state.first_edge += s->edges.first;
 		state.otherwise = steps_glob(s, state.otherwise);
-		r = map_half_append(&s->states, &state, ret_what);
+		r = map_half_begin(&s->states, ret_what);
+		if (r == 0)
+			r = map_half_append(&s->states, &state, ret_what);
 	}
 	return r < 0 ? r : map_half_flush(&s->states, ret_what);
 }
@@ -114,7 +116,9 @@ static int write_edges(struct steps *s, const struct machine_tables *tables, con
 
 		edge.from = steps_glob(s, edge.from);
 		edge.to = steps_glob(s, edge.to);
-		r = map_half_append(&s->edges, &edge, ret_what);
+		r = map_half_begin(&s->edges, ret_what);
+		if (r == 0)
+			r = map_half_append(&s->edges, &edge, ret_what);
 	}
 	return r < 0 ? r : map_half_flush(&s->edges, ret_what);
 }
