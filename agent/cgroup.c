@@ -100,6 +100,29 @@ int cgroup_id_of_dir(const char *directory, uint64_t *ret)
 	return 0;
 }
 
+size_t cgroup_n_descendants(const char *directory)
+{
+	static const char key[] = "nr_descendants ";
+	_cleanup_free_ char *path = NULL, *line = NULL;
+	_cleanup_fclose_ FILE *f = NULL;
+	size_t size = 0;
+
+	if (asprintf(&path, "%s/cgroup.stat", directory) < 0)
+		return 0;
+	f = fopen(path, "re");
+	while (f && getline(&line, &size, f) >= 0) {
+		char *end;
+		unsigned long n;
+
+		if (strncmp(line, key, strlen(key)) != 0)
+			continue;
+		errno = 0;
+		n = strtoul(line + strlen(key), &end, 10);
+		return !errno && *end == '\n' ? n : 0;
+	}
+	return 0;
+}
+
 int cgroup_of_file(FILE *proc_cgroup, char **ret)
 {
 	static const char unified[] = "0::", gone[] = " (deleted)";

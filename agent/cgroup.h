@@ -15,6 +15,8 @@ int cgroup_mount(char **ret);
 int cgroup_mount_in(FILE *mountinfo, char **ret);
 /* The id (st_ino) of the cgroup whose directory this is. */
 int cgroup_id_of_dir(const char *directory, uint64_t *ret);
+/* How many cgroups live below this directory; 0 where the kernel does not say. */
+size_t cgroup_n_descendants(const char *directory);
 /* The cgroup below the mount ("/a/b") of a process, by /proc/PID/cgroup; owned by the caller.
  * -ESRCH: no such process. */
 int cgroup_of_pid(pid_t pid, char **ret);

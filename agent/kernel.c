@@ -157,22 +157,23 @@ static int explain_load_failure(int err)
 			       "verifier's log)");
 }
 
-static int kernel_open(struct kernel **ret)
+/* NULL on failure, logged. */
+static struct kernel *kernel_open(void)
 {
 	_cleanup_(kernel_free) struct kernel *k = calloc(1, sizeof(*k));
 	int r;
 
-	if (!k)
-		return log_oom();
+	if (!k) {
+		log_oom();
+		return NULL;
+	}
 	k->grace = -1;
 	k->skeleton = sockpol_bpf__open();
-	if (!k->skeleton)
-		return log_error_errno(errno, "Cannot open the BPF programs");
-	r = hooks_new(k->skeleton->obj, &k->hooks);
-	if (r < 0)
-		return log_error_errno(r, "Cannot prepare the BPF programs");
-	*ret = TAKE_PTR(k);
-	return 0;
+	r = k->skeleton ? hooks_new(k->skeleton->obj, &k->hooks) : -errno;
+	if (r == 0)
+		return TAKE_PTR(k);
+	log_error_errno(r, "Cannot open the BPF programs");
+	return NULL;
 }
 
 /* Programs into the kernel, over the maps that are there already, or over new ones. */
@@ -193,12 +194,12 @@ static int load_programs(struct kernel *k)
 
 int kernel_load(const struct kernel_sizes *sizes, struct kernel **ret)
 {
-	_cleanup_(kernel_free) struct kernel *k = NULL;
-	uint32_t digest;
-	int r = kernel_open(&k);
+	_cleanup_(kernel_free) struct kernel *k = kernel_open();
+	uint32_t digest = 0;
+	int r;
 
-	if (r < 0)
-		return r;
+	if (!k)
+		return -ENOMEM;
 	k->sizes = *sizes;
 	r = set_sizes(k);
 	if (r < 0)
@@ -243,7 +244,7 @@ static bool is_watched(const char *pin_dir, const struct sp_state *state)
 static int open_earlier(struct earlier *e, const char *pin_dir, uint64_t cgroup_root_id)
 {
 	const uint32_t zero = 0;
-	uint32_t digest;
+	uint32_t digest = 0;
 	int r;
 
 	if (!pin_dir_has_pins(pin_dir))
@@ -291,7 +292,9 @@ int kernel_adopt(const char *pin_dir, uint64_t cgroup_root_id, struct kernel **r
 	r = open_earlier(&e, pin_dir, cgroup_root_id);
 	if (r < 0)
 		return r;
-	r = kernel_open(&k);
+	k = kernel_open();
+	if (!k)
+		return -ENOMEM;
 	for (int i = 0; i < KERNEL_MAP_MAX && r == 0; i++)
 		r = reuse_map(k, i, e.maps[i]);
 	if (r < 0)

@@ -255,6 +255,23 @@ static void test_paths_of_ids_in_one_walk(void **state)
 	}
 }
 
+static void descendants_one(void **state, const char *text, size_t expected)
+{
+	scratch_write(*state, "cgroup.stat", text);
+	assert_int_equal(cgroup_n_descendants(scratch_path(*state, "")), expected);
+}
+
+static void test_n_descendants(void **state)
+{
+	assert_int_equal(cgroup_n_descendants("/nonexistent"), 0);
+	descendants_one(state, "nr_descendants 17\nnr_dying_descendants 3\n", 17);
+	descendants_one(state, "nr_dying_descendants 3\nnr_descendants 0\n", 0);
+	descendants_one(state, "nr_descendants x\n", 0);
+	descendants_one(state, "nr_descendants 17x\n", 0);
+	descendants_one(state, "nr_descendants 99999999999999999999999\n", 0);
+	descendants_one(state, "", 0);
+}
+
 int main(void)
 {
 #define SCRATCH_TEST(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
@@ -266,6 +283,7 @@ int main(void)
 		cmocka_unit_test(test_live),
 		SCRATCH_TEST(test_resolve),
 		SCRATCH_TEST(test_paths_of_ids_in_one_walk),
+		SCRATCH_TEST(test_n_descendants),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
