@@ -228,7 +228,6 @@ static void earlier_close(struct earlier *e)
 		if (e->maps[i] >= 0)
 			close(e->maps[i]);
 }
-DEFINE_CLEANUP(struct earlier *, earlier_close)
 
 /* With cgroups unwatched, nobody may know which of the entries are those of cgroups that live. */
 static bool is_watched(const char *pin_dir, const struct sp_state *state)
@@ -280,23 +279,15 @@ static int reuse_map(struct kernel *k, enum kernel_map map, int fd)
 	return bpf_map__reuse_fd(find_map(k, map), fd);
 }
 
-int kernel_adopt(const char *pin_dir, uint64_t cgroup_root_id, struct kernel **ret)
+static int load_over(const struct earlier *e, struct kernel **ret)
 {
-	_cleanup_(kernel_free) struct kernel *k = NULL;
-	_cleanup_(earlier_close) struct earlier *cleanup = NULL;
-	struct earlier e;
-	int r;
+	_cleanup_(kernel_free) struct kernel *k = kernel_open();
+	int r = 0;
 
-	memset(e.maps, -1, sizeof(e.maps));
-	cleanup = &e;
-	r = open_earlier(&e, pin_dir, cgroup_root_id);
-	if (r < 0)
-		return r;
-	k = kernel_open();
 	if (!k)
 		return -ENOMEM;
 	for (int i = 0; i < KERNEL_MAP_MAX && r == 0; i++)
-		r = reuse_map(k, i, e.maps[i]);
+		r = reuse_map(k, i, e->maps[i]);
 	if (r < 0)
 		return log_error_errno(r, "Cannot use the pinned BPF maps");
 	r = load_programs(k);
@@ -306,6 +297,19 @@ int kernel_adopt(const char *pin_dir, uint64_t cgroup_root_id, struct kernel **r
 	(void)hooks_use_stages(k->hooks, k->state->stages); /* not attached: it only remembers */
 	*ret = TAKE_PTR(k);
 	return 0;
+}
+
+int kernel_adopt(const char *pin_dir, uint64_t cgroup_root_id, struct kernel **ret)
+{
+	struct earlier e;
+	int r;
+
+	memset(e.maps, -1, sizeof(e.maps));
+	r = open_earlier(&e, pin_dir, cgroup_root_id);
+	if (r == 0)
+		r = load_over(&e, ret);
+	earlier_close(&e);
+	return r;
 }
 
 static int on_event(void *userdata, void *data, size_t size)
