@@ -2,7 +2,6 @@
 #include <errno.h>
 
 #include "activation.h"
-#include "cgroup.h"
 #include "loader.h"
 #include "log.h"
 #include "sizes.h"
@@ -50,7 +49,7 @@ static int build(const struct activation_request *request, struct kernel_sizes s
 	for (;;) {
 		_cleanup_(governor_free) struct governor *g = NULL;
 		const char *what = "";
-		int r = governor_new(request->mount, request->root_path, &sizes, &g);
+		int r = governor_new(request->mount, request->root_path, &sizes, from, &g);
 
 		if (r == 0 && from)
 			r = governor_take_gone(g, from);
@@ -84,16 +83,6 @@ static int replace(const struct activation_request *request, const struct kernel
 	return 0;
 }
 
-static int sizes_to_begin_with(const struct activation_request *request, const struct config *c,
-			       struct kernel_sizes *ret)
-{
-	_cleanup_free_ char *directory = NULL;
-
-	if (asprintf(&directory, "%s%s", request->mount, request->root_path) < 0)
-		return -ENOMEM;
-	return sizes_for(c, 1 + cgroup_n_descendants(directory), ret);
-}
-
 /* Through the governor that is there, or, where that has not the room, another. */
 static int put_in_force(const struct activation_request *request, const struct config *c,
 			struct governor **governor, struct diags *diags)
@@ -112,7 +101,7 @@ static int put_in_force(const struct activation_request *request, const struct c
 			return explain_failure(*governor, r, what, diags);
 		log_debug("Map %s is too small: making all anew", what);
 	} else {
-		r = sizes_to_begin_with(request, c, &sizes);
+		r = sizes_for(c, 0, &sizes);
 		if (r < 0)
 			return log_error_errno(r, "Cannot tell how much room the policies need");
 	}

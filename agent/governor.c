@@ -59,7 +59,7 @@ static int scan(struct governor *g)
 }
 
 int governor_new(const char *mount, const char *root_path, const struct kernel_sizes *sizes,
-		 struct governor **ret)
+		 const struct governor *from, struct governor **ret)
 {
 	_cleanup_(governor_free) struct governor *g = NULL;
 	struct kernel_sizes enough = *sizes;
@@ -68,7 +68,7 @@ int governor_new(const char *mount, const char *root_path, const struct kernel_s
 	if (r < 0)
 		return r;
 	sizes_raise_cgroups(&enough, g->directory);
-	r = kernel_load(&enough, &g->kernel);
+	r = kernel_load(&enough, from ? from->kernel : NULL, &g->kernel);
 	if (r < 0)
 		return r;
 	kernel_state(g->kernel)->cgroup_root_id = tree_root(g->tree)->id;

@@ -12,9 +12,9 @@
 struct governor;
 
 /* Loads the programs and watches cgroups from here on; nothing is governed yet.
- * root_path: below the cgroup2 mount. */
+ * root_path: below the cgroup2 mount.  from: see kernel_load(). */
 int governor_new(const char *mount, const char *root_path, const struct kernel_sizes *sizes,
-		 struct governor **ret);
+		 const struct governor *from, struct governor **ret);
 /*
  * The same out of what an earlier agent left pinned for the same cgroup; it stays in force (with
  * its counters, and with the cgroups whose directory is gone) until governor_activate().  Attaches

@@ -192,7 +192,7 @@ static int load_programs(struct kernel *k)
 	return r < 0 ? log_error_errno(r, "Cannot make a BPF map of maps") : 0;
 }
 
-int kernel_load(const struct kernel_sizes *sizes, struct kernel **ret)
+int kernel_load(const struct kernel_sizes *sizes, const struct kernel *from, struct kernel **ret)
 {
 	_cleanup_(kernel_free) struct kernel *k = kernel_open();
 	uint32_t digest = 0;
@@ -202,6 +202,9 @@ int kernel_load(const struct kernel_sizes *sizes, struct kernel **ret)
 		return -ENOMEM;
 	k->sizes = *sizes;
 	r = set_sizes(k);
+	if (r == 0 && from)
+		r = bpf_map__reuse_fd(find_map(k, KERNEL_MAP_SOCKETS),
+				      kernel_map_fd(from, KERNEL_MAP_SOCKETS));
 	if (r < 0)
 		return log_error_errno(r, "Cannot prepare the BPF programs");
 	r = load_programs(k);
@@ -210,6 +213,7 @@ int kernel_load(const struct kernel_sizes *sizes, struct kernel **ret)
 	r = maps_digest(k->maps, &digest);
 	if (r < 0)
 		return log_error_errno(r, "Cannot look at the BPF maps");
+	k->state->generation = from ? from->state->generation : 0;
 	k->state->maps = digest;
 	k->state->abi_version = SP_ABI_VERSION;
 	*ret = TAKE_PTR(k);

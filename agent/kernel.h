@@ -56,7 +56,9 @@ struct kernel;
 
 typedef void kernel_event_fn(const struct sp_event *event, void *userdata);
 
-int kernel_load(const struct kernel_sizes *sizes, struct kernel **ret);
+/* from: in whose place it is to come, or NULL: what is known of sockets is shared with it, and
+ * generations go on counting. */
+int kernel_load(const struct kernel_sizes *sizes, const struct kernel *from, struct kernel **ret);
 /*
  * The same over the maps that an earlier agent pinned, with what they hold, in the sizes that they
  * have: its programs and ours then work on the same.  -ENOENT: nothing is pinned there; -EPROTO: it

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
+#include "cgroup.h"
 #include "machine.h"
 #include "sizes.h"
 #include "sources.h"
@@ -66,26 +67,9 @@ int sizes_for(const struct config *c, size_t n_cgroups, struct kernel_sizes *ret
 	return 0;
 }
 
-/* Below the directory; 0 where nothing tells. */
-static size_t count_cgroups(const char *directory)
-{
-	_cleanup_fclose_ FILE *file = NULL;
-	_cleanup_free_ char *path = NULL;
-	static const char key[] = "nr_descendants ";
-	char line[64];
-
-	if (asprintf(&path, "%s/cgroup.stat", directory) < 0)
-		return 0;
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file))
-		if (strncmp(line, key, strlen(key)) == 0)
-			return strtoul(line + strlen(key), NULL, 10);
-	return 0;
-}
-
 void sizes_raise_cgroups(struct kernel_sizes *s, const char *directory)
 {
-	uint32_t n = with_room(2 * (1 + count_cgroups(directory)), 0);
+	uint32_t n = with_room(2 * (1 + cgroup_n_descendants(directory)), 0);
 
 	if (n > s->cgroups)
 		s->cgroups = n;

@@ -113,7 +113,7 @@ static __always_inline bool add_entry(__u64 id, __u64 parent_id, const char *nam
 		return false;
 	if (r < 0)
 		__sync_fetch_and_add(&s->no_room, 1);
-	else if (!known && s->generation)
+	else if (!known && parent->glob[s->generation & 1]) /* 0: nothing is in force there yet */
 		__sync_fetch_and_add(&s->unresolved, 1);
 	return true;
 }
