@@ -176,7 +176,10 @@ static int add_star(struct glob_tree *t, uint32_t at, uint32_t *ret)
 	return r;
 }
 
-/* Zero components more, or inside of one: the first in the list of what comes after zero. */
+/*
+ * Zero components more, or inside of one: the first in the list of what comes after zero, which is
+ * its own, too, so that it goes on over '/'.
+ */
 static int add_any(struct glob_tree *t, uint32_t at, uint32_t *ret)
 {
 	static const struct glob_node like_inside = { .reads = READS_BYTE,

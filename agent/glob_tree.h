@@ -5,7 +5,7 @@
  * once; machine_graph.h makes single states of them.
  *
  *   /a/ *.x       root -'/'-> . -a-> . -'/'-> . , star (loops on names) -'.'-> . -x-> . says who
- *   /a/ ** /b     ... -a-> . , any -'/'-> inside (loops on everything) -'/'-> . -b-> . says who
+ *   /a/ ** /b     ... -a-> . , any -'/'-> inside (loops on names and '/') -'/'-> . -b-> . says who
  *   unit: b       units -'/'-> name ('_' is skipped) -b-> . says who
  *                 units -'/'-> slices (loops on names) -'.'-> ... -e-> . goes on as units does
  */
@@ -28,7 +28,7 @@ enum node_reads {
 enum node_loop {
 	LOOP_NONE,
 	LOOP_NAME, /* stays for every byte but '/' */
-	LOOP_PATH, /* for every byte */
+	LOOP_PATH, /* the same, and comes back by '/' */
 };
 
 struct byte_set {

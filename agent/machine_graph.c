@@ -187,8 +187,6 @@ static int move_on(struct builder *b, uint32_t at, unsigned but)
 
 	if (t->v[at].loop)
 		r = move_wide(b, at, NOT_A_SET, but);
-	if (t->v[at].loop == LOOP_PATH && r == 0)
-		r = move_narrow(b, at, '/');
 	for (uint32_t i = t->v[t->v[at].follow].first; i && r == 0; i = t->v[i].next) {
 		const struct glob_node *v = &t->v[i];
 

@@ -246,6 +246,28 @@ static void test_children(void **state)
 	for_seeds(200, children_equal);
 }
 
+/* Every byte has its own way: no child is made up of the bytes that have none. */
+static void test_children_of_all_bytes(void **state)
+{
+	static const struct fixture_policy policies[] = {
+		{ "low", { "/[\x01-\x55]*" } },
+		{ "middle", { "/[\x56-\xaa]*" } },
+		{ "high", { "/[\xab-\xff]*" } },
+	};
+	struct config *c = fixture_config(policies, ARRAY_SIZE(policies));
+	struct machine *m = machine_of(c);
+	const struct machine_child *v;
+	size_t n;
+
+	(void)state;
+	assert_int_equal(machine_children(m, machine_root(m), &v, &n), 0);
+	assert_int_equal(n, 3);
+	for (size_t i = 0; i < n; i++)
+		assert_int_not_equal(v[i].matches, 0);
+	machine_free(m);
+	config_free(c);
+}
+
 static double ms_since(const struct timespec *begin)
 {
 	struct timespec end;
@@ -480,6 +502,7 @@ int main(void)
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_children),
+		cmocka_unit_test(test_children_of_all_bytes),
 		cmocka_unit_test(test_blow_up),
 		cmocka_unit_test(test_combinations),
 		cmocka_unit_test(test_all_blow_up),
