@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -276,6 +277,24 @@ def test_removed_cgroup_stays_governed(box):
     agent.stop()
 
 
+def outgrow(box, agent):
+    """Makes the agent make its maps anew; all but what is known of sockets."""
+    maps = {one for one in agent.objects() if one[0] == "map"}
+    many = "".join(policy(f"many-{number}", f"{box.cgroup.path}/nowhere-{number}", {},
+                          "    rules:\n" + "".join(
+                              f"      - name: r{rule}\n        when: {{ direction: connect }}\n"
+                              "        options: { SO_PRIORITY: 3 }\n" for rule in range(60)))
+                   for number in range(400))
+    sockets = pinned_map(agent, "sockets")
+    agent.write("60-many.yaml", policies(many))
+    agent.reload_good()
+    check("the maps that go on", {sockets}, maps & agent.objects())
+
+
+def pinned_map(agent, name):
+    return ("map", str(bpftool("map", "show", "pinned", f"{agent.pin_dir}/{name}")["id"]))
+
+
 def test_removed_cgroup_and_larger_maps(box):
     """The maps are made anew while the entry's cgroup has no directory any more."""
     agent = box.agent("outgrows")
@@ -284,19 +303,48 @@ def test_removed_cgroup_and_larger_maps(box):
     with listening(worker) as listener:
         move(worker, box.cgroup.child("outgrows-refuge"))
         worker.cgroup.rmdir()
-        maps = {one for one in agent.objects() if one[0] == "map"}
-        many = "".join(policy(f"many-{number}", f"{box.cgroup.path}/nowhere-{number}", {},
-                              "    rules:\n" + "".join(
-                                  f"      - name: r{rule}\n        when: {{ direction: connect }}\n"
-                                  "        options: { SO_PRIORITY: 3 }\n" for rule in range(60)))
-                       for number in range(400))
-        agent.write("60-many.yaml", policies(many))
-        agent.reload_good()
-        check("the maps were made anew", set(), maps & agent.objects())
+        outgrow(box, agent)
         check("after that", 4, accepted_option(listener, peer))
         agent.kill()
         agent.start()
         check("and with the next agent", 4, accepted_option(listener, peer))
+
+
+def test_udp_socket_is_counted_once(box):
+    """A direction: over a take-over, and over larger maps."""
+    agent = box.agent("once")
+    worker = governed_worker(box, agent, "once", 4)
+    with worker.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        before = agent.policy("once")["applied"]
+        one.connect(("127.0.0.1", 9))
+        check("connected", before + 1, agent.policy("once")["applied"])
+        agent.kill()
+        one.connect(("127.0.0.1", 9))
+        agent.start()
+        one.connect(("127.0.0.1", 9))
+        check("again, without and with the next agent", before + 1,
+              agent.policy("once")["applied"])
+        outgrow(box, agent)
+        one.connect(("127.0.0.1", 9))
+        check("and with larger maps", before + 1, agent.policy("once")["applied"])
+        with worker.socket(socket.AF_INET, socket.SOCK_DGRAM) as another:
+            another.connect(("127.0.0.1", 9))
+        check("another socket", before + 2, agent.policy("once")["applied"])
+
+
+def test_detach_names_listeners(box):
+    """What a listener carries of a policy stays with it."""
+    agent = box.agent("carries")
+    worker = box.worker(box.cgroup.child("carries"))
+    agent.write(FILE, policies(policy("carries", worker.cgroup, {"SO_MARK": 7})))
+    agent.start()
+    with listening(worker) as listener:
+        port = listener.port()
+        agent.kill()
+        done = agent.command("detach", "--pin-dir", agent.pin_dir)
+        check(f"exit status; it said\n{done.stderr}\n   ", 0, done.returncode)
+        check("it names the listener", Containing(f"listener 127.0.0.1:{port} in cgroup "
+                                                  f"{worker.cgroup.path} keeps"), done.stderr)
 
 
 def glob_policy(box, name, priority):
@@ -388,8 +436,7 @@ def test_killed_between_two_sets_of_pins(box):
     agent.start()
     check_priority("the right policy", worker, 4)
     check("its pins are its own", True,
-          ("map", str(bpftool("map", "show", "pinned", f"{agent.pin_dir}/policies")["id"]))
-          in agent.objects())
+          pinned_map(agent, "policies") in agent.objects())
 
 
 def test_adopted_in_place(box):
@@ -405,7 +452,7 @@ def test_adopted_in_place(box):
     check("generation", before["generation"] + 1, after["generation"])
     check("links to cgroups", links,
           {one["hook"]: one["link"] for one in after["attachments"] if one["cgroup"]})
-    pinned = {("map", str(bpftool("map", "show", "pinned", f"{agent.pin_dir}/{name}")["id"]))
+    pinned = {pinned_map(agent, name)
               for name in ("cgroups", "policies", "state", "sockets", "events")}
     check("maps", pinned, pinned & maps)
     check_priority("governed", worker, 4)
