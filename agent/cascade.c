@@ -256,7 +256,8 @@ static void keep_applied(const struct cascade *c, const struct cgroup_class *par
 }
 
 /* Exclusions first, as they end what applies to the parent, and what matches here as well. */
-static bool exclude(struct cascade *c, const struct cgroup_class *parent, const struct matched *m)
+static bool apply_exclusions(struct cascade *c, const struct cgroup_class *parent,
+			     const struct matched *m)
 {
 	word_t *excluded = c->next->v;
 	bool changed = false;
@@ -295,7 +296,7 @@ int cascade_apply(struct cascade *c, const struct cgroup_class *parent, const st
 
 	if (!parent)
 		parent = c->nothing;
-	changed = exclude(c, parent, m);
+	changed = apply_exclusions(c, parent, m);
 	keep_applied(c, parent);
 	changed |= apply_matches(c, parent, m);
 	if (!changed) {

@@ -22,7 +22,7 @@ struct fit {
 static int attempt(struct fit *f)
 {
 	_cleanup_(glob_tree_free) struct glob_tree *t = NULL;
-	struct graph *g;
+	struct graph *g = NULL;
 	size_t work = 0;
 	int r;
 

@@ -383,29 +383,40 @@ static const struct cgroup_class *apply_at(const struct random_globs *g, struct 
 	return k;
 }
 
-/* By the rules as they are written, with no class: the policies that apply, in walk order. */
+/* Does the policy apply to a cgroup by what it matches at `depth`, as the rules are written? */
+static bool applies_at(const struct policy *p, const char *path, unsigned depth)
+{
+	char prefix[RANDOM_PATH_SIZE] = "/";
+	unsigned first = UINT32_MAX, at = 0;
+	bool excluded = patterns_match(&p->exclude, prefix);
+
+	if (patterns_match(&p->match, prefix))
+		first = 0;
+	for (size_t i = 1; path[i]; i++) {
+		if (path[i + 1] && path[i + 1] != '/')
+			continue;
+		snprintf(prefix, sizeof(prefix), "%.*s", (int)i + 1, path);
+		at++;
+		excluded |= patterns_match(&p->exclude, prefix);
+		if (first == UINT32_MAX && patterns_match(&p->match, prefix))
+			first = at;
+	}
+	return first == depth && !excluded;
+}
+
 static void expect_by_definition(struct seeded *s, const struct config *c, const char *path,
 				 const struct effective *e)
 {
+	unsigned depth_max = 0;
 	size_t n = 0;
 
-	for (size_t end = 1; end; end = path[end] ? end + strcspn(path + end + 1, "/") + 1 : 0) {
+	for (const char *at = path; *at; at++)
+		depth_max += *at == '/' && at[1];
+	for (unsigned depth = 0; depth <= depth_max; depth++) {
 		for (size_t i = 0; i < c->n_policies; i++) {
 			const struct policy *p = &c->policies[i];
-			bool excluded = false, first = true, here = false;
 
-			for (size_t at = 1; at;
-			     at = path[at] ? at + strcspn(path + at + 1, "/") + 1 : 0) {
-				char prefix[RANDOM_PATH_SIZE];
-
-				snprintf(prefix, sizeof(prefix), "%.*s", (int)at, path);
-				excluded |= patterns_match(&p->exclude, prefix);
-				if (!patterns_match(&p->match, prefix))
-					continue;
-				first &= at >= end;
-				here |= at == end;
-			}
-			if (excluded || !here || !first)
+			if (!applies_at(p, path, depth))
 				continue;
 			if (!e || n >= e->n_policies || e->policies[n] != p)
 				SEEDED_FAIL(s, "%s: %s is not number %zu", path, p->name, n);

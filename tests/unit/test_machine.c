@@ -277,7 +277,7 @@ static double ms_since(const struct timespec *begin)
 	       (double)(end.tv_nsec - begin->tv_nsec) / 1e6;
 }
 
-static bool matches(const struct machine *m, const char *path, uint32_t policy)
+static bool path_matches(const struct machine *m, const char *path, uint32_t policy)
 {
 	const struct matched has = machine_matched(m, machine_matches(m, machine_walk(m, path)));
 
@@ -302,8 +302,9 @@ static void test_strange_brackets(void **state)
 	assert_true(machine_has(m, 0));
 	for (size_t i = 1; i < ARRAY_SIZE(policies); i++)
 		assert_false(machine_has(m, i));
-	assert_true(matches(m, "/7", 0) && matches(m, "/B", 0) && matches(m, "/b", 0));
-	assert_false(matches(m, "/]", 0));
+	assert_true(path_matches(m, "/7", 0) && path_matches(m, "/B", 0) &&
+		    path_matches(m, "/b", 0));
+	assert_false(path_matches(m, "/]", 0));
 	machine_free(m);
 	config_free(c);
 }
@@ -385,7 +386,7 @@ static void test_blow_up(void **state)
 	assert_int_equal(machine_n_left_out(m), 2);
 	for (uint32_t i = 0; i < c->n_policies; i++)
 		assert_int_equal(machine_has(m, i), i != 101 && i != 152);
-	assert_true(matches(m, "/system.slice/svc-150@1.service", 151));
+	assert_true(path_matches(m, "/system.slice/svc-150@1.service", 151));
 	machine_free(m);
 	config_free(c);
 }
@@ -472,9 +473,9 @@ static void test_scale(void **state)
 
 	(void)state;
 	assert_int_equal(machine_n_left_out(m), 0);
-	assert_true(matches(m, "/kubepods.slice/a.slice/cri-0004-x.scope", 4));
-	assert_true(matches(m, "/kubepods.slice/a.slice/svc-0004.service", 4));
-	assert_true(matches(m, "/system.slice/app-0999.service/payload", 999));
+	assert_true(path_matches(m, "/kubepods.slice/a.slice/cri-0004-x.scope", 4));
+	assert_true(path_matches(m, "/kubepods.slice/a.slice/svc-0004.service", 4));
+	assert_true(path_matches(m, "/system.slice/app-0999.service/payload", 999));
 	slice = machine_walk(m, "/system.slice");
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	for (int i = 0; i < 10000; i++) {
