@@ -54,8 +54,8 @@ int pin_remove(const char *path)
 {
 	_cleanup_close_ int fd = bpf_obj_get(path);
 
+	/* A map is no link, and links to tracepoints know no such thing. */
 	if (fd >= 0)
-		(void)bpf_link_detach(
-			fd); /* a map is none, and links to tracepoints know no such thing */
+		(void)bpf_link_detach(fd);
 	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }
