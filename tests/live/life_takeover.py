@@ -425,18 +425,21 @@ def test_incomplete_pins(box):
 
 
 def test_killed_between_two_sets_of_pins(box):
-    """Some of the pinned maps are another agent's: they must not be taken for one whole."""
+    """One of the pinned maps is another agent's: they must not be taken for one whole."""
     agent, other = box.agent("mixed"), box.agent("mixed-other")
     worker = governed_worker(box, agent, "mixed", 4)
     governed_worker(box, other, "mixed-other", 5)
     agent.kill()
     other.kill()
-    os.unlink(f"{agent.pin_dir}/policies")
-    bpftool("map", "pin", "pinned", f"{other.pin_dir}/policies", f"{agent.pin_dir}/policies")
-    agent.start()
-    check_priority("the right policy", worker, 4)
-    check("its pins are its own", True,
-          pinned_map(agent, "policies") in agent.objects())
+    os.unlink(f"{agent.pin_dir}/ops")
+    bpftool("map", "pin", "pinned", f"{other.pin_dir}/ops", f"{agent.pin_dir}/ops")
+    agent.write("60-bad.yaml", BAD)
+    agent.start()  # so that nothing is written over the mixture
+    check_priority("the first agent's programs are left alone", worker, 4)
+    agent.remove("60-bad.yaml")
+    agent.reload_good()
+    check_priority("a new set", worker, 4)
+    check("its pins are its own", True, pinned_map(agent, "ops") in agent.objects())
 
 
 def test_adopted_in_place(box):
