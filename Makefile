@@ -145,7 +145,7 @@ DIFFERENTIAL = --counts "differential=tests/differential/run.py --sockpol $(O)/s
 .PHONY: tests-build unit-build asan-build
 unit-build: $(UNIT_TESTS:%=$(O)/unit/%)
 asan-build: $(UNIT_TESTS:%=$(O)/unit-asan/%)
-tests-build: all other-abi unit-build asan-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
+tests-build: all other-abi $(O)/mutant/sockpol unit-build asan-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
 
 # Dependencies first, then a make that sees what they brought.
 .PHONY: deps
@@ -166,7 +166,7 @@ test-asan: asan-build ## the unit tests under ASan and UBSan
 	$(Q)tests/run-all $(ASAN)
 
 .PHONY: test-live
-test-live: all other-abi $(O)/tests/conformance-table ## the agent on this kernel (root)
+test-live: all other-abi $(O)/mutant/sockpol $(O)/tests/conformance-table ## the agent on this kernel (root)
 	$(Q)tests/run-all $(RUN)
 
 .PHONY: test-differential

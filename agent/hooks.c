@@ -47,6 +47,7 @@ struct hooks {
 	char *pin_dir;	       /* or NULL */
 	int cgroup_fd;	       /* that it is attached to, or -1 */
 	uint64_t cgroup_id;
+	bool no_tracepoints;
 	uint64_t stages; /* as of hooks_use_stages() */
 	uint64_t missing_stages;
 };
@@ -57,6 +58,11 @@ static const struct optional_hook *find_optional(const char *program)
 		if (streq(optional_hooks[i].program, program))
 			return &optional_hooks[i];
 	return NULL;
+}
+
+static struct bpf_program *find_program(const struct hooks *h, size_t i)
+{
+	return bpf_object__find_program_by_name(h->object, kernel_link_names[i]);
 }
 
 /* Does the kernel know the attach type?  Asked with the smallest program there is: return 1. */
@@ -97,6 +103,32 @@ static int leave_out_missing(struct hooks *h)
 	return 0;
 }
 
+#ifdef SOCKPOL_MUTANTS
+/* Only in the build for tests: a kernel that does not tell of cgroups. */
+static bool has_tracepoint(const char *name)
+{
+	return !getenv("SOCKPOL_TEST_NO_TRACEPOINTS") &&
+	       libbpf_find_vmlinux_btf_id(name, BPF_TRACE_RAW_TP) > 0;
+}
+#else
+static bool has_tracepoint(const char *name)
+{
+	return libbpf_find_vmlinux_btf_id(name, BPF_TRACE_RAW_TP) > 0;
+}
+#endif
+
+static int leave_out_watchers(struct hooks *h)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < N_WATCHERS; i++)
+		if (!has_tracepoint(kernel_link_names[i]))
+			h->no_tracepoints = true;
+	for (size_t i = 0; i < N_WATCHERS && h->no_tracepoints && r == 0; i++)
+		r = bpf_program__set_autoload(find_program(h, i), false);
+	return r;
+}
+
 int hooks_new(struct bpf_object *object, struct hooks **ret)
 {
 	_cleanup_(hooks_free) struct hooks *h = calloc(1, sizeof(*h));
@@ -107,6 +139,8 @@ int hooks_new(struct bpf_object *object, struct hooks **ret)
 	h->object = object;
 	h->cgroup_fd = -1;
 	r = leave_out_missing(h);
+	if (r == 0)
+		r = leave_out_watchers(h);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(h);
@@ -128,20 +162,22 @@ uint64_t hooks_missing_stages(const struct hooks *h)
 	return h->missing_stages;
 }
 
-static struct bpf_program *find_program(const struct hooks *h, size_t i)
-{
-	return bpf_object__find_program_by_name(h->object, kernel_link_names[i]);
-}
-
 int hooks_watch(struct hooks *h)
 {
-	for (size_t i = 0; i < N_WATCHERS; i++) {
+	for (size_t i = 0; i < N_WATCHERS && !h->no_tracepoints; i++) {
 		h->links[i] = bpf_program__attach(find_program(h, i));
-		if (!h->links[i])
+		if (!h->links[i] && errno == ENOMEM)
 			return log_error_errno(errno, "Cannot attach to the tracepoint %s",
 					       kernel_link_names[i]);
+		h->no_tracepoints = !h->links[i];
 	}
-	return 0;
+	if (!h->no_tracepoints)
+		return 0;
+	for (size_t i = 0; i < N_WATCHERS; i++) {
+		bpf_link__destroy(h->links[i]);
+		h->links[i] = NULL;
+	}
+	return -ENOTSUP;
 }
 
 /* The cgroup a link is attached to; 0 when its cgroup is gone. */
@@ -200,6 +236,8 @@ static bool is_wanted(const struct hooks *h, size_t i)
 {
 	const struct optional_hook *hook = find_optional(kernel_link_names[i]);
 
+	if (i < N_WATCHERS)
+		return !h->no_tracepoints;
 	return !hook || hook->stages & h->stages & ~h->missing_stages;
 }
 

@@ -23,7 +23,8 @@ DEFINE_CLEANUP(struct hooks *, hooks_free)
 /* BIT(enum sp_stage): those that this kernel has no hook for. */
 uint64_t hooks_missing_stages(const struct hooks *h);
 
-/* Attaches those that see cgroups come and go. */
+/* Attaches those that see cgroups come and go.  -ENOTSUP: this kernel has nothing to attach them
+ * to, or does not let us; not logged. */
 int hooks_watch(struct hooks *h);
 
 /*

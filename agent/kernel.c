@@ -5,6 +5,8 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "cgroup.h"
+#include "directories.h"
 #include "hooks.h"
 #include "kernel.h"
 #include "log.h"
@@ -52,8 +54,9 @@ struct kernel {
 	struct kernel_sizes sizes;
 	int maps[KERNEL_MAP_MAX]; /* the skeleton's file descriptors */
 	struct ring_buffer *events;
-	struct sp_state *state; /* mmap of the map */
-	int grace;		/* outer map, see kernel_wait_for_programs() */
+	struct directories *directories; /* NULL: the programs tell of cgroups */
+	struct sp_state *state;		 /* mmap of the map */
+	int grace;			 /* outer map, see kernel_wait_for_programs() */
 	kernel_event_fn *event_fn;
 	void *userdata;
 	char *pin_dir; /* where it is pinned, or NULL */
@@ -234,14 +237,13 @@ static void earlier_close(struct earlier *e)
 }
 
 /* With cgroups unwatched, nobody may know which of the entries are those of cgroups that live. */
-static bool is_watched(const char *pin_dir, const struct sp_state *state)
+static bool is_watched(const char *pin_dir)
 {
 	_cleanup_free_ char *mkdir_path = pin_path(pin_dir, "cgroup_mkdir"),
 			    *release_path = pin_path(pin_dir, "cgroup_release");
 
-	return state->flags & SP_STATE_NO_TRACEPOINTS ||
-	       (mkdir_path && release_path && access(mkdir_path, F_OK) == 0 &&
-		access(release_path, F_OK) == 0);
+	return mkdir_path && release_path && access(mkdir_path, F_OK) == 0 &&
+	       access(release_path, F_OK) == 0;
 }
 
 static int open_earlier(struct earlier *e, const char *pin_dir, uint64_t cgroup_root_id)
@@ -265,7 +267,7 @@ static int open_earlier(struct earlier *e, const char *pin_dir, uint64_t cgroup_
 	if (r < 0)
 		return r;
 	return e->state.maps == digest && e->state.cgroup_root_id == cgroup_root_id &&
-			       is_watched(pin_dir, &e->state)
+			       is_watched(pin_dir)
 		       ? 0
 		       : -EPROTO;
 }
@@ -325,6 +327,27 @@ static int on_event(void *userdata, void *data, size_t size)
 	return 0;
 }
 
+static int watch_directories(struct kernel *k)
+{
+	_cleanup_free_ char *mount = NULL, *path = NULL, *root = NULL;
+	int r = cgroup_mount(&mount);
+
+	if (r == 0)
+		r = cgroup_path_of_id(mount, k->state->cgroup_root_id, &path);
+	if (r == 0 && asprintf(&root, "%s%s", mount, streq(path, "/") ? "" : path) < 0)
+		r = -ENOMEM;
+	if (r == 0)
+		r = directories_new(root, &k->directories);
+	if (r < 0)
+		return log_error_errno(r, "Cannot watch the directories of cgroups "
+					  "(fs.inotify.max_user_watches?)");
+	k->state->flags |= SP_STATE_NO_TRACEPOINTS;
+	log_notice(
+		"This kernel does not tell of new cgroups: their directories are watched, and what "
+		"opens a socket in the very moment may not be governed");
+	return 0;
+}
+
 int kernel_watch(struct kernel *k, kernel_event_fn *fn, void *userdata)
 {
 	int r;
@@ -334,6 +357,8 @@ int kernel_watch(struct kernel *k, kernel_event_fn *fn, void *userdata)
 	if (!k->events)
 		return log_error_errno(errno, "Cannot read the BPF ring buffer");
 	r = hooks_watch(k->hooks);
+	if (r == -ENOTSUP)
+		r = watch_directories(k);
 	if (r < 0)
 		return r;
 	/* What waits there is of a time when nobody read, and may not be all of it. */
@@ -408,6 +433,8 @@ void kernel_free(struct kernel *k)
 	if (k->hooks)
 		hooks_free(k->hooks);
 	ring_buffer__free(k->events);
+	if (k->directories)
+		directories_free(k->directories);
 	if (k->state)
 		munmap(k->state, (size_t)sysconf(_SC_PAGESIZE));
 	if (k->grace >= 0)
@@ -429,12 +456,22 @@ struct sp_state *kernel_state(struct kernel *k)
 
 int kernel_event_fd(const struct kernel *k)
 {
-	return ring_buffer__epoll_fd(k->events);
+	return k->directories ? directories_fd(k->directories) : ring_buffer__epoll_fd(k->events);
+}
+
+static int consume_directories(struct kernel *k)
+{
+	bool lost;
+	int r = directories_consume(k->directories, k->event_fn, k->userdata, &lost);
+
+	if (lost)
+		__atomic_fetch_add(&k->state->events_lost, 1, __ATOMIC_SEQ_CST);
+	return r;
 }
 
 int kernel_consume_events(struct kernel *k)
 {
-	int r = ring_buffer__consume(k->events);
+	int r = k->directories ? consume_directories(k) : ring_buffer__consume(k->events);
 
 	return r < 0 ? r : 0;
 }
