@@ -410,8 +410,8 @@ static void expect_by_definition(struct seeded *s, const struct config *c, const
 	unsigned depth_max = 0;
 	size_t n = 0;
 
-	for (const char *at = path; *at; at++)
-		depth_max += *at == '/' && at[1];
+	for (const char *at = path; (at = strchr(at, '/')) && at[1]; at++)
+		depth_max++;
 	for (unsigned depth = 0; depth <= depth_max; depth++) {
 		for (size_t i = 0; i < c->n_policies; i++) {
 			const struct policy *p = &c->policies[i];
@@ -433,6 +433,8 @@ static void apply_equals_step(struct seeded *s)
 	struct cascade *c;
 
 	assert_int_equal(cascade_new(g.config, &c), 0);
+	if (!g.paths)
+		fail_msg("%s", "there is no path");
 	for (size_t i = 0; i < g.n_paths; i++) {
 		char *path = g.paths[i], *at = path;
 
