@@ -17,6 +17,7 @@
 #include <uthash.h>
 
 #include "kernel.h"
+#include "map_contents.h"
 
 /* A prefix in a trie; IPv4 addresses and ports in the first bytes. */
 struct fake_prefix {
@@ -41,7 +42,8 @@ static struct {
 	struct fake_step *steps;
 	unsigned char *arrays[KERNEL_MAP_MAX];
 	size_t n_updates;
-	size_t fail_at; /* the update, counted from 1, that answers ENOSPC; 0: none */
+	size_t n_counters; /* of them, to `applied` */
+	size_t fail_at;	   /* the update, counted from 1, that answers ENOSPC; 0: none */
 } fake;
 
 const char *const kernel_map_names[KERNEL_MAP_MAX] = {
@@ -194,6 +196,10 @@ int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
 		return fake_update_trie(map, key, value);
 	if (map == KERNEL_MAP_STEPS)
 		return fake_update_step(key, value);
+	if (map == KERNEL_MAP_APPLIED) { /* per CPU: of no interest here */
+		fake.n_counters++;
+		return 0;
+	}
 	assert_true(map >= 0 && map < KERNEL_MAP_MAX && fake_value_size(map));
 	memcpy(&index, key, sizeof(index));
 	to = fake_array_at(map, index);
@@ -249,6 +255,15 @@ int bpf_map_delete_elem(int fd, const void *key)
 	return 0;
 }
 
+/* Of `failures`: there are none. */
+int bpf_map_get_next_key(int fd, const void *key, void *next)
+{
+	(void)key;
+	(void)next;
+	assert_int_equal(fd - FAKE_FD, KERNEL_MAP_FAILURES);
+	return fake_error(ENOENT);
+}
+
 static bool fake_prefix_matches(const struct sp_set_key6 *prefix, const struct sp_set_key6 *key)
 {
 	if (prefix->set != key->set)
@@ -260,7 +275,7 @@ static bool fake_prefix_matches(const struct sp_set_key6 *prefix, const struct s
 }
 
 /* The longest prefix that matches, found the slow way. */
-static uint32_t *fake_longest(int map, const struct sp_set_key6 *key)
+static inline uint32_t *fake_longest(int map, const struct sp_set_key6 *key)
 {
 	struct fake_prefix *p, *tmp, *best = NULL;
 
@@ -272,9 +287,63 @@ static uint32_t *fake_longest(int map, const struct sp_set_key6 *key)
 	return best ? &best->class : NULL;
 }
 
-static size_t fake_n_prefixes(void)
+static inline size_t fake_n_prefixes(void)
 {
 	return HASH_COUNT(fake.prefixes);
+}
+
+static size_t fake_key_size(int map)
+{
+	switch (map) {
+	case KERNEL_MAP_SETS4:
+		return sizeof(struct sp_set_key4);
+	case KERNEL_MAP_SETS6:
+		return sizeof(struct sp_set_key6);
+	case KERNEL_MAP_STEPS:
+		return sizeof(struct sp_step_key);
+	default:
+		return sizeof(uint32_t);
+	}
+}
+
+static void fake_collect(struct map_contents *to, int map, const void *key, const void *value,
+			 size_t value_size)
+{
+	size_t key_size = fake_key_size(map);
+
+	to->keys = realloc(to->keys, (to->n + 1) * key_size);
+	to->values = realloc(to->values, (to->n + 1) * value_size);
+	assert_non_null(to->keys);
+	assert_non_null(to->values);
+	memcpy((char *)to->keys + to->n * key_size, key, key_size);
+	memcpy((char *)to->values + to->n * value_size, value, value_size);
+	to->n++;
+}
+
+/* Stands in for agent/map_contents.c. */
+int map_contents_read(int fd, struct map_contents *ret)
+{
+	int map = fd - FAKE_FD;
+	struct fake_prefix *p, *next_prefix;
+	struct fake_step *s, *next_step;
+
+	*ret = (struct map_contents){ 0 };
+	HASH_ITER (hh, fake.prefixes, p, next_prefix)
+		if ((int)p->key.map == map)
+			fake_collect(ret, map, &p->key.key, &p->class, sizeof(p->class));
+	if (map == KERNEL_MAP_STEPS)
+		HASH_ITER (hh, fake.steps, s, next_step)
+			fake_collect(ret, map, &s->key, &s->step, sizeof(s->step));
+	for (uint32_t i = 0; i < fake_array_room(map); i++)
+		fake_collect(ret, map, &i, fake_array_at(map, i), fake_value_size(map));
+	return 0;
+}
+
+void map_contents_clear(struct map_contents *c)
+{
+	free(c->keys);
+	free(c->values);
+	*c = (struct map_contents){ 0 };
 }
 
 /* Empties all maps. */

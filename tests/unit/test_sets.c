@@ -402,12 +402,55 @@ static void test_scale(void **state)
 	fake_reset();
 }
 
+/* The next agent's: equal sets are used on, others stay until nothing needs them. */
+static void test_found_again(void **state)
+{
+	static const struct fixture_policy policies[] = {
+		{ "p",
+		  .rules = { { "a", .remote = { "10.0.0.0/8", "10.1.0.0/16", "fd00::/8" } } } },
+		{ "q", .rules = { { "b", .remote_port = { { 80 }, { 1000, 1003 } } } } },
+		{ "r", .rules = { { "c", .remote = { "10.0.0.0/9" } } } },
+	};
+	struct config *c = fixture_config(policies, 3);
+	struct sets *earlier = new_sets(), *s;
+	struct set_view p, q, again, other;
+	size_t updates;
+
+	(void)state;
+	assert_int_equal(sets_get(earlier, &c->policies[0], SP_PROPERTY_REMOTE, &p), 0);
+	assert_int_equal(sets_get(earlier, &c->policies[1], SP_PROPERTY_REMOTE_PORT, &q), 0);
+	assert_int_equal(sets_new(NULL, &s), 0);
+	assert_int_equal(sets_read(s), 0);
+	updates = fake.n_updates;
+	assert_int_equal(sets_get(s, &c->policies[0], SP_PROPERTY_REMOTE, &again), 0);
+	assert_int_equal(again.id, p.id);
+	assert_int_equal(fake.n_updates, updates);
+	assert_int_equal(sets_get(s, &c->policies[2], SP_PROPERTY_REMOTE, &other), 0);
+	assert_int_not_equal(other.id, p.id);
+	assert_int_not_equal(other.id, q.id);
+	expect_rules(&p, "10.200.0.1", 0x1);
+	assert_int_equal(look_up_port(&q, 1002), 0x1);
+	sets_forget_found(s);
+	expect_rules(&again, "fd00::1", 0x1);
+	assert_int_equal(look_up_port(&q, 1002), 0);
+	sets_put(s, &again);
+	sets_put(s, &other);
+	assert_int_equal(fake_n_prefixes(), 0);
+	free(p.rules);
+	free(q.rules);
+	sets_free(s);
+	sets_free(earlier);
+	config_free(c);
+	fake_reset();
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_addresses), cmocka_unit_test(test_ports),
-		cmocka_unit_test(test_random),	  cmocka_unit_test(test_sharing),
-		cmocka_unit_test(test_no_room),	  cmocka_unit_test(test_scale),
+		cmocka_unit_test(test_addresses),   cmocka_unit_test(test_ports),
+		cmocka_unit_test(test_random),	    cmocka_unit_test(test_sharing),
+		cmocka_unit_test(test_no_room),	    cmocka_unit_test(test_scale),
+		cmocka_unit_test(test_found_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -97,6 +97,8 @@ static void scans_from_a_root_below_the_mount(void **state)
 	assert_string_equal(walked, "/a /a/b /a/b/c ");
 	assert_null(tree_find(f->tree, id_of(f, "/d")));
 	assert_string_equal(tree_find(f->tree, id_of(f, "/a/b/c"))->path, "/a/b/c");
+	assert_string_equal(tree_find(f->tree, id_of(f, "/a/b/c"))->name, "c");
+	assert_string_equal(tree_root(f->tree)->name, "a");
 }
 
 static void paths_below_the_real_root_have_one_slash(void **state)
@@ -106,6 +108,7 @@ static void paths_below_the_real_root_have_one_slash(void **state)
 	assert_int_equal(tree_new(f->dir, "/", &f->tree), 0);
 	assert_int_equal(tree_scan(f->tree, NULL, NULL), 0);
 	assert_string_equal(tree_root(f->tree)->path, "/");
+	assert_string_equal(tree_root(f->tree)->name, "");
 	assert_string_equal(tree_find(f->tree, id_of(f, "/d"))->path, "/d");
 	assert_int_equal(tree_size(f->tree), 5);
 }
@@ -256,6 +259,30 @@ static int count_gone(struct node *n, void *userdata)
 	return 1;
 }
 
+/* Of what is gone before the tree was there only the id is known. */
+static void what_was_gone_before(void **state)
+{
+	struct sweeping s = { 0 };
+	struct fixture *f = *state;
+	struct node *gone, *again;
+	int n = 0;
+
+	assert_int_equal(tree_new(f->dir, "/d", &f->tree), 0);
+	assert_int_equal(tree_add_gone(f->tree, 42, &gone), 0);
+	assert_int_equal(tree_add_gone(f->tree, 42, &again), -EEXIST);
+	assert_ptr_equal(again, gone);
+	assert_null(gone->path);
+	assert_string_equal(gone->name, "");
+	assert_ptr_equal(gone->parent, tree_root(f->tree));
+	assert_ptr_equal(tree_find(f->tree, 42), gone);
+	assert_int_equal(tree_scan(f->tree, NULL, NULL), 0);
+	tree_sweep(f->tree, count_gone, &n);
+	assert_int_equal(n, 1);
+	assert_null(tree_find(f->tree, 42));
+	scan_then_sweep(f, &s);
+	assert_string_equal(s.told, "");
+}
+
 /* Parents that have been passed already go with their children. */
 static void a_sweep_of_many(void **state)
 {
@@ -340,6 +367,7 @@ int main(void)
 		TEST(a_sweep_removes_children_first),
 		TEST(what_is_held_stays_with_its_parents),
 		TEST(the_root_is_never_swept),
+		TEST(what_was_gone_before),
 		TEST(a_sweep_of_many),
 		cmocka_unit_test_setup_teardown(deeper_than_file_descriptors, setup, remove_deep),
 	};
