@@ -104,14 +104,14 @@ int map_half_append(struct map_half *h, const void *value, const char **ret_what
 int map_half_append_run(struct map_half *h, const void *values, uint32_t n, uint32_t *ret_first,
 			const char **ret_what)
 {
-	for (uint32_t at = h->since; at + n <= h->n; at++) {
+	for (uint32_t at = h->since; n && at + n <= h->n; at++) {
 		if (memcmp(waiting_at(h, at), values, n * h->value_size) == 0) {
 			*ret_first = h->first + at;
 			return 0;
 		}
 	}
 	*ret_first = map_half_next(h);
-	return named(h, append(h, values, n), ret_what);
+	return n ? named(h, append(h, values, n), ret_what) : 0;
 }
 
 int map_half_begin(struct map_half *h, const char **ret_what)
