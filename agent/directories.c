@@ -194,7 +194,7 @@ static int on_inotify(struct directories *d, const struct inotify_event *e)
 
 	if (!parent || !(e->mask & IN_ISDIR) || !e->len)
 		return 0;
-	return e->mask & IN_CREATE ? add(d, parent, e->name) : on_delete(d, parent, e->name);
+	return (e->mask & IN_CREATE) ? add(d, parent, e->name) : on_delete(d, parent, e->name);
 }
 
 /* The last that was added: children come after their parents. */
@@ -240,7 +240,7 @@ int directories_consume(struct directories *d, kernel_event_fn *fn, void *userda
 				(const struct inotify_event *)(const void *)(buffer + at);
 
 			*ret_lost |= (e->mask & IN_Q_OVERFLOW) != 0;
-			r = e->mask & IN_Q_OVERFLOW ? look_again(d) : on_inotify(d, e);
+			r = (e->mask & IN_Q_OVERFLOW) ? look_again(d) : on_inotify(d, e);
 			at += (ssize_t)(sizeof(*e) + e->len);
 		}
 	}

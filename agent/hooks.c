@@ -245,8 +245,11 @@ static bool is_wanted(const struct hooks *h, size_t i)
 static int add_wanted(struct hooks *h)
 {
 	for (size_t i = 0; i < N_HOOKS; i++) {
-		int r = is_wanted(h, i) && i >= N_WATCHERS ? get_link(h, i) : 0;
+		int r;
 
+		if (!is_wanted(h, i))
+			continue;
+		r = i < N_WATCHERS ? 0 : get_link(h, i);
 		if (r == 0 && h->links[i] && !h->pinned[i])
 			r = pin_stage(bpf_link__fd(h->links[i]), h->pin_dir, kernel_link_names[i]);
 		if (r < 0)

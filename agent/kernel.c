@@ -195,6 +195,15 @@ static int load_programs(struct kernel *k)
 	return r < 0 ? log_error_errno(r, "Cannot make a BPF map of maps") : 0;
 }
 
+/* Not `no_room`, which is about the room that there was. */
+static void go_on_counting(struct kernel *k, const struct kernel *from)
+{
+	k->state->generation = from->state->generation;
+	k->state->events_lost = from->state->events_lost;
+	k->state->failures_lost = from->state->failures_lost;
+	k->state->unresolved = from->state->unresolved;
+}
+
 int kernel_load(const struct kernel_sizes *sizes, const struct kernel *from, struct kernel **ret)
 {
 	_cleanup_(kernel_free) struct kernel *k = kernel_open();
@@ -216,7 +225,8 @@ int kernel_load(const struct kernel_sizes *sizes, const struct kernel *from, str
 	r = maps_digest(k->maps, &digest);
 	if (r < 0)
 		return log_error_errno(r, "Cannot look at the BPF maps");
-	k->state->generation = from ? from->state->generation : 0;
+	if (from)
+		go_on_counting(k, from);
 	k->state->maps = digest;
 	k->state->abi_version = SP_ABI_VERSION;
 	*ret = TAKE_PTR(k);

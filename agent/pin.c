@@ -20,13 +20,19 @@ static char *staged_path(const char *dir, const char *name)
 	return asprintf(&path, "%s/%s" PIN_STAGED_SUFFIX, dir, name) < 0 ? NULL : path;
 }
 
+/* One that is not there is removed also where the file system is read-only. */
+static int remove_pin(const char *path)
+{
+	return access(path, F_OK) < 0 && errno == ENOENT ? 0 : unlink(path);
+}
+
 int pin_stage(int fd, const char *dir, const char *name)
 {
 	_cleanup_free_ char *path = staged_path(dir, name);
 
 	if (!path)
 		return log_oom();
-	if (unlink(path) < 0 && errno != ENOENT) /* of an agent that was killed at this point */
+	if (remove_pin(path) < 0) /* of an agent that was killed at this point */
 		return log_error_errno(errno, "Cannot remove %s", path);
 	if (bpf_obj_pin(fd, path) < 0)
 		return log_error_errno(errno, "Cannot pin %s", path);
@@ -46,7 +52,7 @@ void pin_unstage(const char *dir, const char *name)
 {
 	_cleanup_free_ char *path = staged_path(dir, name);
 
-	if (path && unlink(path) < 0 && errno != ENOENT)
+	if (path && remove_pin(path) < 0)
 		log_warning_errno(errno, "Cannot remove %s, ignoring", path);
 }
 
@@ -57,5 +63,5 @@ int pin_remove(const char *path)
 	/* A map is no link, and links to tracepoints know no such thing. */
 	if (fd >= 0)
 		(void)bpf_link_detach(fd);
-	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+	return remove_pin(path) < 0 ? -errno : 0;
 }

@@ -95,7 +95,18 @@ static __always_inline bool classify(struct sp_cgroup *c, const char *name, __u6
 	return generation & 1 ? known[1] : known[0];
 }
 
-/* Gives a new cgroup its entry, if it is below one of ours.  False: it has one already. */
+/*
+ * All cgroups below the agent's root have an entry, except where it is still looking for them or
+ * there was no room: then it is told of every cgroup, and knows which are its own.
+ */
+static __always_inline bool may_lack_entries(void)
+{
+	struct sp_state *s = get_state();
+
+	return s && (!s->loaded_usec || s->no_room);
+}
+
+/* Gives a new cgroup its entry, if it is below one that has one.  Is the agent to be told? */
 static __always_inline bool add_entry(__u64 id, __u64 parent_id, const char *name)
 {
 	struct sp_cgroup *parent = bpf_map_lookup_elem(&cgroups, &parent_id);
@@ -105,7 +116,7 @@ static __always_inline bool add_entry(__u64 id, __u64 parent_id, const char *nam
 	long r;
 
 	if (!parent || !s)
-		return true; /* the agent, still looking at the hierarchy, may know the parent */
+		return may_lack_entries();
 	value = *parent;
 	known = classify(&value, name, s->generation);
 	r = bpf_map_update_elem(&cgroups, &id, &value, BPF_NOEXIST);
@@ -168,8 +179,8 @@ int BPF_PROG(cgroup_release, struct cgroup *cgroup, const char *path)
 	if (cgroup->root->hierarchy_id != CGROUP2_HIERARCHY)
 		return 0;
 	id = cgroup->kn->id;
-	bpf_map_delete_elem(&cgroups, &id);
-	tell_agent(SP_EVENT_RELEASE, id, 0, NULL);
+	if (bpf_map_delete_elem(&cgroups, &id) == 0 || may_lack_entries())
+		tell_agent(SP_EVENT_RELEASE, id, 0, NULL);
 	return 0;
 }
 

@@ -460,3 +460,41 @@ def test_adopted_in_place(box):
     check("maps", pinned, pinned & maps)
     check_priority("governed", worker, 4)
     check("how new cgroups are classified", "kernel", after["new_cgroups"]["by"])
+
+
+def test_cgroups_of_others(box):
+    """What happens outside of its root does not keep the agent busy."""
+    agent = box.agent("others", box.cgroup.child("others"))
+    worker = governed_worker(box, agent, "others", 4)
+    elsewhere = box.cgroup.child("others-not")
+    agent.signal(signal.SIGSTOP)
+    try:
+        for number in range(MANY):
+            os.mkdir(f"{elsewhere.directory}/{number}")
+        for number in range(MANY):
+            os.rmdir(f"{elsewhere.directory}/{number}")
+    finally:
+        agent.signal(signal.SIGCONT)
+    check("events that did not fit", 0, agent.status()["events_lost"])
+    check_priority("made after that", box.worker(worker.cgroup.child("after")), 4)
+
+
+MANY = 6000  # more than the maps have room for to begin with
+
+
+def test_cgroups_that_find_no_room(box):
+    """The agent makes larger maps by itself, with the policies that are in force, not the files'."""
+    agent = box.agent("no-room")
+    worker = governed_worker(box, agent, "no-room", 4)
+    agent.write(FILE, priority_policy("no-room", worker.cgroup, 5))  # and no reload
+    agent.signal(signal.SIGSTOP)
+    try:
+        for number in range(MANY):
+            os.mkdir(f"{worker.cgroup.directory}/{number}")
+    finally:
+        agent.signal(signal.SIGCONT)
+    wait_for("cgroups governed", MANY + 1, lambda: agent.status()["cgroups_governed"], 30)
+    check("it says so", True, bool(agent.wait_line("found no room")))
+    check_priority("the last one", box.worker(worker.cgroup.child(f"{MANY - 1}")), 4)
+    check_priority("one more", box.worker(worker.cgroup.child("more")), 4)
+    check("and status does", True, "no_room" in agent.status()["new_cgroups"])
