@@ -73,10 +73,17 @@ def persist(agent):
     agent.process = None
 
 
+NEAR = ("    rules:\n      - name: near\n        when: { remote: 127.0.0.0/8 }\n"
+        "        options: { SO_PRIORITY: 4 }\n")
+
+
 def test_restarts_under_load(box):
     agent = box.agent("restarts")
     agent.options = ["--persist"]
     worker = governed_worker(box, agent, "restarts", 4)
+    # Sets of prefixes have to survive as well.
+    agent.write(FILE, priority_policy("restarts", worker.cgroup, 3, NEAR))
+    agent.reload_good()
     held = agent.objects()
     with under_load(agent, worker, "restarts", 4, 10 * RESTARTS):
         for number in range(RESTARTS):
@@ -422,6 +429,30 @@ def test_incomplete_pins(box):
         held |= agent.objects()
         agent.stop()
         wait_for("everything to be gone", set(), lambda held=held: still_there(held))
+
+
+def dying(cgroup):
+    with open(f"{cgroup.directory}/cgroup.stat", encoding="ascii") as file:
+        return dict(line.split() for line in file)["nr_dying_descendants"]
+
+
+def test_released_while_nobody_looked(box):
+    """With a watcher's pin gone, entries may be left of cgroups that are not there any more."""
+    agent = box.agent("unseen")
+    worker = governed_worker(box, agent, "unseen", 4)
+    child = worker.cgroup.child("child")
+    agent.reload_good()
+    check("cgroups governed", 2, agent.status()["cgroups_governed"])
+    link = {("link", str(one["link"])) for one in agent.status()["attachments"]
+            if one["hook"] == "cgroup_release"}
+    agent.kill()
+    os.unlink(os.path.join(agent.pin_dir, "cgroup_release"))
+    wait_for("the link to be gone", set(), lambda: still_there(link))
+    child.rmdir()
+    wait_for("the kernel to let go of it", "0", lambda: dying(worker.cgroup))
+    agent.start()
+    check("cgroups governed by the next agent", 1, agent.status()["cgroups_governed"])
+    check_priority("governed", worker, 4)
 
 
 def test_killed_between_two_sets_of_pins(box):
