@@ -49,7 +49,7 @@ struct machine_child {
 	uint32_t matches;
 	uint32_t state;
 };
-/* Returns 0 or -ENOMEM. */
+/* Returns 0, -ENOMEM, or -ENOSPC: it has been asked for too much in all. */
 int machine_children(struct machine *m, uint32_t state, const struct machine_child **ret,
 		     size_t *ret_n);
 /* Equal for two states from which everything goes on alike (that they match may differ). */

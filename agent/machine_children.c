@@ -2,16 +2,15 @@
 #include <errno.h>
 
 #include "machine_children.h"
+#include "sequences.h"
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 #define ROW 256u /* bytes */
 
-/* A state that a name leads to. */
-struct found {
-	uint32_t matches, future, state;
-};
+/* States looked at in all answers together: more would take seconds. */
+#define WORK_MAX (32u << 20)
 
 /* The answer for a future. */
 struct answer {
@@ -23,14 +22,29 @@ struct answer {
 
 struct children {
 	const struct machine *m;
-	struct machine_tables tables;
 	struct answer *answers;
-	/* Scratch: */
-	uint32_t *seen; /* by state: the last question that came by it */
+	size_t work;
+	/* By state, made when the first question comes: */
+	uint32_t *first_next, *next; /* where a byte of a name leads: next[first_next[state]] to
+					next[first_next[state + 1]] */
+	uint32_t *kind;	   /* equal for equal matches and futures: the lowest state that has them */
+	uint32_t *seen;	   /* the last question that came by it */
+	uint32_t *counted; /* by kind: the last question that had it */
+	uint32_t *found;   /* scratch, with room for all */
 	uint32_t question;
-	uint32_t *states; /* with room for all; so has v */
-	struct found *v;
+	bool prepared;
 };
+
+static void forget(struct children *c)
+{
+	free(c->first_next);
+	free(c->next);
+	free(c->kind);
+	free(c->seen);
+	free(c->counted);
+	free(c->found);
+	c->first_next = c->next = c->kind = c->seen = c->counted = c->found = NULL;
+}
 
 int children_new(const struct machine *m, struct children **ret)
 {
@@ -39,7 +53,6 @@ int children_new(const struct machine *m, struct children **ret)
 	if (!c)
 		return -ENOMEM;
 	c->m = m;
-	c->tables = machine_tables(m);
 	*ret = TAKE_PTR(c);
 	return 0;
 }
@@ -54,63 +67,104 @@ void children_free(struct children *c)
 		HASH_DEL(c->answers, a);
 		free(a);
 	}
-	free(c->seen);
-	free(c->states);
-	free(c->v);
+	forget(c);
 	free(c);
 }
 
-static int make_scratch(struct children *c)
+static int add_next(struct children *c, uint32_t first, uint32_t *n, uint32_t to)
 {
-	if (c->v)
+	for (uint32_t i = first; i < *n; i++)
+		if (c->next[i] == to)
+			return 0;
+	if (GROW(c->next, *n) < 0)
+		return -ENOMEM;
+	c->next[(*n)++] = to;
+	return 0;
+}
+
+/* `otherwise` is a state that some byte leads to: see find_otherwise() in machine_graph.c. */
+static int list_next(struct children *c, const struct machine_tables *t)
+{
+	uint32_t n = 0;
+
+	for (uint32_t state = 1; state < t->n_states; state++) {
+		const struct sp_glob_state *s = &t->states[state];
+		uint32_t first = c->first_next[state] = n;
+		int r = add_next(c, first, &n, s->otherwise);
+
+		for (uint32_t byte = 1; byte < ROW && r == 0; byte++) {
+			const struct sp_glob_edge *e = &t->edges[s->first_edge + byte];
+
+			if (e->from == state && byte != '/')
+				r = add_next(c, first, &n, e->to);
+		}
+		if (r < 0)
+			return r;
+	}
+	c->first_next[t->n_states] = n;
+	return 0;
+}
+
+/* The kinds are interned as a sequence each; its number leads to the first state that has it. */
+static int find_kinds(struct children *c, const struct machine_tables *t)
+{
+	struct sequences kinds = { 0 };
+	uint32_t *first = c->found;
+	int r = 0;
+
+	for (uint32_t state = 1; state < t->n_states && r == 0; state++) {
+		const uint32_t kind[] = { machine_matches(c->m, state),
+					  machine_future(c->m, state) };
+		uint32_t before = kinds.n, number;
+
+		r = sequences_put(&kinds, kind, ARRAY_SIZE(kind), &number);
+		if (r < 0)
+			break;
+		if (kinds.n > before)
+			first[number] = state;
+		c->kind[state] = first[number];
+	}
+	sequences_clear(&kinds);
+	return r;
+}
+
+static int prepare(struct children *c)
+{
+	const struct machine_tables t = machine_tables(c->m);
+	const size_t n = t.n_states + 1;
+	int r;
+
+	if (c->prepared)
 		return 0;
-	c->seen = calloc(c->tables.n_states, sizeof(*c->seen));
-	c->states = calloc(c->tables.n_states, sizeof(*c->states));
-	c->v = calloc(c->tables.n_states, sizeof(*c->v));
-	return c->seen && c->states && c->v ? 0 : -ENOMEM;
+	forget(c); /* what an earlier attempt made before memory ran out */
+	c->kind = calloc(n, sizeof(*c->kind));
+	c->seen = calloc(n, sizeof(*c->seen));
+	c->counted = calloc(n, sizeof(*c->counted));
+	c->found = calloc(n, sizeof(*c->found));
+	c->first_next = calloc(n, sizeof(*c->first_next));
+	if (!c->kind || !c->seen || !c->counted || !c->found || !c->first_next)
+		return -ENOMEM;
+	r = list_next(c, &t);
+	if (r == 0)
+		r = find_kinds(c, &t);
+	c->prepared = r == 0;
+	return r;
 }
 
-static void visit(struct children *c, uint32_t state, size_t *n)
-{
-	if (c->seen[state] == c->question)
-		return;
-	c->seen[state] = c->question;
-	c->states[(*n)++] = state;
-}
-
-/*
- * Where one byte of a name leads.  `otherwise` is a state that some byte leads to (see
- * find_otherwise() in machine_graph.c).
- */
 static void visit_next(struct children *c, uint32_t state, size_t *n)
 {
-	const struct sp_glob_state *s = &c->tables.states[state];
+	for (uint32_t i = c->first_next[state]; i < c->first_next[state + 1]; i++) {
+		uint32_t to = c->next[i]; /* NOLINT(clang-analyzer-core.NullDereference): prepare()
+					     made it */
 
-	visit(c, s->otherwise, n);
-	for (uint32_t byte = 1; byte < ROW; byte++) {
-		const struct sp_glob_edge *e = &c->tables.edges[s->first_edge + byte];
-
-		if (e->from == state && byte != '/')
-			visit(c, e->to, n);
+		if (c->seen[to] == c->question)
+			continue;
+		c->seen[to] = c->question;
+		c->found[(*n)++] = to;
 	}
 }
 
-static int compare_kinds(const struct found *x, const struct found *y)
-{
-	if (x->matches != y->matches)
-		return x->matches < y->matches ? -1 : 1;
-	return x->future < y->future ? -1 : x->future > y->future;
-}
-
-static int compare_found(const void *a, const void *b)
-{
-	const struct found *x = a, *y = b;
-	int r = compare_kinds(x, y);
-
-	return r ? r : x->state < y->state ? -1 : x->state > y->state;
-}
-
-/* All that a name leads to, one of each kind, in c->v. */
+/* All that a name leads to, one of each kind, in c->found. */
 static size_t find_children(struct children *c, uint32_t future)
 {
 	size_t n = 0, kept = 0;
@@ -118,14 +172,16 @@ static size_t find_children(struct children *c, uint32_t future)
 	c->question++;
 	visit_next(c, future, &n);
 	for (size_t i = 0; i < n; i++) /* n grows */
-		visit_next(c, c->states[i], &n);
-	for (size_t i = 0; i < n; i++)
-		c->v[i] = (struct found){ machine_matches(c->m, c->states[i]),
-					  machine_future(c->m, c->states[i]), c->states[i] };
-	qsort(c->v, n, sizeof(*c->v), compare_found);
-	for (size_t i = 0; i < n; i++)
-		if (!kept || compare_kinds(&c->v[kept - 1], &c->v[i]) != 0)
-			c->v[kept++] = c->v[i];
+		visit_next(c, c->found[i], &n);
+	c->work += n;
+	for (size_t i = 0; i < n; i++) {
+		uint32_t kind = c->kind[c->found[i]];
+
+		if (c->counted[kind] == c->question)
+			continue;
+		c->counted[kind] = c->question;
+		c->found[kept++] = kind;
+	}
 	return kept;
 }
 
@@ -134,8 +190,10 @@ static int answer_new(struct children *c, uint32_t future, struct answer **ret)
 	struct answer *a;
 	size_t n;
 
-	if (make_scratch(c) < 0)
+	if (prepare(c) < 0)
 		return -ENOMEM;
+	if (c->work > WORK_MAX)
+		return -ENOSPC;
 	n = find_children(c, future);
 	a = calloc(1, sizeof(*a) + n * sizeof(a->v[0]));
 	if (!a)
@@ -143,7 +201,7 @@ static int answer_new(struct children *c, uint32_t future, struct answer **ret)
 	a->future = future;
 	a->n = n;
 	for (size_t i = 0; i < n; i++)
-		a->v[i] = (struct machine_child){ c->v[i].matches, c->v[i].state };
+		a->v[i] = (struct machine_child){ machine_matches(c->m, c->found[i]), c->found[i] };
 	HASH_ADD(hh, c->answers, future, sizeof(a->future), a);
 	if (!a->hh.tbl) {
 		free(a);
