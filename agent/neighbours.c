@@ -12,16 +12,18 @@ _Static_assert(PROGRAM_NAME_SIZE == BPF_OBJ_NAME_LEN, "a program's name");
 
 #define MAPS_MAX 32 /* that are looked at; a program of ours uses fewer */
 
+/* One of the two that every program of ours uses. */
 static bool is_map_of_ours(uint32_t id)
 {
+	static const enum kernel_map both[] = { KERNEL_MAP_CGROUPS, KERNEL_MAP_STATE };
 	struct bpf_map_info info = { 0 };
 	__u32 size = sizeof(info);
 	_cleanup_close_ int fd = bpf_map_get_fd_by_id(id);
 
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
 		return false;
-	for (int i = 0; i < KERNEL_MAP_MAX; i++)
-		if (streq(info.name, kernel_map_names[i]))
+	for (size_t i = 0; i < ARRAY_SIZE(both); i++)
+		if (streq(info.name, kernel_map_names[both[i]]))
 			return true;
 	return false;
 }
@@ -36,7 +38,7 @@ static bool is_sockpol(const char *name, const uint32_t *maps, uint32_t n_maps)
 		known = known || streq(name, kernel_link_names[i]);
 	for (uint32_t i = 0; known && i < n_maps && i < MAPS_MAX; i++)
 		n_ours += is_map_of_ours(maps[i]);
-	return n_ours >= 2;
+	return n_ours == 2;
 }
 
 static void describe(struct neighbour *n)
