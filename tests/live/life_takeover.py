@@ -524,7 +524,7 @@ def test_cgroups_that_find_no_room(box):
             os.mkdir(f"{worker.cgroup.directory}/{number}")
     finally:
         agent.signal(signal.SIGCONT)
-    wait_for("cgroups governed", MANY + 1, lambda: agent.status()["cgroups_governed"], 30)
+    wait_for("cgroups governed", MANY + 1, lambda: agent.status()["cgroups_governed"], 60)
     check("it says so", True, bool(agent.wait_line("found no room")))
     check_priority("the last one", box.worker(worker.cgroup.child(f"{MANY - 1}")), 4)
     check_priority("one more", box.worker(worker.cgroup.child("more")), 4)
