@@ -5,8 +5,8 @@
 #include "pair_set.h"
 
 /* Bounds on the time and memory that it takes; see also STEPS_MAX. */
-#define PAIRS_MAX    (4u * STEPS_MAX)
-#define CHILDREN_MAX (64u * STEPS_MAX)
+#define PAIRS_MAX    ((size_t)4 * STEPS_MAX)
+#define CHILDREN_MAX ((size_t)64 * STEPS_MAX)
 
 /* A kind of cgroup whose children are to be looked at. */
 struct kind {

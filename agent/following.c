@@ -5,6 +5,17 @@
 #include "governor_impl.h"
 #include "log.h"
 
+/* Without a node no reload would come to its entry: better it has none, until the next scan. */
+static void lose_track(struct governor *g, uint64_t id, int r, const char *parent, const char *name)
+{
+	struct node n = { .id = id };
+
+	log_error_errno(r, "Cannot keep track of the new cgroup %s/%s", parent, name);
+	(void)entry_delete(g->kernel, &n);
+	__atomic_fetch_add(&kernel_state(g->kernel)->no_room, 1, __ATOMIC_RELAXED);
+	g->scan_again = true;
+}
+
 static void on_mkdir(struct governor *g, const struct sp_event *e)
 {
 	char name[SP_CGROUP_NAME_SIZE + 1] = "";
@@ -18,7 +29,7 @@ static void on_mkdir(struct governor *g, const struct sp_event *e)
 	if (r == -EEXIST) /* the scan was faster */
 		return;
 	if (r < 0)
-		log_error_errno(r, "Cannot keep track of the new cgroup %s/%s", parent->path, name);
+		lose_track(g, e->id, r, parent->path, name);
 	else
 		(void)place_new(n, g);
 }
@@ -57,13 +68,16 @@ static int scan_again(struct governor *g, uint64_t lost)
 {
 	int r;
 
-	log_warning("%llu cgroup events came too fast: looking at the whole hierarchy again",
-		    (unsigned long long)(lost - g->events_lost));
+	if (lost != g->events_lost)
+		log_warning("%llu cgroup events came too fast: looking at the whole hierarchy "
+			    "again",
+			    (unsigned long long)(lost - g->events_lost));
 	r = tree_scan(g->tree, place_new, g);
 	if (r < 0)
 		return r;
 	tree_sweep(g->tree, is_released, g);
 	g->events_lost = lost;
+	g->scan_again = false;
 	return 0;
 }
 
@@ -79,7 +93,7 @@ int governor_process_events(struct governor *g)
 		 */
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		lost = __atomic_load_n(&kernel_state(g->kernel)->events_lost, __ATOMIC_ACQUIRE);
-		if (r < 0 || lost == g->events_lost)
+		if (r < 0 || (lost == g->events_lost && !g->scan_again))
 			return r;
 		r = scan_again(g, lost);
 		if (r < 0)

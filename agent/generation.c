@@ -69,10 +69,10 @@ int generation_new(const struct kernel *k, const struct sources *s, struct sets 
 	return 0;
 }
 
-void generation_erase(struct generation *g)
+int generation_erase(struct generation *g)
 {
-	steps_erase(g->steps);
 	policy_maps_erase(g->policies);
+	return steps_erase(g->steps);
 }
 
 void generation_free(struct generation *g)
@@ -186,19 +186,19 @@ static int classify(struct generation *g, const struct node *n, uint32_t *ret_st
 
 /*
  * What the kernel did not know when a cgroup came, and what follows from it, for the next of its
- * kind.  Where there is no room for that, the agent goes on resolving it.
+ * kind.  What does not work out, the agent goes on resolving.
  */
-static int learn(struct generation *g, const struct node *n, uint32_t state, const char **ret_what)
+static void learn(struct generation *g, const struct node *n, uint32_t state,
+		  const struct cgroup_class *k)
 {
 	const struct cgroup_class *parent = n->parent ? n->parent->places[g->half].class : NULL;
 	uint32_t matches = machine_matches(g->machine, state);
-	int r = 0;
+	const char *what;
 
 	if (parent && matches)
-		r = closure_step(g->closure, parent, matches, ret_what);
-	if (r == 0)
-		r = closure_run(g->closure, ret_what);
-	return r == -ENOSPC || r == -E2BIG ? 0 : r;
+		(void)closure_step(g->closure, parent, matches, &what);
+	if (closure_add(g->closure, state, k) == 0)
+		(void)closure_run(g->closure, &what);
 }
 
 int generation_place(struct generation *g, const struct node *n, struct place *ret,
@@ -219,8 +219,10 @@ int generation_place(struct generation *g, const struct node *n, struct place *r
 		return r;
 	place.class_number = steps_class_number(g->steps, place.class);
 	*ret = place;
-	r = closure_add(g->closure, state, place.class);
-	return r == 0 && g->followed ? learn(g, n, state, ret_what) : r;
+	if (!g->followed)
+		return closure_add(g->closure, state, place.class);
+	learn(g, n, state, place.class);
+	return 0;
 }
 
 int generation_place_by_names(struct generation *g, const char *const *names, size_t n,

@@ -19,8 +19,11 @@ struct generation;
 /* Takes the configuration over, also on failure.  half: 0 or 1, of the maps. */
 int generation_new(const struct kernel *k, const struct sources *s, struct sets *sets,
 		   struct config *c, unsigned half, struct generation **ret);
-/* No program may use it any more: its sets of prefixes and its steps go. */
-void generation_erase(struct generation *g);
+/*
+ * No program may use it any more: its sets of prefixes and its steps go.  A negative errno: there
+ * are steps left, see steps_clear_half().
+ */
+int generation_erase(struct generation *g);
 /* Leaves what is in the kernel. */
 void generation_free(struct generation *g);
 DEFINE_CLEANUP(struct generation *, generation_free)

@@ -29,7 +29,7 @@ static int look_up(const struct kernel *k, enum kernel_map map, uint32_t index, 
 static int add_name(struct gone_names *names, const struct kernel *k, uint32_t credit)
 {
 	struct sp_credit member;
-	struct sp_source source;
+	struct sp_source source = { 0 };
 	int r = look_up(k, KERNEL_MAP_CREDITS, credit, &member);
 
 	if (r == 0)

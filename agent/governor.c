@@ -17,21 +17,17 @@ unsigned half_in_force(const struct governor *g)
 }
 
 /* All but the kernel side. */
-static int governor_alloc(const char *mount, const char *root_path, struct governor **ret)
+static int set_up(struct governor *g, const char *mount, const char *root_path)
 {
-	_cleanup_(governor_free) struct governor *g = calloc(1, sizeof(*g));
 	int r;
 
-	if (!g || asprintf(&g->directory, "%s%s", mount, root_path) < 0)
+	if (asprintf(&g->directory, "%s%s", mount, root_path) < 0)
 		return log_oom();
 	g->mount = strdup(mount);
 	if (!g->mount)
 		return log_oom();
 	r = tree_new(mount, root_path, &g->tree);
-	if (r < 0)
-		return log_error_errno(r, "Cannot look at the cgroup %s", g->directory);
-	*ret = TAKE_PTR(g);
-	return 0;
+	return r < 0 ? log_error_errno(r, "Cannot look at the cgroup %s", g->directory) : 0;
 }
 
 /* First the events, then the scan: whatever is made meanwhile is seen by one or the other. */
@@ -61,10 +57,13 @@ static int scan(struct governor *g)
 int governor_new(const char *mount, const char *root_path, const struct kernel_sizes *sizes,
 		 const struct governor *from, struct governor **ret)
 {
-	_cleanup_(governor_free) struct governor *g = NULL;
+	_cleanup_(governor_free) struct governor *g = calloc(1, sizeof(*g));
 	struct kernel_sizes enough = *sizes;
-	int r = governor_alloc(mount, root_path, &g);
+	int r;
 
+	if (!g)
+		return log_oom();
+	r = set_up(g, mount, root_path);
 	if (r < 0)
 		return r;
 	sizes_raise_cgroups(&enough, g->directory);
@@ -99,6 +98,15 @@ static int adopt_entry(struct governor *g, uint64_t id, const struct sp_cgroup *
 	return 0;
 }
 
+static void settle_places(struct governor *g)
+{
+	g->n_governed = g->n_untidy = 0;
+	(void)tree_walk(g->tree, settle_place, g);
+	if (g->n_untidy)
+		log_warning("Cannot tidy the entries of %zu cgroups, ignoring", g->n_untidy);
+	g->unsettled = g->n_untidy > 0;
+}
+
 /* A cgroup that the scan found, made after the map was read. */
 static int adopt_new(struct node *n, void *userdata)
 {
@@ -125,9 +133,10 @@ static int adopt_entries(struct governor *g)
 		r = tree_walk(g->tree, adopt_new, g);
 	if (r < 0)
 		return r;
-	g->n_governed = 0;
 	/* The earlier agent may have ended in the middle of a reload. */
-	return tree_walk(g->tree, settle_place, g);
+	g->unsettled = true;
+	settle_places(g);
+	return 0;
 }
 
 static int attach(struct governor *g, const char *pin_dir)
@@ -142,9 +151,12 @@ static int attach(struct governor *g, const char *pin_dir)
 int governor_adopt(const char *mount, const char *root_path, const char *pin_dir,
 		   struct governor **ret)
 {
-	_cleanup_(governor_free) struct governor *g = NULL;
-	int r = governor_alloc(mount, root_path, &g);
+	_cleanup_(governor_free) struct governor *g = calloc(1, sizeof(*g));
+	int r;
 
+	if (!g)
+		return log_oom();
+	r = set_up(g, mount, root_path);
 	if (r < 0)
 		return r;
 	r = kernel_adopt(pin_dir, tree_root(g->tree)->id, &g->kernel);
@@ -221,13 +233,11 @@ void governor_free(struct governor *g)
 static void mark(struct governor *g)
 {
 	const struct generation *in_force = g->generations[half_in_force(g)];
-	struct sp_state *state = kernel_state(g->kernel);
 	const struct config *c;
 
 	if (!in_force)
 		return;
-	state->flags = (state->flags & ~(uint32_t)SP_STATE_STEPS_CUT) |
-		       (generation_steps_cut(in_force) ? SP_STATE_STEPS_CUT : 0);
+	mark_cut(g);
 	c = generation_config(in_force);
 	for (size_t i = 0; i < c->n_policies; i++)
 		sources_set_flags(
@@ -242,7 +252,7 @@ static void forget_adopted(struct governor *g, unsigned idle)
 
 	if (r < 0)
 		log_warning_errno(r, "Cannot clear the map `steps`, ignoring");
-	g->leftovers[idle] = r < 0;
+	g->leftovers[idle] = r < 0; /* then the next reload cannot be */
 	sets_forget_found(g->sets);
 	g->adopted = false;
 	g->adopted_stages = 0;
@@ -252,10 +262,9 @@ static void settle(struct governor *g)
 {
 	unsigned idle = !half_in_force(g);
 
-	g->n_governed = 0;
-	tree_walk(g->tree, settle_place, g);
+	settle_places(g);
 	if (g->generations[idle]) {
-		generation_erase(g->generations[idle]);
+		g->leftovers[idle] = generation_erase(g->generations[idle]) < 0;
 		generation_free(g->generations[idle]);
 		g->generations[idle] = NULL;
 	}
@@ -320,6 +329,7 @@ static int prepare(struct governor *g, struct config *c)
 		r = use_stages(g);
 	if (r < 0)
 		return r;
+	g->unsettled = true;
 	r = tree_walk(g->tree, write_place, g);
 	if (r < 0) {
 		find_needed(g, c);
@@ -329,7 +339,10 @@ static int prepare(struct governor *g, struct config *c)
 	 * program works with one any more, all of them are among the events. */
 	g->what = "grace period";
 	r = kernel_wait_for_programs(g->kernel);
-	return r < 0 ? r : governor_process_events(g);
+	if (r < 0)
+		return r;
+	g->what = "cgroup events";
+	return governor_process_events(g);
 }
 
 static uint64_t now_usec(void)

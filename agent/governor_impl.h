@@ -32,9 +32,12 @@ struct governor {
 	/* What is in force is an earlier agent's: of its generation only the maps are known. */
 	bool adopted;
 	uint64_t adopted_stages; /* what it has due; then 0 */
-	bool leftovers[2];	 /* the half may have steps of an earlier agent */
+	bool leftovers[2];	 /* the half may have steps that nobody knows of */
+	bool unsettled;		 /* entries may have different halves */
+	size_t n_untidy;	 /* entries that could not be settled */
 	size_t n_governed;
 	uint64_t events_lost;	    /* as far as the tree was scanned for them */
+	bool scan_again;	    /* a cgroup could not be kept track of */
 	bool needs_room;	    /* see governor_needs_room() */
 	struct kernel_sizes needed; /* see governor_needed() */
 	const char *what;	    /* what ran out */
@@ -53,7 +56,7 @@ const char *path_of(const struct node *n);
 /* Before the switch, for tree_walk(): finds what the next generation makes of it; writes nothing.
  */
 int place_next(struct node *n, void *userdata);
-/* Writes what all halves make of it. */
+/* Writes what all halves make of it; then they are unsettled. */
 int write_place(struct node *n, void *userdata);
 /* After the switch, or in place of it when it was given up: both halves say what is in force. */
 int settle_place(struct node *n, void *userdata);
@@ -62,6 +65,8 @@ int place_new(struct node *n, void *userdata);
 /* Of a cgroup that the kernel has released. */
 void forget(struct governor *g, struct node *n);
 bool directory_is_there(const struct governor *g, const struct node *n);
+/* Says in the map `state` whether steps are missing. */
+void mark_cut(struct governor *g);
 /* The hooks look at state->stages first, and some are attached only while it needs them. */
 int use_stages(struct governor *g);
 

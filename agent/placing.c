@@ -115,9 +115,8 @@ int settle_place(struct node *n, void *userdata)
 
 	copy_place(n, in_force);
 	g->n_governed += n->places[in_force].policy != 0;
-	r = settled || !n->written ? 0 : entry_write(g->kernel, n);
-	if (r < 0)
-		log_warning_errno(r, "Cannot tidy the entry of cgroup %s, ignoring", path_of(n));
+	r = settled || !n->written || !g->unsettled ? 0 : entry_write(g->kernel, n);
+	g->n_untidy += r < 0;
 	return 0;
 }
 
@@ -158,6 +157,17 @@ static int find_places(struct governor *g, struct node *n, const struct sp_cgrou
 	return r < 0 ? r : use_stages(g);
 }
 
+void mark_cut(struct governor *g)
+{
+	const struct generation *in_force = g->generations[half_in_force(g)];
+	uint32_t *flags = &kernel_state(g->kernel)->flags;
+
+	if (in_force && generation_steps_cut(in_force))
+		*flags |= SP_STATE_STEPS_CUT;
+	else if (in_force)
+		*flags &= ~(uint32_t)SP_STATE_STEPS_CUT;
+}
+
 static bool is_want_of_room(const struct governor *g, int r)
 {
 	if (r != -ENOSPC && r != -E2BIG)
@@ -168,11 +178,14 @@ static bool is_want_of_room(const struct governor *g, int r)
 	return false;
 }
 
-static void give_up(struct governor *g, struct node *n, int r)
+/* inherited: as of find_places(). */
+static void give_up(struct governor *g, struct node *n, int r, const struct sp_cgroup *inherited)
 {
-	for (int half = 0; half < 2; half++)
-		n->places[half].policy = n->places[half].class_number = 0;
-	/* What it has of its parent goes, as the next reload would not see it. */
+	for (unsigned half = 0; half < 2; half++)
+		n->places[half] = inherited ? entry_place(inherited, half) : (struct place){ 0 };
+	/* What it has of its parent only, until we look, goes. */
+	if (!inherited || !inherited->class[half_in_force(g)])
+		n->places[0].policy = n->places[1].policy = 0;
 	(void)entry_write(g->kernel, n);
 	__atomic_fetch_add(&kernel_state(g->kernel)->no_room, 1, __ATOMIC_RELAXED);
 	g->needs_room |= is_want_of_room(g, r);
@@ -204,7 +217,8 @@ int place_new(struct node *n, void *userdata)
 	if (r == 0 && !(inherited && entry_is(&entry, n)))
 		r = write_place(n, g);
 	if (r < 0)
-		give_up(g, n, r);
+		give_up(g, n, r, inherited ? &entry : NULL);
+	mark_cut(g);
 	g->n_governed += n->places[half_in_force(g)].policy != 0;
 	if (!inherited && n->written && !directory_is_there(g, n))
 		forget(g, n);

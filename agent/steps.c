@@ -3,7 +3,6 @@
 
 #include <bpf/bpf.h>
 
-#include "log.h"
 #include "map_contents.h"
 #include "map_half.h"
 #include "pair_set.h"
@@ -54,14 +53,13 @@ static int delete_keys(const struct kernel *k, const struct sp_step_key *keys, u
 	return r;
 }
 
-void steps_erase(struct steps *s)
+int steps_erase(struct steps *s)
 {
 	int r = delete_keys(s->kernel, s->keys, s->written);
 
-	if (r < 0)
-		log_warning_errno(r, "Cannot clear the map `steps`, ignoring");
 	s->n = s->written = 0;
 	pair_set_clear(&s->known);
+	return r;
 }
 
 void steps_free(struct steps *s)

@@ -17,7 +17,7 @@ struct steps;
 /* The machine must outlive it.  half: 0 or 1. */
 int steps_new(const struct kernel *k, const struct machine *m, unsigned half, struct steps **ret);
 /* Takes its entries out of the map: no program may look for them any more. */
-void steps_erase(struct steps *s);
+int steps_erase(struct steps *s);
 /* Leaves what is in the kernel. */
 void steps_free(struct steps *s);
 DEFINE_CLEANUP(struct steps *, steps_free)
