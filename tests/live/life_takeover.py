@@ -438,8 +438,8 @@ def dying(cgroup):
 
 def test_released_while_nobody_looked(box):
     """With a watcher's pin gone, entries may be left of cgroups that are not there any more."""
-    agent = box.agent("unseen")
-    worker = governed_worker(box, agent, "unseen", 4)
+    agent = box.agent("unheard")
+    worker = governed_worker(box, agent, "unheard", 4)
     child = worker.cgroup.child("child")
     agent.reload_good()
     check("cgroups governed", 2, agent.status()["cgroups_governed"])
