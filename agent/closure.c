@@ -117,7 +117,9 @@ static int follow(struct closure *c, const struct kind *from, const struct machi
 	int r = 0;
 
 	if (child->matches) {
-		if (c->n_steps++ == STEPS_MAX || is_much(c))
+		/* The same comes from many kinds: it counts once. */
+		if (!steps_has(c->steps, from->class, child->matches) &&
+		    (c->n_steps++ == STEPS_MAX || is_much(c)))
 			return -ENOSPC;
 		r = resolve(c, from->class, child->matches, &k);
 		if (r == 0)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <time.h>
 
 #include "entry.h"
@@ -376,6 +377,7 @@ int governor_activate(struct governor *g, struct config *c, const char **ret_wha
 	name_stale_listeners(g);
 	settle(g);
 	g->warned = g->needs_room = false;
+	malloc_trim(0); /* two generations and what made the second: most of it is free now */
 	return 0;
 }
 

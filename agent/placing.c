@@ -188,12 +188,16 @@ static void give_up(struct governor *g, struct node *n, int r, const struct sp_c
 		n->places[0].policy = n->places[1].policy = 0;
 	(void)entry_write(g->kernel, n);
 	__atomic_fetch_add(&kernel_state(g->kernel)->no_room, 1, __ATOMIC_RELAXED);
-	g->needs_room |= is_want_of_room(g, r);
-	if (!g->warned)
+	if (!g->warned && is_want_of_room(g, r))
+		log_error("Cannot govern the new cgroup %s: the map `%s` is full (further ones are "
+			  "only counted)",
+			  path_of(n), g->what);
+	else if (!g->warned)
 		log_error_errno(r,
 				"Cannot govern the new cgroup %s: %s (further ones are "
 				"only counted)",
 				path_of(n), g->what);
+	g->needs_room |= is_want_of_room(g, r);
 	g->warned = true;
 }
 

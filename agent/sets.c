@@ -64,8 +64,8 @@ void sets_free(struct sets *s)
 {
 	struct set *set, *tmp;
 
+	HASH_CLEAR(hh_id, s->by_id);
 	HASH_ITER (hh, s->by_content, set, tmp) {
-		HASH_DELETE(hh_id, s->by_id, set);
 		HASH_DEL(s->by_content, set);
 		set_free(set);
 	}

@@ -220,7 +220,7 @@ static void the_root_may_be_anywhere(void **state)
 	};
 	struct node root = { .path = "/a/" MATCHES "/b", .name = "b" },
 		    other = { .path = "/b", .name = "b" };
-	const char *const *names;
+	static const char *const names[] = { "above", "late", "no" };
 	const struct effective *e;
 	struct world w;
 
@@ -230,9 +230,8 @@ static void the_root_may_be_anywhere(void **state)
 	place(&w, &other);
 	e = cascade_effective(root.places[0].class);
 	assert_non_null(e);
-	assert_int_equal(e->n_policies, 3);
-	names = (const char *const[]){ "above", "late", "no" };
-	for (size_t i = 0; i < e->n_policies; i++)
+	assert_int_equal(e->n_policies, ARRAY_SIZE(names));
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		assert_string_equal(e->policies[i]->name, names[i]);
 	assert_null(cascade_effective(other.places[0].class));
 	assert_int_equal(other.places[0].policy, 0);
