@@ -497,6 +497,38 @@ static void test_credits(void **state)
 	world_free(&w);
 }
 
+/* The same policy's rules have other bits beside another policy's: each outcome has its own. */
+static void test_two_outcomes(void **state)
+{
+	static const struct fixture_policy policies[] = {
+		{ "wide",
+		  { "/a" },
+		  .rules = { { "x", 0, { { OPTION_SO_MARK, 1 } }, .remote = { "10.1.0.0/16" } },
+			     { "y", 0, { { OPTION_SO_MARK, 2 } }, .remote = { "10.2.0.0/16" } } } },
+		{ "both",
+		  { "/a/b", "/c" },
+		  .rules = { { "z", 0, { { OPTION_SO_MARK, 3 } }, .remote = { "10.3.0.0/16" } } } },
+	};
+	const struct node first = { .path = "/c", .name = "c" };
+	struct connection c = connect_to("10.3.0.1", 80), other = connect_to("10.9.0.1", 80);
+	struct place place;
+	const char *what;
+	struct world w;
+
+	(void)state;
+	world_new(&w, fixture_config(policies, 2), &sizes, 0);
+	assert_int_equal(generation_place(w.generation, &first, &place, &what), 0);
+	world_write(&w);
+	run_stage(&w, SP_STAGE_TCP_CONNECT, &c);
+	expect_applied(&w, "both both/z");
+	w.index = place.policy;
+	run_stage(&w, SP_STAGE_TCP_CONNECT, &c);
+	expect_applied(&w, "both both/z");
+	run_stage(&w, SP_STAGE_TCP_CONNECT, &other);
+	expect_applied(&w, "");
+	world_free(&w);
+}
+
 /* A map that is full is named, and what was begun is not in force. */
 static void test_no_room(void **state)
 {
@@ -562,9 +594,8 @@ static void test_bits(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bits),
-		cmocka_unit_test(test_credits),
-		cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_bits),	     cmocka_unit_test(test_credits),
+		cmocka_unit_test(test_two_outcomes), cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_random),
 	};
 
