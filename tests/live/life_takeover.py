@@ -515,7 +515,7 @@ MANY = 6000  # more than the maps have room for to begin with
 
 def test_cgroups_that_find_no_room(box):
     """The agent makes larger maps by itself, with the policies that are in force, not the files'."""
-    agent = box.agent("no-room")
+    agent = box.agent("no-room", box.cgroup.child("no-room"))  # however many others there are
     worker = governed_worker(box, agent, "no-room", 4)
     agent.write(FILE, priority_policy("no-room", worker.cgroup, 5))  # and no reload
     agent.signal(signal.SIGSTOP)
