@@ -32,6 +32,7 @@ SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shel
 BUILD_DEPS  := gcc libc6-dev make clang bpftool pkg-config libbpf-dev libelf-dev zlib1g-dev libyaml-dev \
                libsystemd-dev libjansson-dev libmnl-dev uthash-dev
 TEST_DEPS   := libcmocka-dev python3 iproute2 curl nginx
+SYSTEM_DEPS := systemd-container debootstrap
 LINT_DEPS   := clang-format clang-tidy cppcheck
 
 LIBS        := libbpf libelf zlib yaml-0.1 libsystemd jansson libmnl
@@ -134,6 +135,11 @@ $(O)/tests/load: tests/bench/load.c Makefile | $(O)/tests
 	$(say) CC $@
 	$(Q)$(CC) $(CFLAGS) $(HARDENING) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(BASE_LDFLAGS) -o $@ $<
 
+# The unaware program of the system test; static, as it runs in another Debian.
+$(O)/tests/connector: tests/system/connector.c Makefile | $(O)/tests
+	$(say) CC $@
+	$(Q)$(CC) $(CFLAGS) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -static -o $@ $<
+
 UNIT  = $(foreach t,$(UNIT_TESTS),--counts "unit $(t:test_%=%)=$(O)/unit/$t")
 ASAN  = $(foreach t,$(UNIT_TESTS),--counts "asan $(t:test_%=%)=$(O)/unit-asan/$t")
 CHECK = $(foreach p,$(POLICIES),--exit "check $p=$(O)/sockpol check $(O)/$p") \
@@ -173,6 +179,12 @@ test-live: all other-abi $(O)/mutant/sockpol $(O)/tests/conformance-table ## the
 test-differential: all ## model, explain and live sockets on random policies: do they agree? (root)
 	$(Q)tests/run-all $(DIFFERENTIAL)
 
+.PHONY: test-system
+test-system: deps ## installed, in a real systemd (root; the first time it makes a Debian tree)
+	$(Q)tests/install-deps $(SYSTEM_DEPS)
+	$(Q)$(SUBMAKE) all other-abi $(O)/tests/connector $(POLICIES:%=$(O)/%)
+	$(Q)tests/run-all --counts "system=tests/system/run.py --build $(O)"
+
 .PHONY: test-mutants
 test-mutants: $(O)/mutant/sockpol ## with each option left out, do its cases and only those fail? (root)
 	$(Q)tests/run-all --counts "mutants=tests/live/mutants.py --sockpol $(O)/mutant/sockpol"
@@ -187,8 +199,8 @@ demo: deps ## a web server and curl, before and after a policy (root)
 	$(Q)tests/demo/demo.py --sockpol $(O)/sockpol
 
 # Each file is one target, so that lint runs in parallel and again only over what has changed.
-C_FILES    := $(sort $(wildcard agent/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bench/*.c))
-TIDY       := $(AGENT_SRC) $(sort $(wildcard bpf/*.bpf.c tests/unit/*.c tests/bench/*.c))
+C_FILES    := $(sort $(wildcard agent/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bench/*.c tests/system/*.c))
+TIDY       := $(AGENT_SRC) $(sort $(wildcard bpf/*.bpf.c tests/unit/*.c tests/bench/*.c tests/system/*.c))
 TIDY_FLAGS  = $(BASE_CFLAGS) -Itests/unit
 $(O)/lint/bpf/%: TIDY_FLAGS = $(BPF_CFLAGS)
 

@@ -88,7 +88,8 @@ static int take_over(struct agent *a, struct governor *g, int r, const struct di
 
 	a->degraded = r < 0;
 	if (r == -EBADMSG)
-		set_verdict(a, "refused: %zu errors; what was in force stays", diags->n_errors);
+		set_verdict(a, "refused: %zu error%s; what was in force stays", diags->n_errors,
+			    diags->n_errors == 1 ? "" : "s");
 	else if (r < 0)
 		set_verdict(a, "failed: %s; what was in force stays", strerror(-r));
 	else
@@ -166,7 +167,7 @@ static int reload(struct agent *a, struct diags *diags)
 	sd_notify(0, "RELOADING=1");
 	r = load(a, diags);
 	diags_sort(diags);
-	diags_print(diags, stderr);
+	diags_log(diags);
 	if (r < 0)
 		log_error("reload: %s", a->verdict);
 	else
@@ -283,11 +284,12 @@ static int start(struct agent *a)
 	int r = load(a, &diags);
 
 	diags_sort(&diags);
-	diags_print(&diags, stderr);
+	diags_log(&diags);
 	diags_clear(&diags);
 	if (r < 0 && !a->governor && !(r == -EBADMSG && pins)) {
-		log_error("Not started: %s",
-			  r == -EBADMSG ? "the policy files have errors" : strerror(-r));
+		set_verdict(a, "not started: %s",
+			    r == -EBADMSG ? "the policy files have errors" : strerror(-r));
+		log_error("%s", a->verdict);
 		return r;
 	}
 	if (r < 0)
@@ -317,7 +319,7 @@ static void agent_clear(struct agent *a)
 	free(a->root_path);
 }
 
-static void say_what_stays(const struct agent *a)
+static void say_what_stays(struct agent *a)
 {
 	_cleanup_(pins_close) struct pins *pins = NULL;
 	const char *dir = a->options->pin_dir;
@@ -325,23 +327,25 @@ static void say_what_stays(const struct agent *a)
 	bool is_default = streq(dir, DEFAULT_PIN_DIR);
 
 	if (pins_open(dir, &pins) < 0 || pins_state(pins, &state) < 0)
-		log_info("stopped: what is pinned at %s stays in force", dir);
+		set_verdict(a, "stopped: what is pinned at %s stays in force", dir);
 	else
-		log_info("stopped: %u policies stay in force (sockpol detach%s%s takes them out)",
-			 state.n_policies, is_default ? "" : " --pin-dir ", is_default ? "" : dir);
+		set_verdict(
+			a, "stopped: %u policies stay in force (sockpol detach%s%s takes them out)",
+			state.n_policies, is_default ? "" : " --pin-dir ", is_default ? "" : dir);
 }
 
 static void stop(struct agent *a)
 {
 	if (a->options->persist) {
 		say_what_stays(a);
-		return;
+	} else {
+		if (a->governor)
+			governor_detach(a->governor);
+		else
+			pin_dir_clear(a->options->pin_dir);
+		set_verdict(a, "stopped: nothing is governed any more");
 	}
-	if (a->governor)
-		governor_detach(a->governor);
-	else
-		pin_dir_clear(a->options->pin_dir);
-	log_info("stopped: nothing is governed any more");
+	log_info("%s", a->verdict); /* the service manager shows it when the agent is gone, too */
 }
 
 static int run(struct agent *a)
@@ -363,6 +367,10 @@ static int run(struct agent *a)
 	r = start(a);
 	if (r < 0)
 		return r;
+	/* From here on: the first load may take its time. */
+	r = sd_event_set_watchdog(a->event, true);
+	if (r < 0)
+		log_warning_errno(r, "Cannot answer the watchdog, ignoring");
 	r = sd_event_loop(a->event);
 	sd_notify(0, "STOPPING=1");
 	if (r < 0)

@@ -13,7 +13,10 @@ struct agent_options {
 	bool persist; /* what is in force stays so when the agent is stopped */
 };
 
-/* Runs until SIGTERM or SIGINT.  Returns 0 or a negative errno; errors are logged. */
+/*
+ * Runs until SIGTERM or SIGINT.  Returns 0 or a negative errno (-EBADMSG: not started, as the
+ * policy files have errors); errors are logged.
+ */
 int agent_run(const struct agent_options *options);
 
 #endif

@@ -9,6 +9,9 @@ enum exit_status {
 	EXIT_GOOD = 0,
 	EXIT_BAD = 1,	/* errors in the configuration; the thing asked for failed */
 	EXIT_USAGE = 2, /* the command line makes no sense */
+	/* `run` has not started, as the policy files have errors.  sysexits.h's EX_CONFIG, so that
+	 * systemctl shows "CONFIG"; the unit does not try again. */
+	EXIT_CONFIG = 78,
 };
 
 #define DEFAULT_PIN_DIR	    "/sys/fs/bpf/sockpol"

@@ -55,7 +55,7 @@ static int check(const char *const *dirs, const char *const *files, bool strict)
 	if (r == -ENOMEM) {
 		log_oom();
 	} else {
-		diags_print(&diags, stderr);
+		diags_log(&diags);
 		print_summary(config, &diags);
 	}
 	diags_clear(&diags);

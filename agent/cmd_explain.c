@@ -61,7 +61,7 @@ static int load_policies(const struct request *q, struct inputs *s)
 	host_read(&s->host);
 	r = config_load(dirs, NULL, &s->host, &diags, &s->config);
 	diags_sort(&diags);
-	diags_print(&diags, stderr);
+	diags_log(&diags);
 	diags_clear(&diags);
 	return r < 0 ? r : cascade_new(s->config, &s->cascade);
 }

@@ -49,7 +49,7 @@ int cmd_reload(int argc, char **argv)
 	}
 	diagnostics = json_string_value(json_object_get(reply, "diagnostics"));
 	message = json_string_value(json_object_get(reply, "message"));
-	if (diagnostics)
+	if (diagnostics && !log_is_journal()) /* there they are already, from the agent */
 		fputs(diagnostics, stderr);
 	puts(message ? message : "the agent did not say");
 	return json_is_true(json_object_get(reply, "ok")) ? EXIT_GOOD : EXIT_BAD;

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+
 #include "agent.h"
 #include "cli.h"
 #include "loader.h"
@@ -28,16 +30,19 @@ int cmd_run(int argc, char **argv)
 		.description =
 			"Governs sockets as the policy files say, in the foreground.  SIGHUP reads the "
 			"files\nagain; SIGTERM and SIGINT take everything out of the kernel, unless --persist is "
-			"given.",
+			"given.\nExit status: 78 when it cannot start for errors in the files, else as for all commands.",
 		.options = options,
 		.n_options = ARRAY_SIZE(options),
 	};
-	int status;
+	int status, r;
 
 	if (!dirs)
 		return EXIT_BAD;
 	if (cli_parse(argc, argv, &syntax, &status) < 0)
 		return status;
 	o.policy_dirs = dirs[0] ? dirs : loader_default_dirs;
-	return agent_run(&o) < 0 ? EXIT_BAD : EXIT_GOOD;
+	r = agent_run(&o);
+	if (r == -EBADMSG)
+		return EXIT_CONFIG;
+	return r < 0 ? EXIT_BAD : EXIT_GOOD;
 }

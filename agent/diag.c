@@ -4,7 +4,12 @@
 #include <stdarg.h>
 #include <stdint.h>
 
+/* Where in this source is nobody's business. */
+#define SD_JOURNAL_SUPPRESS_LOCATION
+#include <systemd/sd-journal.h>
+
 #include "diag.h"
+#include "log.h"
 #include "utf8.h"
 
 /* Longer messages are cut: what files contain comes into them. */
@@ -193,29 +198,70 @@ static const char *level_name(enum diag_level level)
 	return level == DIAG_ERROR ? "error" : "warning";
 }
 
-static void print_more(const struct diags *d, const char *file, FILE *to)
+/* line 0: about the file as a whole. */
+typedef void line_fn(enum diag_level level, const char *file, unsigned line, unsigned column,
+		     const char *message, FILE *to);
+
+static void each_more(const struct diags *d, const char *file, line_fn *fn, FILE *to)
 {
 	const struct diag_count *count = find_file(d, file);
+	char message[64];
 
-	for (int level = DIAG_ERROR; level <= DIAG_WARNING; level++)
-		if (count->more[level])
-			fprintf(to, "%s: %s: %zu more %s%s\n", file, level_name(level),
-				count->more[level], level_name(level),
-				count->more[level] == 1 ? "" : "s");
+	for (int level = DIAG_ERROR; level <= DIAG_WARNING; level++) {
+		if (!count->more[level])
+			continue;
+		snprintf(message, sizeof(message), "%zu more %s%s", count->more[level],
+			 level_name(level), count->more[level] == 1 ? "" : "s");
+		fn(level, file, 0, 0, message, to);
+	}
 }
 
-void diags_print(const struct diags *d, FILE *to)
+static void each_line(const struct diags *d, line_fn *fn, FILE *to)
 {
 	for (size_t i = 0; i < d->n; i++) {
 		const struct diag *diag = &d->v[i];
 
-		fputs(diag->file, to);
-		if (diag->line)
-			fprintf(to, ":%u:%u", diag->line, diag->column);
-		fprintf(to, ": %s: %s\n", level_name(diag->level), diag->message);
+		fn(diag->level, diag->file, diag->line, diag->column, diag->message, to);
 		if (i + 1 == d->n || !streq(diag->file, d->v[i + 1].file))
-			print_more(d, diag->file, to);
+			each_more(d, diag->file, fn, to);
 	}
+}
+
+static void print_line(enum diag_level level, const char *file, unsigned line, unsigned column,
+		       const char *message, FILE *to)
+{
+	fputs(file, to);
+	if (line)
+		fprintf(to, ":%u:%u", line, column);
+	fprintf(to, ": %s: %s\n", level_name(level), message);
+}
+
+void diags_print(const struct diags *d, FILE *to)
+{
+	each_line(d, print_line, to);
+}
+
+static void journal_line(enum diag_level level, const char *file, unsigned line, unsigned column,
+			 const char *message, FILE *to)
+{
+	const int priority = level == DIAG_ERROR ? LOG_ERR : LOG_WARNING;
+	int r;
+
+	if (line)
+		r = sd_journal_send("MESSAGE=%s:%u:%u: %s: %s", file, line, column,
+				    level_name(level), message, "PRIORITY=%i", priority,
+				    "POLICY_FILE=%s", file, "POLICY_LINE=%u", line,
+				    "POLICY_COLUMN=%u", column, NULL);
+	else
+		r = sd_journal_send("MESSAGE=%s: %s: %s", file, level_name(level), message,
+				    "PRIORITY=%i", priority, "POLICY_FILE=%s", file, NULL);
+	if (r < 0) /* better without fields than not at all */
+		print_line(level, file, line, column, message, to);
+}
+
+void diags_log(const struct diags *d)
+{
+	each_line(d, log_is_journal() ? journal_line : print_line, stderr);
 }
 
 char *diags_text(const struct diags *d, size_t size_max)

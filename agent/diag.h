@@ -57,6 +57,11 @@ void diags_sort(struct diags *d);
  */
 void diags_print(const struct diags *d, FILE *to);
 /*
+ * The same on stderr.  Where that is the journal, an entry a line, with its priority and the fields
+ * POLICY_FILE=, POLICY_LINE= and POLICY_COLUMN=.
+ */
+void diags_log(const struct diags *d);
+/*
  * What diags_print() prints, owned by the caller; of more than size_max bytes whole lines only, and
  * one that says so.  NULL when memory is out.
  */

@@ -49,6 +49,11 @@ int log_message_errno(int level, int err, const char *format, ...)
 	return -abs(err);
 }
 
+bool log_is_journal(void)
+{
+	return to_journal;
+}
+
 void log_set_level(int level)
 {
 	max_level = level;

@@ -12,6 +12,32 @@
 #include "pin_dir.h"
 #include "pin_owner.h"
 
+static int not_on_bpffs(const char *path)
+{
+	log_error("%s is not on a bpffs (mount -t bpf bpf /sys/fs/bpf), so nothing can be "
+		  "pinned there",
+		  path);
+	return -EINVAL;
+}
+
+/* Below something else than a bpffs mkdir() has any error, and none that helps. */
+static int cannot_make(const char *path, int err)
+{
+	_cleanup_free_ char *parent = strdup(path);
+	char *name = parent ? strrchr(parent, '/') : NULL;
+	struct statfs fs;
+
+	if (!parent)
+		return log_oom();
+	if (name && name != parent)
+		*name = '\0';
+	if (name && statfs(parent, &fs) == 0 && fs.f_type != BPF_FS_MAGIC)
+		return not_on_bpffs(path);
+	if (err == EPERM && strchr(name ? name + 1 : path, '.'))
+		log_error("A name on a bpffs has no dots"); /* bpf_lookup() */
+	return log_error_errno(err, "Cannot make the pin directory %s", path);
+}
+
 static int check_dir(int fd, const char *path)
 {
 	struct statfs fs;
@@ -19,12 +45,8 @@ static int check_dir(int fd, const char *path)
 
 	if (fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0)
 		return log_error_errno(errno, "Cannot look at %s", path);
-	if (fs.f_type != BPF_FS_MAGIC) {
-		log_error("%s is not on a bpffs (mount -t bpf bpf /sys/fs/bpf), so nothing can be "
-			  "pinned there",
-			  path);
-		return -EINVAL;
-	}
+	if (fs.f_type != BPF_FS_MAGIC)
+		return not_on_bpffs(path);
 	if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & (S_IWGRP | S_IWOTH))) {
 		log_error("%s can be written by others than root: refused", path);
 		return -EPERM;
@@ -54,15 +76,10 @@ int pin_dir_open(const char *path, bool create)
 	bool created = false;
 	int r;
 
-	if (create && mkdir(path, 0700) == 0) {
+	if (create && mkdir(path, 0700) == 0)
 		created = true;
-	} else if (create && errno != EEXIST) {
-		const char *name = strrchr(path, '/');
-
-		if (errno == EPERM && strchr(name ? name : path, '.'))
-			log_error("A name on a bpffs has no dots"); /* bpf_lookup() */
-		return log_error_errno(errno, "Cannot make the pin directory %s", path);
-	}
+	else if (create && errno != EEXIST)
+		return cannot_make(path, errno);
 	fd = pin_dir_lock(path);
 	if (fd < 0 && created)
 		rmdir(path);

@@ -171,7 +171,7 @@ def test_bad_configuration_at_start(box):
     path = agent.write("60-bad.yaml", BAD)
     agent.start(wait=False)
     agent.end()
-    check("exit status: an error in the files and no pins", 1, agent.process.returncode)
+    check("exit status: an error in the files and no pins", 78, agent.process.returncode)
     agent.process = None
     check("the error's place", Containing(f"{path}:5:7: error:"), agent.log())
     check("no readiness", False, "ready:" in agent.log())

@@ -21,13 +21,18 @@ def read_options(sockpol, file=None):
 
 
 def enter_sandbox(sockpol):
-    """From here on signals end the program by way of its `with` and `finally`."""
+    """A sandbox, in namespaces of its own; end_by_signals() holds."""
     if os.geteuid() != 0:
         sys.exit("error: live tests need root")
     sandbox.enter()
+    end_by_signals()
+    return sandbox.Sandbox(sockpol)
+
+
+def end_by_signals():
+    """From here on signals end the program by way of its `with` and `finally`."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, terminate)
-    return sandbox.Sandbox(sockpol)
 
 
 def terminate(number, _):
