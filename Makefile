@@ -146,7 +146,8 @@ CHECK = $(foreach p,$(POLICIES),--exit "check $p=$(O)/sockpol check $(O)/$p") \
         --counts "bad input=tests/bad/run.py --sockpol $(O)/sockpol"
 RUN   = --exit "demo=tests/demo/demo.py --sockpol $(O)/sockpol" \
         --counts "live=tests/live/run.py --sockpol $(O)/sockpol" $(DIFFERENTIAL)
-DIFFERENTIAL = --counts "differential=tests/differential/run.py --sockpol $(O)/sockpol"
+DIFFERENTIAL = --counts "differential=tests/differential/run.py --sockpol $(O)/sockpol" \
+               --counts "dry run=tests/differential/foresee.py --sockpol $(O)/sockpol"
 
 .PHONY: tests-build unit-build asan-build
 unit-build: $(UNIT_TESTS:%=$(O)/unit/%)

@@ -15,6 +15,8 @@
 #include "diag.h"
 #include "governor.h"
 #include "log.h"
+#include "metrics.h"
+#include "metrics_file.h"
 #include "pins.h"
 #include "utf8.h"
 
@@ -32,6 +34,7 @@ struct agent {
 	sd_event *event;
 	sd_event_source *cgroup_events;
 	struct control *control;
+	struct metrics_file *metrics; /* NULL: not asked for */
 	struct governor *governor; /* NULL: another version's pins are in force, see start() */
 	sd_event_source *heal;	   /* see heal_soon() */
 	uint64_t heal_not_before;
@@ -160,6 +163,13 @@ static void heal_soon(struct agent *a)
 		log_warning_errno(r, "Cannot wait for a time to make larger maps, ignoring");
 }
 
+static int print_metrics(FILE *to, void *userdata)
+{
+	const struct agent *a = userdata;
+
+	return metrics_read_by_agent(a->options->pin_dir, a->degraded, to);
+}
+
 static int reload(struct agent *a, struct diags *diags)
 {
 	int r;
@@ -168,6 +178,8 @@ static int reload(struct agent *a, struct diags *diags)
 	r = load(a, diags);
 	diags_sort(diags);
 	diags_log(diags);
+	if (a->metrics)
+		metrics_file_refresh(a->metrics);
 	if (r < 0)
 		log_error("reload: %s", a->verdict);
 	else
@@ -206,14 +218,36 @@ static json_t *answer_reload(struct agent *a)
 	return json_pack("{s:b, s:s}", "ok", r == 0, "message", a->verdict);
 }
 
+/* So that who asks, elsewhere, finds it too. */
+static json_t *absolute_path(const char *path)
+{
+	_cleanup_free_ char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
+
+	return here ? json_sprintf("%s/%s", here, path) : json_string(path);
+}
+
+/* NULL: they cannot be told in JSON, or memory is out. */
+static json_t *policy_dirs_json(const struct agent *a)
+{
+	json_t *dirs = json_array();
+
+	for (const char *const *dir = a->options->policy_dirs; *dir; dir++) {
+		if (json_array_append_new(dirs, absolute_path(*dir)) < 0) {
+			json_decref(dirs);
+			return NULL;
+		}
+	}
+	return dirs;
+}
+
 /* With the pins' place, for who asks may mean another agent's. */
 static json_t *answer_status(const struct agent *a)
 {
 	_cleanup_free_ char *real = realpath(a->options->pin_dir, NULL);
 	_cleanup_free_ char *pins = utf8_escape(real ? real : a->options->pin_dir);
-	json_t *reply =
-		json_pack("{s:b, s:s, s:b, s:s, s:s?}", "ok", 1, "message", a->verdict, "degraded",
-			  a->degraded, "version", SOCKPOL_VERSION, "pin_dir", pins);
+	json_t *reply = json_pack("{s:b, s:s, s:b, s:s, s:s?, s:o?}", "ok", 1, "message",
+				  a->verdict, "degraded", a->degraded, "version", SOCKPOL_VERSION,
+				  "pin_dir", pins, "policy_dirs", policy_dirs_json(a));
 	struct stat st;
 
 	if (reply && stat(a->options->pin_dir, &st) == 0) {
@@ -292,6 +326,8 @@ static int start(struct agent *a)
 		log_error("%s", a->verdict);
 		return r;
 	}
+	if (a->metrics)
+		metrics_file_refresh(a->metrics);
 	if (r < 0)
 		log_warning("ready, but degraded: %s", a->verdict);
 	else
@@ -306,6 +342,8 @@ static void agent_clear(struct agent *a)
 	sd_event_source_disable_unref(a->heal);
 	if (a->control)
 		control_free(a->control);
+	if (a->metrics)
+		metrics_file_free(a->metrics);
 	if (a->governor)
 		governor_free(a->governor);
 	sd_event_unref(a->event);
@@ -362,6 +400,11 @@ static int run(struct agent *a)
 	if (a->pin_fd < 0)
 		return a->pin_fd;
 	r = control_new(a->options->runtime_dir, a->event, on_request, a, &a->control);
+	if (r < 0)
+		return r;
+	if (a->options->metrics_file)
+		r = metrics_file_new(a->options->metrics_file, a->event, print_metrics, a,
+				     &a->metrics);
 	if (r < 0)
 		return r;
 	r = start(a);

@@ -11,6 +11,7 @@ struct agent_options {
 	const char *pin_dir;
 	const char *runtime_dir;
 	bool persist; /* what is in force stays so when the agent is stopped */
+	const char *metrics_file; /* NULL: none */
 };
 
 /*

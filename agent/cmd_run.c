@@ -24,6 +24,9 @@ int cmd_run(int argc, char **argv)
 		  "when stopped, leave the policies in force (sockpol detach takes\n"
 		  "                        them out)",
 		  .flag = &o.persist },
+		{ "metrics-file", "FILE",
+		  "keep this file fresh for node_exporter's textfile collector",
+		  .value = &o.metrics_file },
 	};
 	const struct cli_syntax syntax = {
 		.synopsis = "run [OPTION]...",

@@ -311,18 +311,24 @@ static int compare_stage(const struct pins *p, enum sp_stage s, const struct sp_
 	return r;
 }
 
-static int compare_once(const struct pins *p, uint64_t cgroup_id, const struct program *files,
-			struct in_force *f)
+static int compare_policy(const struct pins *p, uint32_t index, const struct program *files,
+			  struct in_force *f)
 {
 	struct sp_policy policy = { 0 };
-	uint32_t index;
-	int r = pins_cgroup(p, cgroup_id, &index);
+	int r = index ? pins_policy(p, index, &policy) : 0;
 
-	if (r == 0 && index) /* else: not governed */
-		r = pins_policy(p, index, &policy);
 	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++)
 		r = compare_stage(p, (enum sp_stage)s, &policy.stage[s], &files->stages[s], f);
 	return r;
+}
+
+static int compare_once(const struct pins *p, uint64_t cgroup_id, const struct program *files,
+			struct in_force *f)
+{
+	uint32_t index;
+	int r = pins_cgroup(p, cgroup_id, &index);
+
+	return r < 0 ? r : compare_policy(p, index, files, f);
 }
 
 static int generation_of(const struct pins *p, uint64_t *ret)
@@ -372,5 +378,23 @@ int in_force_compare(const struct pins *p, uint64_t cgroup_id, const struct effe
 	for (int tries = 0; tries < READ_TRIES && r == -EAGAIN; tries++)
 		r = compare_in_one_generation(p, cgroup_id, &files, ret);
 	program_clear(&files);
+	return r;
+}
+
+int in_force_compare_index(const struct pins *p, uint32_t index, const struct effective *e,
+			   struct in_force *ret)
+{
+	struct in_force f = { .known = true };
+	struct program files = { 0 };
+	int r = e ? program_compile(e, &files) : 0;
+
+	if (r < 0)
+		return r;
+	r = compare_policy(p, index, &files, &f);
+	program_clear(&files);
+	if (r < 0)
+		in_force_clear(&f);
+	else
+		*ret = f;
 	return r;
 }

@@ -33,6 +33,12 @@ struct in_force {
  */
 int in_force_compare(const struct pins *p, uint64_t cgroup_id, const struct effective *e,
 		     struct in_force *ret);
+/*
+ * The same of the policy with this index into the maps (0: none governs, and then pins may be
+ * NULL).  Whether a reload has come between, and its answer means nothing, the caller knows.
+ */
+int in_force_compare_index(const struct pins *p, uint32_t index, const struct effective *e,
+			   struct in_force *ret);
 /* Makes *ret say that it is not known.  Returns 0 or -ENOMEM. */
 int in_force_unknown(const char *why, struct in_force *ret);
 void in_force_clear(struct in_force *f);

@@ -8,6 +8,7 @@ static const struct command commands[] = {
 	{ "check", "check policy files", cmd_check },
 	{ "explain", "say which options a cgroup's sockets get, and why", cmd_explain },
 	{ "status", "say what is in force in the kernel, with its counters", cmd_status },
+	{ "metrics", "print what is in force, with its counters, for Prometheus", cmd_metrics },
 	{ "options", "list the socket options that policies can set", cmd_options },
 	{ "reload", "make a running agent read its policy files again", cmd_reload },
 	{ "detach", "take out of the kernel what an agent left in force", cmd_detach },

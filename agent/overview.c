@@ -104,24 +104,29 @@ static int read_neighbours(struct overview *o)
 	return r == -ENOENT ? 0 : r; /* the cgroup is gone: nothing runs there at all */
 }
 
-static struct overview_policy *find_policy(const struct overview *o, const char *name)
+static int by_name(const void *name, const void *policy)
 {
-	for (size_t i = 0; i < o->n_policies; i++)
-		if (streq(o->policies[i].name, name))
-			return &o->policies[i];
-	return NULL;
+	return strcmp(name, ((const struct overview_policy *)policy)->name);
 }
 
+static struct overview_policy *find_policy(const struct overview *o, const char *name)
+{
+	if (!o->n_policies)
+		return NULL;
+	return bsearch(name, o->policies, o->n_policies, sizeof(*o->policies), by_name);
+}
+
+/* Sources come by the names of their policies. */
 static int add_source(struct overview *o, const struct pins *pins, uint32_t id)
 {
 	const struct sp_source *s = &o->sources[id];
-	struct overview_policy *p = find_policy(o, s->policy);
+	struct overview_policy *p = o->n_policies ? &o->policies[o->n_policies - 1] : NULL;
 	uint64_t applied;
 	int r = pins_applied(pins, id, &applied);
 
 	if (r < 0)
 		return r;
-	if (!p) {
+	if (!p || !streq(p->name, s->policy)) {
 		if (GROW(o->policies, o->n_policies) < 0)
 			return -ENOMEM;
 		p = &o->policies[o->n_policies++];
@@ -138,37 +143,51 @@ static int add_source(struct overview *o, const struct pins *pins, uint32_t id)
 	return 0;
 }
 
-static int by_name(const void *a, const void *b)
+static int by_policy_then_id(const void *a, const void *b, void *sources)
 {
-	const struct overview_policy *x = a, *y = b;
+	const uint32_t *x = a, *y = b;
+	const struct sp_source *s = sources;
+	int order = strcmp(s[*x].policy, s[*y].policy);
 
-	return strcmp(x->name, y->name);
+	return order ? order : (*x > *y) - (*x < *y);
+}
+
+static int keep_source(uint32_t id, const struct sp_source *source, void *userdata)
+{
+	struct overview *o = userdata;
+
+	o->sources[id] = *source;
+	o->n_sources++;
+	return 0;
 }
 
 static int read_sources(struct overview *o, const struct pins *pins)
 {
 	uint32_t n = pins_n_sources(pins);
+	_cleanup_free_ uint32_t *ids = calloc(n, sizeof(*ids));
+	size_t n_ids = 0;
+	int r;
 
 	o->sources = calloc(n, sizeof(*o->sources));
-	if (!o->sources)
+	if (!o->sources || !ids)
 		return -ENOMEM;
-	for (uint32_t id = 1; id < n; id++) {
-		int r = pins_source(pins, id, &o->sources[id]);
-
-		if (r == 0)
-			r = add_source(o, pins, id);
-		if (r < 0 && r != -ENOENT)
-			return r;
-	}
-	if (o->n_policies)
-		qsort(o->policies, o->n_policies, sizeof(*o->policies), by_name);
-	return 0;
+	r = pins_each_source(pins, keep_source, o);
+	for (uint32_t id = 1; id < n; id++)
+		if (o->sources[id].policy[0])
+			ids[n_ids++] = id;
+	if (n_ids)
+		qsort_r(ids, n_ids, sizeof(*ids), by_policy_then_id, o->sources);
+	for (size_t i = 0; i < n_ids && r == 0; i++)
+		r = add_source(o, pins, ids[i]);
+	return r;
 }
 
 /* What goes over the maps' elements. */
 struct reading {
 	struct overview *o;
 	const struct pins *pins;
+	uint64_t *cgroups; /* by policy index: those that it governs */
+	uint32_t n_indices;
 };
 
 static int add_failure(const struct sp_failure *failure, uint64_t count, void *userdata)
@@ -179,6 +198,7 @@ static int add_failure(const struct sp_failure *failure, uint64_t count, void *u
 	const struct sp_source *s = failure->source < n ? &o->sources[failure->source] : NULL;
 	struct overview_policy *p = s ? find_policy(o, s->policy) : NULL;
 
+	o->n_failures++;
 	if (!p)
 		return 0;
 	if (GROW(p->failed, p->n_failed) < 0)
@@ -193,20 +213,27 @@ static int add_failure(const struct sp_failure *failure, uint64_t count, void *u
 	return 0;
 }
 
-/* A cgroup counts for every policy that applies to it. */
 static int count_cgroup(uint64_t id, uint32_t index, void *userdata)
 {
 	const struct reading *reading = userdata;
-	struct overview *o = reading->o;
-	struct sp_policy policy;
-	struct sp_credit member;
-	int r;
 
 	(void)id;
-	if (!index)
+	reading->o->n_entries++;
+	if (!index || index >= reading->n_indices)
 		return 0;
-	o->n_governed++;
-	r = pins_policy(reading->pins, index, &policy);
+	reading->o->n_governed++;
+	reading->cgroups[index]++;
+	return 0;
+}
+
+/* A cgroup counts for every policy that applies to it. */
+static int credit_policies(const struct reading *reading, uint32_t index)
+{
+	const struct overview *o = reading->o;
+	struct sp_policy policy;
+	struct sp_credit member;
+	int r = pins_policy(reading->pins, index, &policy);
+
 	for (uint32_t i = 0; r == 0 && i < policy.n_members; i++) {
 		struct overview_policy *p;
 
@@ -215,30 +242,56 @@ static int count_cgroup(uint64_t id, uint32_t index, void *userdata)
 			break;
 		p = find_policy(o, o->sources[member.source].policy);
 		if (p)
-			p->cgroups++;
+			p->cgroups += reading->cgroups[index];
 	}
 	return r;
+}
+
+/* Many cgroups share an effective policy: each of those is looked at once. */
+static int count_cgroups(struct overview *o, const struct pins *pins)
+{
+	uint32_t n = pins_map_size(pins, KERNEL_MAP_POLICIES);
+	_cleanup_free_ uint64_t *cgroups = calloc(n, sizeof(*cgroups));
+	struct reading reading = { o, pins, cgroups, n };
+	int r = cgroups ? pins_each_cgroup(pins, count_cgroup, &reading) : -ENOMEM;
+
+	for (uint32_t index = 1; r == 0 && index < n; index++)
+		if (cgroups[index])
+			r = credit_policies(&reading, index);
+	return r;
+}
+
+static int read_pins(struct overview *o, const char *pin_dir, const struct pins *pins)
+{
+	struct reading reading = { .o = o, .pins = pins };
+	int r = pins_state(pins, &o->state);
+
+	if (r == 0)
+		r = read_links(o, pin_dir);
+	if (r == 0)
+		r = read_neighbours(o);
+	if (r == 0)
+		r = read_sources(o, pins);
+	if (r == 0)
+		r = pins_each_failure(pins, add_failure, &reading);
+	if (r < 0)
+		return r;
+	o->room_cgroups = pins_map_size(pins, KERNEL_MAP_CGROUPS);
+	o->room_failures = pins_map_size(pins, KERNEL_MAP_FAILURES);
+	o->room_sources = pins_map_size(pins, KERNEL_MAP_SOURCES) - 1; /* 0 is never used */
+	return count_cgroups(o, pins);
 }
 
 int overview_read(const char *pin_dir, const char *runtime_dir, const struct pins *pins,
 		  struct overview *ret)
 {
 	struct overview o = { 0 };
-	struct reading reading = { &o, pins };
-	int r;
+	int r = 0;
 
-	ask_agent(&o, pin_dir, runtime_dir);
-	r = pins_state(pins, &o.state);
-	if (r == 0)
-		r = read_links(&o, pin_dir);
-	if (r == 0)
-		r = read_neighbours(&o);
-	if (r == 0)
-		r = read_sources(&o, pins);
-	if (r == 0)
-		r = pins_each_failure(pins, add_failure, &reading);
-	if (r == 0)
-		r = pins_each_cgroup(pins, count_cgroup, &reading);
+	if (runtime_dir)
+		ask_agent(&o, pin_dir, runtime_dir);
+	if (pins)
+		r = read_pins(&o, pin_dir, pins);
 	if (r < 0)
 		overview_clear(&o);
 	else

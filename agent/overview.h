@@ -60,9 +60,17 @@ struct overview {
 	struct overview_policy *policies; /* by name */
 	size_t n_policies;
 	uint64_t n_governed;
+
+	/* How full the maps are that fill up, in elements. */
+	uint64_t n_entries, room_cgroups; /* cgroups with an entry, governed or not */
+	uint64_t n_failures, room_failures;
+	uint64_t n_sources, room_sources;
 };
 
-/* Returns 0 or a negative errno, those of pins_open() among them. */
+/*
+ * pins NULL: only the agent is asked; runtime_dir NULL: only the pins are read.  Returns 0 or a
+ * negative errno, those of pins_open() among them.
+ */
 int overview_read(const char *pin_dir, const char *runtime_dir, const struct pins *pins,
 		  struct overview *ret);
 void overview_clear(struct overview *o);

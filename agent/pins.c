@@ -11,7 +11,7 @@
 
 struct pins {
 	int maps[KERNEL_MAP_MAX];
-	uint32_t n_sources;
+	uint32_t sizes[KERNEL_MAP_MAX]; /* elements */
 	uint64_t generation;
 };
 
@@ -57,15 +57,14 @@ static int add_map(struct pins *p, const char *pin_dir, enum kernel_map map)
 	if (p->maps[map] < 0)
 		return p->maps[map];
 	r = check_map(p->maps[map], map, &info);
-	if (map == KERNEL_MAP_SOURCES)
-		p->n_sources = info.max_entries;
+	p->sizes[map] = info.max_entries;
 	return r;
 }
 
 int pins_open(const char *pin_dir, struct pins **ret)
 {
 	_cleanup_(pins_close) struct pins *p = NULL;
-	struct sp_state state;
+	struct sp_state state = { 0 };
 	int r = pins_new(&p);
 
 	for (int i = 0; i < KERNEL_MAP_MAX && r == 0; i++)
@@ -154,6 +153,12 @@ int pins_credit(const struct pins *p, uint32_t index, struct sp_credit *ret)
 	return look_up(p, KERNEL_MAP_CREDITS, &index, ret);
 }
 
+static void terminate_names(struct sp_source *s)
+{
+	s->policy[sizeof(s->policy) - 1] = '\0';
+	s->rule[sizeof(s->rule) - 1] = '\0';
+}
+
 int pins_source(const struct pins *p, uint32_t id, struct sp_source *ret)
 {
 	struct sp_source source;
@@ -163,15 +168,36 @@ int pins_source(const struct pins *p, uint32_t id, struct sp_source *ret)
 		return r;
 	if (!source.policy[0])
 		return -ENOENT;
-	source.policy[sizeof(source.policy) - 1] = '\0';
-	source.rule[sizeof(source.rule) - 1] = '\0';
+	terminate_names(&source);
 	*ret = source;
 	return 0;
 }
 
+int pins_each_source(const struct pins *p, pins_source_fn *fn, void *userdata)
+{
+	struct map_contents all = { 0 };
+	int r = map_contents_read(p->maps[KERNEL_MAP_SOURCES], &all);
+	struct sp_source *sources = all.values;
+	const uint32_t *ids = all.keys;
+
+	for (size_t i = 0; r == 0 && i < all.n; i++) {
+		if (!sources[i].policy[0])
+			continue;
+		terminate_names(&sources[i]);
+		r = fn(ids[i], &sources[i], userdata);
+	}
+	map_contents_clear(&all);
+	return r;
+}
+
 uint32_t pins_n_sources(const struct pins *p)
 {
-	return p->n_sources;
+	return pins_map_size(p, KERNEL_MAP_SOURCES);
+}
+
+uint32_t pins_map_size(const struct pins *p, enum kernel_map map)
+{
+	return p->sizes[map];
 }
 
 int pins_applied(const struct pins *p, uint32_t source, uint64_t *ret)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "../include/abi.h"
+#include "kernel.h"
 #include "util.h"
 
 struct pins; /* file descriptors of the maps under a pin directory */
@@ -33,7 +34,12 @@ int pins_op(const struct pins *p, uint32_t index, struct sp_op *ret);
 int pins_credit(const struct pins *p, uint32_t index, struct sp_credit *ret);
 /* -ENOENT: no source has this id. */
 int pins_source(const struct pins *p, uint32_t id, struct sp_source *ret);
+/* Every source that there is, by id; until fn returns not 0.  One look at all of them is much less
+ * work than one at each. */
+typedef int pins_source_fn(uint32_t id, const struct sp_source *source, void *userdata);
+int pins_each_source(const struct pins *p, pins_source_fn *fn, void *userdata);
 uint32_t pins_n_sources(const struct pins *p);				/* ids are below this */
+uint32_t pins_map_size(const struct pins *p, enum kernel_map map);	/* room, in elements */
 int pins_applied(const struct pins *p, uint32_t source, uint64_t *ret); /* summed over CPUs */
 /* Every counted failure, once; until fn returns not 0. */
 typedef int pins_failure_fn(const struct sp_failure *failure, uint64_t count, void *userdata);

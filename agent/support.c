@@ -10,8 +10,9 @@
 #include "support.h"
 
 struct support {
-	int socket;	    /* on which congestion controls are tried */
-	const int *options; /* what the kernel answers, by enum option_id */
+	int socket;		 /* on which congestion controls are tried ... */
+	const struct host *host; /* ... unless they are only looked up here */
+	const int *options;	 /* what the kernel answers, by enum option_id */
 	struct diags *diags;
 	bool bad;
 };
@@ -20,13 +21,18 @@ struct support {
  * Setting a congestion control on a socket of one's own makes the kernel load its module, which
  * bpf_setsockopt never does.  (EPERM would mean: it is there, but not for us.)
  */
-static void load_congestion(struct support *s, const struct setting *setting)
+static bool load_congestion(const struct support *s, const char *name)
+{
+	return setsockopt(s->socket, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) ==
+		       0 ||
+	       errno == EPERM;
+}
+
+static void check_congestion(struct support *s, const struct setting *setting)
 {
 	const char *name = sockopt_data(&setting->value);
 
-	if (setsockopt(s->socket, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) ==
-		    0 ||
-	    errno == EPERM)
+	if (s->host ? host_has_congestion(s->host, name) != 0 : load_congestion(s, name))
 		return;
 	diag_error(s->diags, &setting->at, "this kernel has no congestion control '%s'", name);
 	s->bad = true;
@@ -64,7 +70,7 @@ static bool check_setting(struct support *s, const struct policy *p, const struc
 		return false;
 	}
 	if (setting->option == &option_table[OPTION_TCP_CONGESTION])
-		load_congestion(s, setting);
+		check_congestion(s, setting);
 	return true;
 }
 
@@ -114,6 +120,20 @@ static const int *probed_options(void)
 	return answers;
 }
 
+static int check_config(struct support *s, struct config *c)
+{
+	for (size_t i = 0; i < c->n_policies; i++) {
+		struct policy *p = &c->policies[i];
+
+		check_block(s, p, &p->base);
+		for (size_t j = 0; j < p->n_rules; j++) {
+			check_block(s, p, &p->rules[j].options);
+			check_unix(s, p, &p->rules[j]);
+		}
+	}
+	return s->bad ? -EBADMSG : 0;
+}
+
 int support_prepare(struct config *c, struct diags *diags)
 {
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -121,14 +141,14 @@ int support_prepare(struct config *c, struct diags *diags)
 
 	if (fd < 0)
 		return log_error_errno(errno, "Cannot make a socket");
-	for (size_t i = 0; i < c->n_policies; i++) {
-		struct policy *p = &c->policies[i];
+	return check_config(&s, c);
+}
 
-		check_block(&s, p, &p->base);
-		for (size_t j = 0; j < p->n_rules; j++) {
-			check_block(&s, p, &p->rules[j].options);
-			check_unix(&s, p, &p->rules[j]);
-		}
-	}
-	return s.bad ? -EBADMSG : 0;
+int support_foresee(struct config *c, const struct host *host, struct diags *diags)
+{
+	struct support s = {
+		.socket = -1, .host = host, .options = probed_options(), .diags = diags
+	};
+
+	return check_config(&s, c);
 }

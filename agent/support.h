@@ -3,6 +3,7 @@
 #ifndef SOCKPOL_SUPPORT_H
 #define SOCKPOL_SUPPORT_H
 
+#include "host.h"
 #include "policy.h"
 
 /*
@@ -12,5 +13,7 @@
  * that does not exist.  Returns 0, -EBADMSG (errors in diags) or another negative errno, logged.
  */
 int support_prepare(struct config *c, struct diags *diags);
+/* The same without loading anything: of congestion controls it believes what `host` says. */
+int support_foresee(struct config *c, const struct host *host, struct diags *diags);
 
 #endif

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* sockpol metrics: what is in force and what it has counted, for Prometheus. */
+#include <errno.h>
+
+#include "cli.h"
+#include "log.h"
+#include "metrics.h"
+
+static int say_why_not(int r, const char *pin_dir)
+{
+	if (r == -EACCES || r == -EPERM)
+		log_error_errno(r, "Reading the kernel's maps needs root");
+	else if (r == -EPROTO)
+		log_error("What is pinned at %s is of another version of sockpol", pin_dir);
+	else
+		log_error_errno(r, "Cannot read what is in force at %s", pin_dir);
+	return EXIT_BAD;
+}
+
+int cmd_metrics(int argc, char **argv)
+{
+	const char *pin_dir = DEFAULT_PIN_DIR, *runtime_dir = DEFAULT_RUNTIME_DIR;
+	const struct cli_option options[] = {
+		{ "pin-dir", "DIR", "the agent's (" DEFAULT_PIN_DIR ")", .value = &pin_dir },
+		{ "runtime-dir", "DIR", "the agent's (" DEFAULT_RUNTIME_DIR ")",
+		  .value = &runtime_dir },
+	};
+	const struct cli_syntax syntax = {
+		.synopsis = "metrics [OPTION]...",
+		.description =
+			"Prints what is in force, and what it has counted, in Prometheus' text format: from "
+			"the\nkernel's maps and the agent, if one runs, as root.\n"
+			"Exit status: 0 good, also where nothing is in force (sockpol_up is 0 then); 1 the "
+			"maps\ncannot be read, and nothing is printed.",
+		.options = options,
+		.n_options = ARRAY_SIZE(options),
+	};
+	int status, r;
+
+	if (cli_parse(argc, argv, &syntax, &status) < 0)
+		return status;
+	r = metrics_read(pin_dir, runtime_dir, stdout);
+	return r < 0 ? say_why_not(r, pin_dir) : EXIT_GOOD;
+}

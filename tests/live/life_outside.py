@@ -1,0 +1,670 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Seen from outside: metrics, the file of metrics, and what a reload would change."""
+
+import contextlib
+import glob
+import itertools
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import threading
+
+from harness.flows import (connected_option, connection, governed_worker, listening, policies,
+                           policy, priority_policy)
+from harness.result import Between, Containing, Skip, check, wait_for
+from life_policies import SHOWN
+
+FILE = "50-test.yaml"
+NOBODY = 65534
+SAMPLE = re.compile(r'(\w+)(?:\{(.*)\})? (\S+)\Z')
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"(?:,|\Z)')
+LABELS = {"version", "abi", "policy", "rule", "option", "errno", "stage", "hook", "runs", "map"}
+LAST_SAMPLE = 'sockpol_map_entries_limit{map="sources"} '  # a file that has it is whole
+PERIOD = Between(10, 25)  # seconds from one file of metrics to the next, on a busy machine
+
+
+# Metrics
+
+
+def parse(text):
+    """{(name, ((label, value), ...)): number}; what does not look like a metric is a failure."""
+    samples = {}
+    for line in text.splitlines():
+        if line.startswith("# "):
+            continue
+        match = SAMPLE.match(line)
+        check("a line of metrics", True, match is not None and f"{line}" != "")
+        name, labels, value = match.groups()
+        key = name, tuple(sorted(LABEL.findall(labels or "")))
+        check(f"one sample of {key}", False, key in samples)
+        samples[key] = float(value)
+    return samples
+
+
+def metrics_text(agent):
+    done = agent.command("metrics", "--pin-dir", agent.pin_dir, "--runtime-dir", agent.runtime_dir)
+    check(f"exit status of metrics; it said\n{done.stderr}\n   ", 0, done.returncode)
+    return done.stdout
+
+
+def metrics(agent):
+    return parse(metrics_text(agent))
+
+
+def value(samples, name, **labels):
+    return samples.get((name, tuple(sorted(labels.items()))))
+
+
+def check_with_promtool(text):
+    if not shutil.which("promtool"):
+        raise Skip("there is no promtool (Debian package prometheus)")
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, text=True,
+                          capture_output=True, check=False)
+    check("promtool check metrics: status and complaints", (0, ""),
+          (done.returncode, done.stdout + done.stderr))
+
+
+def connect_often(worker, listener, n):
+    for _ in range(n):
+        with connection(worker, listener):
+            pass
+
+
+def test_metrics_are_what_happened(box):
+    agent = box.agent("metrics")
+    cgroup = box.cgroup.child("metrics")
+    worker, outside = box.worker(cgroup), box.worker(box.cgroup.child("metrics-not"))
+    agent.write(FILE, policies(
+        policy("web", cgroup, {"SO_PRIORITY": 4}, "    rules:\n"
+               "      - { name: out, when: { direction: connect },"
+               " options: { TCP_NODELAY: on } }\n"
+               "      - { name: dev, when: { direction: connect, protocol: tcp },"
+               " options: { SO_BINDTODEVICE: nosuchdev0 } }\n"),
+        policy("idle", box.cgroup.path + "/nowhere", {"SO_PRIORITY": 5})))
+    agent.start()
+    with listening(outside) as listener:
+        connect_often(worker, listener, 7)
+    with listening(worker) as listener:
+        connect_often(outside, listener, 5)
+    samples = metrics(agent)
+    status = agent.status()
+    by_name = {one["name"]: one for one in status["policies"]}
+    applied = "sockpol_policy_applied_sockets_total", "sockpol_rule_applied_sockets_total"
+    # connects, accepts (the listener got nothing)
+    check("sockets of web", 12, value(samples, applied[0], policy="web"))
+    check("sockets of web in status", 12, by_name["web"]["applied"])
+    check("sockets of idle", 0, value(samples, applied[0], policy="idle"))
+    check("sockets of rule out", 7, value(samples, applied[1], policy="web", rule="out"))
+    check("failures", 7, value(samples, "sockpol_failures_total", policy="web", rule="dev",
+                               option="SO_BINDTODEVICE", errno="ENODEV"))
+    check("failures in status", [("dev", "SO_BINDTODEVICE", "ENODEV", 7)],
+          [(one["rule"], one["option"], one["errno"], one["count"])
+           for one in by_name["web"]["failed"]])
+    check("cgroups", (1, 1, 0), (value(samples, "sockpol_governed_cgroups"),
+                                 value(samples, "sockpol_policy_governed_cgroups", policy="web"),
+                                 value(samples, "sockpol_policy_governed_cgroups",
+                                       policy="idle")))
+    for name, expected in {"up": 1, "agent_up": 1, "degraded": 0, "policies": 2,
+                           "generation": status["generation"], "missing_hooks": 0,
+                           "last_load_timestamp_seconds": status["loaded_usec"] / 1e6,
+                           "failures_lost_total": 0, "cgroup_events_lost_total": 0,
+                           "cgroups_without_room_total": 0}.items():
+        check(f"sockpol_{name}", expected, value(samples, f"sockpol_{name}"))
+    check("entries of map failures", 1, value(samples, "sockpol_map_entries", map="failures"))
+    check("sources: two policies, two rules", 4,
+          value(samples, "sockpol_map_entries", map="sources"))
+    check("hooks attached", {one["hook"] for one in status["attachments"]},
+          {dict(labels)["hook"] for (name, labels), number in samples.items()
+           if name == "sockpol_hook_attached" and number == 1})
+
+
+def test_metrics_please_promtool(box):
+    agent = box.agent("promtool")
+    agent.write(FILE, policies(
+        policy("web", box.cgroup.child("promtool"), {"SO_PRIORITY": 4, "TCP_NODELAY": "on"},
+               "    rules: [ { name: out, when: { direction: connect },"
+               " options: { SO_BINDTODEVICE: nosuchdev0 } } ]\n")))
+    agent.start()
+    worker = box.worker(box.cgroup.child("promtool"))
+    connected_option(worker)
+    text = metrics_text(agent)
+    check("a failure among them", Containing('errno="ENODEV"'), text)
+    check_with_promtool(text)
+
+
+def test_metrics_name_no_cgroup(box):
+    """Labels are names that the administrator or the option table gave, nothing that grows."""
+    agent = box.agent("labels")
+    worker = governed_worker(box, agent, "labels", 4)
+    before = set(metrics(agent))
+    for n in range(50):
+        worker.cgroup.child(f"below-{n}")
+    wait_for("the cgroups to be governed", 51,
+             lambda: value(metrics(agent), "sockpol_governed_cgroups"))
+    connected_option(worker)
+    text = metrics_text(agent)
+    check("the same series, with 50 more cgroups", before, set(parse(text)))
+    check("labels", set(), {label for _, labels in parse(text) for label, _ in labels} - LABELS)
+    check("the cgroup's path or id in the text", [],
+          [one for one in (worker.cgroup.path, str(worker.cgroup.id), "127.0.0.1") if one in text])
+
+
+def test_metrics_without_an_agent(box):
+    agent = box.agent("metrics-gone")
+    worker = governed_worker(box, agent, "metrics-gone", 4)
+    applied = value(metrics(agent), "sockpol_policy_applied_sockets_total", policy="metrics-gone")
+    agent.kill()
+    connected_option(worker)
+    samples = metrics(agent)
+    check("up, agent up, degraded", (1, 0, None),
+          tuple(value(samples, f"sockpol_{name}") for name in ("up", "agent_up", "degraded")))
+    check("the kernel counts on: a connect, an accept", applied + 2,
+          value(samples, "sockpol_policy_applied_sockets_total", policy="metrics-gone"))
+    agent.start()
+    agent.stop()
+    text = metrics_text(agent)
+    check("without pins: up, agent up", {"sockpol_up": 0, "sockpol_agent_up": 0},
+          {name: number for (name, _), number in parse(text).items()
+           if name != "sockpol_build_info"})
+    check_with_promtool(text)
+
+
+def test_metrics_say_degraded(box):
+    agent = box.agent("metrics-bad")
+    governed_worker(box, agent, "metrics-bad", 4)
+    generation = value(metrics(agent), "sockpol_generation")
+    agent.write(FILE, "policies: nonsense\n")
+    check("a bad reload is refused", 1, agent.reload().returncode)
+    samples = metrics(agent)
+    check("agent up, degraded, generation", (1, 1, generation),
+          tuple(value(samples, f"sockpol_{name}")
+                for name in ("agent_up", "degraded", "generation")))
+    agent.write(FILE, priority_policy("metrics-bad", box.cgroup, 5))
+    agent.reload_good()
+    check("degraded after a good one", 0, value(metrics(agent), "sockpol_degraded"))
+
+
+def test_metrics_need_root(box):
+    agent = box.agent("metrics-nobody")
+    governed_worker(box, agent, "metrics-nobody", 4)
+    done = subprocess.run(
+        ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--",
+         agent.sockpol, "metrics", "--pin-dir", agent.pin_dir], capture_output=True, text=True,
+        check=False)
+    check("exit status, output", (1, ""), (done.returncode, done.stdout))
+    check("why", Containing("needs root"), done.stderr)
+
+
+# The file of metrics
+
+
+def with_metrics_file(box, name, mode=0o755):
+    """An agent, not started, and the file that it is to keep."""
+    agent = box.agent(name)
+    directory = box.path(f"{name}-textfile")
+    os.mkdir(directory)
+    os.chmod(directory, mode)
+    file = os.path.join(directory, "sockpol.prom")
+    agent.options = ["--metrics-file", file]
+    return agent, file
+
+
+def read(file):
+    with open(file, encoding="utf-8") as stream:
+        return stream.read()
+
+
+def test_metrics_file(box):
+    agent, file = with_metrics_file(box, "textfile")
+    governed_worker(box, agent, "textfile", 4)
+    check("mode, links", (0o644, 1), (stat.S_IMODE(os.stat(file).st_mode), os.stat(file).st_nlink))
+    check("what else is there", ["sockpol.prom"], os.listdir(os.path.dirname(file)))
+    check_with_promtool(read(file))
+    before = parse(read(file))
+    check("the same series as sockpol metrics prints", set(metrics(agent)), set(before))
+    agent.write(FILE, policies(policy("other", box.cgroup, {"SO_PRIORITY": 5})))
+    agent.reload_good()
+    after = parse(read(file))
+    check("after a reload: agent up, generation, policies",
+          (1, value(before, "sockpol_generation") + 1, {"other"}),
+          (value(after, "sockpol_agent_up"), value(after, "sockpol_generation"),
+           {dict(labels).get("policy") for _, labels in after} - {None}))
+    agent.write(FILE, "policies: nonsense\n")
+    agent.reload()
+    check("after a bad one: degraded", 1, value(parse(read(file)), "sockpol_degraded"))
+    agent.stop()
+    check("after a clean stop", [], os.listdir(os.path.dirname(file)))
+
+
+def test_metrics_file_by_the_clock(box):
+    agent, file = with_metrics_file(box, "clock")
+    worker = governed_worker(box, agent, "clock", 4)
+    applied = {"name": "sockpol_policy_applied_sockets_total", "policy": "clock"}
+    first = os.stat(file)
+    connected_option(worker)
+    wait_for("another file, by itself", True, lambda: os.stat(file).st_ino != first.st_ino,
+             PERIOD.high)
+    check("seconds between the two", PERIOD, os.stat(file).st_mtime - first.st_mtime)
+    check("it is up to date", value(metrics(agent), **applied), value(parse(read(file)), **applied))
+
+
+def timers(agent):
+    links = glob.glob(f"/proc/{agent.process.pid}/fd/*")
+    return [link for link in map(os.readlink, links) if "timerfd" in link]
+
+
+def test_no_timer_without_a_metrics_file(box):
+    agent = box.agent("no-timer")
+    governed_worker(box, agent, "no-timer", 4)
+    check("timers of an agent that nobody has asked anything", [], timers(agent))
+    other, _ = with_metrics_file(box, "timer")
+    other.start()
+    check("timers of one with a file of metrics", 1, len(timers(other)))
+
+
+def test_metrics_file_is_never_half(box):
+    """A reader that never pauses, through 200 reloads."""
+    agent, file = with_metrics_file(box, "half")
+    governed_worker(box, agent, "half", 4)
+    done, wrong, seen = threading.Event(), [], set()
+
+    def look():
+        while not done.is_set():
+            try:
+                text = read(file)
+            except OSError as error:
+                wrong.append(str(error))
+                continue
+            lines = text.splitlines()
+            if not text.endswith("\n") or not lines[-1].startswith(LAST_SAMPLE):
+                wrong.append(text[-200:])
+            seen.add(value(parse(text), "sockpol_generation"))
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        for n in range(200):
+            agent.write(FILE, priority_policy("half", box.cgroup, n % 7))
+            agent.reload_good()
+    finally:
+        done.set()
+        reader.join()
+    check("files that were not whole", [], wrong[:3])
+    check("many of the generations were seen", Between(20, 1000), len(seen))
+
+
+def reload_and_read(agent):
+    """What the agent says of a reload is read when it returns."""
+    start = agent.line_count()
+    agent.reload_good()
+    agent.wait_line("^reload:", start)
+
+
+def complaints(agent):
+    return [line for line in agent.log().splitlines() if "metrics file" in line]
+
+
+def check_one_complaint(agent, file, why):
+    """However often it fails: it is said once, and the agent goes on."""
+    for _ in range(3):
+        reload_and_read(agent)
+    check("one complaint, and what of", [f"The metrics file {file} is not kept fresh: {why}"],
+          complaints(agent))
+    agent.wait_line(r"ready:")
+
+
+def test_metrics_file_in_a_directory_that_others_write(box):
+    for name, mode in (("group", 0o775), ("world", 0o1777)):
+        agent, file = with_metrics_file(box, f"textfile-{name}", mode)
+        agent.start()
+        check_one_complaint(agent, file, "its directory can be written by others than root: "
+                            "Operation not permitted")
+        check("what is there", [], os.listdir(os.path.dirname(file)))
+        os.chmod(os.path.dirname(file), 0o755)
+        reload_and_read(agent)
+        check("once it is mended", Containing("is written again"), complaints(agent)[-1])
+        check("the file is there", True, os.path.exists(file))
+        os.rename(os.path.dirname(file), os.path.dirname(file) + "-away")
+        reload_and_read(agent)
+        check("another complaint", Containing("cannot be opened: No such file or directory"),
+              complaints(agent)[-1])
+        agent.stop()
+
+
+def test_metrics_file_on_a_full_disk(box):
+    agent, file = with_metrics_file(box, "full")
+    directory = os.path.dirname(file)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs", directory],
+                   check=True)
+    with contextlib.ExitStack() as stack:
+        stack.callback(subprocess.run, ["umount", "-l", directory], check=False)
+        agent.start()
+        whole = read(file)
+        check("the end of the file", Containing(LAST_SAMPLE), whole)
+        with open(os.path.join(directory, "ballast"), "wb", buffering=0) as ballast, \
+                contextlib.suppress(OSError):
+            while True:
+                ballast.write(b"x" * 4096)
+        check_one_complaint(agent, file, "it cannot be written: No space left on device")
+        check("the file that was there", whole, read(file))
+        check("what is there", {"ballast", "sockpol.prom"}, set(os.listdir(directory)))
+        os.unlink(os.path.join(directory, "ballast"))
+        agent.reload_good()
+        check("with room again", 5, value(parse(read(file)), "sockpol_generation"))
+        agent.stop()
+
+
+def test_metrics_file_that_is_no_file(box):
+    for name in ("", "/", "/tmp/", ".."):
+        agent = box.agent("no-file")
+        agent.options = ["--metrics-file", name]
+        agent.start(wait=False)
+        agent.wait_line("does not name a file for metrics")
+        agent.end()
+        check(f"exit status with '{name}'", 1, agent.process.returncode)
+        agent.process = None
+        check("pins", False, os.path.exists(agent.pin_dir))
+
+
+# What a reload would change
+
+
+def dry_run(agent, *arguments):
+    return agent.command("reload", "--dry-run", "--runtime-dir", agent.runtime_dir,
+                         *arguments)
+
+
+def prediction(agent, *arguments):
+    return agent.json("reload", "--dry-run", "--runtime-dir", agent.runtime_dir, *arguments)
+
+
+def new_values(worker, options):
+    """{(option, direction): what getsockopt shows} of a new connection within the cgroup."""
+    with listening(worker) as listener, connection(worker, listener) as (client, accepted):
+        return {(option, direction): end.sockopt(*SHOWN[option][:2])
+                for option in options
+                for direction, end in (("connect", client), ("accept", accepted))}
+
+
+def predicted(answer):
+    """{(cgroup, option, direction): (from, to)} for TCP."""
+    return {(cgroup, change["option"], where["direction"]): (change["from"], change["to"])
+            for group in answer["groups"] for change in group["changes"]
+            for where in change["where"] if where["transport"] == "tcp"
+            for cgroup in group["cgroups"]}
+
+
+def fits(side, seen, option):
+    return side is None or SHOWN[option][2](side["value"]) == seen
+
+
+WATCHED = ("SO_PRIORITY", "TCP_NODELAY", "TCP_KEEPIDLE", "SO_MARK", "TCP_USER_TIMEOUT")
+
+
+def rules(*texts):
+    return "    rules:\n" + "".join(f"      - {{ {text} }}\n" for text in texts)
+
+
+def before_and_after(cgroups):
+    """Two configurations: what changes is a value, a rule, a policy; by inheritance too."""
+    a, b, c, d, e, f = cgroups
+    out = "name: out, when: { direction: connect }, options: { TCP_NODELAY: on }"
+    inward = "name: in, when: { direction: accept }, options: { TCP_USER_TIMEOUT: 9s }"
+    near = "name: near, when: { remote: 127.0.0.0/8 }, options: { SO_MARK: %d }"
+    kept = policy("inner", f, {"SO_PRIORITY": 6})
+    return (policies(policy("web", a, {"SO_PRIORITY": 4, "TCP_KEEPIDLE": "60s"}), kept,
+                     policy("rules", b, {}, rules(out, near % 7)),
+                     policy("goes", c, {"SO_PRIORITY": 2, "TCP_NODELAY": "on"}),
+                     policy("stays", e, {"SO_PRIORITY": 3})),
+            policies(policy("web", a, {"SO_PRIORITY": 5, "TCP_KEEPIDLE": "90s"}), kept,
+                     policy("rules", b, {}, rules(inward, near % 8)),
+                     policy("comes", d, {"SO_PRIORITY": 2, "TCP_USER_TIMEOUT": "5s"}),
+                     policy("stays", e, {"SO_PRIORITY": 3})))
+
+
+def test_dry_run_predicts(box):
+    """Prediction and what then happens on live sockets are the same, cgroup by cgroup."""
+    agent = box.agent("predict")
+    cgroups = [box.cgroup.child(f"predict-{name}") for name in "abcde"]
+    cgroups.append(cgroups[0].child("inner"))
+    workers = {cgroup.path: box.worker(cgroup) for cgroup in cgroups}
+    before, after = before_and_after(cgroups)
+    agent.write(FILE, before)
+    agent.start()
+
+    def look():
+        return {(path, *key): seen for path, worker in workers.items()
+                for key, seen in new_values(worker, WATCHED).items()}
+
+    now = look()
+    agent.write(FILE, after)
+    generation = agent.status()["generation"]
+    answer = prediction(agent)
+    check("nothing has changed yet", (generation, now), (agent.status()["generation"], look()))
+    expected = predicted(answer)
+    agent.reload_good()
+    then = look()
+    changed = {key for key in now if now[key] != then[key]}
+    check("what has changed is what was predicted", changed,
+          {key for key in expected if key[2] != "listen"})
+    for key in changed:
+        check(f"from and to of {key}", (True, True),
+              (fits(expected[key][0], now[key], key[1]), fits(expected[key][1], then[key],
+                                                               key[1])))
+    check("all kinds of change were among them", {path.rpartition("/")[2] for path in
+                                                  ("predict-a", "predict-b", "predict-c",
+                                                   "predict-d", "inner")},
+          {path.rpartition("/")[2] for path, _, _ in changed})
+    check("policies that come and go", (["comes"], ["goes"]), (answer["come"], answer["go"]))
+    members = {path: (group["come"], group["go"]) for group in answer["groups"]
+               for path in group["cgroups"]}
+    check("the same, cgroup by cgroup", [([], []), ([], []), ([], ["goes"]), (["comes"], []),
+                                         ([], [])],
+          [members[cgroup.path] for cgroup in cgroups if cgroup.path in members])
+    check("changed cgroups", 5, answer["changed"])
+    check("a second time: nothing", (0, [], [], []),
+          tuple(prediction(agent)[key] for key in ("changed", "groups", "come", "go")))
+
+
+def test_dry_run_of_every_step(box):
+    """After each of many reloads nothing is left to change; before it something is."""
+    agent = box.agent("steps")
+    cgroups = [box.cgroup.child(f"steps-{name}") for name in "abcde"]
+    cgroups.append(cgroups[0].child("inner"))
+    texts = [policies(), *before_and_after(cgroups),
+             policies(policy("one", cgroups[0], {"SO_PRIORITY": "unset", "DSCP": "EF",
+                                               "TCP_RTO_MAX_MS": "5s"}),  # since 6.15
+                      policy("two", cgroups[1], {"SO_PRIORITY": 3, "SO_SNDBUF": "64K"}, rules(
+                          "name: u, when: { protocol: udp }, options: { SO_PRIORITY: unset }",
+                          "name: l, when: { local_port: 80 }, options: { TCP_NODELAY: on }",
+                          "name: x, when: { family: unix }, options: { SO_SNDBUF: 32K }")))]
+    agent.write(FILE, texts[0])
+    agent.start()
+    for first, second in itertools.permutations(range(len(texts)), 2):
+        for step in (first, second):
+            agent.write(FILE, texts[step])
+            agent.reload_good()
+            check(f"what is left to change at {step}", ([], []),
+                  (prediction(agent)["groups"], prediction(agent)["listeners"]))
+        agent.write(FILE, texts[first])
+        check(f"from {second} to {first} something changes", True, prediction(agent)["changed"] > 0)
+
+
+def test_dry_run_says_it_in_words(box):
+    agent = box.agent("words")
+    worker = governed_worker(box, agent, "words", 4)
+    done = dry_run(agent)
+    check("nothing changes: status, words", (0, True),
+          (done.returncode, done.stdout.startswith("a reload would change nothing for the ")))
+    agent.write(FILE, priority_policy("words", worker.cgroup, 5, rules(
+        "name: out, when: { direction: connect, protocol: udp }, options: { SO_PRIORITY: 6 }")))
+    text = dry_run(agent).stdout
+    check("the cgroup", Containing(f"1 cgroup: {worker.cgroup.path}\n"), text)
+    check("the base option", Containing("    SO_PRIORITY: 4 by words -> 5 by words at "), text)
+    check("the rule", Containing("    SO_PRIORITY: 4 by words -> 6 by words, rule out at connect "
+                                 "of udp\n"), text)
+    check("the sum", Containing("a reload would change 1 of "), text)
+
+
+def test_dry_run_groups(box):
+    """1,000 cgroups with the same change are one line."""
+    agent = box.agent("groups")
+    parent, other = box.cgroup.child("groups"), box.cgroup.child("groups-other")
+    names = [parent.child(f"c{n}").path for n in range(1000)]
+    # Some have another policy beside it, which stays: what changes is the same all the same.
+    also = policy("also", f"{parent.path}/c*5", {"TCP_KEEPIDLE": "60s"})
+
+    def write(many, one):
+        agent.write(FILE, policies(policy("many", f"{parent.path}/*", {"SO_PRIORITY": many}), also,
+                                   policy("one", other, {"SO_PRIORITY": one})))
+
+    write(4, 4)
+    agent.start()
+    write(5, 6)
+    text = dry_run(agent).stdout
+    lines = [line for line in text.splitlines() if re.match(r"\d+ cgroup", line)]
+    check("two groups, their counts", {"1000", "1"}, {line.split()[0] for line in lines})
+    check("the large one", Containing(f"1000 cgroups: {names[0]}, {names[1]}, {names[2]} and 997 "
+                                      "more"), lines)
+    check("bytes in all", Between(200, 2000), len(text))
+    text = dry_run(agent, "--verbose").stdout
+    check("names that --verbose leaves out", [],
+          [name for name in names if not re.search(rf"{re.escape(name)}\b", text)])
+    sizes = sorted(len(group["cgroups"]) for group in prediction(agent)["groups"])
+    check("as JSON", [1, 1000], sizes)
+
+
+def test_dry_run_of_wrong_files(box):
+    agent = box.agent("wrong")
+    worker = governed_worker(box, agent, "wrong", 4)
+    agent.write(FILE, priority_policy("wrong", worker.cgroup, 4))
+    agent.write("60-bad.yaml", "policies:\n  - name: bad\n    match: { cgroup: /x }\n"
+                "    options: { SO_SNDBUF: 80x, SO_RCVBFU: 3 }\n")
+    done = dry_run(agent)
+    said = agent.command("check", "--policy-dir", agent.policy_dir)
+    check("exit status, as of check", (1, 1), (done.returncode, said.returncode))
+    check("every diagnostic of check", [], [line for line in said.stderr.splitlines()
+                                            if line not in done.stderr.splitlines()])
+    check("the verdict", Containing("a reload would be refused: 2 errors"), done.stderr)
+    check("nothing on stdout", "", done.stdout)
+    check("the agent is not degraded by it", 0, value(metrics(agent), "sockpol_degraded"))
+    agent.remove("60-bad.yaml")
+    many = rules(*(f"name: r{n}, when: {{ remote_port: {n + 1} }}, options: {{ SO_MARK: {n} }}"
+                   for n in range(33)))
+    path = agent.write(FILE, policies(policy("wrong", worker.cgroup, {"SO_PRIORITY": 4}, many),
+                                      policy("more", worker.cgroup, {"SO_PRIORITY": 4}, many)))
+    line = 1 + read(path).splitlines().index("  - name: more")
+    for done in (dry_run(agent), agent.reload()):
+        check("too many rules: status", 1, done.returncode)
+        check("which", Containing(f"66 rules apply to cgroup {worker.cgroup.path}, at most 64"),
+              done.stderr)
+        check("where", Containing(f"{path}:{line}:"), done.stderr)
+
+
+def test_dry_run_foresees_what_the_kernel_lacks(box):
+    agent = box.agent("lacks")
+    worker = governed_worker(box, agent, "lacks", 4)
+    path = agent.write(FILE, policies(policy("lacks", worker.cgroup,
+                                             {"TCP_CONGESTION": "nosuchcc"})))
+    for done in (dry_run(agent), agent.reload()):
+        check("status", 1, done.returncode)
+        check("why", Containing(f"{path}:4:16: error: this kernel has no congestion control "
+                                "'nosuchcc'"), done.stderr)
+
+
+def test_dry_run_names_listeners(box):
+    agent = box.agent("listeners")
+    worker = governed_worker(box, agent, "listeners", 4)
+    other = box.worker(box.cgroup.child("listeners-other"))
+
+    def write(mss, priority):
+        agent.write(FILE, policies(
+            policy("mss", worker.cgroup, {"TCP_MAXSEG": mss, "SO_PRIORITY": priority})))
+
+    write(1000, 4)
+    agent.reload_good()
+    with listening(worker) as listener, listening(other):
+        name = f"127.0.0.1:{listener.port()}"
+        write(1000, 5)
+        check("listeners, when only what they do not carry changes", [],
+              prediction(agent)["listeners"])
+        write(1100, 5)
+        check("listeners", [{"local": name, "cgroup": worker.cgroup.path}],
+              prediction(agent)["listeners"])
+        check("in words", Containing(f"    {name} in cgroup {worker.cgroup.path}\n"),
+              dry_run(agent).stdout)
+        lines = agent.line_count()
+        agent.reload_good()
+        agent.wait_line(rf"listener {re.escape(name)} in cgroup {worker.cgroup.path} keeps", lines)
+        check("and after the reload", [], prediction(agent)["listeners"])
+
+
+def test_dry_run_without_an_agent(box):
+    agent = box.agent("dry-alone")
+    worker = governed_worker(box, agent, "dry-alone", 4)
+    agent.kill()
+    places = ["--policy-dir", agent.policy_dir, "--pin-dir", agent.pin_dir]
+    check("nothing changes", 0, prediction(agent, *places)["changed"])
+    agent.write(FILE, priority_policy("dry-alone", worker.cgroup, 5))
+    answer = prediction(agent, *places)
+    check("the change", {"4": "5"}, {change["from"]["value"]: change["to"]["value"]
+                                     for group in answer["groups"]
+                                     for change in group["changes"]})
+    agent.start()
+    agent.stop()
+    answer = prediction(agent, *places)
+    check("without pins: in force, and what would come", (False, ["dry-alone"], True),
+          (answer["in_force"], answer["come"], [worker.cgroup.path] in
+           [group["cgroups"] for group in answer["groups"]]))
+    check("no pins were made", False, os.path.exists(agent.pin_dir))
+
+
+def test_dry_run_of_other_directories(box):
+    agent = box.agent("elsewhere")
+    worker = governed_worker(box, agent, "elsewhere", 4)
+    directory = box.path("candidate")
+    os.mkdir(directory)
+    with open(os.path.join(directory, FILE), "w", encoding="utf-8") as file:
+        file.write(priority_policy("elsewhere", worker.cgroup, 7))
+    check("the agent's own files", 0, prediction(agent)["changed"])
+    answer = prediction(agent, "--policy-dir", directory)
+    check("a candidate's", [(worker.cgroup.path, "7")],
+          sorted({(cgroup, to["value"]) for (cgroup, _, _), (_, to) in predicted(answer).items()}))
+    for wrong in (["--verbose"], ["--json"], ["--policy-dir", directory]):
+        check(f"{wrong} without --dry-run", 2, agent.command("reload", *wrong).returncode)
+
+
+def test_dry_run_during_reloads(box):
+    """It is of one generation or the other, never a mixture, and it never fails."""
+    agent = box.agent("dry-storm")
+    worker = governed_worker(box, agent, "dry-storm", 4)
+    done = threading.Event()
+    good = (priority_policy("dry-storm", worker.cgroup, 4),
+            policies(policy("dry-storm", worker.cgroup, {"SO_PRIORITY": 5, "SO_MARK": 5})))
+    target = box.path("target")
+    os.mkdir(target)
+    with open(os.path.join(target, FILE), "w", encoding="utf-8") as file:
+        file.write(good[1])
+
+    def reload():
+        for text in itertools.cycle(good):
+            if done.is_set():
+                return
+            temporary = agent.write("new", text)  # not a policy file yet
+            os.rename(temporary, os.path.join(agent.policy_dir, FILE))
+            agent.reload()
+
+    reloader = threading.Thread(target=reload)
+    reloader.start()
+    try:
+        seen = {frozenset((change["option"], change["to"]["value"])
+                          for group in prediction(agent, "--policy-dir", target)["groups"]
+                          for change in group["changes"]) for _ in range(40)}
+    finally:
+        done.set()
+        reloader.join()
+    whole = frozenset((("SO_PRIORITY", "5"), ("SO_MARK", "5")))
+    check("both generations, and nothing between them", {frozenset(), whole}, seen)

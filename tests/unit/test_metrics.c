@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* The metrics of overviews that the test makes up. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "metrics.h"
+#include "stage.h"
+
+static char *print(const struct overview *o, bool in_force)
+{
+	char *text;
+	size_t n;
+	FILE *to = open_memstream(&text, &n);
+
+	assert_non_null(to);
+	metrics_print(o, in_force, to);
+	assert_int_equal(fclose(to), 0);
+	return text;
+}
+
+static void assert_line(const char *text, const char *line)
+{
+	_cleanup_free_ char *whole = NULL, *all = NULL;
+
+	assert_true(asprintf(&whole, "\n%s\n", line) > 0);
+	assert_true(asprintf(&all, "\n%s", text) > 0);
+	if (!strstr(all, whole))
+		fail_msg("no line '%s' in\n%s", line, text);
+}
+
+/* Sum over the families: each has its HELP and TYPE once, before its samples. */
+static void check_families(char *text)
+{
+	char family[128] = "", name[128], *rest = text, *line;
+
+	while ((line = strsep(&rest, "\n")) && *line) {
+		if (sscanf(line, "# HELP %127s", name) == 1) {
+			assert_string_not_equal(name, family);
+			strcpy(family, name);
+		} else if (sscanf(line, "# TYPE %127s", name) != 1) {
+			assert_int_equal(sscanf(line, "%127[a-z_]", name), 1);
+		}
+		assert_string_equal(name, family);
+		assert_int_equal(strncmp(name, "sockpol_", strlen("sockpol_")), 0);
+	}
+}
+
+static void test_nothing(void **state)
+{
+	const struct overview o = { 0 };
+	_cleanup_free_ char *text = print(&o, false);
+
+	(void)state;
+	assert_line(text, "sockpol_up 0");
+	assert_line(text, "sockpol_agent_up 0");
+	assert_null(strstr(text, "sockpol_degraded"));
+	assert_null(strstr(text, "sockpol_generation"));
+	check_families(text);
+}
+
+static void test_agent_without_pins(void **state)
+{
+	const struct overview o = { .running = true, .answers = true, .degraded = true };
+	_cleanup_free_ char *text = print(&o, false);
+
+	(void)state;
+	assert_line(text, "sockpol_up 0");
+	assert_line(text, "sockpol_agent_up 1");
+	assert_line(text, "sockpol_degraded 1");
+	assert_null(strstr(text, "sockpol_policies"));
+}
+
+static void test_everything(void **state)
+{
+	struct overview_rule rules[] = { { "out", 7 } };
+	struct overview_failure failed[] = {
+		{ .rule = "", .option = "SO_MARK", .error = EPERM, .count = 3 },
+		{ .rule = "out", .option = "SO_MARK", .error = ENOENT, .count = 4 },
+		{ .rule = "out", .option = "SO_MARK", .error = 524, .count = 5 },
+	};
+	struct overview_policy policies[] = {
+		{ "a", 2, 10, rules, ARRAY_SIZE(rules), failed, ARRAY_SIZE(failed) },
+		{ "b", 1, 0, NULL, 0, NULL, 0 },
+	};
+	struct overview_link links[] = {
+		{ .hook = "sock_ops", .on_cgroup = true, .cgroup_id = 1 },
+		{ .hook = "connect4", .on_cgroup = true },
+		{ .hook = "cgroup_mkdir" },
+	};
+	struct neighbour neighbours[] = { { .hook = "sock_ops", .runs_after = true } };
+	const struct overview o = {
+		.answers = true,
+		.state = {
+			.generation = 3, .loaded_usec = 1500000, .n_policies = 2, .events_lost = 4,
+			.failures_lost = 5,
+			.stages = BIT(SP_STAGE_UNIX_SEND) | BIT(SP_STAGE_TCP_LISTEN),
+			.missing_stages = BIT(SP_STAGE_UNIX_SEND) | BIT(SP_STAGE_UNIX_CONNECT),
+		},
+		.links = links, .n_links = ARRAY_SIZE(links),
+		.neighbours = neighbours, .n_neighbours = ARRAY_SIZE(neighbours),
+		.policies = policies, .n_policies = ARRAY_SIZE(policies), .n_governed = 2,
+		.n_entries = 9, .room_cgroups = 100,
+	};
+	_cleanup_free_ char *text = print(&o, true);
+	static const char *const expected[] = {
+		"sockpol_up 1",
+		"sockpol_agent_up 1",
+		"sockpol_degraded 0",
+		"sockpol_generation 3",
+		"sockpol_last_load_timestamp_seconds 1.500000",
+		"sockpol_policies 2",
+		"sockpol_governed_cgroups 2",
+		"sockpol_policy_governed_cgroups{policy=\"a\"} 2",
+		"sockpol_policy_applied_sockets_total{policy=\"a\"} 10",
+		"sockpol_policy_applied_sockets_total{policy=\"b\"} 0",
+		"sockpol_rule_applied_sockets_total{policy=\"a\",rule=\"out\"} 7",
+		"sockpol_failures_total{policy=\"a\",rule=\"\",option=\"SO_MARK\",errno=\"EPERM\"} 3",
+		"sockpol_failures_total{policy=\"a\",rule=\"out\",option=\"SO_MARK\",errno=\"ENOENT\"} 4",
+		/* the kernel's own, that no name is known of */
+		"sockpol_failures_total{policy=\"a\",rule=\"out\",option=\"SO_MARK\",errno=\"524\"} 5",
+		"sockpol_cgroup_events_lost_total 4",
+		"sockpol_failures_lost_total 5",
+		"sockpol_missing_hooks 1",
+		"sockpol_stage_available{stage=\"unix-send\"} 0",
+		"sockpol_stage_available{stage=\"unix-connect\"} 0",
+		"sockpol_stage_available{stage=\"tcp-listen\"} 1",
+		"sockpol_stage_used{stage=\"unix-send\"} 1",
+		"sockpol_stage_used{stage=\"unix-connect\"} 0",
+		"sockpol_hook_attached{hook=\"sock_ops\"} 1",
+		"sockpol_hook_attached{hook=\"connect4\"} 0",
+		"sockpol_hook_attached{hook=\"cgroup_mkdir\"} 1",
+		"sockpol_neighbour_programs{hook=\"sock_ops\",runs=\"after\"} 1",
+		"sockpol_neighbour_programs{hook=\"sock_ops\",runs=\"before\"} 0",
+		"sockpol_map_entries{map=\"cgroups\"} 9",
+		"sockpol_map_entries_limit{map=\"cgroups\"} 100",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(expected); i++)
+		assert_line(text, expected[i]);
+	check_families(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_nothing),
+		cmocka_unit_test(test_agent_without_pins),
+		cmocka_unit_test(test_everything),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
