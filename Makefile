@@ -9,6 +9,8 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 SHAREDIR    := $(PREFIX)/share/sockpol
 DOCDIR      := $(PREFIX)/share/doc/sockpol
+MANDIR      := $(PREFIX)/share/man
+COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 CC      ?= cc
 CLANG   ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /sbin/bpftool) bpftool)
@@ -57,13 +59,24 @@ LIB_SRC    := $(filter-out agent/main.c,$(AGENT_SRC))
 UNIT_TESTS := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
 SKELETONS  := $(patsubst bpf/%.bpf.c,$(O)/bpf/%.skel.h,$(sort $(wildcard bpf/*.bpf.c)))
 
+# The same, of the manual and the package.
+BUILD_DEPS   += scdoc python3
+TEST_DEPS    += mandoc
+LINT_DEPS    += shellcheck
+DEB_DEPS     := build-essential debhelper dpkg-dev
+DEBTEST_DEPS := lintian debootstrap systemd-container
+
+# The manual: its table of options comes from the agent's own.
+MAN_PAGES  := $(O)/doc/sockpol.8 $(O)/doc/sockpol.policy.5
+MAN_BUILT  := $(if $(and $(shell command -v scdoc),$(shell command -v python3)),$(MAN_PAGES))
+
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
 
 .PHONY: all
-all: $(O)/sockpol ## build the agent
+all: $(O)/sockpol $(MAN_BUILT) ## build the agent, and the manual where scdoc is there
 
 # Builds of the same sources.  $(1): the directory below $(O), $(2) and $(3): flags to compile and link with.
 define variant
@@ -96,6 +109,9 @@ other-abi:
 BPF_CFLAGS = $(ABI_FLAGS) -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Werror -Iinclude \
               -idirafter /usr/include/$(shell $(CC) -print-multiarch)
 
+# The object becomes a part of the agent: where it was built shall not be in it.
+BPF_CFLAGS += -fdebug-compilation-dir=.
+
 $(O)/bpf/%.bpf.o: bpf/%.bpf.c Makefile | $(O)/bpf
 	$(say) BPF $@
 	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -c -o $@ $<
@@ -106,6 +122,28 @@ $(O)/bpf/%.skel.h: $(O)/bpf/%.bpf.o
 
 $(addprefix $(O)/,agent asan mutant bpf unit unit-asan policies tests lint):
 	$(Q)mkdir -p $@
+
+# The manual pages say when the sources were last changed, not when they were built; .nh and HY: the name of an
+# option is searched for, so it must not be hyphenated.
+# Whoever owns the repository; without one, when the Makefile was changed.
+MAN_DATE = $(or $(SOURCE_DATE_EPOCH),$(shell git -c safe.directory='*' log -1 --format=%ct 2>/dev/null), \
+             $(shell stat -c %Y Makefile))
+
+.PHONY: doc
+doc: $(MAN_PAGES) ## the manual pages (scdoc)
+
+$(O)/doc:
+	$(Q)mkdir -p $@
+
+$(O)/doc/options.scd: $(O)/sockpol doc/option-table | $(O)/doc
+	$(Q)$(O)/sockpol options --json >$(O)/doc/options.json
+	$(Q)doc/option-table <$(O)/doc/options.json >$@
+
+$(O)/doc/%: doc/%.scd $(O)/doc/options.scd Makefile
+	$(say) DOC $@
+	$(Q)sed -e '/^@OPTIONS@$$/{r $(O)/doc/options.scd' -e 'd}' -e 's/@VERSION@/$(VERSION)/' $< | \
+		SOURCE_DATE_EPOCH=$(MAN_DATE) scdoc >$@.tmp
+	$(Q)sed 's/^\.TH .*/&\n.nr HY 0\n.nh/' $@.tmp >$@
 
 # Unit tests: no privilege.  The same tests run on the plain and on the sanitized build.
 $(O)/unit/%: tests/unit/%.c $(O)/agent/libagent.a Makefile | $(O)/unit
@@ -143,7 +181,8 @@ $(O)/tests/connector: tests/system/connector.c Makefile | $(O)/tests
 UNIT  = $(foreach t,$(UNIT_TESTS),--counts "unit $(t:test_%=%)=$(O)/unit/$t")
 ASAN  = $(foreach t,$(UNIT_TESTS),--counts "asan $(t:test_%=%)=$(O)/unit-asan/$t")
 CHECK = $(foreach p,$(POLICIES),--exit "check $p=$(O)/sockpol check $(O)/$p") \
-        --counts "bad input=tests/bad/run.py --sockpol $(O)/sockpol"
+        --counts "bad input=tests/bad/run.py --sockpol $(O)/sockpol" \
+        --counts "doc=tests/doc/run.py --sockpol $(O)/sockpol --pages $(O)/doc"
 RUN   = --exit "demo=tests/demo/demo.py --sockpol $(O)/sockpol" \
         --counts "live=tests/live/run.py --sockpol $(O)/sockpol" $(DIFFERENTIAL)
 DIFFERENTIAL = --counts "differential=tests/differential/run.py --sockpol $(O)/sockpol" \
@@ -153,6 +192,9 @@ DIFFERENTIAL = --counts "differential=tests/differential/run.py --sockpol $(O)/s
 unit-build: $(UNIT_TESTS:%=$(O)/unit/%)
 asan-build: $(UNIT_TESTS:%=$(O)/unit-asan/%)
 tests-build: all other-abi $(O)/mutant/sockpol unit-build asan-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
+
+# tests/doc looks at the pages.
+tests-build test-unit: doc
 
 # Dependencies first, then a make that sees what they brought.
 .PHONY: deps
@@ -211,12 +253,12 @@ $(O)/lint/%.tidy: % .clang-tidy Makefile $(filter %.h,$(C_FILES)) $(SKELETONS)
 	$(Q)clang-tidy --quiet $< -- $(TIDY_FLAGS) 2>$@.log >$@ || \
 		{ cat $@ $@.log; exit 1; }
 
-.PHONY: lint lint-run lint-format lint-cppcheck
-lint: deps ## clang-format, clang-tidy, cppcheck
+.PHONY: lint lint-run lint-format lint-cppcheck lint-shell
+lint: deps ## clang-format, clang-tidy, cppcheck, shellcheck
 	$(Q)tests/install-deps $(LINT_DEPS)
 	$(Q)$(SUBMAKE) lint-run
 
-lint-run: lint-format lint-cppcheck $(TIDY:%=$(O)/lint/%.tidy)
+lint-run: lint-format lint-cppcheck lint-shell $(TIDY:%=$(O)/lint/%.tidy)
 
 lint-format:
 	$(say) FORMAT
@@ -226,6 +268,15 @@ lint-cppcheck: $(SKELETONS)
 	$(say) CPPCHECK
 	$(Q)cppcheck --quiet --std=c11 --enable=warning,style,performance,portability --inline-suppr \
 		--error-exitcode=1 --suppressions-list=tests/lint/suppressions --library=tests/lint/macros.cfg -Iagent -Iinclude agent tests/unit
+
+# Maintainer scripts have only lines that dh_installdeb completes: #DEBHELPER# is a comment.
+SHELL_FILES := tests/install-deps .ci/run $(sort $(wildcard dist/debian/*.postinst dist/debian/*.prerm dist/debian/*.postrm))
+lint-shell:
+	$(say) SHELL
+	$(Q)shellcheck $(SHELL_FILES)
+	$(Q)shellcheck -s bash dist/sockpol.bash-completion
+
+EXAMPLES := $(sort $(wildcard dist/examples/*))
 
 .PHONY: install
 install: all ## install below DESTDIR and PREFIX
@@ -237,13 +288,49 @@ install: all ## install below DESTDIR and PREFIX
 	$(Q)install -m 0644 dist/sockpol.tmpfiles $(DESTDIR)$(TMPFILESDIR)/sockpol.conf
 	$(Q)install -m 0644 $(POLICIES) $(DESTDIR)$(SHAREDIR)/policies
 	$(Q)install -m 0644 README.md $(DESTDIR)$(DOCDIR)/README.md
+	$(Q)install -D -m 0644 dist/sockpol.bash-completion $(DESTDIR)$(COMPLETIONDIR)/sockpol
+	$(Q)for example in $(EXAMPLES); do \
+		install -D -m 0644 $$example $(DESTDIR)$(DOCDIR)/examples/$${example##*/} || exit 1; done
+	$(Q)for page in $(MAN_BUILT); do \
+		install -D -m 0644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit 1; done
 
 .PHONY: uninstall
 uninstall: ## remove what install installed
 	$(Q)rm -f $(addprefix $(DESTDIR),$(PREFIX)/bin/sockpol $(UNITDIR)/sockpol.service \
-		$(TMPFILESDIR)/sockpol.conf $(DOCDIR)/README.md $(addprefix $(SHAREDIR)/,$(POLICIES)))
-	$(Q)for d in $(addprefix $(DESTDIR),$(SHAREDIR)/policies $(SHAREDIR) $(DOCDIR)); do \
+		$(TMPFILESDIR)/sockpol.conf $(DOCDIR)/README.md $(addprefix $(SHAREDIR)/,$(POLICIES)) \
+		$(COMPLETIONDIR)/sockpol $(foreach page,$(notdir $(MAN_PAGES)),$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(page)) \
+		$(addprefix $(DOCDIR)/examples/,$(notdir $(EXAMPLES))))
+	$(Q)for d in $(addprefix $(DESTDIR),$(SHAREDIR)/policies $(SHAREDIR) $(DOCDIR)/examples $(DOCDIR)); do \
 		[ ! -d $$d ] || rmdir --ignore-fail-on-non-empty $$d; done
+
+# The Debian package is built from a copy of the sources, with dist/debian where Debian wants it, and with
+# nothing of this make's environment.  DEB_BUILD_OPTIONS=nocheck leaves the tests out.
+DEB_TREE    := $(O)/deb/sockpol-$(VERSION)
+DEB_SOURCES := bpf agent include tests policies doc dist LICENSES Makefile README.md
+
+.PHONY: deb
+deb: deps ## the Debian package, in $(O)/deb
+	$(Q)tests/install-deps $(DEB_DEPS)
+	$(say) DEB $(DEB_TREE)
+	$(Q)rm -rf $(DEB_TREE) $(O)/deb/sockpol*_$(VERSION)_* && mkdir -p $(DEB_TREE)
+	$(Q)tar -c --mtime=@$(MAN_DATE) --exclude=__pycache__ $(DEB_SOURCES) | tar -x -C $(DEB_TREE)
+	$(Q)mv $(DEB_TREE)/dist/debian $(DEB_TREE)/debian
+	$(Q)sed -i 's/^VERSION := .*/VERSION := $(VERSION)/' $(DEB_TREE)/Makefile
+	$(Q)sed -e 's/@VERSION@/$(VERSION)/' -e "s/@DATE@/$$(date -uRd @$(MAN_DATE))/" \
+		$(DEB_TREE)/debian/changelog.in >$(DEB_TREE)/debian/changelog
+	$(Q)cd $(DEB_TREE) && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL $(patsubst %,-u %,O V VERSION PREFIX DESTDIR) \
+		dpkg-buildpackage -b -us -uc -Jauto >../build.log 2>&1 || { cat ../build.log; exit 1; }
+	$(Q)ls $(O)/deb/sockpol_$(VERSION)_*.deb
+
+# Built twice, for is it the same?  The connector is the system tests'.
+.PHONY: test-deb
+test-deb: deb ## the Debian package: lintian, its life in a real systemd (root)
+	$(Q)tests/install-deps $(DEBTEST_DEPS)
+	$(Q)DEB_BUILD_OPTIONS=nocheck $(SUBMAKE) O=$(O)/deb-again deb
+	$(Q)$(if $(wildcard tests/system/connector.c),$(SUBMAKE) $(O)/tests/connector)
+	$(Q)tests/run-all --counts "package=tests/package/run.py --build $(O) \
+		--deb $(O)/deb/sockpol_$(VERSION)_$$(dpkg --print-architecture).deb \
+		--again $(O)/deb-again/deb/sockpol_$(VERSION)_$$(dpkg --print-architecture).deb"
 
 .PHONY: clean
 clean: ## remove what was built
