@@ -30,12 +30,15 @@ endif
 # For the makes started here: as many jobs as processors, where the command line says nothing of it.
 SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
+comma := ,
+
 # What `make deps` installs, by Debian 12's names.
 BUILD_DEPS  := gcc libc6-dev make clang bpftool pkg-config libbpf-dev libelf-dev zlib1g-dev libyaml-dev \
                libsystemd-dev libjansson-dev libmnl-dev uthash-dev
 TEST_DEPS   := libcmocka-dev python3 iproute2 curl nginx
 SYSTEM_DEPS := systemd-container debootstrap
 LINT_DEPS   := clang-format clang-tidy cppcheck
+FUZZ_DEPS   := libclang-rt-dev
 
 LIBS        := libbpf libelf zlib yaml-0.1 libsystemd jansson libmnl
 PKG_CFLAGS   = $(shell pkg-config --cflags $(LIBS))
@@ -46,6 +49,8 @@ WARNINGS    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prot
 HARDENING   := -fstack-protector-strong -fstack-clash-protection -fPIE -D_FORTIFY_SOURCE=2 \
                $(if $(filter x86_64,$(shell uname -m)),-fcf-protection)
 SANITIZE    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+# -w: clang's warnings differ from gcc's, which every other build has.
+FUZZ_CFLAGS := -O1 -g -w -fPIE $(SANITIZE) -fsanitize=fuzzer-no-link
 CFLAGS      ?= -O2 -g
 # A build of another ABI version, for tests of what agents of different versions do.
 ABI_FLAGS    = $(if $(ABI),-DSP_ABI_VERSION=$(ABI))
@@ -78,11 +83,12 @@ MAN_BUILT  := $(if $(and $(shell command -v scdoc),$(shell command -v python3)),
 .PHONY: all
 all: $(O)/sockpol $(MAN_BUILT) ## build the agent, and the manual where scdoc is there
 
-# Builds of the same sources.  $(1): the directory below $(O), $(2) and $(3): flags to compile and link with.
+# Builds of the same sources.  $(1): the directory below $(O), $(2) and $(3): flags to compile and link with,
+# $(4): another compiler.
 define variant
 $(O)/$(1)/%.o: agent/%.c Makefile | $(O)/$(1) $(SKELETONS)
 	$$(say) CC $$@
-	$$(Q)$$(CC) $(2) $$(BASE_CFLAGS) -MMD -MP -c -o $$@ $$<
+	$$(Q)$$(or $(4),$$(CC)) $(2) $$(BASE_CFLAGS) -MMD -MP -c -o $$@ $$<
 
 $(O)/$(1)/libagent.a: $(patsubst agent/%.c,$(O)/$(1)/%.o,$(LIB_SRC))
 	$$(say) AR $$@
@@ -90,13 +96,15 @@ $(O)/$(1)/libagent.a: $(patsubst agent/%.c,$(O)/$(1)/%.o,$(LIB_SRC))
 
 $(O)/$(1)/sockpol: $(O)/$(1)/main.o $(O)/$(1)/libagent.a
 	$$(say) LINK $$@
-	$$(Q)$$(CC) $(3) $$(BASE_LDFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(PKG_LDLIBS)
+	$$(Q)$$(or $(4),$$(CC)) $(3) $$(BASE_LDFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(PKG_LDLIBS)
 endef
 
-# The product; under ASan and UBSan; one that can leave an option row out (SOCKPOL_TEST_SKIP_OPTION).
+# The product; under ASan and UBSan; one that can leave an option row out (SOCKPOL_TEST_SKIP_OPTION);
+# with libFuzzer's counters.
 $(eval $(call variant,agent,$$(CFLAGS) $$(HARDENING),$$(CFLAGS)))
 $(eval $(call variant,asan,-O1 -g -fPIE $$(SANITIZE),$$(SANITIZE)))
 $(eval $(call variant,mutant,$$(CFLAGS) $$(HARDENING) -DSOCKPOL_MUTANTS,$$(CFLAGS)))
+$(eval $(call variant,fuzzed,$$(FUZZ_CFLAGS),$$(SANITIZE),$$(CLANG)))
 
 $(O)/sockpol: $(O)/agent/sockpol
 	$(Q)ln -f $< $@
@@ -120,7 +128,7 @@ $(O)/bpf/%.skel.h: $(O)/bpf/%.bpf.o
 	$(say) SKEL $@
 	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf >$@
 
-$(addprefix $(O)/,agent asan mutant bpf unit unit-asan policies tests lint):
+$(addprefix $(O)/,agent asan mutant fuzzed bpf unit unit-asan policies tests lint fuzz):
 	$(Q)mkdir -p $@
 
 # The manual pages say when the sources were last changed, not when they were built; .nh and HY: the name of an
@@ -156,6 +164,27 @@ $(O)/unit-asan/%: tests/unit/%.c $(O)/asan/libagent.a Makefile | $(O)/unit-asan
 	$(Q)$(CC) -O1 -g $(SANITIZE) -fPIE $(BASE_CFLAGS) -Itests/unit -MMD -MP $(BASE_LDFLAGS) -o $@ $< \
 		$(O)/asan/libagent.a $(PKG_LDLIBS) -lcmocka
 
+# Fuzz targets: with libFuzzer, and with a main() of our own that replays the corpus on the sanitized build.
+FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+FUZZ_SEEDS_loader := policies tests/bad
+FUZZ_SECONDS ?= 60
+FUZZ_WRAP_loader := -Wl,--wrap=host_has_unix_hooks
+FUZZ_WRAP_control := $(addprefix -Wl$(comma)--wrap=,sd_event_add_time_relative poll)
+
+$(O)/fuzz/fuzz-%: tests/fuzz/fuzz_%.c $(O)/fuzzed/libagent.a Makefile | $(O)/fuzz
+	$(say) CLANG $@
+	$(Q)$(CLANG) $(FUZZ_CFLAGS) -fsanitize=fuzzer $(BASE_CFLAGS) -Itests/fuzz -MMD -MP $(BASE_LDFLAGS) $(FUZZ_WRAP_$*) \
+		-o $@ $< $(O)/fuzzed/libagent.a $(PKG_LDLIBS)
+
+$(O)/fuzz/loader.dict: $(O)/sockpol tests/fuzz/dictionary.py | $(O)/fuzz
+	$(say) DICT $@
+	$(Q)$(O)/sockpol options --json | tests/fuzz/dictionary.py $(wildcard policies/*.yaml tests/bad/*.yaml) >$@
+
+$(O)/fuzz/replay-%: tests/fuzz/replay.c tests/fuzz/fuzz_%.c $(O)/asan/libagent.a Makefile | $(O)/fuzz
+	$(say) CC $@
+	$(Q)$(CC) -O1 -g $(SANITIZE) -fPIE $(BASE_CFLAGS) -Itests/fuzz $(BASE_LDFLAGS) $(FUZZ_WRAP_$*) \
+		-o $@ $(filter %.c,$^) $(O)/asan/libagent.a $(PKG_LDLIBS)
+
 # The shipped policies, owned and writable as the loader wants it whoever cloned the repository.
 POLICIES := $(sort $(wildcard policies/*.yaml))
 $(O)/policies/%.yaml: policies/%.yaml | $(O)/policies
@@ -185,13 +214,16 @@ CHECK = $(foreach p,$(POLICIES),--exit "check $p=$(O)/sockpol check $(O)/$p") \
         --counts "doc=tests/doc/run.py --sockpol $(O)/sockpol --pages $(O)/doc"
 RUN   = --exit "demo=tests/demo/demo.py --sockpol $(O)/sockpol" \
         --counts "live=tests/live/run.py --sockpol $(O)/sockpol" $(DIFFERENTIAL)
+REPLAY = $(foreach t,$(FUZZ_TARGETS),--counts "fuzz corpus, $t=$(O)/fuzz/replay-$t tests/fuzz/corpus/$t $(FUZZ_SEEDS_$t)")
 DIFFERENTIAL = --counts "differential=tests/differential/run.py --sockpol $(O)/sockpol" \
                --counts "dry run=tests/differential/foresee.py --sockpol $(O)/sockpol"
 
-.PHONY: tests-build unit-build asan-build
+.PHONY: tests-build unit-build asan-build replay-build fuzz-build
 unit-build: $(UNIT_TESTS:%=$(O)/unit/%)
 asan-build: $(UNIT_TESTS:%=$(O)/unit-asan/%)
-tests-build: all other-abi $(O)/mutant/sockpol unit-build asan-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
+replay-build: $(FUZZ_TARGETS:%=$(O)/fuzz/replay-%)
+fuzz-build: $(FUZZ_TARGETS:%=$(O)/fuzz/fuzz-%) $(O)/fuzz/loader.dict
+tests-build: all other-abi $(O)/mutant/sockpol unit-build asan-build replay-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
 
 # tests/doc looks at the pages.
 tests-build test-unit: doc
@@ -204,15 +236,21 @@ deps: ## install what building and testing need (Debian 12; root or sudo)
 .PHONY: test
 test: deps ## all tests (root)
 	$(Q)$(SUBMAKE) tests-build
-	$(Q)tests/run-all $(UNIT) $(ASAN) $(CHECK) $(RUN)
+	$(Q)tests/run-all $(UNIT) $(ASAN) $(REPLAY) $(CHECK) $(RUN)
 
 .PHONY: test-unit
 test-unit: all unit-build $(POLICIES:%=$(O)/%) ## tests that need no privilege
 	$(Q)tests/run-all $(UNIT) $(CHECK)
 
 .PHONY: test-asan
-test-asan: asan-build ## the unit tests under ASan and UBSan
-	$(Q)tests/run-all $(ASAN)
+test-asan: asan-build replay-build ## the unit tests and the fuzzers' corpus under ASan and UBSan
+	$(Q)tests/run-all $(ASAN) $(REPLAY)
+
+.PHONY: fuzz
+fuzz: deps ## libFuzzer over the loader and the control socket, each for FUZZ_SECONDS (60)
+	$(Q)tests/install-deps $(FUZZ_DEPS)
+	$(Q)$(SUBMAKE) fuzz-build
+	$(Q)tests/run-all --counts "fuzz=tests/fuzz/run.py --build $(O)/fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)"
 
 .PHONY: test-live
 test-live: all other-abi $(O)/mutant/sockpol $(O)/tests/conformance-table ## the agent on this kernel (root)
@@ -232,6 +270,16 @@ test-system: deps ## installed, in a real systemd (root; the first time it makes
 test-mutants: $(O)/mutant/sockpol ## with each option left out, do its cases and only those fail? (root)
 	$(Q)tests/run-all --counts "mutants=tests/live/mutants.py --sockpol $(O)/mutant/sockpol"
 
+# What the virtual machines of other kernels need besides, by Debian 12's names.
+KERNELS_DEPS := qemu-system-x86 cpio kmod bpftool procps
+KERNELS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sockpol/kernels
+
+.PHONY: test-kernels
+test-kernels: deps ## the live tests on Debian's 6.1 and 6.12, in virtual machines
+	$(Q)tests/install-deps $(KERNELS_DEPS)
+	$(Q)$(SUBMAKE) all
+	$(Q)tests/run-all --counts "kernels=tests/kernels/run.py --sockpol $(O)/sockpol --cache $(KERNELS_CACHE)"
+
 .PHONY: bench
 bench: all $(O)/tests/load ## what rules cost, on this machine (root)
 	$(Q)tests/bench/rules.py --sockpol $(O)/sockpol --load $(O)/tests/load
@@ -242,9 +290,9 @@ demo: deps ## a web server and curl, before and after a policy (root)
 	$(Q)tests/demo/demo.py --sockpol $(O)/sockpol
 
 # Each file is one target, so that lint runs in parallel and again only over what has changed.
-C_FILES    := $(sort $(wildcard agent/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bench/*.c tests/system/*.c))
-TIDY       := $(AGENT_SRC) $(sort $(wildcard bpf/*.bpf.c tests/unit/*.c tests/bench/*.c tests/system/*.c))
-TIDY_FLAGS  = $(BASE_CFLAGS) -Itests/unit
+C_FILES    := $(sort $(wildcard agent/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bench/*.c tests/system/*.c tests/fuzz/*.[ch]))
+TIDY       := $(AGENT_SRC) $(sort $(wildcard bpf/*.bpf.c tests/unit/*.c tests/bench/*.c tests/system/*.c tests/fuzz/*.c))
+TIDY_FLAGS  = $(BASE_CFLAGS) -Itests/unit -Itests/fuzz
 $(O)/lint/bpf/%: TIDY_FLAGS = $(BPF_CFLAGS)
 
 $(O)/lint/%.tidy: % .clang-tidy Makefile $(filter %.h,$(C_FILES)) $(SKELETONS)
@@ -267,7 +315,7 @@ lint-format:
 lint-cppcheck: $(SKELETONS)
 	$(say) CPPCHECK
 	$(Q)cppcheck --quiet --std=c11 --enable=warning,style,performance,portability --inline-suppr \
-		--error-exitcode=1 --suppressions-list=tests/lint/suppressions --library=tests/lint/macros.cfg -Iagent -Iinclude agent tests/unit
+		--error-exitcode=1 --suppressions-list=tests/lint/suppressions --library=tests/lint/macros.cfg -Iagent -Iinclude agent tests/unit tests/fuzz
 
 # Maintainer scripts have only lines that dh_installdeb completes: #DEBHELPER# is a comment.
 SHELL_FILES := tests/install-deps .ci/run $(sort $(wildcard dist/debian/*.postinst dist/debian/*.prerm dist/debian/*.postrm))

@@ -9,6 +9,7 @@
 
 #include "activation.h"
 #include "agent.h"
+#include "capabilities.h"
 #include "cgroup.h"
 #include "cli.h"
 #include "control.h"
@@ -35,10 +36,11 @@ struct agent {
 	sd_event_source *cgroup_events;
 	struct control *control;
 	struct metrics_file *metrics; /* NULL: not asked for */
-	struct governor *governor; /* NULL: another version's pins are in force, see start() */
-	sd_event_source *heal;	   /* see heal_soon() */
+	struct governor *governor;    /* NULL: another version's pins are in force, see start() */
+	sd_event_source *heal;	      /* see heal_soon() */
 	uint64_t heal_not_before;
 	bool degraded;	   /* the files are not what is in force */
+	bool unpinned;	   /* pins were removed, and cannot be made again */
 	char verdict[256]; /* of the last load, one line */
 };
 
@@ -96,8 +98,9 @@ static int take_over(struct agent *a, struct governor *g, int r, const struct di
 	else if (r < 0)
 		set_verdict(a, "failed: %s; what was in force stays", strerror(-r));
 	else
-		set_verdict(a, "%zu policies, %zu cgroups governed", governor_config(g)->n_policies,
-			    governor_n_governed(g));
+		set_verdict(a, "%zu policies, %zu cgroups governed%s",
+			    governor_config(g)->n_policies, governor_n_governed(g),
+			    a->unpinned ? "; it cannot be pinned, and ends with the agent" : "");
 	return r < 0 ? r : used;
 }
 
@@ -170,11 +173,47 @@ static int print_metrics(FILE *to, void *userdata)
 	return metrics_read_by_agent(a->options->pin_dir, a->degraded, to);
 }
 
+/* Has the pin directory been removed, and perhaps been made again, since it was locked? */
+static bool lost_pin_dir(const struct agent *a)
+{
+	struct stat ours, there;
+
+	return fstat(a->pin_fd, &ours) < 0 || stat(a->options->pin_dir, &there) < 0 ||
+	       ours.st_dev != there.st_dev || ours.st_ino != there.st_ino;
+}
+
+/*
+ * What somebody unpinned works on while the agent lives, and with it only: so it is pinned again.
+ * Returns 0 or a negative errno, logged.
+ */
+static int renew_pins(struct agent *a)
+{
+	size_t lost = a->governor ? governor_pins_lost(a->governor) : 0;
+	int r;
+
+	if (!lost)
+		return 0;
+	if (lost_pin_dir(a)) {
+		int fd = pin_dir_open(a->options->pin_dir, true);
+
+		if (fd < 0)
+			return fd;
+		close(a->pin_fd);
+		a->pin_fd = fd;
+	}
+	r = governor_pin_again(a->governor);
+	if (r == 0)
+		log_warning("%zu pins in %s were gone, and are pinned again", lost,
+			    a->options->pin_dir);
+	return r;
+}
+
 static int reload(struct agent *a, struct diags *diags)
 {
 	int r;
 
 	sd_notify(0, "RELOADING=1");
+	a->unpinned = renew_pins(a) < 0;
 	r = load(a, diags);
 	diags_sort(diags);
 	diags_log(diags);
@@ -240,20 +279,40 @@ static json_t *policy_dirs_json(const struct agent *a)
 	return dirs;
 }
 
+/* What the configuration in force asks for and this kernel lacks. */
+static json_t *json_unsupported(const struct agent *a)
+{
+	const struct config *c = governor_config(a->governor);
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < c->n_unsupported; i++) {
+		const struct unsupported *u = &c->unsupported[i];
+
+		json_array_append_new(list, json_pack("{s:s, s:s?, s:s, s:s}", "policy", u->policy,
+						      "rule", u->rule, "what", u->what, "since",
+						      u->since));
+	}
+	return list;
+}
+
 /* With the pins' place, for who asks may mean another agent's. */
 static json_t *answer_status(const struct agent *a)
 {
 	_cleanup_free_ char *real = realpath(a->options->pin_dir, NULL);
 	_cleanup_free_ char *pins = utf8_escape(real ? real : a->options->pin_dir);
-	json_t *reply = json_pack("{s:b, s:s, s:b, s:s, s:s?, s:o?}", "ok", 1, "message",
+	json_t *reply = json_pack("{s:b, s:s, s:b, s:s, s:s?, s:I, s:o?}", "ok", 1, "message",
 				  a->verdict, "degraded", a->degraded, "version", SOCKPOL_VERSION,
-				  "pin_dir", pins, "policy_dirs", policy_dirs_json(a));
+				  "pin_dir", pins, "pins_lost",
+				  (json_int_t)(a->governor ? governor_pins_lost(a->governor) : 0),
+				  "policy_dirs", policy_dirs_json(a));
 	struct stat st;
 
 	if (reply && stat(a->options->pin_dir, &st) == 0) {
 		json_object_set_new(reply, "pin_dir_device", json_integer((json_int_t)st.st_dev));
 		json_object_set_new(reply, "pin_dir_inode", json_integer((json_int_t)st.st_ino));
 	}
+	if (reply && a->governor && governor_config(a->governor))
+		json_object_set_new(reply, "unsupported", json_unsupported(a));
 	return reply;
 }
 
@@ -273,7 +332,8 @@ static int find_cgroup_root(struct agent *a)
 	int r = cgroup_mount(&a->mount);
 
 	if (r < 0)
-		return log_error_errno(r, "No cgroup2 hierarchy is mounted");
+		return log_error_errno(r, "No cgroup2 hierarchy is mounted, and cgroup v1 will not "
+					  "do (mount -t cgroup2 none /sys/fs/cgroup/unified)");
 	r = cgroup_resolve(a->mount, a->options->cgroup_root ? a->options->cgroup_root : "/",
 			   &a->root_path);
 	if (r < 0)
@@ -390,6 +450,9 @@ static int run(struct agent *a)
 {
 	int r;
 
+	r = capabilities_check();
+	if (r < 0)
+		return r;
 	r = find_cgroup_root(a);
 	if (r < 0)
 		return r;

@@ -10,7 +10,7 @@ struct agent_options {
 	const char *cgroup_root;	/* see cgroup_resolve(); NULL: all */
 	const char *pin_dir;
 	const char *runtime_dir;
-	bool persist; /* what is in force stays so when the agent is stopped */
+	bool persist;		  /* what is in force stays so when the agent is stopped */
 	const char *metrics_file; /* NULL: none */
 };
 

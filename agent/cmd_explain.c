@@ -9,6 +9,7 @@
 #include "explanation.h"
 #include "loader.h"
 #include "log.h"
+#include "support.h"
 #include "unit.h"
 
 #define SYNOPSIS                                                                                   \
@@ -21,7 +22,8 @@
 	"policy files, which policy, rule and line set each, and what that beat: for every\n"      \
 	"connection, with the conditions of the rules, or for the one that --remote, --local,\n"   \
 	"--protocol and --family tell of.  What these leave open does not hold in any rule.\n"     \
-	"Needs no privilege; as root it says also when what is in force differs from the files.\n" \
+	"Needs no privilege; as root it says also when what is in force differs from the files,\n" \
+	"and leaves out what the running kernel lacks.\n"                                          \
 	"Exit status: 0 good, 1 errors in the files or no such process or unit, 2 usage."
 
 struct request {
@@ -52,6 +54,14 @@ static void inputs_clear(struct inputs *s)
 	free(s->mount);
 }
 
+/* Without what `run` leaves out here; who may not ask the kernel hears of all of it. */
+static int leave_out_unsupported(struct config *c, struct diags *diags)
+{
+	const struct kernel_support *k;
+
+	return support_probe(&k) < 0 ? 0 : support_apply(k, c, diags);
+}
+
 static int load_policies(const struct request *q, struct inputs *s)
 {
 	const char *const *dirs = q->dirs[0] ? q->dirs : loader_default_dirs;
@@ -60,6 +70,8 @@ static int load_policies(const struct request *q, struct inputs *s)
 
 	host_read(&s->host);
 	r = config_load(dirs, NULL, &s->host, &diags, &s->config);
+	if (r == 0)
+		r = leave_out_unsupported(s->config, &diags);
 	diags_sort(&diags);
 	diags_log(&diags);
 	diags_clear(&diags);

@@ -9,6 +9,7 @@
 #include "cli.h"
 #include "log.h"
 #include "overview.h"
+#include "pin_dir.h"
 #include "value.h"
 #include "stage.h"
 #include "utf8.h"
@@ -39,11 +40,38 @@ static void format_time(char *buf, size_t size, uint64_t usec)
 		snprintf(buf, size, "?");
 }
 
-/* What policies ask for and no hook can do. */
+static const char *json_text(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "?";
+}
+
+/* What policies ask for and this kernel lacks, as the agent has it. */
+static void print_unsupported(const struct overview *o)
+{
+	size_t i;
+	json_t *one;
+
+	json_array_foreach(o->unsupported, i, one)
+	{
+		const char *rule = json_string_value(json_object_get(one, "rule"));
+
+		printf("warning: this kernel has no %s (since %s): left out of policy %s%s%s\n",
+		       json_text(one, "what"), json_text(one, "since"), json_text(one, "policy"),
+		       rule ? ", rule " : "", rule ? rule : "");
+	}
+}
+
+/* The same where no agent can be asked: hooks that the maps in force have something for. */
 static void print_missing(const struct overview *o)
 {
 	uint64_t missing = o->state.stages & o->state.missing_stages;
 
+	if (o->unsupported) {
+		print_unsupported(o);
+		return;
+	}
 	for (int s = 0; s < SP_STAGE_MAX; s++)
 		if (missing & BIT(s))
 			printf("warning: this kernel has no hook for %s (%s)\n", stage_name(s),
@@ -65,6 +93,16 @@ static void print_whether_running(const struct overview *o)
 	else
 		printf("agent: running, pid %d; last load: %s%s\n", (int)o->pid,
 		       o->verdict ? o->verdict : "?", o->degraded ? " (degraded)" : "");
+}
+
+static void print_lost(FILE *to, const struct overview *o)
+{
+	if (o->pins_lost)
+		fprintf(to,
+			"warning: %" PRIu64
+			" pins of the agent, pid %d, are gone: it governs, but what "
+			"is not pinned ends with it; `sockpol reload` pins it again\n",
+			o->pins_lost, (int)o->pid);
 }
 
 /* How a cgroup that is made now gets its policy. */
@@ -123,6 +161,7 @@ static void print_agent(const struct overview *o)
 		printf("warning: %" PRIu64 " failures could not be counted (map full)\n",
 		       (uint64_t)o->state.failures_lost);
 	print_missing(o);
+	print_lost(stdout, o);
 }
 
 static void print_links(const struct overview *o)
@@ -141,18 +180,27 @@ static void print_links(const struct overview *o)
 	}
 }
 
+static void print_neighbour(const struct neighbour *n)
+{
+	_cleanup_free_ char *name = utf8_escape(n->name);
+	_cleanup_free_ char *cgroup = n->cgroup ? utf8_escape(n->cgroup) : NULL;
+
+	if (n->cgroup) {
+		printf("warning: another sockpol is attached below, at %s, and runs before ours: what "
+		       "both set, ours wins\n",
+		       cgroup ? cgroup : "?");
+		return;
+	}
+	printf("warning: at %s program %u (%s) of %s runs too, %s\n", n->hook, n->program_id,
+	       name ? name : "?", n->is_sockpol ? "another sockpol" : "somebody else",
+	       n->runs_after ? "after ours: what both set, it wins"
+			     : "before ours: what both set, ours wins");
+}
+
 static void print_neighbours(const struct overview *o)
 {
-	for (size_t i = 0; i < o->n_neighbours; i++) {
-		const struct neighbour *n = &o->neighbours[i];
-		_cleanup_free_ char *name = utf8_escape(n->name);
-
-		printf("warning: at %s program %u (%s) of %s runs too, %s\n", n->hook,
-		       n->program_id, name ? name : "?",
-		       n->is_sockpol ? "another sockpol" : "somebody else",
-		       n->runs_after ? "after ours: what both set, it wins"
-				     : "before ours: what both set, ours wins");
-	}
+	for (size_t i = 0; i < o->n_neighbours; i++)
+		print_neighbour(&o->neighbours[i]);
 }
 
 static void print_failures(const struct overview_policy *p)
@@ -307,12 +355,13 @@ static json_t *json_neighbours(const struct overview *o)
 	for (size_t i = 0; i < o->n_neighbours; i++) {
 		const struct neighbour *n = &o->neighbours[i];
 		_cleanup_free_ char *name = utf8_escape(n->name);
+		_cleanup_free_ char *cgroup = n->cgroup ? utf8_escape(n->cgroup) : NULL;
 
 		json_array_append_new(neighbours,
-				      json_pack("{s:s, s:I, s:s?, s:b, s:b}", "hook", n->hook,
+				      json_pack("{s:s, s:I, s:s?, s:b, s:b, s:s?}", "hook", n->hook,
 						"program", (json_int_t)n->program_id, "name", name,
 						"sockpol", n->is_sockpol, "runs_after",
-						n->runs_after));
+						n->runs_after, "cgroup", cgroup));
 	}
 	return neighbours;
 }
@@ -352,13 +401,14 @@ static json_t *json_overview(const struct overview *o)
 	for (size_t i = 0; i < o->n_policies; i++)
 		json_array_append_new(policies, json_policy(&o->policies[i]));
 	return json_pack(
-		"{s:{s:b, s:b, s:o, s:s?, s:s?, s:b}, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:o, s:o, s:o}",
+		"{s:{s:b, s:b, s:o, s:s?, s:s?, s:b, s:I}, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:o, s:o, s:o}",
 		"agent", "running", o->running, "answers", o->answers, "pid",
 		o->running && o->pid ? json_integer(o->pid) : json_null(), "other_pins",
-		o->other_pins, "last_load", o->verdict, "degraded", o->degraded, "generation",
-		(json_int_t)o->state.generation, "loaded_usec", (json_int_t)o->state.loaded_usec,
-		"cgroups_governed", (json_int_t)o->n_governed, "cgroups_failed",
-		(json_int_t)o->state.no_room, "new_cgroups", json_classification(o), "events_lost",
+		o->other_pins, "last_load", o->verdict, "degraded", o->degraded, "pins_lost",
+		(json_int_t)o->pins_lost, "generation", (json_int_t)o->state.generation,
+		"loaded_usec", (json_int_t)o->state.loaded_usec, "cgroups_governed",
+		(json_int_t)o->n_governed, "cgroups_failed", (json_int_t)o->state.no_room,
+		"new_cgroups", json_classification(o), "events_lost",
 		(json_int_t)o->state.events_lost, "failures_lost",
 		(json_int_t)o->state.failures_lost, "cgroup_root",
 		(json_int_t)o->state.cgroup_root_id, "attachments", json_links(o), "neighbours",
@@ -416,6 +466,8 @@ static int show(const struct overview *o, const struct pins *pins, const struct 
 		root = json_overview(o);
 		if (!root)
 			return -ENOMEM;
+		json_object_set_new(root, "unsupported",
+				    o->unsupported ? json_incref(o->unsupported) : json_null());
 		if (c)
 			json_object_set_new(root, "cgroup", json_cgroup(o, pins, c));
 		json_dumpf(root, stdout, JSON_INDENT(2));
@@ -431,10 +483,27 @@ static int show(const struct overview *o, const struct pins *pins, const struct 
 	return 0;
 }
 
-static int say_why_not(int r, const char *pin_dir)
+/* Pins that are not there: because there is no agent, or because somebody removed them. */
+static void say_what_is_missing(const char *pin_dir, const char *runtime_dir)
+{
+	struct overview o = { 0 };
+
+	overview_ask(&o, pin_dir, runtime_dir);
+	if (o.pins_lost)
+		print_lost(stderr, &o);
+	else if (pin_dir_has_some(pin_dir))
+		log_error("What is pinned at %s is not complete: somebody removed pins; an agent "
+			  "that starts makes it good",
+			  pin_dir);
+	else
+		log_error("Nothing is in force: no agent has pinned anything at %s", pin_dir);
+	overview_clear(&o);
+}
+
+static int say_why_not(int r, const char *pin_dir, const char *runtime_dir)
 {
 	if (r == -ENOENT)
-		log_error("Nothing is in force: no agent has pinned anything at %s", pin_dir);
+		say_what_is_missing(pin_dir, runtime_dir);
 	else if (r == -EACCES || r == -EPERM)
 		log_error_errno(r, "Reading the kernel's maps needs root");
 	else if (r == -EPROTO)
@@ -453,7 +522,7 @@ static int status(const char *pin_dir, const char *runtime_dir, const char *path
 	int r = pins_open(pin_dir, &pins);
 
 	if (r < 0)
-		return say_why_not(r, pin_dir);
+		return say_why_not(r, pin_dir, runtime_dir);
 	if (path) {
 		r = cgroup_mount(&mount);
 		if (r == 0)
@@ -467,10 +536,10 @@ static int status(const char *pin_dir, const char *runtime_dir, const char *path
 	}
 	r = overview_read(pin_dir, runtime_dir, pins, &o);
 	if (r < 0)
-		return say_why_not(r, pin_dir);
+		return say_why_not(r, pin_dir, runtime_dir);
 	r = show(&o, pins, path ? &cgroup : NULL, as_json);
 	overview_clear(&o);
-	return r < 0 ? say_why_not(r, pin_dir) : EXIT_GOOD;
+	return r < 0 ? say_why_not(r, pin_dir, runtime_dir) : EXIT_GOOD;
 }
 
 int cmd_status(int argc, char **argv)

@@ -394,6 +394,16 @@ int governor_attach(struct governor *g, const char *pin_dir)
 	return r;
 }
 
+size_t governor_pins_lost(const struct governor *g)
+{
+	return kernel_pins_lost(g->kernel);
+}
+
+int governor_pin_again(struct governor *g)
+{
+	return kernel_pin_again(g->kernel);
+}
+
 void governor_detach(struct governor *g)
 {
 	name_all_listeners(g);

@@ -40,6 +40,9 @@ int governor_activate(struct governor *g, struct config *c, const char **ret_wha
 const char *governor_complaint(const struct governor *g, struct position *ret_at);
 /* Governs sockets from here on; see kernel_attach(). */
 int governor_attach(struct governor *g, const char *pin_dir);
+/* See kernel_pins_lost(), kernel_pin_again(). */
+size_t governor_pins_lost(const struct governor *g);
+int governor_pin_again(struct governor *g);
 /* Takes everything out of the kernel. */
 void governor_detach(struct governor *g);
 

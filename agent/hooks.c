@@ -9,6 +9,7 @@
 #include "log.h"
 #include "pin.h"
 #include "pin_owner.h"
+#include "probe.h"
 
 /* Those that say which cgroups there are, and then, in this order, those that govern sockets. */
 #define N_WATCHERS 2
@@ -65,42 +66,40 @@ static struct bpf_program *find_program(const struct hooks *h, size_t i)
 	return bpf_object__find_program_by_name(h->object, kernel_link_names[i]);
 }
 
-/* Does the kernel know the attach type?  Asked with the smallest program there is: return 1. */
-static bool has_attach_type(int type)
+int hooks_probe(uint64_t *ret_missing)
 {
-	const struct bpf_insn insns[] = {
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1 },
-		{ .code = BPF_JMP | BPF_EXIT },
-	};
-	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = (enum bpf_attach_type)type);
-	_cleanup_close_ int fd = bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "sockpol_probe",
-					       "GPL", insns, ARRAY_SIZE(insns), &opts);
+	uint64_t missing = 0;
 
-	return fd >= 0;
+	for (size_t i = 0; i < ARRAY_SIZE(optional_hooks); i++) {
+		const struct optional_hook *hook = &optional_hooks[i];
+		int r = hook->attach_type ? probe_attach_type(hook->attach_type) : 1;
+
+		if (r < 0)
+			return r;
+		if (!r)
+			missing |= hook->stages;
+	}
+	*ret_missing = missing;
+	return 0;
 }
 
 /* Programs for hooks that this kernel does not have are not loaded. */
 static int leave_out_missing(struct hooks *h)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(optional_hooks); i++) {
+	int r = hooks_probe(&h->missing_stages);
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(optional_hooks); i++) {
 		const struct optional_hook *hook = &optional_hooks[i];
 		struct bpf_program *program =
 			bpf_object__find_program_by_name(h->object, hook->program);
-		int r = 0;
 
-		if (!hook->attach_type)
-			continue;
-		if (has_attach_type(hook->attach_type)) {
+		if (hook->stages & h->missing_stages)
+			r = bpf_program__set_autoload(program, false);
+		else if (hook->attach_type)
 			r = bpf_program__set_expected_attach_type(
 				program, (enum bpf_attach_type)hook->attach_type);
-		} else {
-			h->missing_stages |= hook->stages;
-			r = bpf_program__set_autoload(program, false);
-		}
-		if (r < 0)
-			return r;
 	}
-	return 0;
+	return r;
 }
 
 #ifdef SOCKPOL_MUTANTS
@@ -378,6 +377,32 @@ int hooks_use_stages(struct hooks *h, uint64_t stages)
 	}
 	r = hooks_replace(h);
 	return r < 0 ? r : hooks_commit(h);
+}
+
+size_t hooks_pins_lost(const struct hooks *h)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; h->pin_dir && i < ARRAY_SIZE(h->links); i++)
+		if (h->links[i] && pin_is_lost(h->pin_dir, kernel_link_names[i]))
+			n++;
+	return n;
+}
+
+int hooks_pin_again(struct hooks *h)
+{
+	int r = 0;
+
+	for (size_t i = 0; h->pin_dir && i < ARRAY_SIZE(h->links) && r == 0; i++) {
+		const char *name = kernel_link_names[i];
+
+		if (!h->links[i] || !pin_is_lost(h->pin_dir, name))
+			continue;
+		r = pin_stage(bpf_link__fd(h->links[i]), h->pin_dir, name);
+		if (r == 0)
+			r = pin_commit(h->pin_dir, name);
+	}
+	return r;
 }
 
 void hooks_detach(struct hooks *h)

@@ -12,6 +12,11 @@
 
 #include "util.h"
 
+/*
+ * Which stages this kernel has no hook for (BIT(enum sp_stage)), by trying.  -EPERM: no privilege.
+ */
+int hooks_probe(uint64_t *ret_missing);
+
 struct hooks;
 
 /* Before the object is loaded: programs that this kernel has no hook for are left out. */
@@ -38,6 +43,9 @@ int hooks_commit(struct hooks *h);
 
 /* See kernel_use_stages(). */
 int hooks_use_stages(struct hooks *h, uint64_t stages);
+/* See kernel_pins_lost(), kernel_pin_again(). */
+size_t hooks_pins_lost(const struct hooks *h);
+int hooks_pin_again(struct hooks *h);
 /* Also where somebody else holds the links. */
 void hooks_detach(struct hooks *h);
 

@@ -175,7 +175,7 @@ static struct kernel *kernel_open(void)
 	r = k->skeleton ? hooks_new(k->skeleton->obj, &k->hooks) : -errno;
 	if (r == 0)
 		return TAKE_PTR(k);
-	log_error_errno(r, "Cannot open the BPF programs");
+	explain_load_failure(r);
 	return NULL;
 }
 
@@ -429,6 +429,30 @@ int kernel_attach(struct kernel *k, int cgroup_fd, const char *pin_dir)
 int kernel_use_stages(struct kernel *k, uint64_t stages)
 {
 	return hooks_use_stages(k->hooks, stages);
+}
+
+size_t kernel_pins_lost(const struct kernel *k)
+{
+	size_t n = hooks_pins_lost(k->hooks);
+
+	for (int i = 0; k->pin_dir && i < KERNEL_MAP_MAX; i++)
+		if (pin_is_lost(k->pin_dir, kernel_map_names[i]))
+			n++;
+	return n;
+}
+
+int kernel_pin_again(struct kernel *k)
+{
+	int r = 0;
+
+	for (int i = 0; k->pin_dir && i < KERNEL_MAP_MAX && r == 0; i++) {
+		if (!pin_is_lost(k->pin_dir, kernel_map_names[i]))
+			continue;
+		r = pin_stage(kernel_map_fd(k, i), k->pin_dir, kernel_map_names[i]);
+		if (r == 0)
+			r = pin_commit(k->pin_dir, kernel_map_names[i]);
+	}
+	return r < 0 ? r : hooks_pin_again(k->hooks);
 }
 
 void kernel_detach(struct kernel *k)

@@ -71,6 +71,9 @@ int kernel_watch(struct kernel *k, kernel_event_fn *fn, void *userdata);
  * same cgroup are replaced in place, with no connection missed; its maps' pins are replaced.
  */
 int kernel_attach(struct kernel *k, int cgroup_fd, const char *pin_dir);
+/* What of it is not pinned any more (somebody removed pins): how many; pins that again. */
+size_t kernel_pins_lost(const struct kernel *k);
+int kernel_pin_again(struct kernel *k);
 void kernel_detach(struct kernel *k);
 /*
  * Attaches those of the hooks that are there only while a policy can reach them, and detaches the

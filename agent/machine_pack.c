@@ -142,7 +142,8 @@ static int place_all(struct packing *p, struct graph *g, const struct row *rows)
 
 	for (uint32_t i = 0; i + 1 < g->n_states && r == 0; i++) {
 		const struct row *row = &rows[i];
-		const struct way *ways = g->ways + row->begin;
+		/* where there are no ways at all, there is no array either */
+		const struct way *ways = row->n ? g->ways + row->begin : NULL;
 		uint32_t first = 0;
 
 		if (row->n != last_n)

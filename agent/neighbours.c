@@ -7,6 +7,7 @@
 #include "cgroup.h"
 #include "kernel.h"
 #include "neighbours.h"
+#include "tree.h"
 
 _Static_assert(PROGRAM_NAME_SIZE == BPF_OBJ_NAME_LEN, "a program's name");
 
@@ -62,8 +63,10 @@ bool neighbours_is_sockpol(uint32_t program_id)
 	return n.is_sockpol;
 }
 
-/* The programs of a hook that run for sockets in the cgroup, in their order; *ret: owned. */
-static int query(int cgroup_fd, uint32_t attach_type, uint32_t **ret, uint32_t *ret_n)
+/* The programs of a hook, in their order; *ret: owned.  flags 0: those attached to the cgroup;
+ * BPF_F_QUERY_EFFECTIVE: those that run for sockets in it. */
+static int query(int cgroup_fd, uint32_t attach_type, uint32_t flags, uint32_t **ret,
+		 uint32_t *ret_n)
 {
 	_cleanup_free_ uint32_t *ids = NULL;
 	uint32_t room = 64;
@@ -74,8 +77,8 @@ static int query(int cgroup_fd, uint32_t attach_type, uint32_t **ret, uint32_t *
 		if (!more)
 			return -ENOMEM;
 		ids = more;
-		if (bpf_prog_query(cgroup_fd, (enum bpf_attach_type)attach_type,
-				   BPF_F_QUERY_EFFECTIVE, NULL, ids, &n) == 0) {
+		if (bpf_prog_query(cgroup_fd, (enum bpf_attach_type)attach_type, flags, NULL, ids,
+				   &n) == 0) {
 			*ret = TAKE_PTR(ids);
 			*ret_n = n;
 			return 0;
@@ -96,7 +99,7 @@ static int add_at_hook(int cgroup_fd, const struct own_program *own, struct foun
 	_cleanup_free_ uint32_t *ids = NULL;
 	bool after = false;
 	uint32_t n = 0;
-	int r = query(cgroup_fd, own->attach_type, &ids, &n);
+	int r = query(cgroup_fd, own->attach_type, BPF_F_QUERY_EFFECTIVE, &ids, &n);
 
 	for (uint32_t i = 0; r == 0 && i < n; i++) {
 		struct neighbour *neighbour;
@@ -117,35 +120,86 @@ static int add_at_hook(int cgroup_fd, const struct own_program *own, struct foun
 	return r;
 }
 
-static int open_cgroup(uint64_t id)
+static int open_cgroup(const char *mount, const char *path)
 {
-	_cleanup_free_ char *mount = NULL, *path = NULL, *directory = NULL;
-	int r = cgroup_mount(&mount), fd;
+	_cleanup_free_ char *directory = NULL;
+	int fd;
 
-	if (r == 0)
-		r = cgroup_path_of_id(mount, id, &path);
-	if (r < 0)
-		return r;
 	if (asprintf(&directory, "%s%s", mount, path) < 0)
 		return -ENOMEM;
 	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 
+struct below {
+	const char *mount;
+	struct found *found;
+};
+
+/* Cgroups that vanish meanwhile are passed over. */
+static int look_at(struct node *n, void *userdata)
+{
+	const struct below *below = userdata;
+	_cleanup_close_ int fd = n->parent ? open_cgroup(below->mount, n->path) : -1;
+	_cleanup_free_ uint32_t *ids = NULL;
+	struct found *found = below->found;
+	uint32_t n_ids = 0;
+
+	if (fd < 0 || query(fd, BPF_CGROUP_SOCK_OPS, 0, &ids, &n_ids) < 0)
+		return 0;
+	for (uint32_t i = 0; i < n_ids; i++) {
+		struct neighbour neighbour = { .hook = "sock_ops", .program_id = ids[i] };
+
+		describe(&neighbour);
+		if (!neighbour.is_sockpol)
+			continue;
+		neighbour.cgroup = strdup(n->path);
+		if (!neighbour.cgroup || GROW(found->v, found->n) < 0) {
+			free(neighbour.cgroup);
+			return -ENOMEM;
+		}
+		found->v[found->n++] = neighbour;
+	}
+	return 0;
+}
+
+static int add_below(const char *mount, const char *path, struct found *found)
+{
+	_cleanup_(tree_free) struct tree *tree = NULL;
+	struct below below = { mount, found };
+	int r = tree_new(mount, path, &tree);
+
+	return r < 0 ? r : tree_scan(tree, look_at, &below);
+}
+
 int neighbours_read(uint64_t cgroup_id, const struct own_program *own, size_t n_own,
 		    struct neighbour **ret, size_t *ret_n)
 {
-	_cleanup_close_ int fd = open_cgroup(cgroup_id);
+	_cleanup_free_ char *mount = NULL, *path = NULL;
+	_cleanup_close_ int fd = -1;
 	struct found found = { 0 };
-	int r = fd < 0 ? fd : 0;
+	int r = cgroup_mount(&mount);
 
-	for (size_t i = 0; i < n_own && r == 0; i++)
+	if (r == 0)
+		r = cgroup_path_of_id(mount, cgroup_id, &path);
+	if (r == 0)
+		r = fd = open_cgroup(mount, path);
+	for (size_t i = 0; i < n_own && r >= 0; i++)
 		r = add_at_hook(fd, &own[i], &found);
+	if (r >= 0)
+		r = add_below(mount, path, &found);
 	if (r < 0) {
-		free(found.v);
+		neighbours_free(found.v, found.n);
 		return r;
 	}
 	*ret = found.v;
 	*ret_n = found.n;
 	return 0;
+}
+
+void neighbours_free(struct neighbour *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(v[i].cgroup);
+	free(v);
 }

@@ -25,14 +25,18 @@ struct neighbour {
 	char name[PROGRAM_NAME_SIZE]; /* as its loader wrote it; "": it is gone by now */
 	bool is_sockpol;	      /* of another agent */
 	bool runs_after;	      /* ours, so that it wins */
+	char *cgroup; /* owned: below ours, where it is attached; NULL: at ours, or above */
 };
 
 /*
  * What runs beside `own` for sockets in the cgroup with this id: what is attached to it and to
- * those above it.  *ret: owned.  -ENOENT: the cgroup is gone.
+ * those above it; and other sockpols that are attached below, each once (at sock_ops, where every
+ * one is).  -ENOENT: the cgroup is gone.
  */
 int neighbours_read(uint64_t cgroup_id, const struct own_program *own, size_t n_own,
 		    struct neighbour **ret, size_t *ret_n);
+
+void neighbours_free(struct neighbour *v, size_t n);
 
 /* A program of any version of ours?  Looking takes CAP_SYS_ADMIN; false where that is missing. */
 bool neighbours_is_sockpol(uint32_t program_id);

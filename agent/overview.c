@@ -18,14 +18,17 @@ static bool same_pins(const json_t *reply, const char *pin_dir)
 {
 	const json_t *device = json_object_get(reply, "pin_dir_device"),
 		     *inode = json_object_get(reply, "pin_dir_inode");
+	const char *name = json_string_value(json_object_get(reply, "pin_dir"));
 	struct stat st;
 
-	return !device || !inode || stat(pin_dir, &st) < 0 ||
+	if (stat(pin_dir, &st) < 0) /* somebody removed it, or nobody made it */
+		return name && streq(name, pin_dir);
+	return !device || !inode ||
 	       (json_integer_value(device) == (json_int_t)st.st_dev &&
 		json_integer_value(inode) == (json_int_t)st.st_ino);
 }
 
-static void ask_agent(struct overview *o, const char *pin_dir, const char *runtime_dir)
+void overview_ask(struct overview *o, const char *pin_dir, const char *runtime_dir)
 {
 	_cleanup_(json_decref) json_t *reply = NULL;
 	int r = control_call(runtime_dir, "status", PATIENCE_SECONDS, &reply, &o->pid);
@@ -44,6 +47,8 @@ static void ask_agent(struct overview *o, const char *pin_dir, const char *runti
 	o->answers = true;
 	o->verdict = message ? strdup(message) : NULL;
 	o->degraded = json_is_true(json_object_get(reply, "degraded"));
+	o->unsupported = json_incref(json_object_get(reply, "unsupported"));
+	o->pins_lost = (uint64_t)json_integer_value(json_object_get(reply, "pins_lost"));
 }
 
 static int read_link(const char *pin_dir, const char *name, struct overview_link *ret)
@@ -289,7 +294,7 @@ int overview_read(const char *pin_dir, const char *runtime_dir, const struct pin
 	int r = 0;
 
 	if (runtime_dir)
-		ask_agent(&o, pin_dir, runtime_dir);
+		overview_ask(&o, pin_dir, runtime_dir);
 	if (pins)
 		r = read_pins(&o, pin_dir, pins);
 	if (r < 0)
@@ -308,7 +313,8 @@ void overview_clear(struct overview *o)
 	free(o->policies);
 	free(o->sources);
 	free(o->links);
-	free(o->neighbours);
+	neighbours_free(o->neighbours, o->n_neighbours);
+	json_decref(o->unsupported);
 	free(o->verdict);
 	free(o->other_pins);
 	*o = (struct overview){ 0 };

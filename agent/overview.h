@@ -4,6 +4,7 @@
 #ifndef SOCKPOL_OVERVIEW_H
 #define SOCKPOL_OVERVIEW_H
 
+#include <jansson.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -50,6 +51,10 @@ struct overview {
 	char *other_pins; /* where the agent at the control socket, if not ours, has its pins */
 	char *verdict;	  /* of its last load */
 	bool degraded;
+	/* What policies ask for and this kernel lacks: objects with `policy`, `rule` (or null),
+	 * `what`, `since`.  NULL: no agent that knows. */
+	json_t *unsupported;
+	uint64_t pins_lost; /* of the agent's, that somebody removed */
 
 	struct sp_state state;
 	struct overview_link *links;
@@ -73,6 +78,8 @@ struct overview {
  */
 int overview_read(const char *pin_dir, const char *runtime_dir, const struct pins *pins,
 		  struct overview *ret);
+/* What the agent says, for when there is nothing to read. */
+void overview_ask(struct overview *o, const char *pin_dir, const char *runtime_dir);
 void overview_clear(struct overview *o);
 
 #endif

@@ -65,3 +65,10 @@ int pin_remove(const char *path)
 		(void)bpf_link_detach(fd);
 	return remove_pin(path) < 0 ? -errno : 0;
 }
+
+bool pin_is_lost(const char *dir, const char *name)
+{
+	_cleanup_free_ char *path = pin_path(dir, name);
+
+	return path && access(path, F_OK) < 0 && errno == ENOENT;
+}

@@ -23,4 +23,7 @@ void pin_unstage(const char *dir, const char *name);
  * nothing is there, or a negative errno. */
 int pin_remove(const char *path);
 
+/* Has somebody removed it? */
+bool pin_is_lost(const char *dir, const char *name);
+
 #endif

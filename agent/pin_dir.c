@@ -4,6 +4,7 @@
 #include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 
 #include "kernel.h"
@@ -20,6 +21,14 @@ static int not_on_bpffs(const char *path)
 	return -EINVAL;
 }
 
+static int refuse_read_only(const char *path)
+{
+	return log_error_errno(EROFS,
+			       "%s is read-only, so nothing can be pinned there (in a unit's "
+			       "sandbox: ReadWritePaths=)",
+			       path);
+}
+
 /* Below something else than a bpffs mkdir() has any error, and none that helps. */
 static int cannot_make(const char *path, int err)
 {
@@ -33,6 +42,8 @@ static int cannot_make(const char *path, int err)
 		*name = '\0';
 	if (name && statfs(parent, &fs) == 0 && fs.f_type != BPF_FS_MAGIC)
 		return not_on_bpffs(path);
+	if (err == EROFS)
+		return refuse_read_only(name && name != parent ? parent : "/");
 	if (err == EPERM && strchr(name ? name + 1 : path, '.'))
 		log_error("A name on a bpffs has no dots"); /* bpf_lookup() */
 	return log_error_errno(err, "Cannot make the pin directory %s", path);
@@ -40,10 +51,11 @@ static int cannot_make(const char *path, int err)
 
 static int check_dir(int fd, const char *path)
 {
+	struct statvfs mount;
 	struct statfs fs;
 	struct stat st;
 
-	if (fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0)
+	if (fstatfs(fd, &fs) < 0 || fstatvfs(fd, &mount) < 0 || fstat(fd, &st) < 0)
 		return log_error_errno(errno, "Cannot look at %s", path);
 	if (fs.f_type != BPF_FS_MAGIC)
 		return not_on_bpffs(path);
@@ -51,7 +63,18 @@ static int check_dir(int fd, const char *path)
 		log_error("%s can be written by others than root: refused", path);
 		return -EPERM;
 	}
-	return 0;
+	return (mount.f_flag & ST_RDONLY) ? refuse_read_only(path) : 0;
+}
+
+static int explain_open_failure(int err, const char *path)
+{
+	struct stat st;
+
+	if (err == ENOTDIR && lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
+		log_error("%s is a symbolic link: refused as a pin directory", path);
+		return -ELOOP;
+	}
+	return log_error_errno(err, "Cannot open the pin directory %s", path);
 }
 
 int pin_dir_lock(const char *path)
@@ -60,7 +83,7 @@ int pin_dir_lock(const char *path)
 	int r;
 
 	if (fd < 0)
-		return log_error_errno(errno, "Cannot open the pin directory %s", path);
+		return explain_open_failure(errno, path);
 	r = check_dir(fd, path);
 	if (r < 0)
 		return r;
@@ -92,12 +115,27 @@ int pin_dir_open(const char *path, bool create)
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
+static bool has_pin(const char *dir, const char *name)
+{
+	_cleanup_free_ char *path = NULL;
+
+	return asprintf(&path, "%s/%s", dir, name) >= 0 && access(path, F_OK) == 0;
+}
+
 bool pin_dir_has_pins(const char *path)
 {
-	_cleanup_free_ char *state = NULL;
+	return has_pin(path, kernel_map_names[KERNEL_MAP_STATE]);
+}
 
-	return asprintf(&state, "%s/%s", path, kernel_map_names[KERNEL_MAP_STATE]) >= 0 &&
-	       access(state, F_OK) == 0;
+bool pin_dir_has_some(const char *path)
+{
+	for (int i = 0; i < KERNEL_MAP_MAX; i++)
+		if (has_pin(path, kernel_map_names[i]))
+			return true;
+	for (size_t i = 0; i < n_kernel_link_names; i++)
+		if (has_pin(path, kernel_link_names[i]))
+			return true;
+	return false;
 }
 
 /* Calls fn for what is pinned under each name that we use, links first. */
@@ -159,5 +197,10 @@ static int remove_ours(const char *path, enum pin_owner owner)
 
 void pin_dir_clear(const char *path)
 {
-	each_pin(path, remove_ours);
+	struct statvfs mount;
+
+	if (statvfs(path, &mount) == 0 && mount.f_flag & ST_RDONLY)
+		log_error("%s is read-only: the pins there cannot be removed", path);
+	else
+		each_pin(path, remove_ours);
 }

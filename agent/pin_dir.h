@@ -17,4 +17,7 @@ int pin_dir_lock(const char *path);
  */
 int pin_dir_check(const char *path);
 
+/* Is something pinned under any of our names? */
+bool pin_dir_has_some(const char *path);
+
 #endif

@@ -121,5 +121,6 @@ void config_free(struct config *c)
 	for (size_t i = 0; i < c->n_files; i++)
 		free(c->files[i]);
 	free(c->files);
+	free(c->unsupported);
 	free(c);
 }

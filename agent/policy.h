@@ -99,10 +99,19 @@ struct policy {
 	struct position at; /* of its name */
 };
 
+/* Something that a block asks for and the running kernel lacks (agent/support.h). */
+struct unsupported {
+	const char *policy, *rule; /* names; rule NULL: the base options */
+	const char *what;	   /* an option's name, or which hooks */
+	const char *since;	   /* the kernel that first has it */
+};
+
 /* A whole configuration, policies in their order of precedence (files, then place in the file). */
 struct config {
 	struct policy *policies;
 	size_t n_policies;
+	struct unsupported *unsupported; /* by policy and rule; found by support_apply() */
+	size_t n_unsupported;
 	size_t n_prefixes; /* entries of `remote` and `local`, of all rules */
 	char **files;	   /* every file read, in order; positions point here */
 	size_t n_files;

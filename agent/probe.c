@@ -157,3 +157,18 @@ int probe_options(int ret[OPTION_MAX])
 	subject_close(&v6);
 	return r;
 }
+
+int probe_attach_type(int type)
+{
+	const struct bpf_insn allow[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = (enum bpf_attach_type)type);
+	_cleanup_close_ int fd = bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "sockpol_probe",
+					       "GPL", allow, ARRAY_SIZE(allow), &opts);
+
+	if (fd >= 0)
+		return 1;
+	return fd == -EINVAL ? 0 : fd;
+}

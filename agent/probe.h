@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Which options this kernel's bpf_setsockopt takes: asked, not guessed from its version. */
+/* Which options this kernel's bpf_setsockopt takes, and which hooks it has: asked, not guessed from
+ * its version. */
 #ifndef SOCKPOL_PROBE_H
 #define SOCKPOL_PROBE_H
 
@@ -14,5 +15,12 @@
  * Returns 0, or a negative errno when nothing could be asked (-EPERM: no privilege).
  */
 int probe_options(int ret[OPTION_MAX]);
+
+/*
+ * Does the kernel know this attach type of programs at a cgroup's addresses (enum bpf_attach_type,
+ * newer ones by number)?  Loads the smallest program there is.  1, 0, or a negative errno (-EPERM:
+ * no privilege).
+ */
+int probe_attach_type(int type);
 
 #endif

@@ -4,151 +4,232 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include "hooks.h"
 #include "host.h"
 #include "log.h"
 #include "probe.h"
+#include "stage.h"
 #include "support.h"
 
+const struct missing_hook missing_hooks[] = {
+	{ "hooks for AF_UNIX sockets", BIT(SP_STAGE_UNIX_CONNECT) | BIT(SP_STAGE_UNIX_SEND),
+	  "6.7" },
+};
+const size_t n_missing_hooks = ARRAY_SIZE(missing_hooks);
+
+/* A configuration on its way through. */
 struct support {
-	int socket;		 /* on which congestion controls are tried ... */
-	const struct host *host; /* ... unless they are only looked up here */
-	const int *options;	 /* what the kernel answers, by enum option_id */
+	const struct kernel_support *kernel;
+	struct config *config;
+	const struct policy *policy; /* the one that is looked at ... */
+	const struct rule *rule;     /* ... and its rule; NULL: its base options */
 	struct diags *diags;
 	bool bad;
+	int error; /* -ENOMEM */
+};
+
+static void note(struct support *s, const char *what, const char *since)
+{
+	struct config *c = s->config;
+
+	if (GROW(c->unsupported, c->n_unsupported) < 0)
+		s->error = -ENOMEM;
+	else
+		c->unsupported[c->n_unsupported++] = (struct unsupported){
+			.policy = s->policy->name,
+			.rule = s->rule ? s->rule->name : NULL,
+			.what = what,
+			.since = since,
+		};
+}
+
+bool support_has_option(const struct kernel_support *k, enum option_id id)
+{
+	return k->options[id] == 0 || k->options[id] == PROBE_UNKNOWN;
+}
+
+/* False: the setting goes. */
+static bool check_setting(struct support *s, const struct setting *setting)
+{
+	const struct option *o = setting->option;
+
+	if (setting->unset || support_has_option(s->kernel, option_id(o)))
+		return true;
+	note(s, o->name, o->since);
+	if (s->policy->refuse_unsupported) {
+		diag_error(s->diags, &setting->at,
+			   "this kernel's bpf_setsockopt does not take %s, and policy '%s' says "
+			   "on_unsupported: refuse",
+			   o->name, s->policy->name);
+		s->bad = true;
+	} else {
+		diag_warning(s->diags, &setting->at,
+			     "this kernel's bpf_setsockopt does not take %s (since %s): left out "
+			     "of policy '%s'",
+			     o->name, o->since, s->policy->name);
+	}
+	return false;
+}
+
+static void check_block(struct support *s, struct settings *block)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < block->n; i++) {
+		if (check_setting(s, &block->v[i]))
+			block->v[kept++] = block->v[i];
+		else if (!block->v[i].unset)
+			sockopt_destroy(&block->v[i].value);
+	}
+	block->n = kept;
+}
+
+static bool lacks_hook(const struct kernel_support *k, const struct missing_hook *h)
+{
+	return k->missing_stages & h->stages;
+}
+
+static bool may_hold_at(const struct when *w, uint64_t stages)
+{
+	for (int i = 0; i < SP_STAGE_MAX; i++)
+		if (stages & BIT(i) && stage_may_hold(&stage_table[i], w))
+			return true;
+	return false;
+}
+
+/* That a rule does nothing without the hook is a warning of lint's, unless the policy insists. */
+static void check_hooks(struct support *s)
+{
+	for (size_t i = 0; i < n_missing_hooks; i++) {
+		const struct missing_hook *h = &missing_hooks[i];
+
+		if (!lacks_hook(s->kernel, h) || !may_hold_at(&s->rule->when, h->stages))
+			continue;
+		note(s, h->what, h->since);
+		if (!s->policy->refuse_unsupported)
+			continue;
+		diag_error(s->diags, &s->rule->at,
+			   "this kernel has no %s (%s and later have), and policy '%s' says "
+			   "on_unsupported: refuse",
+			   h->what, h->since, s->policy->name);
+		s->bad = true;
+	}
+}
+
+int support_apply(const struct kernel_support *k, struct config *c, struct diags *diags)
+{
+	struct support s = { .kernel = k, .config = c, .diags = diags };
+
+	for (size_t i = 0; i < c->n_policies; i++) {
+		struct policy *p = &c->policies[i];
+
+		s.policy = p;
+		s.rule = NULL;
+		check_block(&s, &p->base);
+		for (size_t j = 0; j < p->n_rules; j++) {
+			s.rule = &p->rules[j];
+			check_block(&s, &p->rules[j].options);
+			check_hooks(&s);
+		}
+	}
+	if (s.error < 0)
+		return s.error;
+	return s.bad ? -EBADMSG : 0;
+}
+
+int support_probe(const struct kernel_support **ret)
+{
+	static struct kernel_support answers; /* the kernel does not change while we run */
+	static bool asked;
+	int r;
+
+	if (!asked) {
+		r = probe_options(answers.options);
+		if (r == 0)
+			r = hooks_probe(&answers.missing_stages);
+		if (r < 0)
+			return r;
+		asked = true;
+	}
+	*ret = &answers;
+	return 0;
+}
+
+/* Where congestion controls are looked for. */
+struct congestions {
+	const struct host *host; /* looked up; or NULL: ... */
+	int socket;		 /* ... tried */
 };
 
 /*
  * Setting a congestion control on a socket of one's own makes the kernel load its module, which
  * bpf_setsockopt never does.  (EPERM would mean: it is there, but not for us.)
  */
-static bool load_congestion(const struct support *s, const char *name)
+static bool has_congestion(const struct congestions *k, const char *name)
 {
-	return setsockopt(s->socket, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) ==
+	if (k->host)
+		return host_has_congestion(k->host, name) != 0;
+	return setsockopt(k->socket, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) ==
 		       0 ||
 	       errno == EPERM;
 }
 
-static void check_congestion(struct support *s, const struct setting *setting)
+static bool check_congestion(const struct congestions *k, const struct settings *block,
+			     struct diags *diags)
 {
-	const char *name = sockopt_data(&setting->value);
+	const struct setting *s = settings_find(block, &option_table[OPTION_TCP_CONGESTION]);
 
-	if (s->host ? host_has_congestion(s->host, name) != 0 : load_congestion(s, name))
-		return;
-	diag_error(s->diags, &setting->at, "this kernel has no congestion control '%s'", name);
-	s->bad = true;
-}
-
-static bool supported(const struct support *s, const struct setting *setting)
-{
-	int answer = s->options[option_id(setting->option)];
-
-	return answer == 0 || answer == PROBE_UNKNOWN;
-}
-
-/* False: the setting goes. */
-static bool check_setting(struct support *s, const struct policy *p, const struct setting *setting)
-{
-	const char *name = setting->option->name;
-
-	if (setting->unset)
+	if (!s || s->unset || has_congestion(k, sockopt_data(&s->value)))
 		return true;
-	if (!supported(s, setting)) {
-		if (p->refuse_unsupported) {
-			diag_error(
-				s->diags, &setting->at,
-				"this kernel's bpf_setsockopt does not take %s, and policy '%s' says "
-				"on_unsupported: refuse",
-				name, p->name);
-			s->bad = true;
-		} else {
-			diag_warning(
-				s->diags, &setting->at,
-				"this kernel's bpf_setsockopt does not take %s (since %s): left out "
-				"of policy '%s'",
-				name, setting->option->since, p->name);
-		}
-		return false;
-	}
-	if (setting->option == &option_table[OPTION_TCP_CONGESTION])
-		check_congestion(s, setting);
-	return true;
+	diag_error(diags, &s->at, "this kernel has no congestion control '%s'",
+		   (const char *)sockopt_data(&s->value));
+	return false;
 }
 
-static void check_block(struct support *s, const struct policy *p, struct settings *block)
+static bool check_congestions(const struct congestions *k, const struct config *c,
+			      struct diags *diags)
 {
-	size_t kept = 0;
+	bool good = true;
 
-	for (size_t i = 0; i < block->n; i++) {
-		if (check_setting(s, p, &block->v[i]))
-			block->v[kept++] = block->v[i];
-		else
-			sockopt_destroy(&block->v[i].value);
-	}
-	block->n = kept;
-}
-
-/* That the kernel lacks the hooks is a warning of lint's, unless the policy insists. */
-static void check_unix(struct support *s, const struct policy *p, const struct rule *r)
-{
-	if (!(r->when.families & BIT(SP_FAMILY_INDEX_UNIX)) || !p->refuse_unsupported ||
-	    host_has_unix_hooks() != 0)
-		return;
-	diag_error(
-		s->diags, &r->at,
-		"this kernel has no hooks for AF_UNIX sockets (6.7 and later have), and policy '%s' says "
-		"on_unsupported: refuse",
-		p->name);
-	s->bad = true;
-}
-
-/* The kernel does not change while we run: asked once. */
-static const int *probed_options(void)
-{
-	static int answers[OPTION_MAX];
-	static bool asked;
-	int r;
-
-	if (asked)
-		return answers;
-	r = probe_options(answers);
-	if (r < 0) {
-		log_warning_errno(r, "Cannot try which options this kernel takes, ignoring");
-		for (size_t i = 0; i < OPTION_MAX; i++)
-			answers[i] = PROBE_UNKNOWN;
-	}
-	asked = true;
-	return answers;
-}
-
-static int check_config(struct support *s, struct config *c)
-{
 	for (size_t i = 0; i < c->n_policies; i++) {
-		struct policy *p = &c->policies[i];
+		const struct policy *p = &c->policies[i];
 
-		check_block(s, p, &p->base);
-		for (size_t j = 0; j < p->n_rules; j++) {
-			check_block(s, p, &p->rules[j].options);
-			check_unix(s, p, &p->rules[j]);
-		}
+		good &= check_congestion(k, &p->base, diags);
+		for (size_t j = 0; j < p->n_rules; j++)
+			good &= check_congestion(k, &p->rules[j].options, diags);
 	}
-	return s->bad ? -EBADMSG : 0;
+	return good;
+}
+
+static int check_config(const struct congestions *congestions, struct config *c,
+			struct diags *diags)
+{
+	static const struct kernel_support unknown;
+	const struct kernel_support *k = &unknown;
+	int r = support_probe(&k);
+
+	if (r < 0 && r != -ESRCH) /* no BTF: loading the programs fails too, and says so */
+		log_warning_errno(r,
+				  "Cannot try which options and hooks this kernel has, ignoring");
+	r = support_apply(k, c, diags);
+	if (r == -ENOMEM)
+		return log_oom();
+	return check_congestions(congestions, c, diags) ? r : -EBADMSG;
 }
 
 int support_prepare(struct config *c, struct diags *diags)
 {
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct support s = { .socket = fd, .options = probed_options(), .diags = diags };
+	const struct congestions congestions = { .socket = fd };
 
 	if (fd < 0)
 		return log_error_errno(errno, "Cannot make a socket");
-	return check_config(&s, c);
+	return check_config(&congestions, c, diags);
 }
 
 int support_foresee(struct config *c, const struct host *host, struct diags *diags)
 {
-	struct support s = {
-		.socket = -1, .host = host, .options = probed_options(), .diags = diags
-	};
+	const struct congestions congestions = { .host = host, .socket = -1 };
 
-	return check_config(&s, c);
+	return check_config(&congestions, c, diags);
 }

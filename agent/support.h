@@ -6,14 +6,40 @@
 #include "host.h"
 #include "policy.h"
 
+/* What a kernel answers when it is tried. */
+struct kernel_support {
+	int options[OPTION_MAX]; /* see probe_options() */
+	uint64_t missing_stages; /* BIT(enum sp_stage): it has no hook for them */
+};
+
+/* Hooks that not every kernel has that we run on. */
+struct missing_hook {
+	const char *what;
+	uint64_t stages; /* BIT(enum sp_stage): that are theirs */
+	const char *since;
+};
+extern const struct missing_hook missing_hooks[];
+extern const size_t n_missing_hooks;
+
+/* Tries them all, once.  Returns 0 or a negative errno (-EPERM: no privilege). */
+int support_probe(const struct kernel_support **ret);
+
+bool support_has_option(const struct kernel_support *k, enum option_id id);
+
 /*
- * Has the kernel load the congestion controls that the configuration names, and tries each option
- * that it uses.  Takes options that this kernel's bpf_setsockopt lacks out of the configuration
- * with a warning; with `on_unsupported: refuse` that is an error, and so is a congestion control
- * that does not exist.  Returns 0, -EBADMSG (errors in diags) or another negative errno, logged.
+ * Takes options that the kernel lacks out of the configuration, with a warning, and notes them and
+ * rules that need hooks it lacks in c->unsupported; with `on_unsupported: refuse` each is an error.
+ * Returns 0, -EBADMSG (errors in diags) or -ENOMEM.
+ */
+int support_apply(const struct kernel_support *k, struct config *c, struct diags *diags);
+
+/*
+ * The same for the running kernel, and has it load the congestion controls that the configuration
+ * names: one that does not exist is an error.  Returns 0, -EBADMSG (errors in diags) or another
+ * negative errno, logged.
  */
 int support_prepare(struct config *c, struct diags *diags);
-/* The same without loading anything: of congestion controls it believes what `host` says. */
+/* The same without a change to the kernel: congestion controls are looked up, in host. */
 int support_foresee(struct config *c, const struct host *host, struct diags *diags);
 
 #endif

@@ -35,9 +35,8 @@ static int doubled(int64_t asked, int64_t cap, int64_t floor, const char *sysctl
 {
 	int64_t taken = asked;
 
-	if (cap < 0)
-		return 0;
-	r->capped = asked > cap;
+	/* Before 6.12 a network namespace does not show the host's limits. */
+	r->capped = cap >= 0 && asked > cap;
 	if (r->capped)
 		taken = cap;
 	if (taken > INT32_MAX / 2)
@@ -47,6 +46,8 @@ static int doubled(int64_t asked, int64_t cap, int64_t floor, const char *sysctl
 		taken = floor;
 	if (r->capped)
 		return say(r, "%" PRId64 " bytes, as %s is %" PRId64, taken, sysctl, cap);
+	if (cap < 0)
+		return say(r, "%" PRId64 " bytes, if %s (not known here) allows it", taken, sysctl);
 	return say(r, "%" PRId64 " bytes", taken);
 }
 

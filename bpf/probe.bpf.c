@@ -34,9 +34,10 @@ int probe(struct bpf_iter__tcp *ctx)
 		return 0;
 	for (__u32 i = 0; i < SP_PROBES_MAX; i++) {
 		struct sp_probe *p = &probes[i];
-		__u32 optlen = p->optlen;
+		/* As length_of() in apply.h has it, for the verifier of 6.1. */
+		__u32 optlen = ((p->optlen - 1) & (SP_VALUE_SIZE - 1)) + 1;
 
-		if (p->cookie != cookie || optlen < 1 || optlen > SP_VALUE_SIZE)
+		if (p->cookie != cookie)
 			continue;
 		p->answer = (__s32)bpf_setsockopt(sk, p->level, p->optname, p->value, (int)optlen);
 		p->answered = 1;

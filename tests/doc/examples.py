@@ -3,7 +3,6 @@
 import re
 import shlex
 
-from pages import is_pending
 
 BLOCK = re.compile(r"^```(?:yaml)?\n(.*?)^```$", re.M | re.S)
 
@@ -24,7 +23,7 @@ def check_command(report, program, name, line):
         report.check(name, [f"there is no command {command}: {line}"])
         return
     report.check(name, [f"{command} has no {f}: {line}" for f in flags
-                        if f not in program.flags(command) and not is_pending(program, command, f)])
+                        if f not in program.flags(command)])
 
 
 def test(report, program, top, scratch):

@@ -8,10 +8,6 @@ ANY_FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 OPTION = re.compile(r"\b(?:SO|TCP|IP|IPV6)_[A-Z][A-Z0-9_]*\b(?!\*)")
 # What scdoc writes before each heading and list item; no reader sees it.
 SCDOC_NOISE = "skipping paragraph macro"
-# Other helpers of the issue build these at the same time: not there yet is no failure.
-PENDING = {("detach", None), ("metrics", None), ("run", "--persist"), ("run", "--metrics-file"),
-           ("check", "--kernel"), ("reload", "--dry-run"), ("reload", "--json"), ("reload", "--verbose"),
-           ("reload", "--policy-dir"), ("reload", "--pin-dir")}
 
 
 class Page:
@@ -36,31 +32,18 @@ def lint(path):
     return [line for line in (out.stdout + out.stderr).splitlines() if SCDOC_NOISE not in line]
 
 
-def is_pending(program, command, flag=None):
-    there = command in program.commands and (flag is None or flag in program.flags(command))
-    return not there and ((command, flag) in PENDING or (command, None) in PENDING)
-
-
 def test_commands(report, program, page):
     documented = page.subsections("COMMANDS")
-    for command in sorted(documented):
-        if is_pending(program, command):
-            report.skip(f"sockpol(8), {command}", "the command is not built yet")
-            del documented[command]
     report.same("sockpol(8): commands", set(documented), program.commands)
     for command in sorted(set(documented) & program.commands):
         flags = dict(FLAG.findall(documented[command]))
-        for flag in sorted(flags):
-            if is_pending(program, command, flag):
-                report.skip(f"sockpol(8), {command} {flag}", "the flag is not built yet")
-                del flags[flag]
         report.same(f"sockpol(8): flags of {command}", {f"{f} {a}" for f, a in flags.items()},
                     {f"{f} {a}" for f, a in program.flags(command).items()})
 
 
 def test_any_flag(report, program, page, name):
     """Flags in synopses, examples and sentences exist too."""
-    known = {"--help", "--version"} | {flag for _, flag in PENDING if flag} | {"--all"}
+    known = {"--help", "--version"}
     for command in program.commands:
         known |= set(program.flags(command))
     report.check(f"{name}: flags in the text",
@@ -69,7 +52,7 @@ def test_any_flag(report, program, page, name):
 
 def test_synopsis(report, program, page):
     told = set(re.findall(r"^ +sockpol ([a-z]+)", page.sections["SYNOPSIS"], re.M))
-    report.same("sockpol(8): synopsis", {c for c in told if not is_pending(program, c)}, program.commands)
+    report.same("sockpol(8): synopsis", told, program.commands)
 
 
 def entries(page):

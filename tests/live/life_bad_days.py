@@ -8,7 +8,7 @@ import socket
 import subprocess
 
 from harness.flows import check_priority, connected_option, governed_worker, priority_policy
-from harness.result import Containing, check, wait_for
+from harness.result import PATIENCE, Containing, check, wait_for
 
 FILE = "50-test.yaml"
 
@@ -157,7 +157,7 @@ def test_output_that_cannot_be_written(box):
                       ("explain", "--cgroup", box.cgroup.path, "--json", *files)):
         with open("/dev/full", "w", encoding="ascii") as full:
             done = subprocess.run([agent.sockpol, *arguments], stdout=full, check=False,
-                                  stderr=subprocess.PIPE, text=True, timeout=30)
+                                  stderr=subprocess.PIPE, text=True, timeout=30 * PATIENCE)
         check(f"sockpol {' '.join(arguments)}: exit status, message", (1, True),
               (done.returncode, "Cannot write the output" in done.stderr))
 

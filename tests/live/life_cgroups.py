@@ -7,7 +7,7 @@ import time
 from harness.flows import (TCP_KEEPIDLE, TCP_NODELAY, accepted_option, check_priority,
                            connected_option, governed_worker, listening, policies, policy,
                            priority_policy)
-from harness.result import check, wait_for
+from harness.result import PATIENCE, check, wait_for
 
 FILE = "50-test.yaml"
 SOON = 0.1  # seconds: how soon a new cgroup is governed
@@ -39,7 +39,7 @@ def test_made_after_the_agent_started(box):
         times.append(governed_after(start, worker, 4))
     # The middle one: what the machine does besides is not the agent's doing.
     check(f"a new cgroup to be governed within {SOON} s (took {times})", True,
-          sorted(times)[2] <= SOON)
+          sorted(times)[2] <= SOON * PATIENCE)
     check("the policy's cgroups", 5, agent.policy("later")["cgroups"])
     check_priority("what the glob does not match, still", outside, 0)
 

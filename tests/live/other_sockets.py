@@ -7,6 +7,7 @@ import subprocess
 
 from harness.capture import Capture
 from harness.flows import SO_PRIORITY, TCP_KEEPIDLE, policies, policy
+from harness.lacks import need_unix_hooks
 from harness.packet import MPTCP, MSS
 from harness.result import Containing, OneOf, Skip, check, wait_for
 
@@ -250,9 +251,9 @@ def test_udp_hooks_are_there_while_needed(box):
 
 def governed_unix(box, name, options, *rule_texts):
     """With a rule for AF_UNIX, where this kernel has the hooks."""
+    need_unix_hooks()
     here = Governed(box, name, options, *rule_texts)
-    if not here.hooks() & UNIX:
-        raise Skip("this kernel has no hooks for AF_UNIX (6.7 and later have)")
+    check("hooks for AF_UNIX", UNIX, here.hooks() & UNIX)
     return here
 
 

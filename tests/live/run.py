@@ -28,6 +28,8 @@ def parse_arguments():
                         metavar="PATH", help="the agent (default: %(default)s)")
     parser.add_argument("-k", action="append", metavar="PATTERN", dest="patterns",
                         help="run only tests with this in their name (may repeat)")
+    parser.add_argument("--without", action="append", metavar="PATTERN", default=[],
+                        help="but not those with this in their name (may repeat)")
     parser.add_argument("--list", action="store_true", help="print the names of the tests")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
                         help="conformance cases at a time (default: %(default)s)")
@@ -78,8 +80,13 @@ def main():
     if arguments.check_table:
         return check_table(options)
     cases, _, _ = conformance_cases.generate(options)
-    names = [case.name for case in cases if wanted(case.name, arguments.patterns)]
-    life = {name: test for name, test in life_tests().items() if wanted(name, arguments.patterns)}
+
+    def chosen(name):
+        return wanted(name, arguments.patterns) and not (
+            arguments.without and wanted(name, arguments.without))
+
+    names = [case.name for case in cases if chosen(case.name)]
+    life = {name: test for name, test in life_tests().items() if chosen(name)}
     if arguments.list:
         print("\n".join([*names, *life]))
         return 0

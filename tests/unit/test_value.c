@@ -583,8 +583,10 @@ static void results_on_an_unknown_host(void **state)
 	static const struct host unknown = { -1, -1, -1, -1, NULL };
 
 	(void)state;
-	result_on(&unknown, "SO_RCVBUF", "4M", NULL, false, false);
-	result_on(&unknown, "SO_SNDBUF", "4M", NULL, false, false);
+	result_on(&unknown, "SO_RCVBUF", "4M",
+		  "8388608 bytes, if net.core.rmem_max (not known here) allows it", false, false);
+	result_on(&unknown, "SO_SNDBUF", "1",
+		  "4608 bytes, if net.core.wmem_max (not known here) allows it", false, false);
 	result_on(&unknown, "SO_RCVLOWAT", "1G", NULL, false, false);
 	result_on(&unknown, "TCP_BPF_RTO_MIN", "1us", NULL, false, false);
 	result_on(&unknown, "TIMEOUT_INIT", "1ms", NULL, false, false);

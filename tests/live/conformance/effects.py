@@ -14,7 +14,7 @@ import typing
 
 from harness import sandbox
 from harness.packet import MSS, WSCALE
-from harness.result import Between, OneOf, wait_for
+from harness.result import PATIENCE, Between, OneOf, wait_for
 
 from .scenes import (TCP_INFO, TCPI_RTO, TCPI_SND_CWND, TCPI_SND_MSS, TCPI_WSCALE, half_open,
                      talk)
@@ -211,7 +211,7 @@ def far_peer(place):
             sender = subject.accept()
         with sender:
             wait_for("the handshake", True, lambda: established(sender))
-            sender.settimeout(5)
+            sender.settimeout(5 * PATIENCE)
             # Only the congestion window is to hold it back.
             sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
             yield peer, sender, opening

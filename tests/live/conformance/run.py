@@ -8,6 +8,7 @@ import socket
 import threading
 
 from harness import sandbox as box
+from harness.lacks import need_unix_hooks
 from harness.result import Failure, Skip, check
 
 from . import cases as table_of_cases
@@ -29,6 +30,7 @@ class Conformance:
         self.unsupported = {row["name"]: row["errno"] for row in options}
         self.defaults = {}
         self.skipped = {}
+        self.blind = {}  # what they ask for is there without asking, or no default can be seen
         self.old_listeners = {}
         self.stopping = threading.Event()
         self.unaware = queue.SimpleQueue()  # (control, peer): no policy governs them
@@ -47,13 +49,15 @@ class Conformance:
                 self.defaults[case] = self.look_at_defaults(case, control, peer)
             except Skip as why:
                 self.skipped[case] = why
+            except Failure as failure:
+                self.blind[case] = failure
             except Exception as error:  # raised again below: this is another thread
                 errors.append(error)
 
         self.each(self.cases, look)
         if errors:
             raise errors[0]
-        self.cases = [case for case in self.cases if case not in self.skipped]
+        self.cases = [case for case in self.cases if case in self.defaults]
 
     def each(self, cases, work):
         """Calls work(case, control, peer) for each case; the cases of one option in one thread."""
@@ -99,6 +103,8 @@ class Conformance:
         if self.unsupported[case.option]:
             raise Skip("this kernel's bpf_setsockopt does not take it: "
                        f"{self.unsupported[case.option]}")
+        if case.family == "unix":
+            need_unix_hooks()
         shown = []
         with self.place(case, control, peer) as place:
             for effect in self.table[case.option].effects_for(case.look):
@@ -151,6 +157,8 @@ class Conformance:
         """Runs every case that can be seen here; an agent is in force."""
         for case, why in self.skipped.items():
             report.skip(case.name, why)
+        for case, failure in self.blind.items():
+            report.fail(case.name, failure)
         self.each(self.cases, lambda case, control, peer:
                   report.run(case.name, lambda: self.run_case(case, control, peer)))
 

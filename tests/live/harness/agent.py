@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 
-from .result import DEADLINE, Failure, check
+from .result import DEADLINE, PATIENCE, Failure, check
 
 # "ready: N policies, M cgroups governed", or "ready, but degraded: ..." over pins and bad files
 READY = r"^ready[:,] "
@@ -29,6 +29,7 @@ class Agent:
         self.options = []  # more of `sockpol run`
         self.environment = {**os.environ, **(environment or {})}
         self.environment.pop("NOTIFY_SOCKET", None)
+        self.prefix = []  # what it is started by: "setpriv ...", "unshare ..."
         self.process = None
         self.lines = []
         self.changed = threading.Condition()
@@ -48,7 +49,7 @@ class Agent:
         """Starts it and waits until it enforces; it dies with the test, whatever happens."""
         self.lines = []
         self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", self.sockpol, "run",
+            ["setpriv", "--pdeathsig", "KILL", "--", *self.prefix, self.sockpol, "run",
              "--policy-dir", self.policy_dir, "--cgroup-root", self.cgroup_root,
              "--pin-dir", self.pin_dir, "--runtime-dir", self.runtime_dir,
              *self.options],
@@ -139,7 +140,7 @@ class Agent:
     def command(self, *arguments):
         """Runs `sockpol ...`; returns its CompletedProcess."""
         return subprocess.run([self.sockpol, *arguments], capture_output=True, text=True,
-                              timeout=30, check=False, env=self.environment)
+                              timeout=30 * PATIENCE, check=False, env=self.environment)
 
     def reload(self):
         return self.command("reload", "--runtime-dir", self.runtime_dir)

@@ -4,7 +4,7 @@
 import os
 import subprocess
 
-from .result import wait_for
+from .result import PATIENCE, wait_for
 
 
 def mount_point():
@@ -51,7 +51,7 @@ class Cgroup:
     def run(self, arguments, **keywords):
         with self.popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                         **keywords) as process:
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=30 * PATIENCE)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def rmdir(self):

@@ -3,9 +3,14 @@
 
 import os
 import pickle
+import select
+import signal
 import socket
+import subprocess
 import sys
 import threading
+
+from .result import PATIENCE, Failure
 
 WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
 
@@ -44,17 +49,42 @@ class Socket:
         return self.getsockopt(level, optname) & 0xFFFFFFFF
 
 
+class Nursery:
+    """Where workers are born: a process of its own, until the test's ends."""
+
+    one = None
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", WORKER, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()])
+
+    @classmethod
+    def the(cls):
+        if not cls.one:
+            cls.one = cls()
+        return cls.one
+
+    def bear(self, cgroup, channel):
+        """Makes a process in that cgroup that serves the channel; returns its id."""
+        with self.lock:
+            socket.send_fds(self.channel, [cgroup.directory.encode()], [channel.fileno()])
+            return int(self.channel.recv(32))
+
+
 class Worker:
     """A process in a cgroup."""
 
     def __init__(self, cgroup):
         self.cgroup = cgroup
         ours, theirs = socket.socketpair()
-        os.set_inheritable(theirs.fileno(), True)
-        self.process = cgroup.popen([sys.executable, "-I", "-S", WORKER, str(theirs.fileno())],
-                                    pass_fds=[theirs.fileno()])
-        theirs.close()
-        ours.settimeout(30)
+        with theirs:
+            self.process_id = Nursery.the().bear(cgroup, theirs)
+        self.pidfd = os.pidfd_open(self.process_id)  # it lives at least until the channel closes
+        ours.settimeout(30 * PATIENCE)
         self.channel = ours
         self.stream = ours.makefile("rwb")
         self.lock = threading.Lock()
@@ -63,7 +93,7 @@ class Worker:
     def pid(self):
         """Once it has answered it runs, in its cgroup."""
         self.call(0, "answer", ())
-        return self.process.pid
+        return self.process_id
 
     def call(self, number, method, arguments):
         with self.lock:
@@ -81,10 +111,11 @@ class Worker:
         self.stream.close()
         self.channel.close()
         try:
-            self.process.wait(timeout=5)
+            if not select.select([self.pidfd], [], [], 5 * PATIENCE)[0]:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+                raise Failure("an unaware program to end", f"within {5 * PATIENCE} s", "it runs")
         finally:
-            self.process.kill()
-            self.process.wait()
+            os.close(self.pidfd)
 
     def __enter__(self):
         return self

@@ -2,11 +2,14 @@
 """How a test says what it asked, what it expected and what it saw."""
 
 import fnmatch
+import os
 import sys
 import threading
 import time
 
-DEADLINE = 10.0  # seconds; nothing here takes longer unless it is broken
+# How many times as long as on ordinary hardware everything may take: for emulated machines.
+PATIENCE = float(os.environ.get("SOCKPOL_TEST_PATIENCE") or 1)
+DEADLINE = 10.0 * PATIENCE  # seconds; nothing here takes longer unless it is broken
 
 
 class Failure(Exception):

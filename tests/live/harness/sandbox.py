@@ -64,7 +64,8 @@ def routes(version):
 
 
 # The host's defaults may be anything; what policies ask for differs from these.  reno is always there.
-SYSCTLS = {"tcp_congestion_control": "reno", "tcp_ecn": "0"}
+# And a test that is slow to send is not to find its initial window halved.
+SYSCTLS = {"tcp_congestion_control": "reno", "tcp_ecn": "0", "tcp_slow_start_after_idle": "0"}
 
 
 def enter():
