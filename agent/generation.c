@@ -286,6 +286,11 @@ bool generation_by_events(const struct generation *g, const struct policy *p)
 	return !machine_has(g->machine, (size_t)(p - g->config->policies));
 }
 
+bool generation_needs_events(const struct generation *g)
+{
+	return g->n_left_out;
+}
+
 uint64_t generation_stages(const struct generation *g)
 {
 	return policy_maps_stages(g->policies);

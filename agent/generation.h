@@ -56,6 +56,8 @@ void generation_needed(const struct generation *g, struct kernel_sizes *ret);
 const struct config *generation_config(const struct generation *g);
 /* The policy's globs are not in the machine: see machine.h. */
 bool generation_by_events(const struct generation *g, const struct policy *p);
+/* Are there such policies? */
+bool generation_needs_events(const struct generation *g);
 /* BIT(enum sp_stage): where some policy written so far has something due. */
 uint64_t generation_stages(const struct generation *g);
 

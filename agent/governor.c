@@ -238,7 +238,7 @@ static void mark(struct governor *g)
 
 	if (!in_force)
 		return;
-	mark_cut(g);
+	mark_state(g);
 	c = generation_config(in_force);
 	for (size_t i = 0; i < c->n_policies; i++)
 		sources_set_flags(
@@ -298,6 +298,8 @@ static int prepare_policies(struct governor *g, struct config *c, unsigned next)
 	r = generation_new(g->kernel, g->sources, g->sets, c, next, &g->generations[next]);
 	if (r < 0)
 		return r;
+	if (generation_needs_events(g->generations[next])) /* from its first moment on */
+		kernel_state(g->kernel)->flags |= SP_STATE_BY_EVENTS;
 	if (g->leftovers[next]) {
 		g->what = kernel_map_names[KERNEL_MAP_STEPS];
 		r = steps_clear_half(g->kernel, next);

@@ -65,8 +65,8 @@ int place_new(struct node *n, void *userdata);
 /* Of a cgroup that the kernel has released. */
 void forget(struct governor *g, struct node *n);
 bool directory_is_there(const struct governor *g, const struct node *n);
-/* Says in the map `state` whether steps are missing. */
-void mark_cut(struct governor *g);
+/* Says in the map `state` what the programs and `status` are to know of the generation in force. */
+void mark_state(struct governor *g);
 /* The hooks look at state->stages first, and some are attached only while it needs them. */
 int use_stages(struct governor *g);
 

@@ -157,15 +157,17 @@ static int find_places(struct governor *g, struct node *n, const struct sp_cgrou
 	return r < 0 ? r : use_stages(g);
 }
 
-void mark_cut(struct governor *g)
+void mark_state(struct governor *g)
 {
 	const struct generation *in_force = g->generations[half_in_force(g)];
 	uint32_t *flags = &kernel_state(g->kernel)->flags;
+	uint32_t marks = 0;
 
-	if (in_force && generation_steps_cut(in_force))
-		*flags |= SP_STATE_STEPS_CUT;
-	else if (in_force)
-		*flags &= ~(uint32_t)SP_STATE_STEPS_CUT;
+	if (!in_force)
+		return;
+	marks |= generation_steps_cut(in_force) ? SP_STATE_STEPS_CUT : 0;
+	marks |= generation_needs_events(in_force) ? SP_STATE_BY_EVENTS : 0;
+	*flags = (*flags & ~(uint32_t)(SP_STATE_STEPS_CUT | SP_STATE_BY_EVENTS)) | marks;
 }
 
 static bool is_want_of_room(const struct governor *g, int r)
@@ -222,7 +224,7 @@ int place_new(struct node *n, void *userdata)
 		r = write_place(n, g);
 	if (r < 0)
 		give_up(g, n, r, inherited ? &entry : NULL);
-	mark_cut(g);
+	mark_state(g);
 	g->n_governed += n->places[half_in_force(g)].policy != 0;
 	if (!inherited && n->written && !directory_is_there(g, n))
 		forget(g, n);

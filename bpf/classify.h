@@ -106,8 +106,15 @@ static __always_inline bool may_lack_entries(void)
 	return s && (!s->loaded_usec || s->no_room);
 }
 
-/* Gives a new cgroup its entry, if it is below one that has one.  Is the agent to be told? */
-static __always_inline bool add_entry(__u64 id, __u64 parent_id, const char *name)
+/* What the agent has to do with a cgroup that comes or goes. */
+enum telling {
+	NOTHING,  /* not its own, or told already */
+	SOMETIME, /* the kernel has done all that there is to do */
+	AT_ONCE,
+};
+
+/* Gives a new cgroup its entry, if it is below one that has one. */
+static __always_inline enum telling add_entry(__u64 id, __u64 parent_id, const char *name)
 {
 	struct sp_cgroup *parent = bpf_map_lookup_elem(&cgroups, &parent_id);
 	struct sp_state *s = get_state();
@@ -116,21 +123,29 @@ static __always_inline bool add_entry(__u64 id, __u64 parent_id, const char *nam
 	long r;
 
 	if (!parent || !s)
-		return may_lack_entries();
+		return may_lack_entries() ? AT_ONCE : NOTHING;
 	value = *parent;
 	known = classify(&value, name, s->generation);
 	r = bpf_map_update_elem(&cgroups, &id, &value, BPF_NOEXIST);
 	if (r == -EEXIST) /* from the program of an agent before or after ours, which tells, too */
-		return false;
+		return NOTHING;
 	if (r < 0)
 		__sync_fetch_and_add(&s->no_room, 1);
 	else if (!known && parent->glob[s->generation & 1]) /* 0: nothing is in force there yet */
 		__sync_fetch_and_add(&s->unresolved, 1);
-	return true;
+	return known && r == 0 && !(s->flags & SP_STATE_BY_EVENTS) ? SOMETIME : AT_ONCE;
 }
 
-static __always_inline void tell_agent(enum sp_event_kind kind, __u64 id, __u64 parent_id,
-				       const char *name)
+/* To wake the agent costs more than all else here: a burst wakes it a few times only. */
+static __always_inline __u64 wake_flags(enum telling when)
+{
+	if (when == AT_ONCE || bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= EVENTS_SIZE / 4)
+		return BPF_RB_FORCE_WAKEUP;
+	return BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline void tell_agent(enum telling when, enum sp_event_kind kind, __u64 id,
+				       __u64 parent_id, const char *name)
 {
 	struct sp_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 
@@ -151,21 +166,23 @@ static __always_inline void tell_agent(enum sp_event_kind kind, __u64 id, __u64 
 	e->name[0] = '\0';
 	if (name)
 		bpf_probe_read_kernel_str(e->name, sizeof(e->name), name);
-	bpf_ringbuf_submit(e, 0);
+	bpf_ringbuf_submit(e, wake_flags(when));
 }
 
 SEC("tp_btf/cgroup_mkdir")
 int BPF_PROG(cgroup_mkdir, struct cgroup *cgroup, const char *path)
 {
 	struct cgroup_subsys_state *parent = cgroup->self.parent;
+	enum telling when;
 	__u64 id, parent_id;
 
 	if (cgroup->root->hierarchy_id != CGROUP2_HIERARCHY || !parent)
 		return 0;
 	id = cgroup->kn->id;
 	parent_id = parent->cgroup->kn->id;
-	if (add_entry(id, parent_id, cgroup->kn->name))
-		tell_agent(SP_EVENT_MKDIR, id, parent_id, cgroup->kn->name);
+	when = add_entry(id, parent_id, cgroup->kn->name);
+	if (when != NOTHING)
+		tell_agent(when, SP_EVENT_MKDIR, id, parent_id, cgroup->kn->name);
 	return 0;
 }
 
@@ -180,7 +197,7 @@ int BPF_PROG(cgroup_release, struct cgroup *cgroup, const char *path)
 		return 0;
 	id = cgroup->kn->id;
 	if (bpf_map_delete_elem(&cgroups, &id) == 0 || may_lack_entries())
-		tell_agent(SP_EVENT_RELEASE, id, 0, NULL);
+		tell_agent(SOMETIME, SP_EVENT_RELEASE, id, 0, NULL);
 	return 0;
 }
 

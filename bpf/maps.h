@@ -131,9 +131,11 @@ struct {
 	__type(value, struct sp_socket);
 } sockets SEC(".maps");
 
+#define EVENTS_SIZE (512 * 1024) /* bytes: some 1,800 new cgroups in a burst */
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 512 * 1024); /* bytes: some 1,800 new cgroups in a burst */
+	__uint(max_entries, EVENTS_SIZE);
 } events SEC(".maps");
 
 static __always_inline struct sp_state *get_state(void)

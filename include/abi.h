@@ -253,6 +253,8 @@ struct sp_state {
 #define SP_STATE_STEPS_CUT 0x1 /* not every step that can be is in `steps`: there were too many */
 #define SP_STATE_NO_TRACEPOINTS                                                                    \
 	0x2 /* the kernel classifies nothing: the agent looks at directories */
+#define SP_STATE_BY_EVENTS                                                                         \
+	0x4 /* the agent matches some globs, so it hears of each new cgroup at once */
 
 /* Local storage of UDP and unix sockets. */
 struct sp_socket {
@@ -261,7 +263,10 @@ struct sp_socket {
 	__u32 reserved;
 };
 
-/* Record of ring buffer `events`. */
+/*
+ * Record of ring buffer `events`.  What the kernel has settled by itself only waits there, until
+ * the agent reads for another reason or a quarter is full.
+ */
 enum sp_event_kind {
 	SP_EVENT_MKDIR,
 	SP_EVENT_RELEASE,
