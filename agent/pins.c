@@ -64,7 +64,7 @@ static int add_map(struct pins *p, const char *pin_dir, enum kernel_map map)
 int pins_open(const char *pin_dir, struct pins **ret)
 {
 	_cleanup_(pins_close) struct pins *p = NULL;
-	struct sp_state state;
+	struct sp_state state = { 0 };
 	int r = pins_new(&p);
 
 	for (int i = 0; i < KERNEL_MAP_MAX && r == 0; i++)
