@@ -202,6 +202,17 @@ $(O)/tests/load: tests/bench/load.c Makefile | $(O)/tests
 	$(say) CC $@
 	$(Q)$(CC) $(CFLAGS) $(HARDENING) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(BASE_LDFLAGS) -o $@ $<
 
+# What the live tests start: an application, and, preloaded, failures of the agent's calls.
+$(O)/tests/whole: tests/live/whole.c Makefile | $(O)/tests
+	$(say) CC $@
+	$(Q)$(CC) $(CFLAGS) $(HARDENING) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(BASE_LDFLAGS) -o $@ $<
+
+$(O)/tests/inject.so: tests/live/inject.c Makefile | $(O)/tests
+	$(say) CC $@
+	$(Q)$(CC) $(CFLAGS) -fPIC -shared -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -o $@ $<
+
+LIVE_PROGRAMS := $(O)/tests/whole $(O)/tests/inject.so
+
 # The unaware program of the system test; static, as it runs in another Debian.
 $(O)/tests/connector: tests/system/connector.c Makefile | $(O)/tests
 	$(say) CC $@
@@ -223,7 +234,7 @@ unit-build: $(UNIT_TESTS:%=$(O)/unit/%)
 asan-build: $(UNIT_TESTS:%=$(O)/unit-asan/%)
 replay-build: $(FUZZ_TARGETS:%=$(O)/fuzz/replay-%)
 fuzz-build: $(FUZZ_TARGETS:%=$(O)/fuzz/fuzz-%) $(O)/fuzz/loader.dict
-tests-build: all other-abi $(O)/mutant/sockpol unit-build asan-build replay-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
+tests-build: all other-abi $(O)/mutant/sockpol $(LIVE_PROGRAMS) unit-build asan-build replay-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
 
 # tests/doc looks at the pages.
 tests-build test-unit: doc
@@ -253,7 +264,7 @@ fuzz: deps ## libFuzzer over the loader and the control socket, each for FUZZ_SE
 	$(Q)tests/run-all --counts "fuzz=tests/fuzz/run.py --build $(O)/fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)"
 
 .PHONY: test-live
-test-live: all other-abi $(O)/mutant/sockpol $(O)/tests/conformance-table ## the agent on this kernel (root)
+test-live: all other-abi $(O)/mutant/sockpol $(LIVE_PROGRAMS) $(O)/tests/conformance-table ## the agent on this kernel (root)
 	$(Q)tests/run-all $(RUN)
 
 .PHONY: test-differential
@@ -290,8 +301,8 @@ demo: deps ## a web server and curl, before and after a policy (root)
 	$(Q)tests/demo/demo.py --sockpol $(O)/sockpol
 
 # Each file is one target, so that lint runs in parallel and again only over what has changed.
-C_FILES    := $(sort $(wildcard agent/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bench/*.c tests/system/*.c tests/fuzz/*.[ch]))
-TIDY       := $(AGENT_SRC) $(sort $(wildcard bpf/*.bpf.c tests/unit/*.c tests/bench/*.c tests/system/*.c tests/fuzz/*.c))
+C_FILES    := $(sort $(wildcard agent/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bench/*.c tests/live/*.c tests/system/*.c tests/fuzz/*.[ch]))
+TIDY       := $(AGENT_SRC) $(sort $(wildcard bpf/*.bpf.c tests/unit/*.c tests/bench/*.c tests/live/*.c tests/system/*.c tests/fuzz/*.c))
 TIDY_FLAGS  = $(BASE_CFLAGS) -Itests/unit -Itests/fuzz
 $(O)/lint/bpf/%: TIDY_FLAGS = $(BPF_CFLAGS)
 

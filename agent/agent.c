@@ -37,7 +37,7 @@ struct agent {
 	struct control *control;
 	struct metrics_file *metrics; /* NULL: not asked for */
 	struct governor *governor;    /* NULL: another version's pins are in force, see start() */
-	sd_event_source *heal;	      /* see heal_soon() */
+	sd_event_source *heal;	      /* see heal_soon(), follow_cgroups() */
 	uint64_t heal_not_before;
 	bool degraded;	   /* the files are not what is in force */
 	bool unpinned;	   /* pins were removed, and cannot be made again */
@@ -72,25 +72,35 @@ static int on_cgroup_events(sd_event_source *s, int fd, uint32_t revents, void *
 	return 0;
 }
 
-/* The old one, if any, has handed its hooks over by now. */
-static int use_governor(struct agent *a, struct governor *g)
+/* Where that fails the programs follow cgroups alone, until it is tried again. */
+static void follow_cgroups(struct agent *a)
 {
-	int r;
+	int r = a->cgroup_events ? 0
+				 : sd_event_add_io(a->event, &a->cgroup_events,
+						   governor_event_fd(a->governor), EPOLLIN,
+						   on_cgroup_events, a);
 
+	if (r >= 0)
+		return;
+	log_error_errno(r, "Cannot wait for cgroup events, trying again");
+	heal_soon(a);
+}
+
+/* The old one, if any, has handed its hooks over by now. */
+static void use_governor(struct agent *a, struct governor *g)
+{
 	a->cgroup_events = sd_event_source_disable_unref(a->cgroup_events);
 	if (a->governor)
 		governor_free(a->governor);
 	a->governor = g;
-	r = sd_event_add_io(a->event, &a->cgroup_events, governor_event_fd(g), EPOLLIN,
-			    on_cgroup_events, a);
-	return r < 0 ? log_error_errno(r, "Cannot wait for cgroup events") : 0;
+	follow_cgroups(a);
 }
 
 /* What came of activate() or activate_again(), with the governor that it left. */
 static int take_over(struct agent *a, struct governor *g, int r, const struct diags *diags)
 {
-	int used = g != a->governor ? use_governor(a, g) : 0;
-
+	if (g != a->governor)
+		use_governor(a, g);
 	a->degraded = r < 0;
 	if (r == -EBADMSG)
 		set_verdict(a, "refused: %zu error%s; what was in force stays", diags->n_errors,
@@ -101,7 +111,7 @@ static int take_over(struct agent *a, struct governor *g, int r, const struct di
 		set_verdict(a, "%zu policies, %zu cgroups governed%s",
 			    governor_config(g)->n_policies, governor_n_governed(g),
 			    a->unpinned ? "; it cannot be pinned, and ends with the agent" : "");
-	return r < 0 ? r : used;
+	return r;
 }
 
 static struct activation_request request_of(const struct agent *a)
@@ -137,16 +147,20 @@ static int on_heal(sd_event_source *s, uint64_t usec, void *userdata)
 
 	(void)s;
 	a->heal = sd_event_source_disable_unref(a->heal);
-	if (!governor_needs_room(g))
+	a->heal_not_before = usec + HEAL_PAUSE_USEC;
+	follow_cgroups(a);
+	if (!governor_needs_room(g)) {
+		a->heal_not_before = a->cgroup_events ? 0 : a->heal_not_before;
 		return 0;
+	}
 	log_notice("new cgroups found no room in the maps: making larger ones");
 	r = activate_again(&request, &g, &diags);
 	diags_clear(&diags);
-	a->heal_not_before = r < 0 ? usec + HEAL_PAUSE_USEC : 0;
+	a->heal_not_before = r < 0 ? a->heal_not_before : 0;
 	if (r < 0)
 		log_error_errno(r, "Some cgroups still have no room");
 	if (g != a->governor)
-		(void)use_governor(a, g);
+		use_governor(a, g);
 	return 0;
 }
 
@@ -490,6 +504,8 @@ int agent_run(const struct agent_options *options)
 	struct agent a = { .options = options, .pin_fd = -1 };
 	int r = run(&a);
 
+	if (r < 0)
+		log_error_errno(r, "sockpol run ends");
 	agent_clear(&a);
 	return r;
 }

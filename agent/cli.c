@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
 #include <getopt.h>
 
 #include "cli.h"
+#include "log.h"
 
 #define HELP_OPTION 'h'
 #define FIRST_LONG  256 /* getopt values of `options`, beyond any character */
@@ -31,8 +33,10 @@ static struct option *long_options(const struct cli_syntax *syntax)
 {
 	struct option *longs = calloc(syntax->n_options + 2, sizeof(*longs));
 
-	if (!longs)
+	if (!longs) {
+		log_oom();
 		return NULL;
+	}
 	for (size_t i = 0; i < syntax->n_options; i++) {
 		const struct cli_option *o = &syntax->options[i];
 

@@ -3,6 +3,7 @@
 
 #include "agent.h"
 #include "cli.h"
+#include "log.h"
 #include "loader.h"
 
 int cmd_run(int argc, char **argv)
@@ -39,8 +40,10 @@ int cmd_run(int argc, char **argv)
 	};
 	int status, r;
 
-	if (!dirs)
+	if (!dirs) {
+		log_oom();
 		return EXIT_BAD;
+	}
 	if (cli_parse(argc, argv, &syntax, &status) < 0)
 		return status;
 	o.policy_dirs = dirs[0] ? dirs : loader_default_dirs;

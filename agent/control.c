@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdint.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -61,18 +62,42 @@ static void client_free(struct client *client)
 }
 
 /* A reply is small beside a socket's buffer; a client that does not read loses its own. */
+static void send_text(int fd, const char *text, size_t n)
+{
+	const struct iovec line[] = { { (char *)(uintptr_t)text, n }, { (char *)"\n", 1 } };
+	const struct msghdr message = { .msg_iov = (struct iovec *)(uintptr_t)line,
+					.msg_iovlen = ARRAY_SIZE(line) };
+
+	if (sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)n + 1)
+		log_debug("A client of the control socket did not take its reply");
+}
+
+/* Measured first: json_dumps() leaves out what it has no memory for, in the middle. */
+static char *dump(const json_t *reply, size_t *ret_size)
+{
+	size_t size = json_dumpb(reply, NULL, 0, JSON_COMPACT);
+	_cleanup_free_ char *text = size ? malloc(size) : NULL;
+
+	if (!text || json_dumpb(reply, text, size, JSON_COMPACT) != size)
+		return NULL;
+	*ret_size = size;
+	return TAKE_PTR(text);
+}
+
 static void send_reply(int fd, json_t *reply)
 {
-	_cleanup_free_ char *text = json_dumps(reply, JSON_COMPACT);
-	size_t n = text ? strlen(text) : 0;
-	ssize_t sent;
+	char brief[64];
+	size_t n;
+	_cleanup_free_ char *text = dump(reply, &n);
 
-	if (!text)
+	if (text) {
+		send_text(fd, text, n);
 		return;
-	text[n] = '\n'; /* in place of the NUL: the length is known */
-	sent = send(fd, text, n + 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (sent != (ssize_t)(n + 1))
-		log_debug("A client of the control socket did not take its reply");
+	}
+	/* Without memory for all of it, who waits is still to know how it ended. */
+	n = (size_t)snprintf(brief, sizeof(brief), "{\"ok\":%s,\"message\":\"out of memory\"}",
+			     json_is_true(json_object_get(reply, "ok")) ? "true" : "false");
+	send_text(fd, brief, n);
 }
 
 static json_t *answer(struct control *c, const char *request, size_t n)

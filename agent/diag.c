@@ -15,26 +15,16 @@
 /* Longer messages are cut: what files contain comes into them. */
 #define MESSAGE_MAX 1500
 
-static _Noreturn void out_of_memory(void)
-{
-	fputs("sockpol: out of memory\n", stderr);
-	exit(EXIT_FAILURE);
-}
-
-/* File names and texts of files are other people's. */
+/* File names and texts of files are other people's.  NULL when memory is out. */
 static char *escape(const char *s)
 {
 	_cleanup_free_ char *head = strndup(s, MESSAGE_MAX);
 	_cleanup_free_ char *copy = head ? utf8_escape(head) : NULL;
 	char *cut;
 
-	if (!copy)
-		out_of_memory();
-	if (strlen(s) <= MESSAGE_MAX)
+	if (!copy || strlen(s) <= MESSAGE_MAX)
 		return TAKE_PTR(copy);
-	if (asprintf(&cut, "%s...", copy) < 0)
-		out_of_memory();
-	return cut;
+	return asprintf(&cut, "%s...", copy) < 0 ? NULL : cut;
 }
 
 static struct diag_count *find_file(const struct diags *d, const char *file)
@@ -46,7 +36,7 @@ static struct diag_count *find_file(const struct diags *d, const char *file)
 	return NULL;
 }
 
-/* Takes the name where it is new. */
+/* NULL when memory is out. */
 static struct diag_count *get_file(struct diags *d, const char *file)
 {
 	struct diag_count *count = find_file(d, file);
@@ -54,11 +44,12 @@ static struct diag_count *get_file(struct diags *d, const char *file)
 	if (count)
 		return count;
 	if (GROW(d->files, d->n_files) < 0)
-		out_of_memory();
-	count = &d->files[d->n_files++];
+		return NULL;
+	count = &d->files[d->n_files];
 	*count = (struct diag_count){ .file = strdup(file) };
 	if (!count->file)
-		out_of_memory();
+		return NULL;
+	d->n_files++;
 	return count;
 }
 
@@ -68,43 +59,65 @@ static size_t *total(struct diags *d, enum diag_level level)
 }
 
 /* Room for one more about this file?  What is there more than once makes some. */
-static bool make_room(struct diags *d, const char *file, enum diag_level level)
+static bool has_room(struct diags *d, struct diag_count *count, enum diag_level level)
 {
-	struct diag_count *count = get_file(d, file);
-
 	if (count->kept[level] == DIAGS_KEPT_MAX && !count->more[level])
 		diags_sort(d);
-	if (count->kept[level] < DIAGS_KEPT_MAX) {
-		count->kept[level]++;
-		return true;
+	return count->kept[level] < DIAGS_KEPT_MAX;
+}
+
+/* Owns file, message too on success. */
+static int keep(struct diags *d, enum diag_level level, const struct position *at, char *file,
+		char *message)
+{
+	if (GROW(d->v, d->n) < 0)
+		return -ENOMEM;
+	d->v[d->n++] = (struct diag){
+		.level = level,
+		.file = file,
+		.line = at->line,
+		.column = at->column,
+		.message = message,
+		.sequence = d->sequence++,
+	};
+	return 0;
+}
+
+static int add(struct diags *d, enum diag_level level, const struct position *at,
+	       const char *message)
+{
+	_cleanup_free_ char *file = escape(at->file), *text = escape(message);
+	struct diag_count *count = file ? get_file(d, file) : NULL;
+
+	if (!count || !text)
+		return -ENOMEM;
+	if (!has_room(d, count, level)) {
+		count->more[level]++;
+		return 0;
 	}
-	count->more[level]++;
-	return false;
+	if (keep(d, level, at, file, text) < 0)
+		return -ENOMEM;
+	(void)TAKE_PTR(file);
+	(void)TAKE_PTR(text);
+	count->kept[level]++;
+	return 0;
 }
 
 void diags_add(struct diags *d, enum diag_level level, const struct position *at,
 	       const char *format, ...)
 {
-	_cleanup_free_ char *message = NULL, *file = escape(at->file);
+	_cleanup_free_ char *message = NULL;
 	va_list ap;
+	int r;
 
 	++*total(d, level);
-	if (!make_room(d, file, level))
-		return;
 	va_start(ap, format);
-	if (vasprintf(&message, format, ap) < 0)
-		out_of_memory();
+	r = vasprintf(&message, format, ap);
 	va_end(ap);
-	if (GROW(d->v, d->n) < 0)
-		out_of_memory();
-	d->v[d->n++] = (struct diag){
-		.level = level,
-		.file = TAKE_PTR(file),
-		.line = at->line,
-		.column = at->column,
-		.message = escape(message),
-		.sequence = d->sequence++,
-	};
+	if (r < 0)
+		message = NULL; /* it is anything then */
+	if (!message || add(d, level, at, message) < 0)
+		d->lost++;
 }
 
 bool diags_may_suggest(const struct diags *d)
@@ -177,8 +190,8 @@ void diags_sort(struct diags *d)
 	if (!d->n)
 		return;
 	ranked = calloc(d->n, sizeof(*ranked));
-	if (!ranked)
-		out_of_memory();
+	if (!ranked) /* then they come as they were found */
+		return;
 	qsort(d->v, d->n, sizeof(*d->v), compare_file);
 	for (size_t i = 0; i < d->n; i++) {
 		ranked[i].diag = d->v[i];
@@ -218,12 +231,18 @@ static void each_more(const struct diags *d, const char *file, line_fn *fn, FILE
 
 static void each_line(const struct diags *d, line_fn *fn, FILE *to)
 {
+	char lost[64];
+
 	for (size_t i = 0; i < d->n; i++) {
 		const struct diag *diag = &d->v[i];
 
 		fn(diag->level, diag->file, diag->line, diag->column, diag->message, to);
 		if (i + 1 == d->n || !streq(diag->file, d->v[i + 1].file))
 			each_more(d, diag->file, fn, to);
+	}
+	if (d->lost) {
+		snprintf(lost, sizeof(lost), "%zu more, for which there was no memory", d->lost);
+		fn(d->n_errors ? DIAG_ERROR : DIAG_WARNING, "sockpol", 0, 0, lost, to);
 	}
 }
 

@@ -41,9 +41,10 @@ struct diags {
 	size_t sequence;   /* of the next one */
 	struct diag_count *files;
 	size_t n_files;
+	size_t lost; /* for want of memory */
 };
 
-/* Memory that runs out here ends the process: a lost error would be worse. */
+/* Without memory for its text it is counted all the same. */
 void diags_add(struct diags *d, enum diag_level level, const struct position *at,
 	       const char *format, ...) PRINTF_LIKE(4, 5);
 #define diag_error(d, at, ...)	 diags_add(d, DIAG_ERROR, at, __VA_ARGS__)

@@ -174,7 +174,8 @@ int governor_adopt(const char *mount, const char *root_path, const char *pin_dir
 	if (r == 0)
 		r = adopt_entries(g);
 	if (r < 0)
-		return log_error_errno(r, "Cannot take over from the agent before");
+		return r == -EPROTO ? r
+				    : log_error_errno(r, "Cannot take over from the agent before");
 	r = attach(g, pin_dir);
 	if (r == 0)
 		*ret = TAKE_PTR(g);

@@ -161,11 +161,18 @@ uint64_t hooks_missing_stages(const struct hooks *h)
 	return h->missing_stages;
 }
 
+/* Rather than one of a kernel that has no such thing, or does not let us. */
+static bool is_want_of_resources(int error)
+{
+	return error == ENOMEM || error == ENOSPC || error == E2BIG || error == EMFILE ||
+	       error == ENFILE;
+}
+
 int hooks_watch(struct hooks *h)
 {
 	for (size_t i = 0; i < N_WATCHERS && !h->no_tracepoints; i++) {
 		h->links[i] = bpf_program__attach(find_program(h, i));
-		if (!h->links[i] && errno == ENOMEM)
+		if (!h->links[i] && is_want_of_resources(errno))
 			return log_error_errno(errno, "Cannot attach to the tracepoint %s",
 					       kernel_link_names[i]);
 		h->no_tracepoints = !h->links[i];
@@ -348,6 +355,8 @@ static void drop_link(struct hooks *h, size_t i)
 
 int hooks_commit(struct hooks *h)
 {
+	int result = 0;
+
 	for (size_t i = 0; i < N_HOOKS; i++) {
 		int r = 0;
 
@@ -355,11 +364,10 @@ int hooks_commit(struct hooks *h)
 			drop_link(h, i);
 		else if (h->links[i] && !h->pinned[i])
 			r = pin_commit(h->pin_dir, kernel_link_names[i]);
-		if (r < 0)
-			return r;
-		h->pinned[i] = h->links[i] != NULL;
+		h->pinned[i] = h->links[i] && r == 0;
+		result = r < 0 ? r : result;
 	}
-	return 0;
+	return result;
 }
 
 int hooks_use_stages(struct hooks *h, uint64_t stages)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/utsname.h>
 #include <time.h>
 
@@ -7,18 +8,23 @@
 
 #include "host.h"
 
+#define LINE_SIZE 1024
+
 /* The first line of a file without its newline; NULL when it cannot be read.  Owned by the caller.
  */
 static char *read_line(const char *path)
 {
-	_cleanup_fclose_ FILE *f = fopen(path, "re");
-	_cleanup_free_ char *line = NULL;
-	size_t size = 0;
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char line[LINE_SIZE];
+	ssize_t n;
 
-	if (!f || getline(&line, &size, f) < 0)
+	/* At once, as a sysctl(5) file wants it: what comes after the first read is empty. */
+	n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+	if (n < 0)
 		return NULL;
+	line[n] = '\0';
 	line[strcspn(line, "\n")] = '\0';
-	return TAKE_PTR(line);
+	return strdup(line);
 }
 
 /* The field-th (from 0) of the whole numbers in a sysctl; -1 when there is none. */

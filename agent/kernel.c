@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -179,6 +181,30 @@ static struct kernel *kernel_open(void)
 	return NULL;
 }
 
+/*
+ * libbpf asks the kernel whether programs may have names, and takes an answer that did not come,
+ * for want of memory, say, for no.  Without their names no later agent would know them for ours.
+ */
+static int check_names(const struct kernel *k)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program(program, k->skeleton->obj)
+	{
+		struct bpf_prog_info info = { 0 };
+		__u32 size = sizeof(info);
+		int fd = bpf_program__fd(program);
+
+		if (fd < 0) /* left out */
+			continue;
+		if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
+			return -errno;
+		if (!info.name[0])
+			return -EAGAIN;
+	}
+	return 0;
+}
+
 /* Programs into the kernel, over the maps that are there already, or over new ones. */
 static int load_programs(struct kernel *k)
 {
@@ -186,6 +212,9 @@ static int load_programs(struct kernel *k)
 
 	if (r < 0)
 		return explain_load_failure(r);
+	r = check_names(k);
+	if (r < 0)
+		return log_error_errno(r, "The BPF programs were loaded without their names");
 	for (int i = 0; i < KERNEL_MAP_MAX; i++)
 		k->maps[i] = bpf_map__fd(find_map(k, i));
 	r = map_state(k);
@@ -367,6 +396,10 @@ int kernel_watch(struct kernel *k, kernel_event_fn *fn, void *userdata)
 	if (!k->events)
 		return log_error_errno(errno, "Cannot read the BPF ring buffer");
 	r = hooks_watch(k->hooks);
+	/* The earlier agent's programs go on telling until there is something to take their place.
+	 */
+	if (r == -ENOTSUP && k->adopted)
+		return -EPROTO;
 	if (r == -ENOTSUP)
 		r = watch_directories(k);
 	if (r < 0)
@@ -422,8 +455,14 @@ int kernel_attach(struct kernel *k, int cgroup_fd, const char *pin_dir)
 		unstage_maps(k);
 		return r;
 	}
-	r = k->adopted ? 0 : commit_maps(k);
-	return r < 0 ? r : hooks_commit(k->hooks);
+	/*
+	 * From here on it is ours that is in force.  A pin that cannot get its name keeps the one
+	 * that it has, and holds as well; an agent that finds some of each makes all anew.
+	 */
+	if ((!k->adopted && commit_maps(k) < 0) | (hooks_commit(k->hooks) < 0))
+		log_warning("Not all pins at %s have their names: the next agent starts afresh",
+			    pin_dir);
+	return 0;
 }
 
 int kernel_use_stages(struct kernel *k, uint64_t stages)
@@ -510,12 +549,19 @@ int kernel_consume_events(struct kernel *k)
 	return r < 0 ? r : 0;
 }
 
-/* An update of a map of maps returns only after a grace period of RCU
- * (maybe_wait_bpf_programs(), kernel/bpf/syscall.c). */
+/*
+ * An update of a map of maps returns only after a grace period of RCU (maybe_wait_bpf_programs(),
+ * kernel/bpf/syscall.c).  It may run out of memory; membarrier(2) waits for such a period, too,
+ * but not on every kernel.
+ */
 int kernel_wait_for_programs(const struct kernel *k)
 {
 	__u32 zero = 0;
 	int inner = kernel_map_fd(k, KERNEL_MAP_CREDITS);
+	int r;
 
-	return bpf_map_update_elem(k->grace, &zero, &inner, BPF_ANY) < 0 ? -errno : 0;
+	if (bpf_map_update_elem(k->grace, &zero, &inner, BPF_ANY) == 0)
+		return 0;
+	r = -errno;
+	return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0 ? 0 : r;
 }

@@ -131,6 +131,8 @@ static int ask(const struct subject *v4, const struct subject *v6, int ret[OPTIO
 	r = probe_bpf__load(bpf);
 	if (r < 0)
 		return r;
+	if (!bpf->bss) /* libbpf could not find out whether there is such a thing */
+		return -ENODATA;
 	r = run_iterator(bpf->progs.probe);
 	if (r < 0)
 		return r;

@@ -187,6 +187,12 @@ int tree_walk(const struct tree *t, tree_fn *fn, void *userdata)
 
 DEFINE_CLEANUP(DIR *, closedir)
 
+/* It may go meanwhile. */
+static bool is_gone(int error)
+{
+	return error == ENOENT || error == ENODEV;
+}
+
 static int add_child(struct tree *t, struct entry *parent, int dir_fd, const char *name,
 		     tree_fn *added, void *userdata)
 {
@@ -195,12 +201,20 @@ static int add_child(struct tree *t, struct entry *parent, int dir_fd, const cha
 	int r;
 
 	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return 0; /* gone meanwhile */
+		return is_gone(errno) ? 0 : -errno;
 	r = tree_add(t, st.st_ino, &parent->node, name, &child);
 	if (r < 0 && r != -EEXIST)
 		return r;
 	entry_of(child)->scan = t->scan;
 	return r == 0 && added ? added(child, userdata) : 0;
+}
+
+/* What we may not look at is left out; what fails for another reason would be missed. */
+static int unreadable(const struct entry *e, int error)
+{
+	if (error == EACCES)
+		log_warning_errno(error, "Cannot read the cgroup %s, ignoring", e->path);
+	return error == EACCES || is_gone(error) ? 0 : -error;
 }
 
 /* One directory, and closed again: the depth of the hierarchy must not use up file descriptors. */
@@ -213,13 +227,9 @@ static int scan_children(struct tree *t, struct entry *parent, tree_fn *added, v
 	if (asprintf(&path, "%s%s", t->mount, parent->path) < 0)
 		return -ENOMEM;
 	dir = opendir(path);
-	if (!dir) {
-		if (errno != ENOENT && errno != ENODEV)
-			log_warning_errno(errno, "Cannot read the cgroup %s, ignoring",
-					  parent->path);
-		return 0;
-	}
-	while ((d = readdir(dir))) {
+	if (!dir)
+		return unreadable(parent, errno);
+	while ((errno = 0, d = readdir(dir))) {
 		int r;
 
 		if (d->d_type != DT_DIR || streq(d->d_name, ".") || streq(d->d_name, ".."))
@@ -228,7 +238,7 @@ static int scan_children(struct tree *t, struct entry *parent, tree_fn *added, v
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return unreadable(parent, errno);
 }
 
 int tree_scan(struct tree *t, tree_fn *added, void *userdata)

@@ -43,7 +43,7 @@ static void world_new(struct world *w, struct config *c, unsigned half,
 
 static void world_free(struct world *w)
 {
-	generation_erase(w->generation);
+	(void)generation_erase(w->generation);
 	assert_int_equal(HASH_COUNT(fake.steps), 0);
 	generation_free(w->generation);
 	sources_free(w->sources);

@@ -376,7 +376,7 @@ static void world_write(struct world *w)
 
 static void world_free(struct world *w)
 {
-	generation_erase(w->generation);
+	(void)generation_erase(w->generation);
 	generation_free(w->generation);
 	sources_free(w->sources);
 	sets_free(w->sets);

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Preloaded into an agent (LD_PRELOAD), makes one of its calls fail: the n-th of a kind, from the
+ * moment on at which a test asks for it in the file that SOCKPOL_INJECT names.
+ *
+ * libbpf makes its system calls by syscall(2).  What glibc does inside itself is not seen, except
+ * for its memory.
+ */
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* The file; life_injected.py writes and reads it. */
+struct request {
+	uint32_t armed;
+	uint32_t kinds; /* BIT(enum kind) */
+	uint64_t at;	/* the first call is 0 */
+	uint64_t count; /* calls of the kinds since it was armed */
+	uint32_t calls; /* how many fail, from `at` on */
+	int32_t error;
+	uint64_t fired;
+};
+
+enum kind { KIND_BPF, KIND_MEMORY, KIND_MMAP, KIND_FILE };
+
+/* Filled in while no other thread can be: see find_request(). */
+static struct request *request;
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t size);
+
+#define REAL(name)                                                                                 \
+	static typeof(&name) real;                                                                 \
+	if (!real)                                                                                 \
+	real = (typeof(&name))dlsym(RTLD_NEXT, #name)
+
+__attribute__((constructor)) static void find_request(void)
+{
+	const char *path = getenv("SOCKPOL_INJECT");
+	int fd = path ? (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC) : -1;
+	void *p;
+
+	if (fd < 0)
+		return;
+	p = (void *)syscall(SYS_mmap, NULL, sizeof(*request), PROT_READ | PROT_WRITE, MAP_SHARED,
+			    fd, 0);
+	syscall(SYS_close, fd);
+	if (p != MAP_FAILED)
+		request = p;
+}
+
+/* Is this call to fail?  Then with the errno that was asked for. */
+static bool fails(enum kind kind)
+{
+	uint64_t n;
+
+	if (!request || !__atomic_load_n(&request->armed, __ATOMIC_ACQUIRE) ||
+	    !(request->kinds & 1u << kind))
+		return false;
+	n = __atomic_fetch_add(&request->count, 1, __ATOMIC_ACQ_REL);
+	if (n < request->at || n - request->at >= request->calls)
+		return false;
+	__atomic_fetch_add(&request->fired, 1, __ATOMIC_ACQ_REL);
+	errno = request->error;
+	return true;
+}
+
+long syscall(long number, ...)
+{
+	REAL(syscall);
+	long a[6];
+	va_list ap;
+
+	va_start(ap, number);
+	for (int i = 0; i < 6; i++)
+		a[i] = va_arg(ap, long);
+	va_end(ap);
+	if (number == SYS_bpf && fails(KIND_BPF))
+		return -1;
+	return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+void *malloc(size_t size)
+{
+	return fails(KIND_MEMORY) ? NULL : __libc_malloc(size);
+}
+
+void *calloc(size_t n, size_t size)
+{
+	return fails(KIND_MEMORY) ? NULL : __libc_calloc(n, size);
+}
+
+void *realloc(void *p, size_t size)
+{
+	return fails(KIND_MEMORY) ? NULL : __libc_realloc(p, size);
+}
+
+void *mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset)
+{
+	REAL(mmap);
+
+	return fails(KIND_MMAP) ? MAP_FAILED : real(at, size, prot, flags, fd, offset);
+}
+
+void *mmap64(void *at, size_t size, int prot, int flags, int fd, off64_t offset)
+{
+	REAL(mmap64);
+
+	return fails(KIND_MMAP) ? MAP_FAILED : real(at, size, prot, flags, fd, offset);
+}
+
+static mode_t mode_of(int flags, va_list ap)
+{
+	return flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
+}
+
+#define DEFINE_OPEN(name)                                                                          \
+	int name(const char *path, int flags, ...)                                                 \
+	{                                                                                          \
+		REAL(name);                                                                        \
+		mode_t mode;                                                                       \
+		va_list ap;                                                                        \
+                                                                                                   \
+		va_start(ap, flags);                                                               \
+		mode = mode_of(flags, ap);                                                         \
+		va_end(ap);                                                                        \
+		return fails(KIND_FILE) ? -1 : real(path, flags, mode);                            \
+	}
+
+#define DEFINE_OPENAT(name)                                                                        \
+	int name(int dir, const char *path, int flags, ...)                                        \
+	{                                                                                          \
+		REAL(name);                                                                        \
+		mode_t mode;                                                                       \
+		va_list ap;                                                                        \
+                                                                                                   \
+		va_start(ap, flags);                                                               \
+		mode = mode_of(flags, ap);                                                         \
+		va_end(ap);                                                                        \
+		return fails(KIND_FILE) ? -1 : real(dir, path, flags, mode);                       \
+	}
+
+DEFINE_OPEN(open)
+DEFINE_OPEN(open64)
+DEFINE_OPENAT(openat)
+DEFINE_OPENAT(openat64)
+
+FILE *fopen(const char *path, const char *mode)
+{
+	REAL(fopen);
+
+	return fails(KIND_FILE) ? NULL : real(path, mode);
+}
+
+FILE *fopen64(const char *path, const char *mode)
+{
+	REAL(fopen64);
+
+	return fails(KIND_FILE) ? NULL : real(path, mode);
+}
+
+DIR *opendir(const char *path)
+{
+	REAL(opendir);
+
+	return fails(KIND_FILE) ? NULL : real(path);
+}
+
+int rename(const char *from, const char *to)
+{
+	REAL(rename);
+
+	return fails(KIND_FILE) ? -1 : real(from, to);
+}
+
+int unlink(const char *path)
+{
+	REAL(unlink);
+
+	return fails(KIND_FILE) ? -1 : real(path);
+}
+
+int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+	REAL(epoll_ctl);
+
+	return fails(KIND_FILE) ? -1 : real(epoll, op, fd, event);
+}
