@@ -9,7 +9,9 @@ int entry_read(const struct kernel *k, uint64_t cgroup_id, struct sp_cgroup *ret
 {
 	int fd = kernel_map_fd(k, KERNEL_MAP_CGROUPS);
 
-	return bpf_map_lookup_elem(fd, &cgroup_id, ret) < 0 ? -errno : 0;
+	if (bpf_map_lookup_elem(fd, &cgroup_id, ret) < 0)
+		return -errno;
+	return ret->id == cgroup_id ? 0 : -ENOENT; /* it was released while we read */
 }
 
 static struct sp_cgroup entry_of(const struct node *n)
@@ -17,6 +19,7 @@ static struct sp_cgroup entry_of(const struct node *n)
 	const struct place *a = &n->places[0], *b = &n->places[1];
 
 	return (struct sp_cgroup){
+		.id = n->id,
 		.policy = { a->policy, b->policy },
 		.class = { a->class_number, b->class_number },
 		.glob = { a->glob, b->glob },

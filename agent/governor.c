@@ -86,6 +86,8 @@ static int adopt_entry(struct governor *g, uint64_t id, const struct sp_cgroup *
 	struct node *n = tree_find(g->tree, id);
 	int r;
 
+	if (entry->id != id) /* it was released while we read */
+		return 0;
 	if (!n) {
 		r = tree_add_gone(g->tree, id, &n);
 		if (r == 0)
@@ -377,9 +379,13 @@ int governor_activate(struct governor *g, struct config *c, const char **ret_wha
 	r = kernel_wait_for_programs(g->kernel);
 	if (r < 0)
 		log_warning_errno(r, "Cannot wait for running programs, ignoring");
+	g->warned = g->needs_room = false;
+	/* Of a cgroup made just before the switch the kernel may know its class before it only. */
+	r = governor_process_events(g);
+	if (r < 0)
+		log_warning_errno(r, "Cannot read cgroup events, ignoring");
 	name_stale_listeners(g);
 	settle(g);
-	g->warned = g->needs_room = false;
 	malloc_trim(0); /* two generations and what made the second: most of it is free now */
 	return 0;
 }

@@ -113,25 +113,43 @@ enum telling {
 	AT_ONCE,
 };
 
+/* See sp_cgroup.id. */
+static __always_inline bool read_entry(__u64 id, struct sp_cgroup *ret)
+{
+	struct sp_cgroup *c;
+
+	for (int i = 0; i < 2; i++) {
+		c = bpf_map_lookup_elem(&cgroups, &id);
+		if (!c)
+			return false;
+		*ret = *c;
+		barrier();
+		if (*(volatile __u64 *)&c->id == id)
+			return true;
+	}
+	return false;
+}
+
 /* Gives a new cgroup its entry, if it is below one that has one. */
 static __always_inline enum telling add_entry(__u64 id, __u64 parent_id, const char *name)
 {
-	struct sp_cgroup *parent = bpf_map_lookup_elem(&cgroups, &parent_id);
 	struct sp_state *s = get_state();
 	struct sp_cgroup value;
-	bool known;
+	bool known, in_force;
 	long r;
 
-	if (!parent || !s)
+	if (!s || !read_entry(parent_id, &value))
 		return may_lack_entries() ? AT_ONCE : NOTHING;
-	value = *parent;
+	/* Else nothing is, there, yet. */
+	in_force = s->generation & 1 ? value.glob[1] : value.glob[0];
 	known = classify(&value, name, s->generation);
+	value.id = id;
 	r = bpf_map_update_elem(&cgroups, &id, &value, BPF_NOEXIST);
 	if (r == -EEXIST) /* from the program of an agent before or after ours, which tells, too */
 		return NOTHING;
 	if (r < 0)
 		__sync_fetch_and_add(&s->no_room, 1);
-	else if (!known && parent->glob[s->generation & 1]) /* 0: nothing is in force there yet */
+	else if (!known && in_force)
 		__sync_fetch_and_add(&s->unresolved, 1);
 	return known && r == 0 && !(s->flags & SP_STATE_BY_EVENTS) ? SOMETIME : AT_ONCE;
 }

@@ -13,19 +13,31 @@
 #include "kernel.h"
 #include "maps.h"
 
+/* Reads the index of the policy in force; false: the element became another cgroup's meanwhile. */
+static __always_inline bool read_policy(const struct sp_cgroup *c, __u64 id, __u64 generation,
+					__u32 *ret)
+{
+	*ret = c->policy[generation & 1];
+	barrier();
+	return *(volatile const __u64 *)&c->id == id;
+}
+
 static __always_inline struct sp_policy *policy_of_cgroup(__u64 id)
 {
+	struct sp_cgroup *c = bpf_map_lookup_elem(&cgroups, &id);
 	struct sp_state *s;
-	struct sp_cgroup *c;
 	__u32 index;
 
-	c = bpf_map_lookup_elem(&cgroups, &id);
 	if (!c)
 		return NULL;
 	s = get_state();
 	if (!s)
 		return NULL;
-	index = c->policy[s->generation & 1];
+	if (!read_policy(c, id, s->generation, &index)) { /* it has a new one by now */
+		c = bpf_map_lookup_elem(&cgroups, &id);
+		if (!c || !read_policy(c, id, s->generation, &index))
+			return NULL;
+	}
 	if (!index)
 		return NULL;
 	return bpf_map_lookup_elem(&policies, &index);

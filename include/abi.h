@@ -28,7 +28,7 @@
 #include <linux/types.h>
 
 #ifndef SP_ABI_VERSION /* a test build has another */
-#define SP_ABI_VERSION 2
+#define SP_ABI_VERSION 3
 #endif
 
 /* Names of policies and of rules: 1-63 bytes of a-z 0-9 . _ - and a NUL. */
@@ -66,6 +66,9 @@ enum sp_stage {
  * generation & 1; outside of a reload both are equal.
  */
 struct sp_cgroup {
+	__u64 id; /* again: an element that is replaced while a program reads it may become another
+		     cgroup's at once (it is written first, so what is read before it is right
+		     if it is) */
 	__u32 policy[2]; /* index into policies; 0: not governed */
 	__u32 class[2];	 /* which policies apply or are excluded, in which order; 0: not known, and
 			    then its children's are not either: the agent finds them out */
@@ -282,7 +285,7 @@ struct sp_event {
 	char name[SP_CGROUP_NAME_SIZE]; /* last component of its path; MKDIR only */
 };
 
-_Static_assert(sizeof(struct sp_cgroup) == 24, "abi");
+_Static_assert(sizeof(struct sp_cgroup) == 32, "abi");
 _Static_assert(sizeof(struct sp_stage_ops) == 24, "abi");
 _Static_assert(sizeof(struct sp_policy) == 24 * SP_STAGE_MAX + 8 + 8 * SP_FAMILY_INDEX_MAX, "abi");
 _Static_assert(sizeof(struct sp_test) == 16, "abi");
