@@ -494,9 +494,9 @@ static int run(struct agent *a)
 	r = sd_event_loop(a->event);
 	sd_notify(0, "STOPPING=1");
 	if (r < 0)
-		log_error_errno(r, "The event loop failed");
+		return log_error_errno(r, "The event loop failed (what is in force stays)");
 	stop(a);
-	return r < 0 ? r : 0;
+	return 0;
 }
 
 int agent_run(const struct agent_options *options)
@@ -504,7 +504,7 @@ int agent_run(const struct agent_options *options)
 	struct agent a = { .options = options, .pin_fd = -1 };
 	int r = run(&a);
 
-	if (r < 0)
+	if (r < 0 && !log_has_erred()) /* rather this than no word */
 		log_error_errno(r, "sockpol run ends");
 	agent_clear(&a);
 	return r;

@@ -12,12 +12,15 @@
 static int max_level = LOG_INFO;
 /* With stderr connected to the journal each line says its priority, as sd-daemon(3) has it. */
 static bool to_journal;
+static bool has_erred;
 
 static void log_line(int level, int err, const char *format, va_list ap)
 {
 	_cleanup_free_ char *escaped = NULL;
 	char text[2048];
 
+	if (level <= LOG_ERR)
+		has_erred = true;
 	if (level > max_level)
 		return;
 	vsnprintf(text, sizeof(text), format, ap);
@@ -47,6 +50,11 @@ int log_message_errno(int level, int err, const char *format, ...)
 	log_line(level, err, format, ap);
 	va_end(ap);
 	return -abs(err);
+}
+
+bool log_has_erred(void)
+{
+	return has_erred;
 }
 
 bool log_is_journal(void)

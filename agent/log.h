@@ -15,6 +15,8 @@ void log_set_level(int level); /* LOG_ERR ... LOG_DEBUG; default LOG_INFO */
 /* stderr is the journal: what has fields of its own goes there by sd_journal_send(). */
 bool log_is_journal(void);
 
+bool log_has_erred(void); /* Was an error logged? */
+
 void log_message(int level, const char *format, ...) PRINTF_LIKE(2, 3);
 /* err: an errno, of either sign.  Appends ": <errno in words>".  Returns the negative errno. */
 int log_message_errno(int level, int err, const char *format, ...) PRINTF_LIKE(3, 4);
