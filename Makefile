@@ -128,7 +128,7 @@ $(O)/bpf/%.skel.h: $(O)/bpf/%.bpf.o
 	$(say) SKEL $@
 	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf >$@
 
-$(addprefix $(O)/,agent asan mutant fuzzed bpf unit unit-asan policies tests lint fuzz):
+$(addprefix $(O)/,bench agent asan mutant fuzzed bpf unit unit-asan policies tests lint fuzz):
 	$(Q)mkdir -p $@
 
 # The manual pages say when the sources were last changed, not when they were built; .nh and HY: the name of an
@@ -197,10 +197,21 @@ $(O)/tests/conformance-table: $(O)/sockpol $(LIVE) | $(O)/tests
 	$(Q)$(O)/sockpol options --json >$@.json
 	$(Q)tests/live/run.py --check-table --options-json $@.json >$@
 
-# The load of the benchmarks.
-$(O)/tests/load: tests/bench/load.c Makefile | $(O)/tests
+# The benchmark's load, the library that does the same by LD_PRELOAD, and the BPF programs beside ours.
+BENCH_FLAGS  = $(CFLAGS) $(HARDENING) -std=gnu11 -D_GNU_SOURCE $(WARNINGS)
+BENCH_FILES := $(addprefix $(O)/bench/,load preload.so constants.bpf.o empty.bpf.o)
+
+$(O)/bench/load: $(sort $(wildcard tests/bench/load*.c)) $(wildcard tests/bench/*.h) Makefile | $(O)/bench
 	$(say) CC $@
-	$(Q)$(CC) $(CFLAGS) $(HARDENING) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(BASE_LDFLAGS) -o $@ $<
+	$(Q)$(CC) $(BENCH_FLAGS) $(BASE_LDFLAGS) -o $@ $(filter %.c,$^)
+
+$(O)/bench/preload.so: tests/bench/preload.c $(wildcard tests/bench/*.h) Makefile | $(O)/bench
+	$(say) CC $@
+	$(Q)$(CC) $(filter-out -fPIE,$(BENCH_FLAGS)) -fPIC -fvisibility=hidden -shared -Wl,-z,relro,-z,now -o $@ $<
+
+$(O)/bench/%.bpf.o: tests/bench/%.bpf.c $(wildcard tests/bench/*.h) Makefile | $(O)/bench
+	$(say) BPF $@
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c -o $@ $<
 
 # What the live tests start: an application, and, preloaded, failures of the agent's calls.
 $(O)/tests/whole: tests/live/whole.c Makefile | $(O)/tests
@@ -291,9 +302,26 @@ test-kernels: deps ## the live tests on Debian's 6.1 and 6.12, in virtual machin
 	$(Q)$(SUBMAKE) all
 	$(Q)tests/run-all --counts "kernels=tests/kernels/run.py --sockpol $(O)/sockpol --cache $(KERNELS_CACHE)"
 
-.PHONY: bench
-bench: all $(O)/tests/load ## what rules cost, on this machine (root)
-	$(Q)tests/bench/rules.py --sockpol $(O)/sockpol --load $(O)/tests/load
+# What the benchmarks need besides, by Debian 12's names.
+BENCH_DEPS  := bpftool iproute2 python3
+CURVES_DEPS := gnuplot-nox
+BENCH        = --build $(O) --policies policies
+
+.PHONY: bench bench-curves bench-doc bench-build
+bench-build: all $(BENCH_FILES)
+
+bench: deps ## what it costs, beside what one would do instead; less than five minutes (root)
+	$(Q)tests/install-deps $(BENCH_DEPS)
+	$(Q)$(SUBMAKE) bench-build
+	$(Q)tests/bench/bench.py $(BENCH) --json $(O)/bench.json
+
+bench-curves: deps ## cost against options, rules, prefixes, depth, policies, cgroups: doc/curves.svg (root)
+	$(Q)tests/install-deps $(BENCH_DEPS) $(CURVES_DEPS)
+	$(Q)$(SUBMAKE) bench-build
+	$(Q)tests/bench/curves.py $(BENCH) --json $(O)/bench-curves.json --svg doc/curves.svg
+
+bench-doc: ## the last benchmark's figures into doc/performance.md
+	$(Q)tests/bench/report.py --json $(O)/bench.json doc/performance.md
 
 .PHONY: demo
 demo: deps ## a web server and curl, before and after a policy (root)
@@ -301,10 +329,10 @@ demo: deps ## a web server and curl, before and after a policy (root)
 	$(Q)tests/demo/demo.py --sockpol $(O)/sockpol
 
 # Each file is one target, so that lint runs in parallel and again only over what has changed.
-C_FILES    := $(sort $(wildcard agent/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bench/*.c tests/live/*.c tests/system/*.c tests/fuzz/*.[ch]))
+C_FILES    := $(sort $(wildcard agent/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bench/*.[ch] tests/live/*.c tests/system/*.c tests/fuzz/*.[ch]))
 TIDY       := $(AGENT_SRC) $(sort $(wildcard bpf/*.bpf.c tests/unit/*.c tests/bench/*.c tests/live/*.c tests/system/*.c tests/fuzz/*.c))
 TIDY_FLAGS  = $(BASE_CFLAGS) -Itests/unit -Itests/fuzz
-$(O)/lint/bpf/%: TIDY_FLAGS = $(BPF_CFLAGS)
+$(O)/lint/bpf/% $(O)/lint/tests/bench/constants.bpf.c.tidy $(O)/lint/tests/bench/empty.bpf.c.tidy: TIDY_FLAGS = $(BPF_CFLAGS)
 
 $(O)/lint/%.tidy: % .clang-tidy Makefile $(filter %.h,$(C_FILES)) $(SKELETONS)
 	$(say) TIDY $<

@@ -1,86 +1,64 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The load for the benchmarks: as little as possible around the system call that is looked at.
+ * The load for the benchmarks: as little as possible around the system calls that are looked at.
  *
- *   load CPU connect SEED       each line "N" on stdin: N fresh UDP sockets connect, each to
- *                               another random address (no packet is sent)
- *   load CPU send ADDRESS PORT  each line "N": N datagrams from one socket, neither bound nor
- *                               connected
+ *   load CPU CLIENT SERVER      directories of cgroups: the listeners are made in SERVER, all else
+ *                               in CLIENT; both ends are this one thread, on this CPU
  *
- * Each line is answered by the nanoseconds of this thread's CPU time.
+ * Lines on stdin:
+ *   tcp4|tcp6 N none|connect|accept   connections; who sets the eight options itself
+ *   show4|show6 1 none|connect|accept what the two sockets of one connection have of them
+ *   udp N                             fresh sockets connect, each to another random address
+ *   send N                            datagrams from one socket, neither bound nor connected
+ *   mkdir N                           cgroups made below SERVER, and removed untimed
+ *
+ * A line is answered by five numbers, nanoseconds: CPU time of the thread, time on the clock, and
+ * of the latter what was spent within connect(2), accept(2) and the application's setsockopt(2).
  */
-#include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <sched.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#define NSEC_PER_SEC  1000000000ull
-#define FIRST_UNICAST 0x01000000u /* 1.0.0.0 */
-#define UNICAST_SIZE  0xdf000000u /* to 223.255.255.255 */
-#define DISCARD_PORT  9
+#include "load.h"
+
 #define LOAD_SIZE_MAX 100000000ul
+#define READINGS      1001
 
-static uint64_t random_state;
+uint64_t clock_cost;
 
-/* xorshift64* (Vigna, 2016): a few cycles, and the same addresses for the same seed. */
-static uint32_t random_number(void)
+static const char *const application_names[] = {
+	[APPLICATION_NONE] = "none",
+	[APPLICATION_CONNECT] = "connect",
+	[APPLICATION_ACCEPT] = "accept",
+};
+
+static int by_size(const void *a, const void *b)
 {
-	random_state ^= random_state >> 12;
-	random_state ^= random_state << 25;
-	random_state ^= random_state >> 27;
-	return (uint32_t)((random_state * 2685821657736338717ull) >> 32);
+	const uint64_t *one = a, *other = b;
+
+	return (*one > *other) - (*one < *other);
 }
 
-static int connect_once(void)
+static uint64_t measure_clock(void)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(DISCARD_PORT) };
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int r;
+	static uint64_t readings[READINGS];
 
-	if (fd < 0)
-		return -errno;
-	to.sin_addr.s_addr = htonl(FIRST_UNICAST + random_number() % UNICAST_SIZE);
-	r = connect(fd, (const struct sockaddr *)&to, sizeof(to)) < 0 ? -errno : 0;
-	close(fd);
-	/* Some addresses may be none to connect to; the hook has run by then. */
-	return r == -ENETUNREACH || r == -EACCES || r == -EINVAL ? 0 : r;
-}
+	for (size_t i = 0; i < READINGS; i++) {
+		uint64_t start = clock_nsec();
 
-static int run_connects(unsigned long n)
-{
-	int r = 0;
-
-	while (n-- && r == 0)
-		r = connect_once();
-	return r;
-}
-
-static int run_sends(unsigned long n, int fd, const struct sockaddr_in *to)
-{
-	static const char datagram[64];
-
-	while (n--)
-		if (sendto(fd, datagram, sizeof(datagram), 0, (const struct sockaddr *)to,
-			   sizeof(*to)) < 0)
-			return -errno;
-	return 0;
-}
-
-static uint64_t cpu_nsec(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+		readings[i] = clock_nsec() - start;
+	}
+	qsort(readings, READINGS, sizeof(*readings), by_size);
+	return readings[READINGS / 2];
 }
 
 static int pin(const char *text)
@@ -96,67 +74,157 @@ static int pin(const char *text)
 	return sched_setaffinity(0, sizeof(set), &set) < 0 ? -errno : 0;
 }
 
-/* Runs what each line asks for; to: NULL to connect. */
-static int serve(int fd, const struct sockaddr_in *to)
+static int enter(const char *cgroup)
 {
-	char line[32];
-
-	while (fgets(line, sizeof(line), stdin)) {
-		char *end;
-		unsigned long n = strtoul(line, &end, 10);
-		uint64_t start;
-		int r;
-
-		if (end == line || *end != '\n' || n > LOAD_SIZE_MAX)
-			return -EINVAL;
-		start = cpu_nsec();
-		r = to ? run_sends(n, fd, to) : run_connects(n);
-		if (r < 0)
-			return r;
-		printf("%" PRIu64 "\n", cpu_nsec() - start);
-		fflush(stdout);
-	}
-	return 0;
-}
-
-static int serve_sends(const char *address, const char *port)
-{
-	struct sockaddr_in to = { .sin_family = AF_INET };
-	char *end;
-	unsigned long number = strtoul(port, &end, 10);
+	char path[4096];
 	int fd, r;
 
-	if (inet_pton(AF_INET, address, &to.sin_addr) != 1 || *end || number > UINT16_MAX)
-		return -EINVAL;
-	to.sin_port = htons((uint16_t)number);
-	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	r = serve(fd, &to);
+	r = write(fd, "0", 1) < 0 ? -errno : 0; /* whoever writes it */
 	close(fd);
 	return r;
 }
 
-static int run(int argc, char **argv)
+static int open_deaf(void)
 {
-	int r;
+	struct sockaddr_in any = { .sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	if (argc < 4)
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&any, sizeof(any)) < 0)
+		return -errno;
+	return fd;
+}
+
+static int open_sockets(struct sockets *s)
+{
+	int r = open_listeners(s);
+
+	s->sender = -1;
+	s->deaf = open_deaf();
+	return r < 0 ? r : s->deaf < 0 ? s->deaf : 0;
+}
+
+typedef int (*directory_call)(const char *path);
+
+static int make_directory(const char *path)
+{
+	return mkdir(path, 0755);
+}
+
+static int each_directory(const char *parent, unsigned long n, directory_call call)
+{
+	char path[4096];
+
+	while (n--) {
+		if (snprintf(path, sizeof(path), "%s/made-%lu", parent, n) >= (int)sizeof(path))
+			return -ENAMETOOLONG;
+		if (call(path) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int application_of(const char *name)
+{
+	for (size_t i = 0; i < sizeof(application_names) / sizeof(*application_names); i++)
+		if (strcmp(application_names[i], name) == 0)
+			return (int)i;
+	return -EINVAL;
+}
+
+/* One line, taken to pieces. */
+struct turn {
+	char mode[8], application[8];
+	unsigned long n;
+};
+
+static int parse(const char *line, struct turn *t)
+{
+	char number[16], *end;
+	int pieces = sscanf(line, "%7s %15s %7s", t->mode, number, t->application);
+
+	if (pieces < 2)
 		return -EINVAL;
-	r = pin(argv[1]);
+	if (pieces < 3)
+		strcpy(t->application, "none");
+	t->n = strtoul(number, &end, 10);
+	return *end || t->n > LOAD_SIZE_MAX ? -EINVAL : 0;
+}
+
+static int run(struct sockets *s, const char *server, const struct turn *turn, struct times *t)
+{
+	int a = application_of(turn->application);
+
+	if (a < 0)
+		return a;
+	if (strcmp(turn->mode, "tcp4") == 0 || strcmp(turn->mode, "tcp6") == 0)
+		return run_tcp(s, turn->mode[3] == '6', a, turn->n, t);
+	if (strcmp(turn->mode, "show4") == 0 || strcmp(turn->mode, "show6") == 0)
+		return show_tcp(s, turn->mode[4] == '6', a);
+	if (strcmp(turn->mode, "udp") == 0)
+		return run_udp_connects(turn->n);
+	if (strcmp(turn->mode, "send") == 0)
+		return run_sends(s, turn->n);
+	if (strcmp(turn->mode, "mkdir") == 0)
+		return each_directory(server, turn->n, make_directory);
+	return -EINVAL;
+}
+
+static int serve_line(struct sockets *s, const char *server, const char *line)
+{
+	struct times t = { 0 };
+	uint64_t cpu, wall;
+	struct turn turn;
+	int r = parse(line, &turn);
+
 	if (r < 0)
 		return r;
-	if (argc == 5 && strcmp(argv[2], "send") == 0)
-		return serve_sends(argv[3], argv[4]);
-	if (argc != 4 || strcmp(argv[2], "connect") != 0)
+	wall = clock_nsec();
+	cpu = nsec_of(CLOCK_THREAD_CPUTIME_ID);
+	r = run(s, server, &turn, &t);
+	t.cpu = nsec_of(CLOCK_THREAD_CPUTIME_ID) - cpu;
+	t.wall = clock_nsec() - wall;
+	if (strcmp(turn.mode, "mkdir") == 0)
+		(void)each_directory(server, turn.n, rmdir);
+	if (r == 0 && strncmp(turn.mode, "show", 4) != 0)
+		printf("%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64, t.cpu, t.wall,
+		       t.connect, t.accept, t.options);
+	printf("\n");
+	fflush(stdout);
+	return r;
+}
+
+static int serve(int argc, char **argv)
+{
+	struct sockets s = { 0 };
+	char line[64];
+	int r;
+
+	if (argc != 4)
 		return -EINVAL;
-	random_state = strtoull(argv[3], NULL, 10) | 1; /* 0 would stay 0 */
-	return serve(-1, NULL);
+	/* As little as possible shall come between; where it may not, it goes without. */
+	(void)setpriority(PRIO_PROCESS, 0, -20);
+	r = pin(argv[1]);
+	if (r == 0)
+		r = enter(argv[3]);
+	if (r == 0)
+		r = open_sockets(&s);
+	if (r == 0)
+		r = enter(argv[2]);
+	clock_cost = measure_clock();
+	while (r == 0 && fgets(line, sizeof(line), stdin))
+		r = serve_line(&s, argv[3], line);
+	return r;
 }
 
 int main(int argc, char **argv)
 {
-	int r = run(argc, argv);
+	int r = serve(argc, argv);
 
 	if (r < 0)
 		fprintf(stderr, "load: %s\n", strerror(-r));

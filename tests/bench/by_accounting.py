@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Rows about programs: their time as the kernel accounts for it, less that of empty programs.
+
+Ungoverned: all that runs for a connection, at both its ends.  Governed: all that runs for the governed
+socket, its end of the connection; the other is where nothing is attached, as if on another host.  The
+application's eight calls are timed in place, each on a fresh connected socket, in the same rounds.
+"""
+
+import contextlib
+import random
+
+import accounting
+from contestants import Load
+from harness.flows import policies, policy
+from intervals import differences, interval, ratios, shuffled
+from rows import Row
+
+WARM = 30  # connections before each turn: another contestant ran until now
+ROUNDS, CONNECTIONS = 10, 250  # each time that the contestants are set up
+LOOKUP_SETUPS, LOOKUP_ROUNDS, LOOKUPS = 4, 12, 2000
+PREFIXES = 100_000
+
+
+class Samples:
+    """Of one contestant and end, by family: a round's nanoseconds, of each time that it was set up."""
+
+    def __init__(self):
+        self.spent, self.times = {"4": [], "6": []}, {"4": [], "6": []}
+
+    def above(self, base, family):
+        """Of each round: nanoseconds a connection more than empty programs take."""
+        return [accounting.above(mine, its) / CONNECTIONS
+                for mine, its in zip(self.spent[family], base.spent[family])]
+
+    def options(self, family):
+        return [times["options"] for times in self.times[family]]
+
+    def hooks(self, family):
+        """{hook: runs and nanoseconds of a run}, of the whole."""
+        total = {}
+        for spent in self.spent[family]:
+            for hook, (runs, time) in spent.items():
+                before = total.get(hook, (0, 0))
+                total[hook] = (before[0] + runs, before[1] + time)
+        rounds = len(self.spent[family]) * CONNECTIONS
+        return {hook: {"runs": runs / rounds, "ns": time / runs}
+                for hook, (runs, time) in total.items()}
+
+
+class Part:
+    """One contestant's load, while it is set up."""
+
+    def __init__(self, stack, contestant, end, other):
+        self.contestant, self.end = contestant, end
+        self.load = stack.enter_context(contestant.load(end, other))
+
+    def turn(self, family):
+        """What its programs spent, and what the calls took."""
+        times = {}
+        self.load.run(f"tcp{family}", WARM, self.contestant.word(self.end))
+
+        def run():
+            times.update(self.load.run(f"tcp{family}", CONNECTIONS, self.contestant.word(self.end)))
+
+        spent = self.contestant.programs.spent(run) if self.contestant.programs else run()
+        return spent, times
+
+
+COMPARED = ("sockpol", "by-hand", "small", "large", "application")
+KEYS = [("empty", "none"), ("sockpol", "none"),
+        *((name, end) for end in ("connect", "accept") for name in COMPARED)]
+
+
+class ByAccounting:
+    """Sampled each time that the contestants are set up; then the rows."""
+
+    what = "programs, by the kernel's accounting"
+
+    def __init__(self):
+        self.samples = {key: Samples() for key in KEYS}
+
+    def sample(self, setup, all_of):
+        with contextlib.ExitStack() as stack:
+            accounting.enable(stack)
+            parts = {(name, end): Part(stack, all_of[name], end,
+                                       None if end == "none" else all_of["nothing"].free)
+                     for name, end in KEYS}
+            for number in range(setup.rounds(ROUNDS) + 1):
+                for family in "46":
+                    for key, part in shuffled(parts.items(), number):
+                        spent, times = part.turn(family)
+                        if number:  # the first was to warm up
+                            self.samples[key].spent[family].append(spent)
+                            self.samples[key].times[family].append(times)
+
+    def rows(self, found):
+        for family in "46":
+            found["programs"].update(detail(self.samples, family))
+        return [row for family in "46" for row in rows_of(self.samples, family)]
+
+
+def rows_of(parts, family):
+    empty = parts["empty", "none"]
+    title = f"IPv{family}"
+
+    def above(name, end):
+        return parts[name, end].above(empty, family)
+
+    yield Row(f"ungoverned connection, programs over empty ones, {title}",
+              interval(above("sockpol", "none")), " ns", most=150, digits=0)
+    for end in ("connect", "accept"):
+        yield Row(f"governed {end} over the application's eight calls, {title}", interval(ratios(
+            above("sockpol", end), parts["application", end].options(family))), most=0.40)
+    for end in ("connect", "accept"):
+        yield Row(f"governed {end} over the hand-written program, {title}",
+                  interval(ratios(above("sockpol", end), above("by-hand", end))), most=1.25)
+    for end in ("connect", "accept"):
+        yield Row(f"{end}: 10,000 cgroups, 1,000 policies, 64 rules over one of each, {title}",
+                  interval(ratios(above("large", end), above("small", end))), most=1.3)
+
+
+def detail(parts, family):
+    empty = parts["empty", "none"]
+    found = {}
+    for (name, end), one in parts.items():
+        key = f"{name}/{end}/{family}"
+        if name != "application":
+            found[key] = {"above_empty_ns": interval(one.above(empty, family)),
+                          "hooks": one.hooks(family)}
+        else:
+            found[key] = {"eight_calls_ns": interval(one.options(family))}
+    return found
+
+
+def sizes(all_of):
+    return {f"{name}/{one.name}": one.size() for name in ("sockpol", "by-hand", "empty")
+            for one in all_of[name].programs.programs}
+
+
+def random_prefixes(count):
+    """Unicast prefixes of 16 to 32 bits, which random peers walk down to, mostly in vain."""
+    numbers, found = random.Random(count), {}
+    while len(found) < count:
+        length = numbers.randrange(16, 33)
+        bits = numbers.randrange(1 << 24, 224 << 24) >> (32 - length) << (32 - length)
+        found[".".join(str(bits >> at & 255) for at in (24, 16, 8, 0)) + f"/{length}"] = None
+    return list(found)
+
+
+def prefixes_policy(cgroup, n_prefixes):
+    """Base and rule set the same option: what differs is how long it takes to find out which."""
+    text = ""
+    if n_prefixes:
+        text = ("    rules:\n      - name: near\n"
+                f"        when: {{ remote: [{', '.join(random_prefixes(n_prefixes))}] }}\n"
+                "        options: { SO_PRIORITY: 2 }\n")
+    return policies(policy("look-up", cgroup, {"SO_PRIORITY": 1}, text))
+
+
+class LookUp:
+    """An agent with so many prefixes, and a load that connects UDP sockets to random peers."""
+
+    def __init__(self, setup, stack, n_prefixes):
+        box = setup.box
+        self.root = box.cgroup.child(f"bench-prefixes-{n_prefixes}")
+        governed = self.root.child("governed")
+        agent = box.agent(f"bench-prefixes-{n_prefixes}", self.root)
+        agent.write("50-bench.yaml", prefixes_policy(governed, n_prefixes))
+        agent.start()
+        self.programs = accounting.of_agent(box.stack, agent)
+        self.load = stack.enter_context(Load(setup, governed, governed))
+
+    def turn(self):
+        """Nanoseconds of connect4."""
+        runs, time = self.programs.spent(lambda: self.load.run("udp", LOOKUPS))["connect4"]
+        return time / runs
+
+
+def sample_look_ups(setup, samples):
+    with setup.box.scope(), contextlib.ExitStack() as stack:
+        accounting.enable(stack)
+        parts = {count: LookUp(setup, stack, count) for count in setup.in_any_order(samples)}
+        for number in range(setup.rounds(LOOKUP_ROUNDS) + 1):
+            for count, part in shuffled(parts.items(), number):
+                took = part.turn()
+                if number:  # the first was to warm up
+                    samples[count].append(took)
+
+
+def run_look_ups(setup, found):
+    samples = {0: [], 1: [], PREFIXES: []}
+    for setup.number in range(LOOKUP_SETUPS):
+        sample_look_ups(setup, samples)
+    more = {count: interval(differences(samples[PREFIXES], samples[count])) for count in (0, 1)}
+    found["look_up"] = {"no_rule_ns": interval(samples[0]), "one_prefix_ns": interval(samples[1]),
+                        "prefixes_ns": interval(samples[PREFIXES]), "over_one_ns": more[1]}
+    title = "a peer among 100,000 prefixes, random peers, over"
+    return [Row(f"{title} a policy without rules", more[0], " ns", most=1000, digits=0),
+            Row("  over one prefix", more[1], " ns", digits=0)]

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Rows about calls: connections, sendto(2), mkdir(2).  CPU time and time on the clock of whole loops,
+in turns: pairs of a round, new processes in each, every one as often early as late."""
+
+
+import contestants
+from contestants import FILE, Contestant
+from eight import EIGHT
+from harness.flows import policies, policy
+from harness.result import wait_for
+from intervals import differences, interval, ratios
+from rows import Row
+
+PAIRS, TURNS, CONNECTIONS, SENDS = 60, 3, 600, 15_000
+SIDE_ROUNDS, SIDE_CONNECTIONS = 8, 200  # each time that the contestants are set up
+MKDIRS, DIRECTORIES = 32, 150
+SEND_POLICY = """    rules:
+      - name: sends
+        when: { protocol: udp, direction: connect }
+        options: { SO_PRIORITY: 4 }
+"""
+
+
+def orders(letters):
+    """As often early as late: forth and back, from another start."""
+    half = letters[len(letters) // 2:] + letters[:len(letters) // 2]
+    return letters, letters[::-1], half, half[::-1]
+
+
+def in_turns(loads, one_turn):
+    """{name: mean of its turns of one round, by field}; each load is warm."""
+    for name, load in loads.items():
+        one_turn(name, load)
+    found = {name: [] for name in loads}
+    for order in orders(list(loads)):
+        for name in order:
+            found[name].append(one_turn(name, loads[name]))
+    return {name: {field: sum(turn[field] for turn in turns) / len(turns) for field in turns[0]}
+            for name, turns in found.items()}
+
+
+def rounds_of(number, start, one_turn):
+    """`start` makes {name: load} for each round."""
+    found = []
+    for _ in range(number):
+        loads = start()
+        try:
+            found.append(in_turns(loads, one_turn))
+        finally:
+            for load in loads.values():
+                load.__exit__()
+    return found
+
+
+def field(rounds, name, what):
+    return [one[name][what] for one in rounds]
+
+
+class Attached:
+    """What is attached for the time of one turn, and who runs under it: {name: ends}.
+
+    While anybody's program is attached anywhere, the kernel prepares each hook's context for every
+    socket; so for a measure of nothing attached nothing may be attached at all.
+    """
+
+    def __init__(self, setup):
+        box = setup.box
+        self.made = Contestant(setup, "in-turn")
+        self.empty = contestants.load_programs(setup, "empty")
+        self.agent = box.agent("bench-in-turn", self.made.root)
+        self.agent.write(FILE, policies(policy("in-turn", self.made.governed, EIGHT, SEND_POLICY)))
+        box.stack.callback(self.made.root.remove_all)
+
+    def switch(self, name, on):
+        if name == "empty":
+            (contestants.attach if on else contestants.detach)(self.empty, self.made.root)
+        elif name == "sockpol":
+            if on:
+                self.agent.start()
+            else:
+                self.agent.stop()
+
+    def turn(self, name):
+        """{mode: {"cpu", "wall"}}"""
+        found = {}
+        self.switch(name, True)
+        with self.made.load() as load:
+            for mode in MODES:
+                found[mode] = mean(load, mode)
+        if name == "sockpol":
+            with self.made.load("connect") as load:
+                found["governed"] = mean(load, "send")
+        self.switch(name, False)
+        return found
+
+
+# How many of each in a turn
+MODES = {"tcp4": CONNECTIONS, "tcp6": CONNECTIONS, "send": SENDS}
+
+
+def mean(load, mode):
+    load.run(mode, MODES[mode] // 4)  # warm
+    turns = [load.run(mode, MODES[mode]) for _ in range(TURNS)]
+    return {what: sum(turn[what] for turn in turns) / TURNS for what in ("cpu", "wall")}
+
+
+def compared(rounds, name, mode, mode_of_others=None):
+    """How many a second, over nothing attached, and over empty programs; also on the clock."""
+    found = {}
+    for what in ("cpu", "wall"):
+        mine = [one[name][mode][what] for one in rounds]
+        found[f"{what}_ns"] = interval(mine)
+        for other in ("nothing", "empty"):
+            its = [one[other][mode_of_others or mode][what] for one in rounds]
+            found[f"{what}_over_{other}"] = interval(ratios(its, mine))
+    return found
+
+
+def run_in_turn(setup, found):
+    """Connections and datagrams a second, with nothing attached on the whole host for comparison."""
+    names = ["nothing", "empty", "sockpol"]
+    with setup.box.scope():
+        attached = Attached(setup)
+        rounds = []
+        for number in range(setup.rounds(PAIRS)):
+            at = number % len(names)
+            order = (names[at:] + names[:at])[::-1 if number // len(names) % 2 else 1]
+            rounds.append({name: attached.turn(name) for name in order})
+    seen = {f"{name}/{mode}": compared(rounds, name, mode) for name in names for mode in MODES}
+    seen["governed/send"] = compared(rounds, "sockpol", "governed", "send")
+    found["in_turn"] = seen
+    return list(rows_in_turn(seen))
+
+
+def rows_in_turn(seen):
+    for mode, family in (("tcp4", "IPv4"), ("tcp6", "IPv6")):
+        ours, empty = seen[f"sockpol/{mode}"], seen[f"empty/{mode}"]
+        yield Row(f"connections a second, ungoverned over nothing attached, {family}",
+                  ours["cpu_over_nothing"], least=0.99, digits=3)
+        yield Row(f"  on the clock, {family}", ours["wall_over_nothing"], digits=3)
+        yield Row(f"  empty programs over nothing attached, {family}",
+                  empty["cpu_over_nothing"], digits=3)
+        yield Row(f"  ungoverned over empty programs, {family}", ours["cpu_over_empty"], digits=3)
+    for name, key in (("governed", "governed"), ("ungoverned", "sockpol")):
+        ours = seen[f"{key}/send"]
+        yield Row(f"datagrams a second, sendto(), {name} over nothing attached",
+                  ours["cpu_over_nothing"], least=0.97, digits=3)
+        yield Row(f"  {name} over empty programs", ours["cpu_over_empty"], digits=3)
+    yield Row("  empty programs over nothing attached", seen["empty/send"]["cpu_over_nothing"],
+              digits=3)
+
+
+# The contestants as the issue numbers them.
+BESIDE = ("nothing", "empty", "ungoverned", "sockpol", "by-hand", "application", "preload")
+
+
+class Beside:
+    """What a connection takes with each contestant, on the whole and over nothing attached."""
+
+    what = "connections, beside what one would do instead"
+
+    def __init__(self):
+        self.rounds = {f"{end}/{family}": [] for end in ("connect", "accept") for family in "46"}
+
+    def sample(self, setup, all_of):
+        for key, rounds in self.rounds.items():
+            end, _, family = key.partition("/")
+
+            def start(end=end):
+                return {name: all_of["sockpol"].load() if name == "ungoverned" else
+                        all_of[name].load(end) for name in BESIDE}
+
+            def turn(name, load, end=end, mode=f"tcp{family}"):
+                return load.run(mode, SIDE_CONNECTIONS, end if name == "application" else "none")
+
+            rounds += rounds_of(setup.rounds(SIDE_ROUNDS), start, turn)
+
+    def rows(self, found):
+        for key, rounds in self.rounds.items():
+            found["beside"][key] = beside(rounds)
+            end, _, family = key.partition("/")
+            yield Row(f"  governed {end}, the application itself over sockpol, whole connection, "
+                      f"IPv{family}", interval(ratios(field(rounds, "application", "cpu"),
+                                                      field(rounds, "sockpol", "cpu"))))
+
+
+def beside(rounds):
+    nothing = {what: field(rounds, "nothing", what) for what in ("cpu", "wall", "connect", "accept")}
+    return {name: {
+        "cpu_ns": interval(field(rounds, name, "cpu")),
+        "over_nothing_cpu_ns": interval(differences(field(rounds, name, "cpu"), nothing["cpu"])),
+        "over_nothing_wall_ns": interval(differences(field(rounds, name, "wall"), nothing["wall"])),
+        "connect_ns": interval(field(rounds, name, "connect")),
+        "accept_ns": interval(field(rounds, name, "accept")),
+        "eight_calls_ns": interval(field(rounds, name, "options"))} for name in BESIDE}
+
+
+def dying(cgroup):
+    with open(f"{cgroup.directory}/cgroup.stat", encoding="ascii") as file:
+        return dict(line.split() for line in file)["nr_dying_descendants"]
+
+
+def make_directories(load, cgroup):
+    """Nanoseconds a directory; the next turn begins when the kernel has let go of them all."""
+    took = load.run("mkdir", DIRECTORIES)["cpu"]
+    wait_for("the cgroups to be gone", "0", lambda: dying(cgroup))
+    return took
+
+
+def run_mkdir(setup, found):
+    """Other agents' programs run at every mkdir(2), too: none may be there but the one looked at."""
+    samples = {"with": [], "without": []}
+    with setup.box.scope():
+        made = Contestant(setup, "mkdir")
+        agent = setup.box.agent("bench-mkdir", made.root)
+        agent.write(FILE, policies(policy("units", f"{made.free.path}/made-*", EIGHT)))
+        with made.load() as load:
+            make_directories(load, made.free)
+            for number in range(setup.rounds(MKDIRS)):
+                for which in ("with", "without") if number % 2 else ("without", "with"):
+                    if which == "with":
+                        agent.start()
+                    samples[which].append(make_directories(load, made.free))
+                    if which == "with":
+                        agent.stop()
+    found["mkdir"] = {which: interval(times) for which, times in samples.items()}
+    return [Row("mkdir of a cgroup, with the agent over without",
+                interval(ratios(samples["with"], samples["without"])), most=1.5)]
+
+

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the loads share: how time is taken, and what is answered. */
+#ifndef SOCKPOL_BENCH_LOAD_H
+#define SOCKPOL_BENCH_LOAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#define NSEC_PER_SEC 1000000000ull
+
+/* Nanoseconds of one turn; of the whole loop, and on the clock within single calls. */
+struct times {
+	uint64_t cpu, wall;
+	uint64_t connect, accept, options;
+};
+
+static inline uint64_t nsec_of(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+/* On the clock; what the clock itself takes is taken off (load.c). */
+static inline uint64_t clock_nsec(void)
+{
+	return nsec_of(CLOCK_MONOTONIC);
+}
+
+extern uint64_t clock_cost; /* nanoseconds between two readings with nothing between */
+
+static inline uint64_t since(uint64_t start)
+{
+	uint64_t passed = clock_nsec() - start;
+
+	return passed > clock_cost ? passed - clock_cost : 0;
+}
+
+enum application { APPLICATION_NONE, APPLICATION_CONNECT, APPLICATION_ACCEPT };
+
+/* Sockets of the turns; they belong to the cgroup in which they were made. */
+struct sockets {
+	int listen4, listen6; /* TCP, on loopback */
+	int deaf;	      /* UDP, that nobody reads */
+	int sender;	      /* UDP, neither bound nor connected; -1: not made yet */
+};
+
+int open_listeners(struct sockets *s);
+
+/* n connections, opened, accepted and closed; the application sets its options itself or not. */
+int run_tcp(const struct sockets *s, bool v6, enum application a, unsigned long n, struct times *t);
+
+/* One connection: prints what its two sockets have of the eight options. */
+int show_tcp(const struct sockets *s, bool v6, enum application a);
+
+/* n fresh UDP sockets connect, each to another random address; no packet is sent. */
+int run_udp_connects(unsigned long n);
+
+/* n datagrams to a socket that nobody reads. */
+int run_sends(struct sockets *s, unsigned long n);
+
+#endif

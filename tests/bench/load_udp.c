@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* UDP: connects to random peers, and datagrams from a socket neither bound nor connected. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "load.h"
+
+#define FIRST_UNICAST 0x01000000u /* 1.0.0.0 */
+#define UNICAST_SIZE  0xdf000000u /* to 223.255.255.255 */
+#define DISCARD_PORT  9
+
+/* xorshift64* (Vigna, 2016): a few cycles, and the same addresses in each process. */
+static uint32_t random_number(void)
+{
+	static uint64_t state = 1;
+
+	state ^= state >> 12;
+	state ^= state << 25;
+	state ^= state >> 27;
+	return (uint32_t)((state * 2685821657736338717ull) >> 32);
+}
+
+static int connect_once(void)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(DISCARD_PORT) };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	to.sin_addr.s_addr = htonl(FIRST_UNICAST + random_number() % UNICAST_SIZE);
+	r = connect(fd, (const struct sockaddr *)&to, sizeof(to)) < 0 ? -errno : 0;
+	close(fd);
+	/* Some addresses may be none to connect to; the hook has run by then. */
+	return r == -ENETUNREACH || r == -EACCES || r == -EINVAL ? 0 : r;
+}
+
+int run_udp_connects(unsigned long n)
+{
+	int r = 0;
+
+	while (n-- && r == 0)
+		r = connect_once();
+	return r;
+}
+
+int run_sends(struct sockets *s, unsigned long n)
+{
+	static const char datagram[64];
+	struct sockaddr_in to;
+	socklen_t size = sizeof(to);
+
+	if (s->sender < 0)
+		s->sender = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (s->sender < 0 || getsockname(s->deaf, (struct sockaddr *)&to, &size) < 0)
+		return -errno;
+	while (n--)
+		if (sendto(s->sender, datagram, sizeof(datagram), 0, (const struct sockaddr *)&to,
+			   sizeof(to)) < 0)
+			return -errno;
+	return 0;
+}
