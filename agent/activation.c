@@ -76,7 +76,7 @@ static int replace(const struct activation_request *request, const struct kernel
 
 	if (r < 0)
 		return r;
-	r = governor_attach(g, request->pin_dir);
+	r = governor_attach(g, from, request->pin_dir);
 	if (r < 0)
 		return r;
 	*governor = TAKE_PTR(g);

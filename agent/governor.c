@@ -142,13 +142,13 @@ static int adopt_entries(struct governor *g)
 	return 0;
 }
 
-static int attach(struct governor *g, const char *pin_dir)
+static int attach(struct governor *g, const struct governor *from, const char *pin_dir)
 {
 	_cleanup_close_ int fd = open(g->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0)
 		return log_error_errno(errno, "Cannot open the cgroup %s", g->directory);
-	return kernel_attach(g->kernel, fd, pin_dir);
+	return kernel_attach(g->kernel, from ? from->kernel : NULL, fd, pin_dir);
 }
 
 int governor_adopt(const char *mount, const char *root_path, const char *pin_dir,
@@ -178,7 +178,7 @@ int governor_adopt(const char *mount, const char *root_path, const char *pin_dir
 	if (r < 0)
 		return r == -EPROTO ? r
 				    : log_error_errno(r, "Cannot take over from the agent before");
-	r = attach(g, pin_dir);
+	r = attach(g, NULL, pin_dir);
 	if (r == 0)
 		*ret = TAKE_PTR(g);
 	return r;
@@ -390,14 +390,14 @@ int governor_activate(struct governor *g, struct config *c, const char **ret_wha
 	return 0;
 }
 
-int governor_attach(struct governor *g, const char *pin_dir)
+int governor_attach(struct governor *g, const struct governor *from, const char *pin_dir)
 {
 	_cleanup_(pins_close) struct pins *earlier = NULL;
 	int r;
 
 	/* What an earlier agent counted: its programs run until ours have taken their place. */
 	(void)pins_open_counters(pin_dir, &earlier);
-	r = attach(g, pin_dir);
+	r = attach(g, from, pin_dir);
 	if (r == 0 && earlier && kernel_wait_for_programs(g->kernel) == 0)
 		sources_carry_counters(g->sources, earlier);
 	return r;

@@ -38,8 +38,8 @@ int governor_activate(struct governor *g, struct config *c, const char **ret_wha
  * where. Valid until the next call.
  */
 const char *governor_complaint(const struct governor *g, struct position *ret_at);
-/* Governs sockets from here on; see kernel_attach(). */
-int governor_attach(struct governor *g, const char *pin_dir);
+/* Governs sockets from here on.  from: whose place it takes, or NULL; see kernel_attach(). */
+int governor_attach(struct governor *g, const struct governor *from, const char *pin_dir);
 /* See kernel_pins_lost(), kernel_pin_again(). */
 size_t governor_pins_lost(const struct governor *g);
 int governor_pin_again(struct governor *g);

@@ -289,53 +289,79 @@ int hooks_prepare(struct hooks *h, int cgroup_fd, uint64_t cgroup_id, const char
 	return r;
 }
 
-/* The program that a link has now, or -1: looking it up takes CAP_SYS_ADMIN. */
-static int program_of(const struct bpf_link *link)
+static int replace_program(struct hooks *h, size_t i)
 {
-	struct bpf_link_info info = { 0 };
-	__u32 size = sizeof(info);
+	int r = bpf_link__update_program(h->links[i], find_program(h, i));
 
-	if (bpf_obj_get_info_by_fd(bpf_link__fd(link), &info, &size) < 0)
-		return -1;
-	return bpf_prog_get_fd_by_id(info.prog_id);
+	h->earlier[i] = r < 0;
+	return r;
 }
 
-static void give_back(struct hooks *h, const int *before, size_t n)
+/* Twice, should one fail: a mixture is worse. */
+static void give_back(struct hooks *h, const struct hooks *from, const bool *replaced)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (!h->links[i] || before[i] < 0)
+	for (size_t i = 0; i < N_HOOKS; i++) {
+		int fd, program;
+
+		if (!replaced[i])
 			continue;
-		if (bpf_link_update(bpf_link__fd(h->links[i]), before[i], NULL) < 0)
-			log_error_errno(errno, "Cannot put the earlier program back at %s",
+		fd = bpf_link__fd(h->links[i]);
+		program = bpf_program__fd(find_program(from, i));
+		if (bpf_link_update(fd, program, NULL) < 0 &&
+		    bpf_link_update(fd, program, NULL) < 0)
+			log_error_errno(errno,
+					"Cannot put the earlier program back at %s: what was "
+					"refused is in force there",
 					kernel_link_names[i]);
 	}
 }
 
-int hooks_replace(struct hooks *h)
+/* What earlier agents' programs are left. */
+static void catch_up(struct hooks *h)
 {
-	int before[N_HOOKS], r = 0;
-	size_t i;
+	for (size_t i = 0; i < N_HOOKS; i++) {
+		int r = h->earlier[i] ? replace_program(h, i) : 0;
 
-	memset(before, -1, sizeof(before));
-	for (i = 0; i < N_HOOKS && r == 0; i++) {
+		if (r < 0)
+			log_error_errno(r,
+					"Cannot replace the program at %s: the earlier agent's "
+					"goes on there until a reload can",
+					kernel_link_names[i]);
+	}
+}
+
+int hooks_replace(struct hooks *h, const struct hooks *from)
+{
+	bool replaced[N_HOOKS] = { 0 }, any = false;
+	int r = 0;
+
+	for (size_t i = 0; i < N_HOOKS && r == 0; i++) {
 		if (!h->earlier[i])
 			continue;
-		before[i] = program_of(h->links[i]);
-		r = bpf_link__update_program(h->links[i], find_program(h, i));
+		r = replace_program(h, i);
+		any |= replaced[i] = r == 0;
 		if (r < 0)
 			log_error_errno(r, "Cannot replace the program at %s",
 					kernel_link_names[i]);
 	}
-	if (r < 0) {
-		give_back(h, before, i - 1);
-		unstage(h);
-	} else {
-		memset(h->earlier, 0, sizeof(h->earlier));
+	if (r == 0)
+		return 0;
+	if (any && !from) { /* there is no way back */
+		catch_up(h);
+		return 0;
 	}
-	for (i = 0; i < N_HOOKS; i++)
-		if (before[i] >= 0)
-			close(before[i]);
+	if (any)
+		give_back(h, from, replaced);
+	unstage(h);
 	return r;
+}
+
+bool hooks_are_behind(const struct hooks *h)
+{
+	for (size_t i = 0; i < N_HOOKS; i++)
+		if (h->earlier[i])
+			return true;
+	return false;
 }
 
 /* With the pin of an earlier agent's link, too: it may be attached elsewhere. */
@@ -345,7 +371,7 @@ static void drop_link(struct hooks *h, size_t i)
 
 	if (path && pin_owner_of_link(path, kernel_link_names[i]) == PIN_OURS && unlink(path) < 0)
 		log_warning_errno(errno, "Cannot remove the pin %s, ignoring", path);
-	h->pinned[i] = false;
+	h->pinned[i] = h->earlier[i] = false;
 	if (!h->links[i])
 		return;
 	bpf_link__detach(h->links[i]);
@@ -370,21 +396,39 @@ int hooks_commit(struct hooks *h)
 	return result;
 }
 
-int hooks_use_stages(struct hooks *h, uint64_t stages)
+static void drop_unwanted(struct hooks *h)
+{
+	for (size_t i = 0; i < N_HOOKS; i++)
+		if (!is_wanted(h, i))
+			drop_link(h, i);
+}
+
+static int change_stages(struct hooks *h, uint64_t stages)
 {
 	uint64_t before = h->stages;
 	int r;
 
 	h->stages = stages;
-	if (!h->pin_dir || before == stages)
-		return 0;
 	r = add_wanted(h);
-	if (r < 0) {
+	if (r < 0)
 		unstage(h);
-		return r;
+	else
+		r = hooks_replace(h, NULL);
+	if (r == 0)
+		return hooks_commit(h);
+	h->stages = before; /* so that the next call tries again */
+	drop_unwanted(h);
+	return r;
+}
+
+int hooks_use_stages(struct hooks *h, uint64_t stages)
+{
+	if (!h->pin_dir) {
+		h->stages = stages;
+		return 0;
 	}
-	r = hooks_replace(h);
-	return r < 0 ? r : hooks_commit(h);
+	catch_up(h);
+	return stages == h->stages ? 0 : change_stages(h, stages);
 }
 
 size_t hooks_pins_lost(const struct hooks *h)

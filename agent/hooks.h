@@ -36,9 +36,15 @@ int hooks_watch(struct hooks *h);
  * hooks_prepare() attaches what was not attached yet, and pins it under names of its own: until
  * hooks_replace(), which gives earlier links our programs, nothing has changed that was there.
  * After it hooks_commit() pins under the right names and drops what no policy needs.
+ *
+ * When hooks_replace() fails, the programs of `from` are put back: those of a governor of this
+ * agent, or NULL.  Another agent's cannot be had (to get a program by its id takes CAP_SYS_ADMIN):
+ * then it fails only where nothing was replaced yet, else it goes on, and hooks_are_behind() tells
+ * whether some programs are still the earlier agent's; hooks_use_stages() tries those again.
  */
 int hooks_prepare(struct hooks *h, int cgroup_fd, uint64_t cgroup_id, const char *pin_dir);
-int hooks_replace(struct hooks *h);
+int hooks_replace(struct hooks *h, const struct hooks *from);
+bool hooks_are_behind(const struct hooks *h);
 int hooks_commit(struct hooks *h);
 
 /* See kernel_use_stages(). */

@@ -439,7 +439,7 @@ static int commit_maps(struct kernel *k)
 	return r;
 }
 
-int kernel_attach(struct kernel *k, int cgroup_fd, const char *pin_dir)
+int kernel_attach(struct kernel *k, const struct kernel *from, int cgroup_fd, const char *pin_dir)
 {
 	int r;
 
@@ -450,11 +450,15 @@ int kernel_attach(struct kernel *k, int cgroup_fd, const char *pin_dir)
 	if (r == 0)
 		r = hooks_prepare(k->hooks, cgroup_fd, k->state->cgroup_root_id, pin_dir);
 	if (r == 0)
-		r = hooks_replace(k->hooks);
+		r = hooks_replace(k->hooks, from ? from->hooks : NULL);
 	if (r < 0) {
 		unstage_maps(k);
 		return r;
 	}
+	/* Over the maps that they share, the programs of both do the same. */
+	if (!k->adopted && hooks_are_behind(k->hooks))
+		log_error("At those hooks the earlier agent's policies are in force, too: "
+			  "`sockpol reload` tries again");
 	/*
 	 * From here on it is ours that is in force.  A pin that cannot get its name keeps the one
 	 * that it has, and holds as well; an agent that finds some of each makes all anew.

@@ -69,8 +69,9 @@ int kernel_watch(struct kernel *k, kernel_event_fn *fn, void *userdata);
 /*
  * pin_dir must pass pin_dir_open().  Programs of an earlier agent that are pinned there for the
  * same cgroup are replaced in place, with no connection missed; its maps' pins are replaced.
+ * from: whose programs they are, to be put back on failure, or NULL: see hooks_replace().
  */
-int kernel_attach(struct kernel *k, int cgroup_fd, const char *pin_dir);
+int kernel_attach(struct kernel *k, const struct kernel *from, int cgroup_fd, const char *pin_dir);
 /* What of it is not pinned any more (somebody removed pins): how many; pins that again. */
 size_t kernel_pins_lost(const struct kernel *k);
 int kernel_pin_again(struct kernel *k);

@@ -10,6 +10,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,7 +32,7 @@ struct request {
 	uint64_t fired;
 };
 
-enum kind { KIND_BPF, KIND_MEMORY, KIND_MMAP, KIND_FILE };
+enum kind { KIND_BPF, KIND_MEMORY, KIND_MMAP, KIND_FILE, KIND_LINK_UPDATE };
 
 /* Filled in while no other thread can be: see find_request(). */
 static struct request *request;
@@ -87,6 +88,8 @@ long syscall(long number, ...)
 		a[i] = va_arg(ap, long);
 	va_end(ap);
 	if (number == SYS_bpf && fails(KIND_BPF))
+		return -1;
+	if (number == SYS_bpf && a[0] == BPF_LINK_UPDATE && fails(KIND_LINK_UPDATE))
 		return -1;
 	return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }

@@ -112,6 +112,41 @@ def test_excluded_from_a_hook_that_a_reload_needs(box):
     check_priority("once nothing excludes it", worker, 5)
 
 
+def sent_priority(box, cgroup):
+    """Of an unconnected UDP socket, after it has sent."""
+    with box.worker(cgroup).socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(b"x", ("127.0.0.1", 9))
+        return client.sockopt(socket.SOL_SOCKET, socket.SO_PRIORITY)
+
+
+def test_a_hook_that_only_new_cgroups_need(box):
+    """Their policy comes into the maps with the first of them; the hook was full, and has room again."""
+    root = box.cgroup.child("crowded-later")
+    agent = box.agent("crowded-later", root)
+    tail = "a" + 25 * "b" + "z"
+    late = f"{root.path}/**/*a{25 * '?'}z"  # too large for the programs: matched by events
+    agent.write(FILE, policies(policy("tcp", root.path + "/tcp-*", {"TCP_NODELAY": "on"}),
+                               policy("late", late, {"SO_PRIORITY": 5})))
+    agent.start()
+    check("by events", True, agent.policy("late")["by_events"])
+    with box.scope():
+        foreign.fill(box, root, "sendmsg4", 64)
+        before = [root.child(f"full-{number}{tail}", make=False) for number in (1, 2)]
+        for number, cgroup in enumerate(before, 1):
+            cgroup.make()
+            wait_for("cgroups that are not governed, and said to be", number,
+                     lambda: agent.status()["cgroups_failed"])
+        agent.wait_line("^Cannot attach sendmsg4: the cgroup has its 64 programs already")
+        check("TCP_NODELAY in a new cgroup that has no use for the hook", 1,
+              connected_option(box.worker(root.child("tcp-1")), TCP_NODELAY))
+    third = root.child(f"free-{tail}")
+    wait_for("cgroups of the policy", 1, lambda: agent.policy("late")["cgroups"])
+    check("once there is room", 5, sent_priority(box, third))
+    agent.reload_good()
+    check("cgroups of the policy after a reload", 3, agent.policy("late")["cgroups"])
+    check("cgroups of before", [5, 5], [sent_priority(box, cgroup) for cgroup in before])
+
+
 def test_a_hook_with_its_64_programs(box):
     root = box.cgroup.child("crowded")
     agent, worker = box.agent("crowded", root), box.worker(root.child("service"))

@@ -16,15 +16,18 @@ import resource
 
 from harness import injection
 from harness.agent import READY
-from harness.injection import BPF, ERRORS, FILES, MEMORY, MMAP, NAMES, Injection
+from harness.injection import BPF, ERRORS, FILES, LINKS, MEMORY, MMAP, NAMES, Injection
 from harness.result import Failure, check
+from life_hostile import CAPABILITIES, limited as with_capabilities
+from life_takeover import other_abi
 from life_whole import (FILE, learn, plain, program, read_verdict, request, run_whole,
                         use, write_whole)
 from harness.flows import policy
 from harness.startup import read_options
 
 FULL = os.environ.get("SOCKPOL_TEST_INJECT") == "full"
-SAMPLE = {BPF: 40, MEMORY: 30, MMAP: 5, FILES: 15}
+SAMPLE = {BPF: 40, MEMORY: 30, MMAP: 5, FILES: 15, LINKS: 20}
+UNIT = with_capabilities(*CAPABILITIES)  # as the unit starts it
 
 
 HEAD = 400  # of very many calls, the later ones do the same for each policy
@@ -52,7 +55,7 @@ def sample(count, kind, share=1):
 class Scene:
     """An agent with a policy that governs `old`, and what a glob matches beside it."""
 
-    def __init__(self, box, name):
+    def __init__(self, box, name, prefix=()):
         self.box = box
         rows = read_options(box.sockpol)
         self.binary = program(box)
@@ -61,6 +64,7 @@ class Scene:
         self.texts = [plain(rows, f"{self.cgroup.path}/s-*", which) for which in (0, 1)]
         self.injection = Injection(box)
         self.agent = box.agent(name, environment=self.injection.environment)
+        self.agent.prefix = list(prefix)
         self.agent.write(FILE, self.texts[0])
         self.agent.start()
         self.plan = learn(self.agent, self.binary, rows, self.old, self.texts)
@@ -103,13 +107,13 @@ def describe(kind, at, count, error):
     return f"{NAMES[kind]} number {at} of {count} fails with {os.strerror(error)}"
 
 
-def reload_failing(scene, kind, at, count, error):
+def reload_failing(scene, kind, at, count, error, calls=1):
     """Returns whether the reload was refused; None: there was no such call."""
     what = describe(kind, at, count, error)
     lines = scene.agent.line_count()
     new = not scene.in_force
     write_whole(scene.agent, scene.texts[new])
-    scene.injection.arm(kind, at, error)
+    scene.injection.arm(kind, at, error, calls)
     reply = request(scene.agent, "reload")
     _, fired = scene.injection.disarm()
     if scene.agent.process.poll() is not None:
@@ -208,9 +212,9 @@ def count_growth(scene, kind):
     return count
 
 
-def growths(box, kind, share):
+def growths(box, kind, share, prefix=()):
     """A reload that finds no room, and makes all maps and programs anew."""
-    scene = Scene(box, "grown")
+    scene = Scene(box, "grown", prefix)
     small = scene.texts
     restart(scene)
     count = count_growth(scene, kind)
@@ -245,12 +249,24 @@ def test_growth_files(box):
     growths(box, FILES, 0.6)
 
 
-def start_failing(scene, kind, at, error):
+def test_growth_links(box):
+    growths(box, LINKS, 1)
+
+
+def test_growth_links_in_the_unit(box):
+    growths(box, LINKS, 1, UNIT)
+
+
+def test_growth_bpf_in_the_unit(box):
+    growths(box, BPF, 0.2, UNIT)
+
+
+def start_failing(scene, kind, at, error, calls=1):
     """An agent that finds the pins of one that was killed; returns (calls, refused)."""
     new = int(not scene.in_force)
     write_whole(scene.agent, scene.texts[new])
     scene.agent.kill()
-    scene.injection.arm(kind, at, error)
+    scene.injection.arm(kind, at, error, calls)
     scene.agent.start(wait=False)
     try:
         scene.agent.wait_line(READY)
@@ -280,15 +296,15 @@ def started_again(scene, what):
     scene.check_in_force(f"{what}: started again", new)
 
 
-def starts(box, kind, share):
-    scene = Scene(box, "adopted")
+def starts(box, kind, share, prefix=(), calls=1):
+    scene = Scene(box, "adopted", prefix)
     scene.agent.kill()
     started_again(scene, "with nothing that fails")
     before, outcomes = scene.footprint(), collections.Counter()
     count, _ = start_failing(scene, kind, 1 << 62, 0)
     for number, at in enumerate(sample(count, kind, share)):
         error = ERRORS[kind][number % len(ERRORS[kind])]
-        _, refused = start_failing(scene, kind, at, error)
+        _, refused = start_failing(scene, kind, at, error, calls)
         outcomes[refused] += 1
         started_again(scene, describe(kind, at, count, error))
         check(f"descriptors after {describe(kind, at, count, error)}", before, scene.footprint())
@@ -310,6 +326,44 @@ def test_start_mmap(box):
 
 def test_start_files(box):
     starts(box, FILES, 0.6)
+
+
+def test_start_links(box):
+    starts(box, LINKS, 1)
+
+
+def test_start_links_in_the_unit(box):
+    starts(box, LINKS, 1, UNIT)
+
+
+def test_start_links_twice(box):
+    starts(box, LINKS, 1, UNIT, 2)
+
+
+def test_start_bpf_in_the_unit(box):
+    starts(box, BPF, 0.2, UNIT)
+
+
+def test_take_over_links(box):
+    """From a build of another ABI, whose programs nobody can put back."""
+    scene = Scene(box, "versions", UNIT)
+    builds = [scene.agent.sockpol, other_abi(box)]
+    outcomes = collections.Counter()
+
+    def failing(at, error):
+        builds.reverse()
+        scene.agent.sockpol = builds[0]
+        return start_failing(scene, LINKS, at, error)
+
+    count, _ = failing(1 << 62, 0)
+    check("a link for each hook of every kernel", True, count >= 7)
+    for at in range(count):
+        error = ERRORS[LINKS][at % len(ERRORS[LINKS])]
+        _, refused = failing(at, error)
+        outcomes[refused] += 1
+        started_again(scene, describe(LINKS, at, count, error))
+    say(LINKS, count, outcomes)
+    scene.agent.stop()
 
 
 def limited(box, name, limit, amounts):

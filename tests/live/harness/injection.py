@@ -9,7 +9,7 @@ import struct
 from .result import Skip
 
 LAYOUT = struct.Struct("IIQQIiQ")  # struct request
-BPF, MEMORY, MMAP, FILES = (1 << bit for bit in range(4))
+BPF, MEMORY, MMAP, FILES, LINKS = (1 << bit for bit in range(5))
 ALL = BPF | MEMORY | MMAP | FILES
 
 # What each kind of call fails with, one after the other.
@@ -18,8 +18,10 @@ ERRORS = {
     MEMORY: (errno.ENOMEM,),
     MMAP: (errno.ENOMEM, errno.EPERM),
     FILES: (errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENOSPC),
+    LINKS: (errno.ENOMEM, errno.EPERM),
 }
-NAMES = {BPF: "bpf(2)", MEMORY: "malloc", MMAP: "mmap", FILES: "open, rename, unlink, epoll_ctl"}
+NAMES = {BPF: "bpf(2)", MEMORY: "malloc", MMAP: "mmap", FILES: "open, rename, unlink, epoll_ctl",
+         LINKS: "BPF_LINK_UPDATE"}
 
 
 def library(box):
