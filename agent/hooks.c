@@ -301,15 +301,17 @@ static int replace_program(struct hooks *h, size_t i)
 static void give_back(struct hooks *h, const struct hooks *from, const bool *replaced)
 {
 	for (size_t i = 0; i < N_HOOKS; i++) {
-		int fd, program;
+		int fd, program, r;
 
 		if (!replaced[i])
 			continue;
 		fd = bpf_link__fd(h->links[i]);
 		program = bpf_program__fd(find_program(from, i));
-		if (bpf_link_update(fd, program, NULL) < 0 &&
-		    bpf_link_update(fd, program, NULL) < 0)
-			log_error_errno(errno,
+		r = bpf_link_update(fd, program, NULL);
+		if (r < 0)
+			r = bpf_link_update(fd, program, NULL);
+		if (r < 0)
+			log_error_errno(r,
 					"Cannot put the earlier program back at %s: what was "
 					"refused is in force there",
 					kernel_link_names[i]);

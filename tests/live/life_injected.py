@@ -212,7 +212,7 @@ def count_growth(scene, kind):
     return count
 
 
-def growths(box, kind, share, prefix=()):
+def growths(box, kind, share, prefix=(), calls=1):
     """A reload that finds no room, and makes all maps and programs anew."""
     scene = Scene(box, "grown", prefix)
     small = scene.texts
@@ -222,7 +222,7 @@ def growths(box, kind, share, prefix=()):
     for number, at in enumerate(sample(count, kind, share)):
         error = ERRORS[kind][number % len(ERRORS[kind])]
         scene.texts = [grown(scene, which) for which in (0, 1)]
-        refused = reload_failing(scene, kind, at, count, error)
+        refused = reload_failing(scene, kind, at, count, error, calls)
         scene.texts = small
         outcomes[refused] += 1
         check_next(scene, describe(kind, at, count, error))
@@ -255,6 +255,11 @@ def test_growth_links(box):
 
 def test_growth_links_in_the_unit(box):
     growths(box, LINKS, 1, UNIT)
+
+
+def test_growth_links_twice(box):
+    """The second is the first that puts a program back."""
+    growths(box, LINKS, 1, UNIT, 2)
 
 
 def test_growth_bpf_in_the_unit(box):
@@ -363,6 +368,27 @@ def test_take_over_links(box):
         outcomes[refused] += 1
         started_again(scene, describe(LINKS, at, count, error))
     say(LINKS, count, outcomes)
+    scene.agent.stop()
+
+
+def test_take_over_links_for_a_time(box):
+    """A link fails twice: the agent goes on, says what is, and the next reload sees to it."""
+    scene = Scene(box, "behind", UNIT)
+    scene.agent.kill()
+    ours, scene.agent.sockpol = scene.agent.sockpol, other_abi(box)
+    started_again(scene, "the other build")
+    scene.agent.kill()
+    scene.agent.sockpol = ours
+    write_whole(scene.agent, scene.texts[not scene.in_force])
+    scene.injection.arm(LINKS, 1, calls=2)
+    scene.agent.start()
+    _, fired = scene.injection.disarm()
+    check("updates that failed", 2, fired)
+    scene.agent.wait_line("^Cannot replace the program at bind4: the earlier agent's goes on there")
+    scene.agent.wait_line("^At those hooks the earlier agent's policies are in force, too")
+    check("the reload", True, request(scene.agent, "reload").get("ok"))
+    scene.check_in_force("after a reload of the same", int(not scene.in_force))
+    check_next(scene, "after the take-over")
     scene.agent.stop()
 
 
