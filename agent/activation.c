@@ -51,8 +51,9 @@ static int build(const struct activation_request *request, struct kernel_sizes s
 		const char *what = "";
 		int r = governor_new(request->mount, request->root_path, &sizes, from, &g);
 
-		if (r == 0 && from)
-			r = governor_take_gone(g, from);
+		if (r == 0)
+			r = from ? governor_take_gone(g, from)
+				 : governor_take_gone_pinned(g, request->pin_dir);
 		if (r < 0)
 			return r;
 		r = governor_activate(g, config_ref(c), &what);

@@ -13,6 +13,7 @@ static void lose_track(struct governor *g, uint64_t id, int r, const char *paren
 	log_error_errno(r, "Cannot keep track of the new cgroup %s/%s", parent, name);
 	(void)entry_delete(g->kernel, &n);
 	__atomic_fetch_add(&kernel_state(g->kernel)->no_room, 1, __ATOMIC_RELAXED);
+	g->n_given_up++;
 	g->scan_again = true;
 }
 

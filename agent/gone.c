@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <uthash.h>
 
+#include "../include/abi.h"
 #include "gone.h"
 
 struct gone {
@@ -21,47 +22,47 @@ static void free_one(struct gone *one)
 }
 DEFINE_CLEANUP(struct gone *, free_one)
 
-static int look_up(const struct kernel *k, enum kernel_map map, uint32_t index, void *ret)
+static int look_up(int map, uint32_t index, void *ret)
 {
-	return bpf_map_lookup_elem(kernel_map_fd(k, map), &index, ret) < 0 ? -errno : 0;
+	return bpf_map_lookup_elem(map, &index, ret) < 0 ? -errno : 0;
 }
 
-static int add_name(struct gone_names *names, const struct kernel *k, uint32_t credit)
+static int add_name(struct gone_names *names, const struct gone_maps *maps, uint32_t credit)
 {
 	struct sp_credit member;
 	struct sp_source source = { 0 };
-	int r = look_up(k, KERNEL_MAP_CREDITS, credit, &member);
+	int r = look_up(maps->credits, credit, &member);
 
 	if (r == 0)
-		r = look_up(k, KERNEL_MAP_SOURCES, member.source, &source);
+		r = look_up(maps->sources, member.source, &source);
 	if (r < 0 || !*source.policy)
 		return r;
 	names->v[names->n] = strndup(source.policy, sizeof(source.policy) - 1);
 	return names->v[names->n++] ? 0 : -ENOMEM;
 }
 
-static int read_names(struct gone_names *names, const struct kernel *k, uint32_t index)
+static int read_names(struct gone_names *names, const struct gone_maps *maps, uint32_t index)
 {
 	struct sp_policy policy;
 	int r;
 
 	if (!index)
 		return 0;
-	r = look_up(k, KERNEL_MAP_POLICIES, index, &policy);
+	r = look_up(maps->policies, index, &policy);
 	if (r < 0)
 		return r;
 	names->v = calloc(policy.n_members + 1, sizeof(*names->v));
 	if (!names->v)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < policy.n_members && r == 0; i++)
-		r = add_name(names, k, policy.first_member + i);
+		r = add_name(names, maps, policy.first_member + i);
 	return r;
 }
 
-int gone_add(struct gone **gone, uint64_t cgroup_id, const struct kernel *k, uint32_t policy)
+int gone_add(struct gone **gone, uint64_t cgroup_id, const struct gone_maps *maps, uint32_t policy)
 {
 	_cleanup_(free_one) struct gone *one = calloc(1, sizeof(*one));
-	int r = one ? read_names(&one->names, k, policy) : -ENOMEM;
+	int r = one ? read_names(&one->names, maps, policy) : -ENOMEM;
 
 	if (r < 0)
 		return r;

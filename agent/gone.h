@@ -8,18 +8,23 @@
 
 #include <stdint.h>
 
-#include "kernel.h"
+#include "util.h"
 
 struct gone; /* many of them; NULL: none */
+
+/* Descriptors of the maps that tell the names: an agent's own, or an earlier one's. */
+struct gone_maps {
+	int policies, credits, sources;
+};
 
 struct gone_names {
 	char **v; /* in walk order */
 	size_t n;
 };
 
-/* Remembers the members of what `policy` is in k's map `policies` (0: none).  Returns 0, -ENOMEM,
+/* Remembers the members of what `policy` is in the map `policies` (0: none).  Returns 0, -ENOMEM,
  * or a negative errno of the look-ups. */
-int gone_add(struct gone **gone, uint64_t cgroup_id, const struct kernel *k, uint32_t policy);
+int gone_add(struct gone **gone, uint64_t cgroup_id, const struct gone_maps *maps, uint32_t policy);
 /* Empty for one that is not there.  Valid until it is removed. */
 struct gone_names gone_names(const struct gone *gone, uint64_t cgroup_id);
 void gone_remove(struct gone **gone, uint64_t cgroup_id);

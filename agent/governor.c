@@ -81,8 +81,18 @@ int governor_new(const char *mount, const char *root_path, const struct kernel_s
 	return r;
 }
 
+struct gone_maps gone_maps_of(const struct kernel *k)
+{
+	return (struct gone_maps){
+		.policies = kernel_map_fd(k, KERNEL_MAP_POLICIES),
+		.credits = kernel_map_fd(k, KERNEL_MAP_CREDITS),
+		.sources = kernel_map_fd(k, KERNEL_MAP_SOURCES),
+	};
+}
+
 static int adopt_entry(struct governor *g, uint64_t id, const struct sp_cgroup *entry)
 {
+	const struct gone_maps maps = gone_maps_of(g->kernel);
 	struct node *n = tree_find(g->tree, id);
 	int r;
 
@@ -91,7 +101,7 @@ static int adopt_entry(struct governor *g, uint64_t id, const struct sp_cgroup *
 	if (!n) {
 		r = tree_add_gone(g->tree, id, &n);
 		if (r == 0)
-			r = gone_add(&g->gone, id, g->kernel, entry->policy[half_in_force(g)]);
+			r = gone_add(&g->gone, id, &maps, entry->policy[half_in_force(g)]);
 		if (r < 0)
 			return r;
 	}
@@ -192,6 +202,7 @@ struct taking {
 static int take_if_gone(struct node *n, void *userdata)
 {
 	const struct taking *taking = userdata;
+	const struct gone_maps maps = gone_maps_of(taking->from->kernel);
 	struct governor *g = taking->to;
 	struct sp_cgroup entry;
 	struct node *gone;
@@ -202,8 +213,7 @@ static int take_if_gone(struct node *n, void *userdata)
 		return 0;
 	r = tree_add_gone(g->tree, n->id, &gone);
 	return r < 0 ? r
-		     : gone_add(&g->gone, n->id, taking->from->kernel,
-				entry.policy[half_in_force(taking->from)]);
+		     : gone_add(&g->gone, n->id, &maps, entry.policy[half_in_force(taking->from)]);
 }
 
 int governor_take_gone(struct governor *g, const struct governor *from)
@@ -362,19 +372,28 @@ static uint64_t now_usec(void)
 int governor_activate(struct governor *g, struct config *c, const char **ret_what)
 {
 	struct sp_state *state = kernel_state(g->kernel);
+	uint64_t no_room, n_given_up;
+	uint32_t flags = state->flags;
 	int r;
 
 	r = governor_process_events(g);
 	if (r < 0)
 		log_warning_errno(r, "Cannot read cgroup events, ignoring");
+	no_room = __atomic_load_n(&state->no_room, __ATOMIC_SEQ_CST);
+	n_given_up = g->n_given_up;
 	r = prepare(g, c);
 	if (r < 0) {
 		*ret_what = g->what;
+		/* What is adopted keeps its flags: mark_state() does not know them. */
+		state->flags = flags;
 		settle(g);
 		return r;
 	}
 	state->loaded_usec = now_usec();
 	state->n_policies = (uint32_t)c->n_policies;
+	/* Whatever found no room before is in the tree, and has its entry now. */
+	if (g->n_given_up == n_given_up)
+		__atomic_store_n(&state->no_room_settled, no_room, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&state->generation, state->generation + 1, __ATOMIC_SEQ_CST);
 	r = kernel_wait_for_programs(g->kernel);
 	if (r < 0)

@@ -24,6 +24,11 @@ int governor_adopt(const char *mount, const char *root_path, const char *pin_dir
 		   struct governor **ret);
 /* What `from` knows of cgroups whose directory is gone, before `g` takes its place. */
 int governor_take_gone(struct governor *g, const struct governor *from);
+/*
+ * The same of what is pinned and cannot be adopted, as far as this version can read it; what it
+ * cannot know is logged.
+ */
+int governor_take_gone_pinned(struct governor *g, const char *pin_dir);
 /* Leaves what is pinned in force. */
 void governor_free(struct governor *g);
 DEFINE_CLEANUP(struct governor *, governor_free)

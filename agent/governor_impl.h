@@ -6,6 +6,7 @@
  *   placing.c    what a cgroup is in each half of the maps, and its entry
  *   following.c  cgroups come and go
  *   stale.c      listeners that keep old values
+ *   gone_pinned.c  cgroups without a directory that only earlier pins know of
  */
 #ifndef SOCKPOL_GOVERNOR_IMPL_H
 #define SOCKPOL_GOVERNOR_IMPL_H
@@ -36,6 +37,7 @@ struct governor {
 	bool unsettled;		 /* entries may have different halves */
 	size_t n_untidy;	 /* entries that could not be settled */
 	size_t n_governed;
+	uint64_t n_given_up;	    /* cgroups that are not governed as they should be */
 	uint64_t events_lost;	    /* as far as the tree was scanned for them */
 	bool scan_again;	    /* a cgroup could not be kept track of */
 	bool needs_room;	    /* see governor_needs_room() */
@@ -50,6 +52,8 @@ struct governor {
 unsigned half_in_force(const struct governor *g);
 /* For messages. */
 const char *path_of(const struct node *n);
+
+struct gone_maps gone_maps_of(const struct kernel *k);
 
 /* placing.c */
 

@@ -224,13 +224,14 @@ static int load_programs(struct kernel *k)
 	return r < 0 ? log_error_errno(r, "Cannot make a BPF map of maps") : 0;
 }
 
-/* Not `no_room`, which is about the room that there was. */
 static void go_on_counting(struct kernel *k, const struct kernel *from)
 {
 	k->state->generation = from->state->generation;
 	k->state->events_lost = from->state->events_lost;
 	k->state->failures_lost = from->state->failures_lost;
 	k->state->unresolved = from->state->unresolved;
+	/* Those of `from` are nothing to find room for here: see `loaded_usec`. */
+	k->state->no_room = k->state->no_room_settled = from->state->no_room;
 }
 
 int kernel_load(const struct kernel_sizes *sizes, const struct kernel *from, struct kernel **ret)

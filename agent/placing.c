@@ -180,6 +180,13 @@ static bool is_want_of_room(const struct governor *g, int r)
 	return false;
 }
 
+/* The program counts those that it cannot give an entry; it tries where the parent has one. */
+static bool is_counted(const struct governor *g, const struct node *n, bool has_entry)
+{
+	return !has_entry && n->parent && n->parent->written &&
+	       !(kernel_state(g->kernel)->flags & SP_STATE_NO_TRACEPOINTS);
+}
+
 /* inherited: as of find_places(). */
 static void give_up(struct governor *g, struct node *n, int r, const struct sp_cgroup *inherited)
 {
@@ -189,7 +196,9 @@ static void give_up(struct governor *g, struct node *n, int r, const struct sp_c
 	if (!inherited || !inherited->class[half_in_force(g)])
 		n->places[0].policy = n->places[1].policy = 0;
 	(void)entry_write(g->kernel, n);
-	__atomic_fetch_add(&kernel_state(g->kernel)->no_room, 1, __ATOMIC_RELAXED);
+	if (!is_counted(g, n, inherited != NULL))
+		__atomic_fetch_add(&kernel_state(g->kernel)->no_room, 1, __ATOMIC_RELAXED);
+	g->n_given_up++;
 	if (!g->warned && is_want_of_room(g, r))
 		log_error("Cannot govern the new cgroup %s: the map `%s` is full (further ones are "
 			  "only counted)",

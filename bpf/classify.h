@@ -103,7 +103,7 @@ static __always_inline bool may_lack_entries(void)
 {
 	struct sp_state *s = get_state();
 
-	return s && (!s->loaded_usec || s->no_room);
+	return s && (!s->loaded_usec || s->no_room != s->no_room_settled);
 }
 
 /* What the agent has to do with a cgroup that comes or goes. */

@@ -242,7 +242,7 @@ struct sp_state {
 	__u64 loaded_usec;   /* CLOCK_REALTIME, microseconds, when this generation came in force */
 	__u64 events_lost;   /* cgroup events that did not fit the ring buffer */
 	__u64 failures_lost; /* failures that did not fit the map `failures` */
-	__u64 no_room;	     /* cgroups that did not fit the map `cgroups` */
+	__u64 no_room;	     /* new cgroups that found no room in the maps, ever */
 	__u64 cgroup_root_id; /* id of the cgroup that the programs are attached to */
 	__u64 missing_stages; /* BIT(enum sp_stage): this kernel has no hook for them */
 	__u64 stages;	      /* BIT(enum sp_stage): some policy has something due there */
@@ -252,6 +252,7 @@ struct sp_state {
 			     `steps` had no entry */
 	__u32 flags;	  /* SP_STATE_* */
 	__u32 maps;	  /* tells by the ids of all maps that they belong together; 0: not known */
+	__u64 no_room_settled; /* of no_room: those that have their entry, or are gone */
 };
 #define SP_STATE_STEPS_CUT 0x1 /* not every step that can be is in `steps`: there were too many */
 #define SP_STATE_NO_TRACEPOINTS                                                                    \
@@ -295,7 +296,7 @@ _Static_assert(sizeof(struct sp_op) == 48, "abi");
 _Static_assert(sizeof(struct sp_credit) == 32, "abi");
 _Static_assert(sizeof(struct sp_source) == 136, "abi");
 _Static_assert(sizeof(struct sp_failure) == 8, "abi");
-_Static_assert(sizeof(struct sp_state) == 88, "abi");
+_Static_assert(sizeof(struct sp_state) == 96, "abi");
 _Static_assert(__builtin_offsetof(struct sp_state, abi_version) == 64, "abi");
 _Static_assert(sizeof(struct sp_glob_state) == 16, "abi");
 _Static_assert(sizeof(struct sp_glob_edge) == 8, "abi");

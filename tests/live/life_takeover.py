@@ -284,6 +284,56 @@ def test_removed_cgroup_stays_governed(box):
     agent.stop()
 
 
+def outlived(box, agent, name):
+    """A worker whose cgroup was removed from under it, and whom to ask for a connection."""
+    worker = governed_worker(box, agent, name, 4)
+    peer = box.worker(box.cgroup.child(f"{name}-peer"))
+    refuge = box.cgroup.child(f"{name}-refuge")
+
+    def remove():
+        move(worker, refuge)
+        worker.cgroup.rmdir()
+    return worker, peer, remove
+
+
+def test_removed_cgroup_and_another_version(box):
+    """Its maps are not adopted; what they say of the removed is."""
+    agent = box.agent("outlives-abi")
+    builds = [agent.sockpol, other_abi(box)]
+    worker, peer, remove = outlived(box, agent, "outlives-abi")
+    with listening(worker) as listener:
+        remove()
+        for number in range(1, 4):
+            agent.kill()
+            agent.sockpol = builds[number % 2]
+            agent.start()
+            check(f"with version {number}", 4, accepted_option(listener, peer))
+        agent.write(FILE, priority_policy("outlives-abi", worker.cgroup, 5))
+        agent.reload_good()
+        check("with another value", 5, accepted_option(listener, peer))
+    wait_for("its entry to be gone", 0, lambda: agent.policy("outlives-abi")["cgroups"])
+    agent.stop()
+
+
+def test_removed_cgroup_and_incomplete_pins(box):
+    """It stays governed where its policies can be told, and else the log says that it does not."""
+    for missing, told in (("failures", True), ("state", True), ("sock_ops", True),
+                          ("credits", False), ("cgroup_release", False), ("cgroups", False)):
+        name = f"outlives-{missing}"
+        agent = box.agent(name)
+        worker, peer, remove = outlived(box, agent, name)
+        with listening(worker) as listener:
+            remove()
+            agent.kill()
+            os.unlink(os.path.join(agent.pin_dir, missing))
+            agent.start()
+            check(f"without {missing}", 4 if told else 0, accepted_option(listener, peer))
+            how_many = "Cannot tell which" if missing == "cgroups" else "1 removed cgroups"
+            check(f"without {missing} it says", not told,
+                  any(how_many in line for line in agent.lines))
+        agent.stop()
+
+
 def outgrow(box, agent):
     """Makes the agent make its maps anew; all but what is known of sockets."""
     maps = {one for one in agent.objects() if one[0] == "map"}
@@ -493,6 +543,33 @@ def test_adopted_in_place(box):
     check("how new cgroups are classified", "kernel", after["new_cgroups"]["by"])
 
 
+BY_EVENTS = 0x4  # SP_STATE_BY_EVENTS
+
+
+def state_flags(agent):
+    value = bpftool("map", "dump", "pinned", f"{agent.pin_dir}/state")[0]["value"]
+    return int.from_bytes(bytes(int(byte, 16) for byte in value[80:84]), sys.byteorder)
+
+
+def test_adopted_and_refused(box):
+    """What cannot be put in force over adopted maps leaves no trace in them."""
+    agent = box.agent("refused")
+    worker = governed_worker(box, agent, "refused", 4)
+    check("flags", 0, state_flags(agent) & BY_EVENTS)
+    rules = "".join(f"      - name: r{rule}\n        when: {{ direction: connect }}\n"
+                    "        options: { SO_PRIORITY: 3 }\n" for rule in range(40))
+    path = worker.cgroup.path
+    agent.kill()
+    agent.write("60-many.yaml", policies(
+        policy("by-events", path + "/**/*a" + 25 * "?" + "z", {"SO_PRIORITY": 5}),
+        policy("one", path, {}, "    rules:\n" + rules),
+        policy("two", path, {}, "    rules:\n" + rules)))
+    agent.start()
+    check("degraded", True, agent.status()["agent"]["degraded"])
+    check("flags after that", 0, state_flags(agent) & BY_EVENTS)
+    check_priority("what was in force", worker, 4)
+
+
 def test_cgroups_of_others(box):
     """What happens outside of its root does not keep the agent busy."""
     agent = box.agent("others", box.cgroup.child("others"))
@@ -518,6 +595,7 @@ def test_cgroups_that_find_no_room(box):
     agent = box.agent("no-room", box.cgroup.child("no-room"))  # however many others there are
     worker = governed_worker(box, agent, "no-room", 4)
     agent.write(FILE, priority_policy("no-room", worker.cgroup, 5))  # and no reload
+    room = bpftool("map", "show", "pinned", f"{agent.pin_dir}/cgroups")["max_entries"]
     agent.signal(signal.SIGSTOP)
     try:
         for number in range(MANY):
@@ -528,4 +606,53 @@ def test_cgroups_that_find_no_room(box):
     check("it says so", True, bool(agent.wait_line("found no room")))
     check_priority("the last one", box.worker(worker.cgroup.child(f"{MANY - 1}")), 4)
     check_priority("one more", box.worker(worker.cgroup.child("more")), 4)
-    check("and status does", True, "no_room" in agent.status()["new_cgroups"])
+    check_no_room(agent, MANY + 1 - room)  # and its root
+    check_deaf(box, agent)
+    agent.kill()
+    agent.start()
+    check_no_room(agent, MANY + 1 - room)
+
+
+def check_no_room(agent, expected):
+    """It is a total: larger maps do not forget it."""
+    status = agent.status()
+    check("cgroups that found no room", (expected, expected),
+          (status["new_cgroups"]["no_room"], status["cgroups_failed"]))
+    done = agent.command("metrics", "--pin-dir", agent.pin_dir)
+    check("the metric", True, f" {expected}\n" in done.stdout)
+
+
+def check_deaf(box, agent):
+    """Where all have their entries the program does not tell of cgroups elsewhere."""
+    elsewhere = box.cgroup.child("no-room-not")
+    lost = agent.status()["events_lost"]
+    agent.signal(signal.SIGSTOP)
+    try:
+        for number in range(MANY):
+            os.mkdir(f"{elsewhere.directory}/{number}")
+        for number in range(MANY):
+            os.rmdir(f"{elsewhere.directory}/{number}")
+    finally:
+        agent.signal(signal.SIGCONT)
+    check("events that did not fit", lost, agent.status()["events_lost"])
+
+
+def test_cgroups_that_found_no_room_and_went(box):
+    """The maps are large enough again: the next reload, over the same ones, knows."""
+    agent = box.agent("went", box.cgroup.child("went"))
+    worker = governed_worker(box, agent, "went", 4)
+    cgroups = pinned_map(agent, "cgroups")
+    room = bpftool("map", "show", "pinned", f"{agent.pin_dir}/cgroups")["max_entries"]
+    agent.signal(signal.SIGSTOP)
+    try:
+        for number in range(MANY):
+            os.mkdir(f"{worker.cgroup.directory}/{number}")
+        for number in range(MANY):
+            os.rmdir(f"{worker.cgroup.directory}/{number}")
+        wait_for("the kernel to let go of them", "0", lambda: dying(worker.cgroup), 60)
+    finally:
+        agent.signal(signal.SIGCONT)
+    agent.reload_good()
+    check("the maps are the same", cgroups, pinned_map(agent, "cgroups"))
+    check_no_room(agent, MANY + 1 - room)
+    check_deaf(box, agent)
