@@ -213,6 +213,8 @@ int governor_take_gone_pinned(struct governor *g, const char *pin_dir)
 	int r = pin_dir_has_some(pin_dir) ? take(g, &p, pin_dir) : -ENOENT;
 
 	pinned_clear(&p);
+	if (r == -ENOMEM) /* what is pinned stays in force */
+		return log_oom();
 	if (r < 0 && r != -ENOENT)
 		log_warning_errno(r,
 				  "Cannot tell which removed cgroups have sockets still: nothing "
