@@ -405,13 +405,3 @@ size_t cascade_class_index(const struct cgroup_class *k)
 {
 	return k->index;
 }
-
-size_t cascade_n_effective(const struct cascade *c)
-{
-	return c->n_effectives;
-}
-
-const struct effective *cascade_effective_at(const struct cascade *c, size_t index)
-{
-	return &c->by_index[index]->public;
-}

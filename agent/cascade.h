@@ -70,9 +70,6 @@ const struct effective *cascade_effective(const struct cgroup_class *k);
 /* 0-based, in the order of their making: stable for the cascade's life. */
 size_t cascade_class_index(const struct cgroup_class *k);
 
-size_t cascade_n_effective(const struct cascade *c);
-const struct effective *cascade_effective_at(const struct cascade *c, size_t index);
-
 /* The same option, perhaps in its two spellings (SO_BINDTODEVICE, SO_BINDTOIFINDEX): the later one
  * to set either wins. */
 bool options_rival(const struct option *a, const struct option *b);

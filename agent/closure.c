@@ -3,8 +3,9 @@
 
 #include "closure.h"
 #include "pair_set.h"
+#include "reach.h"
 
-/* Bounds on the time and memory that it takes; see also STEPS_MAX. */
+/* Bounds on the time and memory that it takes, -EXFULL beyond them; see also STEPS_MAX. */
 #define PAIRS_MAX    ((size_t)4 * STEPS_MAX)
 #define CHILDREN_MAX ((size_t)64 * STEPS_MAX)
 
@@ -25,6 +26,7 @@ struct closure {
 	size_t n_steps, n_children;
 	struct kernel_sizes living; /* what the maps hold for those that were placed first */
 	bool started, cut;
+	struct reach beyond; /* where it was cut */
 };
 
 int closure_new(struct machine *m, struct cascade *c, struct policy_maps *policies,
@@ -38,6 +40,7 @@ int closure_new(struct machine *m, struct cascade *c, struct policy_maps *polici
 	closure->cascade = c;
 	closure->policies = policies;
 	closure->steps = steps;
+	closure->beyond.machine = m;
 	*ret = closure;
 	return 0;
 }
@@ -45,20 +48,22 @@ int closure_new(struct machine *m, struct cascade *c, struct policy_maps *polici
 void closure_free(struct closure *c)
 {
 	pair_set_clear(&c->seen);
+	reach_clear(&c->beyond);
 	free(c->queue);
 	free(c);
 }
 
 int closure_add(struct closure *c, uint32_t state, const struct cgroup_class *k)
 {
+	uint32_t future = machine_future(c->machine, state),
+		 class = (uint32_t)cascade_class_index(k) + 1;
 	int r;
 
-	if (c->seen.n >= PAIRS_MAX) {
+	if (c->cut || c->seen.n >= PAIRS_MAX) {
 		c->cut = true;
-		return 0;
+		return pair_set_has(&c->seen, future, class) ? 0 : reach_below(&c->beyond, state);
 	}
-	r = pair_set_add(&c->seen, machine_future(c->machine, state),
-			 (uint32_t)cascade_class_index(k) + 1);
+	r = pair_set_add(&c->seen, future, class);
 	if (r <= 0)
 		return r;
 	if (GROW(c->queue, c->n) < 0)
@@ -98,7 +103,7 @@ static int write_step(struct closure *c, const struct cgroup_class *parent, uint
 	if (steps_has(c->steps, parent, matches))
 		return 0;
 	r = policy_maps_index(c->policies, cascade_effective(k), &policy, ret_what);
-	return r < 0 ? r : steps_add(c->steps, parent, matches, k, policy);
+	return r < 0 ? r : steps_add(c->steps, parent, matches, k, policy, ret_what);
 }
 
 int closure_step(struct closure *c, const struct cgroup_class *parent, uint32_t matches,
@@ -120,7 +125,7 @@ static int follow(struct closure *c, const struct kind *from, const struct machi
 		/* The same comes from many kinds: it counts once. */
 		if (!steps_has(c->steps, from->class, child->matches) &&
 		    (c->n_steps++ == STEPS_MAX || is_much(c)))
-			return -ENOSPC;
+			return -EXFULL;
 		r = resolve(c, from->class, child->matches, &k);
 		if (r == 0)
 			r = write_step(c, from->class, child->matches, k, ret_what);
@@ -136,11 +141,41 @@ static int follow_all(struct closure *c, const struct kind *from, const char **r
 	size_t n;
 	int r = machine_children(c->machine, from->state, &children, &n);
 
+	if (r == -ENOSPC)
+		return -EXFULL;
 	for (size_t i = 0; i < n && r == 0; i++) {
 		if (c->n_children++ == CHILDREN_MAX)
-			return -ENOSPC;
+			return -EXFULL;
 		r = follow(c, from, &children[i], ret_what);
 	}
+	return r;
+}
+
+/* Of a kind of which some children were followed and some not. */
+static int cut_within(struct closure *c, const struct kind *from)
+{
+	const struct machine_child *children;
+	size_t n;
+	int r = machine_children(c->machine, from->state, &children, &n);
+
+	if (r == -ENOSPC)
+		return reach_below(&c->beyond, from->state);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		if (!steps_has(c->steps, from->class, children[i].matches))
+			r = reach_matches(&c->beyond, children[i].matches);
+		if (r == 0)
+			r = reach_below(&c->beyond, children[i].state);
+	}
+	return r;
+}
+
+/* What is still queued is not followed. */
+static int cut_queue(struct closure *c)
+{
+	int r = 0;
+
+	for (; c->next < c->n && r == 0; c->next++)
+		r = reach_below(&c->beyond, c->queue[c->next].state);
 	return r;
 }
 
@@ -153,14 +188,17 @@ int closure_run(struct closure *c, const char **ret_what)
 		policy_maps_needed(c->policies, &c->living);
 	c->started = true;
 	while (c->next < c->n && !c->cut && r == 0) {
-		struct kind from = c->queue[c->next++];
+		struct kind from = c->queue[c->next];
 
 		r = follow_all(c, &from, ret_what);
+		c->next += r == 0 || r == -EXFULL;
+		if (r == -EXFULL) {
+			c->cut = true;
+			r = cut_within(c, &from);
+		}
 	}
-	if (r == -ENOSPC) {
-		c->cut = true;
-		r = 0;
-	}
+	if (r == 0 && c->cut)
+		r = cut_queue(c);
 	if (r == 0) {
 		free(c->queue);
 		c->queue = NULL;
@@ -172,4 +210,14 @@ int closure_run(struct closure *c, const char **ret_what)
 bool closure_is_cut(const struct closure *c)
 {
 	return c->cut;
+}
+
+bool closure_cuts(const struct closure *c, size_t policy)
+{
+	return reach_has(&c->beyond, policy);
+}
+
+size_t closure_n_cut(const struct closure *c)
+{
+	return reach_n(&c->beyond);
 }

@@ -16,6 +16,8 @@
 
 DEFINE_CLEANUP(json_t *, json_decref)
 
+#define NAMES_SHOWN 8 /* of policies, where there may be thousands */
+
 /* One cgroup, for --cgroup. */
 struct cgroup_view {
 	const char *path;
@@ -123,6 +125,21 @@ static void print_by_events(const struct overview *o)
 	}
 }
 
+static void print_cut(const struct overview *o)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < o->n_policies; i++)
+		n += o->policies[i].cut;
+	printf("warning: the policies combine in more ways than the kernel's maps hold: the rarer "
+	       "ones are resolved by events, of %zu policies: ",
+	       n);
+	for (size_t i = 0, named = 0; i < o->n_policies && named < NAMES_SHOWN; i++)
+		if (o->policies[i].cut)
+			printf("%s%s", named++ ? ", " : "", o->policies[i].name);
+	printf("%s\n", n > NAMES_SHOWN ? ", ..." : "");
+}
+
 static void print_classification(const struct overview *o)
 {
 	if (o->state.flags & SP_STATE_NO_TRACEPOINTS) {
@@ -134,8 +151,7 @@ static void print_classification(const struct overview *o)
 	print_by_events(o);
 	printf("\n");
 	if (o->state.flags & SP_STATE_STEPS_CUT)
-		printf("warning: the policies combine in more ways than the kernel's maps hold: the "
-		       "rarer ones are resolved by events\n");
+		print_cut(o);
 	if (o->state.unresolved)
 		printf("%" PRIu64 " new cgroups had their parent's policy until the agent looked\n",
 		       (uint64_t)o->state.unresolved);
@@ -382,9 +398,9 @@ static json_t *json_policy(const struct overview_policy *p)
 					  "count", (json_int_t)f->count, "rule",
 					  f->rule[0] ? json_string(f->rule) : json_null()));
 	}
-	return json_pack("{s:s, s:I, s:I, s:b, s:o, s:o}", "name", p->name, "cgroups",
+	return json_pack("{s:s, s:I, s:I, s:b, s:b, s:o, s:o}", "name", p->name, "cgroups",
 			 (json_int_t)p->cgroups, "applied", (json_int_t)p->applied, "by_events",
-			 p->by_events, "rules", rules, "failed", failed);
+			 p->by_events, "cut", p->cut, "rules", rules, "failed", failed);
 }
 
 static json_t *json_classification(const struct overview *o)

@@ -15,7 +15,8 @@ struct generation {
 	struct policy_maps *policies;
 	struct steps *steps;
 	struct closure *closure;
-	bool followed; /* the closure is written: what comes now is added to it */
+	bool followed;	   /* the closure is written: what comes now is added to it */
+	const char *wants; /* the map in which what was learnt found no room; NULL: none */
 	/* Policies that the machine left out, by place in the configuration. */
 	uint32_t *left_out;
 	size_t n_left_out;
@@ -194,11 +195,15 @@ static void learn(struct generation *g, const struct node *n, uint32_t state,
 	const struct cgroup_class *parent = n->parent ? n->parent->places[g->half].class : NULL;
 	uint32_t matches = machine_matches(g->machine, state);
 	const char *what;
+	int r = 0;
 
 	if (parent && matches)
-		(void)closure_step(g->closure, parent, matches, &what);
-	if (closure_add(g->closure, state, k) == 0)
-		(void)closure_run(g->closure, &what);
+		r = closure_step(g->closure, parent, matches, &what);
+	if (r != -ENOSPC && closure_add(g->closure, state, k) == 0)
+		r = closure_run(g->closure, &what);
+	/* Where it is cut there are always more than there is room for. */
+	if (r == -ENOSPC && !closure_is_cut(g->closure))
+		g->wants = what;
 }
 
 int generation_place(struct generation *g, const struct node *n, struct place *ret,
@@ -267,6 +272,23 @@ int generation_write_steps(struct generation *g, const char **ret_what)
 bool generation_steps_cut(const struct generation *g)
 {
 	return closure_is_cut(g->closure);
+}
+
+bool generation_cuts(const struct generation *g, const struct policy *p)
+{
+	return closure_cuts(g->closure, (size_t)(p - g->config->policies));
+}
+
+size_t generation_n_cut(const struct generation *g)
+{
+	return closure_n_cut(g->closure);
+}
+
+bool generation_wants_room(const struct generation *g, const char **ret_what)
+{
+	if (g->wants)
+		*ret_what = g->wants;
+	return g->wants;
 }
 
 void generation_needed(const struct generation *g, struct kernel_sizes *ret)

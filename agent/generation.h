@@ -48,6 +48,15 @@ int generation_place_by_names(struct generation *g, const char *const *names, si
  */
 int generation_write_steps(struct generation *g, const char **ret_what);
 bool generation_steps_cut(const struct generation *g);
+/* The policy matches in steps that are not written, too. */
+bool generation_cuts(const struct generation *g, const struct policy *p);
+/* How many such policies there are; they only get more. */
+size_t generation_n_cut(const struct generation *g);
+/*
+ * A step that the kernel did not know found no room: the agent resolves what takes it, until a new
+ * generation has room for all.  *ret_what names the map.
+ */
+bool generation_wants_room(const struct generation *g, const char **ret_what);
 /* What was placed, and the steps that came with it, is in the kernel only after this. */
 int generation_flush(struct generation *g, const char **ret_what);
 /* Elements of this half; 0 in what is no half. */

@@ -246,17 +246,10 @@ void governor_free(struct governor *g)
 /* What status says of the generation in force. */
 static void mark(struct governor *g)
 {
-	const struct generation *in_force = g->generations[half_in_force(g)];
-	const struct config *c;
-
-	if (!in_force)
+	if (!g->generations[half_in_force(g)])
 		return;
 	mark_state(g);
-	c = generation_config(in_force);
-	for (size_t i = 0; i < c->n_policies; i++)
-		sources_set_flags(
-			g->sources, &c->policies[i],
-			generation_by_events(in_force, &c->policies[i]) ? SP_SOURCE_BY_EVENTS : 0);
+	mark_policies(g);
 }
 
 /* What an earlier agent left, that nothing uses any more. */
@@ -474,9 +467,4 @@ const struct config *governor_config(const struct governor *g)
 size_t governor_n_governed(const struct governor *g)
 {
 	return g->n_governed;
-}
-
-size_t governor_n_cgroups(const struct governor *g)
-{
-	return tree_size(g->tree);
 }

@@ -64,7 +64,6 @@ const struct kernel_sizes *governor_sizes(const struct governor *g);
 /* After -ENOSPC or -E2BIG of governor_activate(): what the configuration needs at least, of one
  * generation; 0 where that is not known. */
 const struct kernel_sizes *governor_needed(const struct governor *g);
-size_t governor_n_cgroups(const struct governor *g); /* that live, or are held by sockets */
 const struct config *governor_config(const struct governor *g); /* in force; NULL: none yet */
 size_t governor_n_governed(const struct governor *g);
 

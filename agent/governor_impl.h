@@ -41,6 +41,7 @@ struct governor {
 	uint64_t events_lost;	    /* as far as the tree was scanned for them */
 	bool scan_again;	    /* a cgroup could not be kept track of */
 	bool needs_room;	    /* see governor_needs_room() */
+	size_t n_cut;		    /* policies with SP_SOURCE_CUT, at the last mark_policies() */
 	struct kernel_sizes needed; /* see governor_needed() */
 	const char *what;	    /* what ran out */
 	char complaint[512];	    /* see governor_complaint() */
@@ -71,6 +72,8 @@ void forget(struct governor *g, struct node *n);
 bool directory_is_there(const struct governor *g, const struct node *n);
 /* Says in the map `state` what the programs and `status` are to know of the generation in force. */
 void mark_state(struct governor *g);
+/* And of its policies. */
+void mark_policies(struct governor *g);
 /* The hooks look at state->stages first, and some are attached only while it needs them. */
 int use_stages(struct governor *g);
 

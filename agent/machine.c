@@ -113,11 +113,6 @@ struct matched machine_matched(const struct machine *m, uint32_t matches)
 	return ret;
 }
 
-uint32_t machine_n_matches(const struct machine *m)
-{
-	return m->graph->matched.n;
-}
-
 int machine_children(struct machine *m, uint32_t state, const struct machine_child **ret,
 		     size_t *ret_n)
 {

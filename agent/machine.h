@@ -38,7 +38,6 @@ uint32_t machine_walk(const struct machine *m, const char *path);
 uint32_t machine_matches(const struct machine *m, uint32_t state);
 /* And as policies; valid as long as the machine.  matches 0: all empty. */
 struct matched machine_matched(const struct machine *m, uint32_t matches);
-uint32_t machine_n_matches(const struct machine *m); /* numbers are 1 to this */
 
 /*
  * What a cgroup's children can be: for each way that a name can lead from `state`, what matches at

@@ -140,6 +140,7 @@ static int add_source(struct overview *o, const struct pins *pins, uint32_t id)
 	if (!s->rule[0]) {
 		p->applied = applied;
 		p->by_events = s->flags & SP_SOURCE_BY_EVENTS;
+		p->cut = s->flags & SP_SOURCE_CUT;
 		return 0;
 	}
 	if (GROW(p->rules, p->n_rules) < 0)

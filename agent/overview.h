@@ -42,6 +42,7 @@ struct overview_policy {
 	struct overview_failure *failed;
 	size_t n_failed;
 	bool by_events; /* the agent matches its globs, when it hears of a new cgroup */
+	bool cut;	/* the agent resolves the rarer of its combinations with others then */
 };
 
 struct overview {

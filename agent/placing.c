@@ -170,6 +170,34 @@ void mark_state(struct governor *g)
 	*flags = (*flags & ~(uint32_t)(SP_STATE_STEPS_CUT | SP_STATE_BY_EVENTS)) | marks;
 }
 
+void mark_policies(struct governor *g)
+{
+	const struct generation *in_force = g->generations[half_in_force(g)];
+	const struct config *c = generation_config(in_force);
+
+	for (size_t i = 0; i < c->n_policies; i++) {
+		const struct policy *p = &c->policies[i];
+		uint32_t flags = generation_by_events(in_force, p) ? SP_SOURCE_BY_EVENTS : 0;
+
+		flags |= generation_cuts(in_force, p) ? SP_SOURCE_CUT : 0;
+		sources_set_flags(g->sources, p, flags);
+	}
+	g->n_cut = generation_n_cut(in_force);
+}
+
+/* What the generation in force learnt from a new cgroup. */
+static void mark_learnt(struct governor *g)
+{
+	const struct generation *in_force = g->generations[half_in_force(g)];
+
+	mark_state(g);
+	if (!in_force)
+		return;
+	if (generation_n_cut(in_force) != g->n_cut)
+		mark_policies(g);
+	g->needs_room |= generation_wants_room(in_force, &g->what);
+}
+
 static bool is_want_of_room(const struct governor *g, int r)
 {
 	if (r != -ENOSPC && r != -E2BIG)
@@ -233,7 +261,7 @@ int place_new(struct node *n, void *userdata)
 		r = write_place(n, g);
 	if (r < 0)
 		give_up(g, n, r, inherited ? &entry : NULL);
-	mark_state(g);
+	mark_learnt(g);
 	g->n_governed += n->places[half_in_force(g)].policy != 0;
 	if (!inherited && n->written && !directory_is_there(g, n))
 		forget(g, n);

@@ -134,34 +134,48 @@ bool steps_has(const struct steps *s, const struct cgroup_class *parent, uint32_
 	return pair_set_has(&s->known, steps_class_number(s, parent), matches);
 }
 
-static int write_waiting(struct steps *s)
+/* Those that are not in the kernel are not known. */
+static int forget_waiting(struct steps *s)
+{
+	int r = 0;
+
+	s->n = s->written;
+	pair_set_clear(&s->known);
+	for (uint32_t i = 0; i < s->n && r >= 0; i++)
+		r = pair_set_add(&s->known, s->keys[i].class, s->keys[i].matches);
+	return r < 0 ? r : 0;
+}
+
+static int write_waiting(struct steps *s, const char **ret_what)
 {
 	LIBBPF_OPTS(bpf_map_batch_opts, opts);
 	uint32_t n = s->n - s->written;
 
+	*ret_what = kernel_map_names[KERNEL_MAP_STEPS];
+
 	if (n && bpf_map_update_batch(kernel_map_fd(s->kernel, KERNEL_MAP_STEPS),
 				      s->keys + s->written, s->waiting, &n, &opts) < 0) {
-		int r = -errno;
+		int r = errno == E2BIG ? -ENOSPC : -errno; /* as a hash says that it is full */
 
 		/* The others are not tried again: without them the agent resolves. */
 		s->written += n;
-		s->n = s->written;
-		return r;
+		return forget_waiting(s) < 0 ? -ENOMEM : r;
 	}
 	s->written = s->n;
 	return 0;
 }
 
 int steps_add(struct steps *s, const struct cgroup_class *parent, uint32_t matches,
-	      const struct cgroup_class *class, uint32_t policy)
+	      const struct cgroup_class *class, uint32_t policy, const char **ret_what)
 {
 	struct sp_step_key key = { steps_class_number(s, parent), matches };
 	int r = 0;
 
+	*ret_what = kernel_map_names[KERNEL_MAP_STEPS];
 	if (s->n >= s->room && !s->counts)
 		return -ENOSPC;
 	if (s->n - s->written == BATCH && s->n <= s->room)
-		r = write_waiting(s);
+		r = write_waiting(s, ret_what);
 	if (r < 0 || GROW(s->keys, s->n) < 0)
 		return r < 0 ? r : -ENOMEM;
 	r = pair_set_add(&s->known, key.class, key.matches);
@@ -178,11 +192,8 @@ int steps_add(struct steps *s, const struct cgroup_class *parent, uint32_t match
 
 int steps_flush(struct steps *s, const char **ret_what)
 {
-	int r = s->n > s->room ? -ENOSPC : write_waiting(s);
-
-	if (r < 0)
-		*ret_what = kernel_map_names[KERNEL_MAP_STEPS];
-	return r;
+	*ret_what = kernel_map_names[KERNEL_MAP_STEPS];
+	return s->n > s->room ? -ENOSPC : write_waiting(s, ret_what);
 }
 
 void steps_count(struct steps *s, bool count)

@@ -30,9 +30,9 @@ uint32_t steps_state(const struct steps *s, uint32_t glob);
 /* -ENOSPC: *ret_what names the map that is too small. */
 int steps_write_machine(struct steps *s, const char **ret_what);
 bool steps_has(const struct steps *s, const struct cgroup_class *parent, uint32_t matches);
-/* -ENOSPC: there are as many as there can be. */
+/* -ENOSPC: no room; *ret_what then names the map. */
 int steps_add(struct steps *s, const struct cgroup_class *parent, uint32_t matches,
-	      const struct cgroup_class *class, uint32_t policy);
+	      const struct cgroup_class *class, uint32_t policy, const char **ret_what);
 /* What was added is in the kernel only after this, and after what it points to must be. */
 int steps_flush(struct steps *s, const char **ret_what);
 

@@ -225,6 +225,8 @@ struct sp_source {
 /* Of a policy: its globs do not fit the machine, so the agent, told of each new cgroup, matches
  * them. */
 #define SP_SOURCE_BY_EVENTS 0x1
+/* Of a policy: it matches in steps that are not in `steps` (SP_STATE_STEPS_CUT), too. */
+#define SP_SOURCE_CUT 0x2
 
 /* Value of per-CPU array `applied`, by source id: sockets, once per direction. */
 typedef __u64 sp_applied_t;

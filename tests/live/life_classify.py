@@ -200,9 +200,15 @@ def test_step_not_seen_before(box):
     cgroup = box.cgroup.child("unseen")
     n = 40
     agent.write(FILE, policies(*(policy(f"p{i}", f"{cgroup.path}/**/a{i}-*", {"SO_PRIORITY": 1 + i})
-                                 for i in range(n))))
+                                 for i in range(n)),
+                               policy("apart", "/nowhere/*", {"SO_PRIORITY": 1})))
     agent.start()
     check("cut", True, agent.status()["new_cgroups"]["cut"])
+    check("policies that are cut", {f"p{i}": True for i in range(n)} | {"apart": False},
+          {p["name"]: p["cut"] for p in agent.status()["policies"]})
+    done = agent.command("status", "--pin-dir", agent.pin_dir, "--runtime-dir", agent.runtime_dir)
+    check("the policies that status names", True,
+          f"resolved by events, of {n} policies: p0, p1, p10, p11, p12, p13, p14, p15, ...\n" in done.stdout)
     names = [f"a{i}-x" for i in range(n - 1, n - 13, -1)]
     before = agent.status()["new_cgroups"]["unresolved"]
     with Newborns(cgroup) as newborns:

@@ -325,7 +325,6 @@ static void test_nothing_configured(void **state)
 	(void)state;
 	assert_null(effective_of(&f, "/"));
 	assert_null(effective_of(&f, "/a/b"));
-	assert_int_equal(cascade_n_effective(f.cascade), 0);
 	fixture_free(&f);
 }
 
@@ -347,9 +346,10 @@ static void test_interning(void **state)
 	/* an exclusion leads back to what held above */
 	assert_ptr_equal(effective_of(&f, "/a/b/c"), effective_of(&f, "/a"));
 	assert_ptr_not_equal(effective_of(&f, "/a/b"), effective_of(&f, "/a"));
-	assert_int_equal(cascade_n_effective(f.cascade), 3);
-	for (size_t i = 0; i < 3; i++)
-		assert_int_equal(cascade_effective_at(f.cascade, i)->index, i);
+	/* in the order of their making */
+	assert_int_equal(effective_of(&f, "/x.service")->index, 0);
+	assert_int_equal(effective_of(&f, "/a")->index, 1);
+	assert_int_equal(effective_of(&f, "/a/b")->index, 2);
 
 	assert_int_equal(cascade_walk(f.cascade, "/a", &x), 0);
 	assert_int_equal(cascade_step(f.cascade, x, "/a/b", &y), 0);
@@ -560,12 +560,12 @@ static void test_scale(void **state)
 		snprintf(path, sizeof(path), "/system.slice/svc-%d@%d.service", i % 1000, i);
 		assert_int_equal(cascade_step(f.cascade, slice, path, &k), 0);
 		assert_int_equal(cascade_effective(k)->n_policies, 1);
+		assert_int_equal(cascade_effective(k)->index, i % 1000);
 	}
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	print_message("10,000 cgroups, 1,000 policies: %.0f ms\n",
 		      (double)(end.tv_sec - begin.tv_sec) * 1e3 +
 			      (double)(end.tv_nsec - begin.tv_nsec) / 1e6);
-	assert_int_equal(cascade_n_effective(f.cascade), 1000);
 	assert_true(end.tv_sec - begin.tv_sec < 20); /* generous: sanitizers, a busy machine */
 	fixture_free(&f);
 }

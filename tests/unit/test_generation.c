@@ -327,6 +327,139 @@ static void no_room_for_one_more(void **state)
 	world_free(&w);
 }
 
+/* In force, what the kernel is to learn may find no room either: that is not a cut. */
+static void no_room_to_learn(void **state)
+{
+	struct node root = { .path = "/", .name = "" },
+		    child = { .parent = &root, .path = "/" MATCHES, .name = MATCHES };
+	struct kernel_sizes room = sizes;
+	const char *what = "";
+	struct world w;
+
+	(void)state;
+	room.steps = 2;
+	world_new(&w, fixture_config(left_out, ARRAY_SIZE(left_out)), 0, &room);
+	place(&w, &root);
+	write_steps(&w);
+	assert_false(generation_wants_room(w.generation, &what));
+	place(&w, &child);
+	assert_int_not_equal(child.places[0].policy, 0);
+	assert_true(generation_wants_room(w.generation, &what));
+	assert_string_equal(what, "steps");
+	assert_false(generation_steps_cut(w.generation));
+	world_free(&w);
+}
+
+static void add_any_depth(struct config *c, const char *above, int n)
+{
+	for (int i = 0; i < n; i++) {
+		char name[16], glob[32];
+		struct fixture_policy p = { .name = name, .cgroup = { glob } };
+
+		snprintf(name, sizeof(name), "p%d", i);
+		snprintf(glob, sizeof(glob), "%s/**/%c", above, 'a' + i);
+		fixture_add(c, &p);
+	}
+}
+
+static void fill_with_leftovers(uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct sp_step_key key = { .class = UINT32_MAX, .matches = i };
+		struct sp_step step = { 0 };
+
+		assert_int_equal(fake_update_step(&key, &step), 0);
+	}
+}
+
+static void remove_leftovers(uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct sp_step_key key = { .class = UINT32_MAX, .matches = i };
+
+		assert_int_equal(fake_delete_step(&key), 0);
+	}
+}
+
+/* Does the kernel know the third of three letters?  If not, the agent teaches it. */
+static bool was_known(const struct world *w, struct node *root, unsigned number)
+{
+	char names[3][2] = { 0 }, paths[3][8] = { 0 };
+	struct node nodes[3];
+	struct place by_kernel;
+	bool known = true;
+
+	for (int i = 0; i < 3; i++, number /= 6) {
+		names[i][0] = (char)('a' + number % 6);
+		memcpy(paths[i], paths[i ? i - 1 : 0], (size_t)(2 * i));
+		paths[i][2 * i] = '/';
+		paths[i][2 * i + 1] = names[i][0];
+		nodes[i] = (struct node){ .parent = i ? &nodes[i - 1] : root,
+					  .path = paths[i],
+					  .name = names[i] };
+		if (i == 2)
+			known = kernel_places(&nodes[1].places[0], names[2], &by_kernel);
+		place(w, &nodes[i]);
+		flush(w);
+	}
+	assert_true(kernel_places(&nodes[1].places[0], names[2], &by_kernel));
+	assert_true(same_place(&by_kernel, &nodes[2].places[0]));
+	return known;
+}
+
+/* The map holds what nobody knows of, so it is full before its time: nothing gets lost silently. */
+static void leftovers_are_noticed(void **state)
+{
+	const uint32_t n_leftovers = 2 * sizes.steps - 100;
+	struct config *c = config_new();
+	struct node root = { .path = "/", .name = "" };
+	const char *what = "";
+	unsigned n_lost = 0;
+	struct world w;
+
+	(void)state;
+	assert_non_null(c);
+	add_any_depth(c, "", 6);
+	world_new(&w, c, 0, &sizes);
+	place(&w, &root);
+	fill_with_leftovers(n_leftovers);
+	assert_int_equal(generation_write_steps(w.generation, &what), -ENOSPC);
+	assert_string_equal(what, "steps");
+	/* and what did not get there is not taken for known */
+	remove_leftovers(n_leftovers);
+	write_steps(&w);
+	assert_false(generation_steps_cut(w.generation));
+	for (unsigned number = 0; number < 6 * 6 * 6; number++)
+		n_lost += !was_known(&w, &root, number);
+	assert_int_not_equal(n_lost, 0);
+	world_free(&w);
+}
+
+/* Which policies match where it was cut, and which do not. */
+static void the_cut_names_policies(void **state)
+{
+	static const struct fixture_policy apart = { "apart", { "/fixed/*" } };
+	struct config *c = config_new();
+	struct node root = { .path = "/", .name = "" };
+	struct kernel_sizes room = sizes;
+	struct world w;
+
+	(void)state;
+	assert_non_null(c);
+	add_any_depth(c, "/many", 20);
+	fixture_add(c, &apart);
+	room.credits = 1000000;
+	world_new(&w, c, 0, &room);
+	place(&w, &root);
+	write_steps(&w);
+	assert_true(generation_steps_cut(w.generation));
+	for (size_t i = 0; i < 20; i++)
+		assert_true(generation_cuts(w.generation, &c->policies[i]));
+	assert_false(generation_cuts(w.generation, &c->policies[20]));
+	assert_int_equal(generation_n_cut(w.generation), 20);
+	world_free(&w);
+}
+
 /* Every combination of many policies: there are too many, and the bounds hold. */
 static void too_many_are_cut(void **state)
 {
@@ -338,14 +471,7 @@ static void too_many_are_cut(void **state)
 
 	(void)state;
 	assert_non_null(c);
-	for (int i = 0; i < 20; i++) {
-		char name[16], glob[32];
-		struct fixture_policy p = { .name = name, .cgroup = { glob } };
-
-		snprintf(name, sizeof(name), "p%d", i);
-		snprintf(glob, sizeof(glob), "/**/%c", 'a' + i);
-		fixture_add(c, &p);
-	}
+	add_any_depth(c, "", 20);
 	room.credits = 1000000;
 	world_new(&w, c, 0, &room);
 	place(&w, &root);
@@ -367,6 +493,9 @@ int main(void)
 		cmocka_unit_test(what_is_gone_goes_by_names),
 		cmocka_unit_test(want_of_room_is_measured),
 		cmocka_unit_test(no_room_for_one_more),
+		cmocka_unit_test(no_room_to_learn),
+		cmocka_unit_test(leftovers_are_noticed),
+		cmocka_unit_test(the_cut_names_policies),
 		cmocka_unit_test(too_many_are_cut),
 	};
 

@@ -134,7 +134,8 @@ static void expect_sound(const struct machine *m)
 	for (uint32_t i = 1; i < t.n_states; i++) {
 		assert_true(t.states[i].first_edge + 255 < t.n_edges);
 		assert_in_range(t.states[i].otherwise, 1, t.n_states - 1);
-		assert_in_range(t.states[i].matches, 0, machine_n_matches(m));
+		(void)machine_matched(
+			m, t.states[i].matches); /* a wrong number reads beyond the end */
 	}
 	for (uint32_t i = 0; i < t.n_edges; i++) {
 		assert_in_range(t.edges[i].from, 0, t.n_states - 1);
@@ -318,7 +319,6 @@ static void test_empty(void **state)
 
 	(void)state;
 	expect_sound(m);
-	assert_int_equal(machine_n_matches(m), 0);
 	assert_int_equal(machine_matches(m, machine_walk(m, "/a/b")), 0);
 	assert_int_equal(machine_matched(m, 0).n_match, 0);
 	assert_int_equal(machine_children(m, machine_root(m), &v, &n), 0);
@@ -354,11 +354,10 @@ static struct machine *timed_machine_of(const struct config *c, const char *what
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	m = machine_of(c);
 	ms = ms_since(&begin);
-	print_message("%s: %zu policies, %zu left out, %u states, %u edges, %u sets, %.0f ms, "
+	print_message("%s: %zu policies, %zu left out, %u states, %u edges, %.0f ms, "
 		      "%zu kB\n",
 		      what, c->n_policies, machine_n_left_out(m), machine_tables(m).n_states,
-		      machine_tables(m).n_edges, machine_n_matches(m), ms,
-		      (allocated() - before) / 1024);
+		      machine_tables(m).n_edges, ms, (allocated() - before) / 1024);
 	assert_true(ms < 20000); /* generous: sanitizers, a busy machine */
 	expect_sound(m);
 	return m;
