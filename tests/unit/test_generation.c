@@ -389,9 +389,9 @@ static bool was_known(const struct world *w, struct node *root, unsigned number)
 	struct place by_kernel;
 	bool known = true;
 
-	for (int i = 0; i < 3; i++, number /= 6) {
+	for (size_t i = 0; i < 3; i++, number /= 6) {
 		names[i][0] = (char)('a' + number % 6);
-		memcpy(paths[i], paths[i ? i - 1 : 0], (size_t)(2 * i));
+		memcpy(paths[i], paths[i ? i - 1 : 0], 2 * i);
 		paths[i][2 * i] = '/';
 		paths[i][2 * i + 1] = names[i][0];
 		nodes[i] = (struct node){ .parent = i ? &nodes[i - 1] : root,
