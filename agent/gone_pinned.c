@@ -12,17 +12,12 @@
 #include "pin_dir.h"
 #include "pin_owner.h"
 
-/* What version 2 had in `cgroups`: the same fields as now, from its start on, and no more. */
-#define ENTRY_SIZE_ABI_2 24
-
 /* Entries that an earlier agent pinned. */
 struct pinned {
 	struct gone_maps names; /* descriptors */
 	int cgroups;		/* one more */
 	struct map_contents entries;
-	size_t value_size;
-	size_t policy_at; /* in a value */
-	unsigned half;	  /* in force */
+	unsigned half; /* in force */
 };
 
 static void pinned_clear(struct pinned *p)
@@ -79,7 +74,7 @@ static int read_state(struct pinned *p, const char *dir, uint64_t cgroup_root_id
 	if (state.cgroup_root_id == cgroup_root_id)
 		return 0;
 	/* Another version may have something else in that place. */
-	return state.abi_version == SP_ABI_VERSION || state.abi_version == 2 ? -ENOENT : -EPROTO;
+	return state.abi_version == SP_ABI_VERSION ? -ENOENT : -EPROTO;
 }
 
 static int read_entries(struct pinned *p, const char *dir)
@@ -89,13 +84,8 @@ static int read_entries(struct pinned *p, const char *dir)
 	p->cgroups = open_any(dir, KERNEL_MAP_CGROUPS, &info);
 	if (p->cgroups < 0)
 		return p->cgroups;
-	if (info.key_size != sizeof(uint64_t))
+	if (info.key_size != sizeof(uint64_t) || info.value_size != sizeof(struct sp_cgroup))
 		return -EPROTO;
-	if (info.value_size == sizeof(struct sp_cgroup))
-		p->policy_at = offsetof(struct sp_cgroup, policy);
-	else if (info.value_size != ENTRY_SIZE_ABI_2 || pin_owner_abi(dir) != 2)
-		return -EPROTO;
-	p->value_size = info.value_size;
 	return map_contents_read(p->cgroups, &p->entries);
 }
 
@@ -113,18 +103,16 @@ static int open_names(struct pinned *p, const char *dir)
 
 static uint32_t policy_of(const struct pinned *p, size_t i)
 {
-	const char *value = (const char *)p->entries.values + i * p->value_size;
-	uint32_t policy[2];
+	const struct sp_cgroup *entries = p->entries.values;
 
-	memcpy(policy, value + p->policy_at, sizeof(policy));
-	return policy[p->half];
+	return entries[i].policy[p->half];
 }
 
 static bool is_released(const struct pinned *p, uint64_t id)
 {
-	_cleanup_free_ char *value = calloc(1, p->value_size);
+	struct sp_cgroup value;
 
-	return value && bpf_map_lookup_elem(p->cgroups, &id, value) < 0;
+	return bpf_map_lookup_elem(p->cgroups, &id, &value) < 0;
 }
 
 /* Of what is governed: ids that have no directory, wherever; 0 in the place of others. */

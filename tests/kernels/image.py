@@ -216,7 +216,7 @@ def make_tests(path, sockpol):
     with tempfile.TemporaryDirectory() as root:
         os.makedirs(f"{root}/sockpol/build")
         shutil.copy(sockpol, f"{root}/sockpol/build/sockpol")
-        for name in ("policies", "tests/live", "tests/demo", "dist"):
+        for name in ("policies", "tests/live", "tests/differential", "tests/demo", "dist"):
             if os.path.isdir(os.path.join(TOP, name)):
                 shutil.copytree(os.path.join(TOP, name), f"{root}/sockpol/{name}",
                                 ignore=shutil.ignore_patterns("__pycache__"))
