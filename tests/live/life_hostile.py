@@ -426,7 +426,7 @@ def test_another_sockpol_below(box):
 def test_no_cgroup2(box):
     agent, worker = prepared(box, "no-cgroup2")
     agent.prefix = mounted(
-        "awk '{ for (i = 7; $i != \"-\"; i++); if ($(i + 1) == \"cgroup2\") print $5 }' "
+        "sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \\([^ ]*\\) .* - cgroup2 .*/\\1/p' "
         "/proc/self/mountinfo | while read -r d; do umount -l \"$d\"; done")
     check_refused_to_start(agent, "No cgroup2 hierarchy is mounted", worker)
 

@@ -225,7 +225,8 @@ def test_detach_another_version(box):
 
 def only_this_bpffs(box, *command):
     """Runs a command where no other bpffs is mounted: `detach --all` is not to find the host's."""
-    script = ("awk '$3 == \"bpf\" { print $2 }' /proc/self/mounts | while read -r m; do "
+    script = ("while read -r _ m type _; do [ $type = bpf ] && echo $m; done </proc/self/mounts | "
+              "while read -r m; do "
               "[ \"$m\" = \"$0\" ] || umount -l \"$m\"; done; exec \"$@\"")
     return subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script,
                            box.bpffs, *command], capture_output=True, text=True, timeout=30,
