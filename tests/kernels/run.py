@@ -28,7 +28,7 @@ BOOTS = 5
 PATIENCE = 8
 # What these show does not depend on the kernel, and without KVM each takes half a minute and more.
 LEFT_OUT = ("life/bursts/churn", "life/neighbours/status_while_cgroups_come_and_go",
-            "when/limits/100000_prefixes")
+            "when/limits/100000_prefixes", "life/size/", "life/outside/", "life/injected/")
 
 
 def parse_arguments():
