@@ -447,15 +447,9 @@ int hooks_pin_again(struct hooks *h)
 {
 	int r = 0;
 
-	for (size_t i = 0; h->pin_dir && i < ARRAY_SIZE(h->links) && r == 0; i++) {
-		const char *name = kernel_link_names[i];
-
-		if (!h->links[i] || !pin_is_lost(h->pin_dir, name))
-			continue;
-		r = pin_stage(bpf_link__fd(h->links[i]), h->pin_dir, name);
-		if (r == 0)
-			r = pin_commit(h->pin_dir, name);
-	}
+	for (size_t i = 0; h->pin_dir && i < ARRAY_SIZE(h->links) && r == 0; i++)
+		if (h->links[i])
+			r = pin_renew(bpf_link__fd(h->links[i]), h->pin_dir, kernel_link_names[i]);
 	return r;
 }
 

@@ -489,13 +489,8 @@ int kernel_pin_again(struct kernel *k)
 {
 	int r = 0;
 
-	for (int i = 0; k->pin_dir && i < KERNEL_MAP_MAX && r == 0; i++) {
-		if (!pin_is_lost(k->pin_dir, kernel_map_names[i]))
-			continue;
-		r = pin_stage(kernel_map_fd(k, i), k->pin_dir, kernel_map_names[i]);
-		if (r == 0)
-			r = pin_commit(k->pin_dir, kernel_map_names[i]);
-	}
+	for (int i = 0; k->pin_dir && i < KERNEL_MAP_MAX && r == 0; i++)
+		r = pin_renew(kernel_map_fd(k, i), k->pin_dir, kernel_map_names[i]);
 	return r < 0 ? r : hooks_pin_again(k->hooks);
 }
 

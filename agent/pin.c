@@ -72,3 +72,13 @@ bool pin_is_lost(const char *dir, const char *name)
 
 	return path && access(path, F_OK) < 0 && errno == ENOENT;
 }
+
+int pin_renew(int fd, const char *dir, const char *name)
+{
+	int r;
+
+	if (!pin_is_lost(dir, name))
+		return 0;
+	r = pin_stage(fd, dir, name);
+	return r < 0 ? r : pin_commit(dir, name);
+}

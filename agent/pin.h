@@ -25,5 +25,7 @@ int pin_remove(const char *path);
 
 /* Has somebody removed it? */
 bool pin_is_lost(const char *dir, const char *name);
+/* Then it is made again.  Errors are logged. */
+int pin_renew(int fd, const char *dir, const char *name);
 
 #endif
