@@ -1,21 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* sockpol metrics: what is in force and what it has counted, for Prometheus. */
-#include <errno.h>
-
 #include "cli.h"
-#include "log.h"
 #include "metrics.h"
-
-static int say_why_not(int r, const char *pin_dir)
-{
-	if (r == -EACCES || r == -EPERM)
-		log_error_errno(r, "Reading the kernel's maps needs root");
-	else if (r == -EPROTO)
-		log_error("What is pinned at %s is of another version of sockpol", pin_dir);
-	else
-		log_error_errno(r, "Cannot read what is in force at %s", pin_dir);
-	return EXIT_BAD;
-}
+#include "overview.h"
 
 int cmd_metrics(int argc, char **argv)
 {
@@ -40,5 +27,8 @@ int cmd_metrics(int argc, char **argv)
 	if (cli_parse(argc, argv, &syntax, &status) < 0)
 		return status;
 	r = metrics_read(pin_dir, runtime_dir, stdout);
-	return r < 0 ? say_why_not(r, pin_dir) : EXIT_GOOD;
+	if (r == 0)
+		return EXIT_GOOD;
+	overview_complain(r, pin_dir);
+	return EXIT_BAD;
 }

@@ -520,12 +520,8 @@ static int say_why_not(int r, const char *pin_dir, const char *runtime_dir)
 {
 	if (r == -ENOENT)
 		say_what_is_missing(pin_dir, runtime_dir);
-	else if (r == -EACCES || r == -EPERM)
-		log_error_errno(r, "Reading the kernel's maps needs root");
-	else if (r == -EPROTO)
-		log_error("What is pinned at %s is of another version of sockpol", pin_dir);
 	else
-		log_error_errno(r, "Cannot read what is in force at %s", pin_dir);
+		overview_complain(r, pin_dir);
 	return EXIT_BAD;
 }
 

@@ -6,6 +6,7 @@
 
 #include "control.h"
 #include "kernel.h"
+#include "log.h"
 #include "option.h"
 #include "overview.h"
 
@@ -319,4 +320,14 @@ void overview_clear(struct overview *o)
 	free(o->verdict);
 	free(o->other_pins);
 	*o = (struct overview){ 0 };
+}
+
+void overview_complain(int err, const char *pin_dir)
+{
+	if (err == -EACCES || err == -EPERM)
+		log_error_errno(err, "Reading the kernel's maps needs root");
+	else if (err == -EPROTO)
+		log_error("What is pinned at %s is of another version of sockpol", pin_dir);
+	else
+		log_error_errno(err, "Cannot read what is in force at %s", pin_dir);
 }

@@ -82,5 +82,7 @@ int overview_read(const char *pin_dir, const char *runtime_dir, const struct pin
 /* What the agent says, for when there is nothing to read. */
 void overview_ask(struct overview *o, const char *pin_dir, const char *runtime_dir);
 void overview_clear(struct overview *o);
+/* Says why there is none: an error of pins_open() or overview_read(). */
+void overview_complain(int err, const char *pin_dir);
 
 #endif
