@@ -19,3 +19,19 @@ int grow_array(void **v, size_t n, size_t element_size)
 	*v = grown;
 	return 0;
 }
+
+int quoted_sentence(char **ret, const char *text, const char *format, va_list ap)
+{
+	_cleanup_free_ char *rest = NULL;
+
+	*ret = NULL;
+	if (vasprintf(&rest, format, ap) < 0) {
+		rest = NULL;
+		return -ENOMEM;
+	}
+	if (asprintf(ret, "'%s' %s", text, rest) < 0) {
+		*ret = NULL;
+		return -ENOMEM;
+	}
+	return 0;
+}

@@ -3,6 +3,7 @@
 #ifndef SOCKPOL_UTIL_H
 #define SOCKPOL_UTIL_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -59,6 +60,9 @@ static inline bool streq(const char *a, const char *b)
 {
 	return strcmp(a, b) == 0;
 }
+
+/* Makes the sentence "'TEXT' <format>"; owned.  Returns 0, or -ENOMEM (*ret is NULL). */
+int quoted_sentence(char **ret, const char *text, const char *format, va_list ap) PRINTF_LIKE(3, 0);
 
 /*
  * Room for one more element in a growing array: doubles *v when n is a power of two.

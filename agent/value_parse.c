@@ -37,25 +37,15 @@ static void quote(const char *text, char *to, size_t size)
 /* Makes the sentence "'TEXT' <format>"; returns err, or -ENOMEM. */
 static int PRINTF_LIKE(3, 4) fail(const struct parse *p, int err, const char *format, ...)
 {
-	_cleanup_free_ char *reason = NULL;
 	char quoted[QUOTE_MAX];
 	va_list ap;
-	int n;
+	int r;
 
-	*p->error = NULL;
-	va_start(ap, format);
-	n = vasprintf(&reason, format, ap);
-	va_end(ap);
-	if (n < 0) {
-		reason = NULL;
-		return -ENOMEM;
-	}
 	quote(p->text, quoted, sizeof(quoted));
-	if (asprintf(p->error, "'%s' %s", quoted, reason) < 0) {
-		*p->error = NULL;
-		return -ENOMEM;
-	}
-	return err;
+	va_start(ap, format);
+	r = quoted_sentence(p->error, quoted, format, ap);
+	va_end(ap);
+	return r < 0 ? r : err;
 }
 
 /* The same, with what is accepted: "'TEXT' <reason>; accepted: <syntax>". */

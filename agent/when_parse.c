@@ -18,23 +18,13 @@ static_assert(sizeof(mapped_head) * 8 == MAPPED_BITS, "what is before the IPv4 a
 /* Makes the sentence "'TEXT' <reason>"; returns -EINVAL, or -ENOMEM. */
 static int PRINTF_LIKE(3, 4) fail(char **ret_error, const char *text, const char *format, ...)
 {
-	_cleanup_free_ char *reason = NULL;
-	char *error;
 	va_list ap;
-	int n;
+	int r;
 
-	*ret_error = NULL;
 	va_start(ap, format);
-	n = vasprintf(&reason, format, ap);
+	r = quoted_sentence(ret_error, EXCERPT(text), format, ap);
 	va_end(ap);
-	if (n < 0) {
-		reason = NULL;
-		return -ENOMEM;
-	}
-	if (asprintf(&error, "'%s' %s", EXCERPT(text), reason) < 0)
-		return -ENOMEM;
-	*ret_error = error;
-	return -EINVAL;
+	return r < 0 ? r : -EINVAL;
 }
 
 /* Digits only, no leading zero, not above max; *ret_rest is what follows them. */
