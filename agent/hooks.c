@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 
 #include "hooks.h"
 #include "kernel.h"
@@ -20,6 +21,8 @@ const char *const kernel_link_names[] = {
 const size_t n_kernel_link_names = ARRAY_SIZE(kernel_link_names);
 
 #define N_HOOKS ARRAY_SIZE(kernel_link_names)
+
+DEFINE_CLEANUP(struct btf *, btf__free)
 
 /* From <linux/bpf.h> of 6.7: neither Debian 12's headers nor libbpf 1.1 have them. */
 #define CGROUP_UNIX_CONNECT 49
@@ -102,26 +105,28 @@ static int leave_out_missing(struct hooks *h)
 	return r;
 }
 
-#ifdef SOCKPOL_MUTANTS
-/* Only in the build for tests: a kernel that does not tell of cgroups. */
-static bool has_tracepoint(const char *name)
+/* A type by this name is what libbpf looks for when it loads the program. */
+static bool has_tracepoint(const struct btf *kernel, const char *name)
 {
-	return !getenv("SOCKPOL_TEST_NO_TRACEPOINTS") &&
-	       libbpf_find_vmlinux_btf_id(name, BPF_TRACE_RAW_TP) > 0;
-}
-#else
-static bool has_tracepoint(const char *name)
-{
-	return libbpf_find_vmlinux_btf_id(name, BPF_TRACE_RAW_TP) > 0;
-}
+	char type[64];
+
+#ifdef SOCKPOL_MUTANTS /* Only in the build for tests: a kernel that does not tell of cgroups. */
+	if (getenv("SOCKPOL_TEST_NO_TRACEPOINTS"))
+		return false;
 #endif
+	snprintf(type, sizeof(type), "btf_trace_%s", name);
+	return btf__find_by_name_kind(kernel, type, BTF_KIND_TYPEDEF) > 0;
+}
 
 static int leave_out_watchers(struct hooks *h)
 {
+	_cleanup_(btf__free) struct btf *kernel = btf__load_vmlinux_btf();
 	int r = 0;
 
+	if (!kernel)
+		return -errno;
 	for (size_t i = 0; i < N_WATCHERS; i++)
-		if (!has_tracepoint(kernel_link_names[i]))
+		if (!has_tracepoint(kernel, kernel_link_names[i]))
 			h->no_tracepoints = true;
 	for (size_t i = 0; i < N_WATCHERS && h->no_tracepoints && r == 0; i++)
 		r = bpf_program__set_autoload(find_program(h, i), false);
