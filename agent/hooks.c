@@ -28,15 +28,29 @@ DEFINE_CLEANUP(struct btf *, btf__free)
 #define CGROUP_UNIX_CONNECT 49
 #define CGROUP_UNIX_SENDMSG 50
 
+#define TCP_SOCK_OPS                                                                               \
+	(BIT(SP_STAGE_TCP_SYN) | BIT(SP_STAGE_TCP_ACTIVE_EST) | BIT(SP_STAGE_TCP_PASSIVE_EST) |    \
+	 BIT(SP_STAGE_TCP_LISTEN) | BIT(SP_STAGE_REPLY_ACTIVE) | BIT(SP_STAGE_REPLY_PASSIVE))
+#define CONNECTS (BIT(SP_STAGE_TCP_CONNECT) | BIT(SP_STAGE_UDP_CONNECT))
+/* bind(2) is remembered for the stages of UDP that ask whether the socket was bound. */
+#define BINDS                                                                                      \
+	(BIT(SP_STAGE_TCP_BIND) | BIT(SP_STAGE_UDP_BIND) | BIT(SP_STAGE_UDP_CONNECT) |             \
+	 BIT(SP_STAGE_UDP_SEND))
+
 /*
- * The hooks that are attached only while some policy has something due there: every send of every
- * unconnected socket would pay for them.
+ * A hook is attached only while some policy has something due there: every connection and every
+ * send on the host pays for one that is, in whichever cgroup it is.
  */
-static const struct optional_hook {
+static const struct socket_hook {
 	const char *program;
 	uint64_t stages;
 	int attach_type; /* that libbpf does not know by the section's name; else 0 */
-} optional_hooks[] = {
+} socket_hooks[] = {
+	{ "sock_ops", TCP_SOCK_OPS, 0 },
+	{ "bind4", BINDS, 0 },
+	{ "bind6", BINDS, 0 },
+	{ "connect4", CONNECTS, 0 },
+	{ "connect6", CONNECTS, 0 },
 	{ "sendmsg4", BIT(SP_STAGE_UDP_SEND), 0 },
 	{ "sendmsg6", BIT(SP_STAGE_UDP_SEND), 0 },
 	{ "connect_unix", BIT(SP_STAGE_UNIX_CONNECT), CGROUP_UNIX_CONNECT },
@@ -56,11 +70,11 @@ struct hooks {
 	uint64_t missing_stages;
 };
 
-static const struct optional_hook *find_optional(const char *program)
+static const struct socket_hook *find_socket_hook(const char *program)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(optional_hooks); i++)
-		if (streq(optional_hooks[i].program, program))
-			return &optional_hooks[i];
+	for (size_t i = 0; i < ARRAY_SIZE(socket_hooks); i++)
+		if (streq(socket_hooks[i].program, program))
+			return &socket_hooks[i];
 	return NULL;
 }
 
@@ -73,8 +87,8 @@ int hooks_probe(uint64_t *ret_missing)
 {
 	uint64_t missing = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(optional_hooks); i++) {
-		const struct optional_hook *hook = &optional_hooks[i];
+	for (size_t i = 0; i < ARRAY_SIZE(socket_hooks); i++) {
+		const struct socket_hook *hook = &socket_hooks[i];
 		int r = hook->attach_type ? probe_attach_type(hook->attach_type) : 1;
 
 		if (r < 0)
@@ -91,8 +105,8 @@ static int leave_out_missing(struct hooks *h)
 {
 	int r = hooks_probe(&h->missing_stages);
 
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(optional_hooks); i++) {
-		const struct optional_hook *hook = &optional_hooks[i];
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(socket_hooks); i++) {
+		const struct socket_hook *hook = &socket_hooks[i];
 		struct bpf_program *program =
 			bpf_object__find_program_by_name(h->object, hook->program);
 
@@ -245,11 +259,9 @@ static int get_link(struct hooks *h, size_t i)
 
 static bool is_wanted(const struct hooks *h, size_t i)
 {
-	const struct optional_hook *hook = find_optional(kernel_link_names[i]);
+	const struct socket_hook *hook = find_socket_hook(kernel_link_names[i]);
 
-	if (i < N_WATCHERS)
-		return !h->no_tracepoints;
-	return !hook || hook->stages & h->stages & ~h->missing_stages;
+	return hook ? hook->stages & h->stages & ~h->missing_stages : !h->no_tracepoints;
 }
 
 /* Attaches what is not attached yet, and pins it beside its name. */

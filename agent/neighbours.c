@@ -133,22 +133,22 @@ static int open_cgroup(const char *mount, const char *path)
 
 struct below {
 	const char *mount;
+	const struct own_program *own;
+	size_t n_own;
 	struct found *found;
 };
 
-/* Cgroups that vanish meanwhile are passed over. */
-static int look_at(struct node *n, void *userdata)
+/* The sockpols among the programs at one hook of a cgroup. */
+static int add_sockpols(int cgroup_fd, const char *path, const struct own_program *own,
+			struct found *found)
 {
-	const struct below *below = userdata;
-	_cleanup_close_ int fd = n->parent ? open_cgroup(below->mount, n->path) : -1;
 	_cleanup_free_ uint32_t *ids = NULL;
-	struct found *found = below->found;
 	uint32_t n_ids = 0;
 
-	if (fd < 0 || query(fd, BPF_CGROUP_SOCK_OPS, 0, &ids, &n_ids) < 0)
+	if (query(cgroup_fd, own->attach_type, 0, &ids, &n_ids) < 0)
 		return 0;
 	for (uint32_t i = 0; i < n_ids; i++) {
-		struct neighbour neighbour = { .hook = "sock_ops", .program_id = ids[i] };
+		struct neighbour neighbour = { .hook = own->hook, .program_id = ids[i] };
 
 		describe(&neighbour);
 		if (!neighbour.is_sockpol)
@@ -163,10 +163,24 @@ static int look_at(struct node *n, void *userdata)
 	return 0;
 }
 
-static int add_below(const char *mount, const char *path, struct found *found)
+/* The first hook says enough of a cgroup.  Cgroups that vanish meanwhile are passed over. */
+static int look_at(struct node *n, void *userdata)
+{
+	const struct below *below = userdata;
+	_cleanup_close_ int fd = n->parent ? open_cgroup(below->mount, n->path) : -1;
+	size_t before = below->found->n;
+	int r = 0;
+
+	for (size_t i = 0; fd >= 0 && i < below->n_own && r == 0 && below->found->n == before; i++)
+		r = add_sockpols(fd, n->path, &below->own[i], below->found);
+	return r;
+}
+
+static int add_below(const char *mount, const char *path, const struct own_program *own,
+		     size_t n_own, struct found *found)
 {
 	_cleanup_(tree_free) struct tree *tree = NULL;
-	struct below below = { mount, found };
+	struct below below = { mount, own, n_own, found };
 	int r = tree_new(mount, path, &tree);
 
 	return r < 0 ? r : tree_scan(tree, look_at, &below);
@@ -187,7 +201,7 @@ int neighbours_read(uint64_t cgroup_id, const struct own_program *own, size_t n_
 	for (size_t i = 0; i < n_own && r >= 0; i++)
 		r = add_at_hook(fd, &own[i], &found);
 	if (r >= 0)
-		r = add_below(mount, path, &found);
+		r = add_below(mount, path, own, n_own, &found);
 	if (r < 0) {
 		neighbours_free(found.v, found.n);
 		return r;

@@ -97,7 +97,7 @@ def test_attached_without_a_link(box):
     agent = box.agent("else")
     governed_worker(box, agent, "else", 4)
     other = box.agent("donor", box.cgroup.child("donor"))
-    other.write(FILE, policies())
+    other.write(FILE, policies(policy("donor", box.cgroup.child("donor"), {"SO_PRIORITY": 5})))
     other.start()
     programs = {link["hook"]: link["program"] for link in other.status()["attachments"]}
     bpftool("cgroup", "attach", box.cgroup.directory, "cgroup_inet4_connect", "id",
