@@ -10,6 +10,7 @@ import time
 
 BOOT_SECONDS = 120  # until init runs; 4 on an idle machine
 TURN_OFF_SECONDS = 10
+SILENT_SECONDS = 240  # no test takes so long: then the machine hangs
 # Of the console, to show where a machine died.
 TAIL = 25
 
@@ -24,6 +25,10 @@ class Died(Exception):
     """The machine did not come to the tests' end: no verdict on them."""
 
 
+class TooSlow(Exception):
+    """The tests ran, and did not come to their end in time."""
+
+
 class Guest:
     """One boot.  on_line is called with each line that the tests print."""
 
@@ -33,7 +38,8 @@ class Guest:
         self.counts = None  # (passed, failed, skipped) as the tests print them last
         self.status = None  # of the tests
         self.lines = []
-        self.running = False
+        self.running = self.timed_out = False
+        self.deadline = float("inf")
         self.processor = 0.0  # seconds of the host's, of all boots
         append = ["console=ttyS0", "panic=-1", "quiet", "loglevel=4", "mitigations=off",
                   # On a busy host the boot finds its timer too slow to be true, and panics.
@@ -46,8 +52,9 @@ class Guest:
                         "-append", " ".join(append)]
 
     def run(self):
-        """Boots, and waits for the end; raises Died."""
+        """Boots, and waits for the end; raises Died or TooSlow."""
         self.lines, self.running, self.status, self.counts = [], False, None, None
+        self.timed_out, self.deadline = False, float("inf")  # of the tests
         process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT,
                                    # it goes with us, whatever happens to us
@@ -60,7 +67,7 @@ class Guest:
             self.processor += used.ru_utime + used.ru_stime
             process.stdout.close()
         if self.status is None:
-            raise Died(self.why())
+            raise (TooSlow if self.timed_out else Died)(self.why())
 
     def watch(self, process):
         """Reads the console until the machine is off, or its time is over."""
@@ -70,6 +77,7 @@ class Guest:
             selector.register(process.stdout, selectors.EVENT_READ)
             while True:
                 if not selector.select(max(0, off - time.monotonic())):
+                    self.timed_out = time.monotonic() >= self.deadline
                     return
                 data = os.read(process.stdout.fileno(), 1 << 16)
                 if not data:
@@ -84,22 +92,26 @@ class Guest:
         self.lines.append(line)
         if RUNNING.match(line):
             self.running = True
-            return time.monotonic() + self.seconds
-        if done := DONE.match(line):
+            self.deadline = time.monotonic() + self.seconds
+        elif done := DONE.match(line):
             self.status = int(done[1])
             return time.monotonic() + TURN_OFF_SECONDS
-        if counts := COUNTS.match(line):
+        elif counts := COUNTS.match(line):
             self.counts = tuple(map(int, counts.groups()))
         elif self.running and self.status is None:
             self.on_line(line)
-        return off
+        if not self.running or self.status is not None:
+            return off
+        return min(time.monotonic() + SILENT_SECONDS, self.deadline)
 
     def why(self):
         panic = next((line for line in self.lines if PANIC.search(line)), None)
         if panic:
             what = panic.strip()
-        elif self.running:
+        elif self.timed_out:
             what = f"not at the end within {self.seconds} s"
+        elif self.running:
+            what = f"hangs: not a word in {SILENT_SECONDS} s"
         else:
             what = "init did not start"
         return what + "".join(f"\n    | {line}" for line in self.lines[-TAIL:])

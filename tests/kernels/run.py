@@ -17,7 +17,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
-from guest import Died, Guest  # noqa: E402
+from guest import Died, Guest, TooSlow  # noqa: E402
 from image import ImageError, Kernel, join, make_packages, make_tests  # noqa: E402
 
 # By the name of the metapackage that names the newest one of the series.
@@ -43,7 +43,7 @@ def parse_arguments():
                         help="only this one (may repeat)")
     parser.add_argument("-k", action="append", default=[], metavar="PATTERN", dest="patterns",
                         help="run only tests with this in their name (may repeat)")
-    parser.add_argument("--seconds", type=int, default=1200, metavar="N",
+    parser.add_argument("--seconds", type=int, default=900, metavar="N",
                         help="what the tests may take on one kernel (default: %(default)s)")
     parser.add_argument("-v", "--verbose", action="store_true", help="print what passes, too")
     return parser.parse_args()
@@ -66,24 +66,31 @@ class Run:
         self.counts = (0, 1, 0)
         self.seconds = self.processor = 0
 
+    def hear(self, line):
+        if self.arguments.verbose or not line.startswith("pass "):
+            self.say(line)
+
     def say(self, line):
         with self.printing:
             print(f"{self.kernel.series}: {line}" if line else "", flush=True)
 
     def run(self):
         start = time.monotonic()
-        options = [*(["-v"] if self.arguments.verbose else []), "--jobs", "1"]
+        options = ["-v", "--jobs", "1"]  # each word is a sign of life
         options += [word for pattern in self.arguments.patterns for word in ("-k", pattern)]
         options += [word for pattern in left_out(self.arguments)
                     for word in ("--without", pattern)]
         guest = Guest(self.kernel.vmlinuz, self.initrd, options, PATIENCE, self.arguments.seconds,
-                      self.say)
+                      self.hear)
         for boot in range(1, BOOTS + 1):
             try:
                 guest.run()
                 break
             except OSError as error:
                 self.say(f"FAIL: cannot start a virtual machine: {error}")
+                return
+            except TooSlow as why:  # another boot would be as slow
+                self.say(f"FAIL: {why}")
                 return
             except Died as why:
                 self.say(f"boot {boot} of at most {BOOTS} died, which says nothing of the tests: "
