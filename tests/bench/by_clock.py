@@ -4,7 +4,7 @@ in turns: pairs of a round, new processes in each, every one as often early as l
 
 
 import contestants
-from contestants import FILE, Contestant
+from contestants import FILE, Contestant, rule
 from eight import EIGHT
 from harness.flows import policies, policy
 from harness.result import wait_for
@@ -14,11 +14,12 @@ from rows import Row
 PAIRS, TURNS, CONNECTIONS, SENDS = 60, 3, 600, 15_000
 SIDE_ROUNDS, SIDE_CONNECTIONS = 8, 200  # each time that the contestants are set up
 MKDIRS, DIRECTORIES = 32, 150
-SEND_POLICY = """    rules:
-      - name: sends
-        when: { protocol: udp, direction: connect }
-        options: { SO_PRIORITY: 4 }
-"""
+# Two agents, by base options and a rule.  One needs each hook of TCP's and UDP's; the other needs
+# connect4 and connect6 only, so nothing else is attached.
+AGENTS = {
+    "sockpol": (EIGHT, ("sends", "protocol: udp, direction: connect", {"SO_PRIORITY": 4})),
+    "connect-only": ({}, ("connects", "protocol: tcp, direction: connect", EIGHT)),
+}
 
 
 def orders(letters):
@@ -64,21 +65,22 @@ class Attached:
     """
 
     def __init__(self, setup):
-        box = setup.box
         self.made = Contestant(setup, "in-turn")
         self.empty = contestants.load_programs(setup, "empty")
-        self.agent = box.agent("bench-in-turn", self.made.root)
-        self.agent.write(FILE, policies(policy("in-turn", self.made.governed, EIGHT, SEND_POLICY)))
-        box.stack.callback(self.made.root.remove_all)
+        self.agents = {name: self.agent(setup.box, name, *what) for name, what in AGENTS.items()}
+        setup.box.stack.callback(self.made.root.remove_all)
+
+    def agent(self, box, name, base, its_rule):
+        agent = box.agent(f"bench-in-turn-{name}", self.made.root)
+        agent.write(FILE, policies(policy("in-turn", self.made.governed, base,
+                                          f"    rules:\n{rule(*its_rule)}")))
+        return agent
 
     def switch(self, name, on):
         if name == "empty":
             (contestants.attach if on else contestants.detach)(self.empty, self.made.root)
-        elif name == "sockpol":
-            if on:
-                self.agent.start()
-            else:
-                self.agent.stop()
+        elif name in self.agents:
+            (self.agents[name].start if on else self.agents[name].stop)()
 
     def turn(self, name):
         """{mode: {"cpu", "wall"}}"""
@@ -87,7 +89,7 @@ class Attached:
         with self.made.load() as load:
             for mode in MODES:
                 found[mode] = mean(load, mode)
-        if name == "sockpol":
+        if name in self.agents:
             with self.made.load("connect") as load:
                 found["governed"] = mean(load, "send")
         self.switch(name, False)
@@ -118,7 +120,7 @@ def compared(rounds, name, mode, mode_of_others=None):
 
 def run_in_turn(setup, found):
     """Connections and datagrams a second, with nothing attached on the whole host for comparison."""
-    names = ["nothing", "empty", "sockpol"]
+    names = ["nothing", "empty", *AGENTS]
     with setup.box.scope():
         attached = Attached(setup)
         rounds = []
@@ -127,27 +129,38 @@ def run_in_turn(setup, found):
             order = (names[at:] + names[:at])[::-1 if number // len(names) % 2 else 1]
             rounds.append({name: attached.turn(name) for name in order})
     seen = {f"{name}/{mode}": compared(rounds, name, mode) for name in names for mode in MODES}
-    seen["governed/send"] = compared(rounds, "sockpol", "governed", "send")
+    seen |= {f"{name}/governed": compared(rounds, name, "governed", "send") for name in AGENTS}
     found["in_turn"] = seen
     return list(rows_in_turn(seen))
 
 
+NEEDS = {"sockpol": "policies that need all hooks", "connect-only": "policies for connect of TCP only"}
+
+
 def rows_in_turn(seen):
     for mode, family in (("tcp4", "IPv4"), ("tcp6", "IPv6")):
-        ours, empty = seen[f"sockpol/{mode}"], seen[f"empty/{mode}"]
-        yield Row(f"connections a second, ungoverned over nothing attached, {family}",
-                  ours["cpu_over_nothing"], least=0.99, digits=3)
-        yield Row(f"  on the clock, {family}", ours["wall_over_nothing"], digits=3)
-        yield Row(f"  empty programs over nothing attached, {family}",
-                  empty["cpu_over_nothing"], digits=3)
-        yield Row(f"  ungoverned over empty programs, {family}", ours["cpu_over_empty"], digits=3)
-    for name, key in (("governed", "governed"), ("ungoverned", "sockpol")):
-        ours = seen[f"{key}/send"]
-        yield Row(f"datagrams a second, sendto(), {name} over nothing attached",
-                  ours["cpu_over_nothing"], least=0.97, digits=3)
-        yield Row(f"  {name} over empty programs", ours["cpu_over_empty"], digits=3)
-    yield Row("  empty programs over nothing attached", seen["empty/send"]["cpu_over_nothing"],
-              digits=3)
+        for name in AGENTS:
+            yield from rows_over_nothing(
+                f"connections a second, ungoverned, {NEEDS[name]}, over nothing attached, {family}",
+                seen[f"{name}/{mode}"], 0.99)
+        yield Row(f"  empty programs at all hooks over nothing attached, {family}",
+                  seen[f"empty/{mode}"]["cpu_over_nothing"], digits=3)
+        yield Row(f"  ungoverned, {NEEDS['sockpol']}, over empty programs, {family}",
+                  seen[f"sockpol/{mode}"]["cpu_over_empty"], digits=3)
+    for who, mode in (("governed", "governed"), ("ungoverned", "send")):
+        for name in AGENTS:
+            yield from rows_over_nothing(
+                f"datagrams a second, sendto(), {who}, {NEEDS[name]}, over nothing attached",
+                seen[f"{name}/{mode}"], 0.97)
+        yield Row(f"  {who}, {NEEDS['sockpol']}, over empty programs",
+                  seen[f"sockpol/{mode}"]["cpu_over_empty"], digits=3)
+    yield Row("  empty programs at all hooks over nothing attached",
+              seen["empty/send"]["cpu_over_nothing"], digits=3)
+
+
+def rows_over_nothing(title, one, least):
+    yield Row(title, one["cpu_over_nothing"], least=least, digits=3)
+    yield Row("  on the clock", one["wall_over_nothing"], digits=3)
 
 
 # The contestants as the issue numbers them.

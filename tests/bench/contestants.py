@@ -13,7 +13,7 @@ from harness.result import check
 from intervals import shuffled
 
 FILE = "50-bench.yaml"
-LOCAL = '127.0.0.0/8, "::1"'
+LOCAL = 'remote: [127.0.0.0/8, "::1"]'
 # enum bpf_attach_type, by our programs' names
 HOOKS = {"sock_ops": 3, "bind4": 8, "bind6": 9, "connect4": 10, "connect6": 11, "sendmsg4": 14,
          "sendmsg6": 15}
@@ -195,15 +195,15 @@ def sockpol(setup):
     return start(setup, made, policies(policy("eight", made.governed, EIGHT)))
 
 
-def rule(name, remote, options):
+def rule(name, when, options):
     settings = ", ".join(f"{key}: {value}" for key, value in options.items())
-    return (f"      - name: {name}\n        when: {{ remote: [{remote}] }}\n"
+    return (f"      - name: {name}\n        when: {{ {when} }}\n"
             f"        options: {{ {settings} }}\n")
 
 
 def eight_by_rules(cgroup, n_rules):
     """The eight options of the rule that holds; the others name them, too."""
-    text = "".join(rule(f"elsewhere-{number}", f"10.{number}.0.0/16", OTHER)
+    text = "".join(rule(f"elsewhere-{number}", f"remote: 10.{number}.0.0/16", OTHER)
                    for number in range(n_rules - 1))
     return policy("eight", cgroup, {}, f"    rules:\n{text}{rule('here', LOCAL, EIGHT)}")
 
