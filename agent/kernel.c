@@ -67,7 +67,9 @@ struct kernel {
 
 static struct bpf_map *find_map(const struct kernel *k, enum kernel_map map)
 {
-	return bpf_object__find_map_by_name(k->skeleton->obj, kernel_map_names[map]);
+	return bpf_object__find_map_by_name(
+		k->skeleton->obj,
+		map == KERNEL_MAP_STATE ? SP_STATE_SECTION : kernel_map_names[map]);
 }
 
 int kernel_map_fd(const struct kernel *k, enum kernel_map map)

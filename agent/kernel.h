@@ -48,6 +48,12 @@ enum kernel_map {
 };
 /* The name under which a map is pinned. */
 extern const char *const kernel_map_names[KERNEL_MAP_MAX];
+/* Is it called so in the kernel, by this version or an earlier one? */
+static inline bool kernel_map_is_called(enum kernel_map map, const char *name)
+{
+	return streq(name, kernel_map_names[map]) ||
+	       (map == KERNEL_MAP_STATE && streq(name, SP_STATE_SECTION));
+}
 /* The names under which links are pinned (the programs' names); n of them. */
 extern const char *const kernel_link_names[];
 extern const size_t n_kernel_link_names;

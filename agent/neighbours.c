@@ -24,7 +24,7 @@ static bool is_map_of_ours(uint32_t id)
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
 		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(both); i++)
-		if (streq(info.name, kernel_map_names[both[i]]))
+		if (kernel_map_is_called(both[i], info.name))
 			return true;
 	return false;
 }
@@ -153,7 +153,7 @@ static int add_sockpols(int cgroup_fd, const char *path, const struct own_progra
 		describe(&neighbour);
 		if (!neighbour.is_sockpol)
 			continue;
-		neighbour.cgroup = strdup(n->path);
+		neighbour.cgroup = strdup(path);
 		if (!neighbour.cgroup || GROW(found->v, found->n) < 0) {
 			free(neighbour.cgroup);
 			return -ENOMEM;

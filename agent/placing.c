@@ -6,6 +6,7 @@
 #include "entry.h"
 #include "governor_impl.h"
 #include "log.h"
+#include "stage.h"
 
 const char *path_of(const struct node *n)
 {
@@ -73,6 +74,8 @@ int use_stages(struct governor *g)
 		if (g->generations[half])
 			stages |= generation_stages(g->generations[half]);
 	__atomic_store_n(&kernel_state(g->kernel)->stages, stages, __ATOMIC_RELEASE);
+	__atomic_store_n(&kernel_state(g->kernel)->sock_ops, stages_sock_ops(stages),
+			 __ATOMIC_RELEASE);
 	g->what = "hooks";
 	return kernel_use_stages(g->kernel, stages);
 }

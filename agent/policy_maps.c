@@ -257,28 +257,53 @@ static uint64_t always_bits(const struct writing *w, const struct program_credit
 	return bits;
 }
 
+static struct sp_credit encode_credit(const struct writing *w, const struct program_credit *credit)
+{
+	return (struct sp_credit){
+		.rules = credit->rules,
+		.held = credit->held,
+		.always = always_bits(w, credit),
+		.source = source_id(w->m, credit->policy, credit->rule),
+	};
+}
+
+/* The rule of which the hook knows by its bit whether there is something to credit; else 0. */
+static uint64_t credited_rule(const struct program_credit *credit)
+{
+	return credit->rule && !credit->by_base && !credit->whatever ? credit->rules | credit->held
+								      : 0;
+}
+
+/* First those that the hook looks through; then, in the order of their bits, the single rules. */
 static int write_credits(struct writing *w, const struct program_stage *stage,
 			 struct sp_stage_ops *ret)
 {
 	struct sp_credit credits[SP_STAGE_CREDITS_MAX];
+	uint32_t n = 0;
 
 	if (stage->n_credits > SP_STAGE_CREDITS_MAX) {
 		w->what = "one stage's credits";
 		return -E2BIG;
 	}
-	ret->n_credits = (uint32_t)stage->n_credits;
 	for (size_t i = 0; i < stage->n_credits; i++) {
 		const struct program_credit *credit = &stage->credits[i];
 
-		credits[i] = (struct sp_credit){
-			.rules = credit->rules,
-			.held = credit->held,
-			.always = always_bits(w, credit),
-			.source = source_id(w->m, credit->policy, credit->rule),
-		};
+		if (credited_rule(credit))
+			ret->rule_credits |= credited_rule(credit);
+		else
+			credits[n++] = encode_credit(w, credit);
 	}
-	return map_half_append_run(&w->m->credits, credits, ret->n_credits, &ret->first_credit,
-				   &w->what);
+	ret->n_credits = n;
+	for (size_t i = 0; i < stage->n_credits; i++) {
+		const struct program_credit *credit = &stage->credits[i];
+		uint64_t rule = credited_rule(credit);
+
+		if (rule)
+			credits[n + (uint32_t)__builtin_popcountll(ret->rule_credits & (rule - 1))] =
+				encode_credit(w, credit);
+	}
+	return map_half_append_run(&w->m->credits, credits, (uint32_t)stage->n_credits,
+				   &ret->first_credit, &w->what);
 }
 
 /* Which of the policy's rules (by bit: place in the policy) the stage has, as bits of the
@@ -430,11 +455,12 @@ static int write_stage(struct writing *w, enum sp_stage s)
 	struct sp_stage_ops *due = &w->policy.stage[s];
 	int r = write_ops(w, stage, due);
 
+	due->rules = stage->rules;
 	if (r == 0)
 		r = write_tests(w, stage, due);
 	if (r == 0)
 		r = write_credits(w, stage, due);
-	if (due->n_ops || due->n_credits)
+	if (stage->n_ops || stage->n_credits)
 		w->stages |= BIT(s);
 	return r;
 }

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <assert.h>
 
+#include <linux/bpf.h>
+
 #include "stage.h"
 
 #define INET (BIT(SP_FAMILY_INDEX_IPV4) | BIT(SP_FAMILY_INDEX_IPV6))
 #define UNIX BIT(SP_FAMILY_INDEX_UNIX)
+
+#define REPLIES                                                                                    \
+	(BIT(BPF_SOCK_OPS_TIMEOUT_INIT) | BIT(BPF_SOCK_OPS_RWND_INIT) |                            \
+	 BIT(BPF_SOCK_OPS_NEEDS_ECN) | BIT(BPF_SOCK_OPS_BASE_RTT))
 
 const struct stage stage_table[] = {
 	[SP_STAGE_TCP_BIND] = { "tcp-bind", "bind4, bind6", DIRECTION_LISTEN, TRANSPORT_TCP,
@@ -12,15 +18,15 @@ const struct stage stage_table[] = {
 	[SP_STAGE_TCP_CONNECT] = { "tcp-connect", "connect4, connect6", DIRECTION_CONNECT,
 				   TRANSPORT_TCP, .has_remote = true },
 	[SP_STAGE_TCP_SYN] = { "tcp-syn", "sock_ops TCP_CONNECT_CB", DIRECTION_CONNECT,
-			       TRANSPORT_TCP, .has_remote = true, .has_local = true },
+			       TRANSPORT_TCP, .has_remote = true, .has_local = true, .sock_ops = BIT(BPF_SOCK_OPS_TCP_CONNECT_CB) },
 	[SP_STAGE_TCP_ACTIVE_EST] = { "tcp-active-est", "sock_ops ACTIVE_ESTABLISHED_CB",
 				      DIRECTION_CONNECT, TRANSPORT_TCP, .has_remote = true,
-				      .has_local = true },
+				      .has_local = true, .sock_ops = BIT(BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB) },
 	[SP_STAGE_TCP_PASSIVE_EST] = { "tcp-passive-est", "sock_ops PASSIVE_ESTABLISHED_CB",
 				       DIRECTION_ACCEPT, TRANSPORT_TCP, .has_remote = true,
-				       .has_local = true },
+				       .has_local = true, .sock_ops = BIT(BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB) },
 	[SP_STAGE_TCP_LISTEN] = { "tcp-listen", "sock_ops TCP_LISTEN_CB", DIRECTION_LISTEN,
-				  TRANSPORT_TCP, .has_local = true },
+				  TRANSPORT_TCP, .has_local = true, .sock_ops = BIT(BPF_SOCK_OPS_TCP_LISTEN_CB) },
 	[SP_STAGE_UDP_BIND] = { "udp-bind", "bind4, bind6", DIRECTION_LISTEN, TRANSPORT_UDP,
 				.has_local = true },
 	[SP_STAGE_UDP_CONNECT] = { "udp-connect", "connect4, connect6", DIRECTION_CONNECT,
@@ -31,9 +37,9 @@ const struct stage stage_table[] = {
 				    TRANSPORT_UNIX },
 	[SP_STAGE_UNIX_SEND] = { "unix-send", "sendmsg_unix", DIRECTION_CONNECT, TRANSPORT_UNIX },
 	[SP_STAGE_REPLY_ACTIVE] = { "reply-active", "sock_ops", DIRECTION_CONNECT, TRANSPORT_TCP,
-				    .has_remote = true, .has_local = true },
+				    .has_remote = true, .has_local = true, .sock_ops = REPLIES },
 	[SP_STAGE_REPLY_PASSIVE] = { "reply-passive", "sock_ops", DIRECTION_ACCEPT, TRANSPORT_TCP,
-				     .has_remote = true, .has_local = true },
+				     .has_remote = true, .has_local = true, .sock_ops = REPLIES },
 };
 static_assert(ARRAY_SIZE(stage_table) == SP_STAGE_MAX, "a row for each stage");
 
@@ -63,4 +69,14 @@ bool stage_depends(const struct stage *s, const struct when *w)
 
 	return one_family || w->has_remote || w->has_local || w->has_remote_port ||
 	       w->has_local_port;
+}
+
+uint64_t stages_sock_ops(uint64_t stages)
+{
+	uint64_t sock_ops = 0;
+
+	for (int s = 0; s < SP_STAGE_MAX; s++)
+		if (stages & BIT(s))
+			sock_ops |= stage_table[s].sock_ops;
+	return sock_ops;
 }

@@ -18,6 +18,7 @@ struct stage {
 	enum transport transport;
 	bool has_remote; /* address and port of the peer are known */
 	bool has_local;	 /* address and port of this end are known, if bound */
+	uint64_t sock_ops; /* BIT(BPF_SOCK_OPS_*): those that it is; 0: it is another hook */
 };
 
 extern const struct stage stage_table[SP_STAGE_MAX];
@@ -31,6 +32,9 @@ static inline const char *stage_hooks(enum sp_stage s)
 {
 	return stage_table[s].hooks;
 }
+
+/* BIT(BPF_SOCK_OPS_*) of those that some of the stages are (BIT(enum sp_stage)). */
+uint64_t stages_sock_ops(uint64_t stages);
 
 /* Can a rule hold for any socket at this stage? */
 bool stage_may_hold(const struct stage *s, const struct when *w);

@@ -20,6 +20,7 @@ struct run {
 	__u64 held; /* rules that hold */
 	/* Who set something: bits of rules, and of blocks that hold whatever the connection. */
 	__u64 won_rules, won_always;
+	__u64 to_credit; /* rules that hold and have a credit of their own: those still to look at */
 	__u32 families;
 };
 
@@ -31,7 +32,6 @@ static __always_inline void count_failure(const struct sp_op *op, int error)
 		.error = (__s16)error,
 	};
 	__u64 one = 1, *count;
-	struct sp_state *s;
 
 	count = bpf_map_lookup_elem(&failures, &key);
 	if (!count && bpf_map_update_elem(&failures, &key, &one, BPF_NOEXIST) == 0)
@@ -41,9 +41,7 @@ static __always_inline void count_failure(const struct sp_op *op, int error)
 		__sync_fetch_and_add(count, 1);
 		return;
 	}
-	s = get_state();
-	if (s)
-		__sync_fetch_and_add(&s->failures_lost, 1);
+	__sync_fetch_and_add(&state.failures_lost, 1);
 }
 
 /* Is there a value, and for a socket like this? */
@@ -52,20 +50,32 @@ static __always_inline bool takes(const struct run *run, const struct sp_op *op)
 	return op->optlen && op->families & run->families;
 }
 
+/* The i-th option due, as it is where no rule names it. */
+static __always_inline struct sp_op *listed(const struct run *run, __u32 i)
+{
+	__u32 index = run->due->first_op + i;
+
+	return bpf_map_lookup_elem(&ops, &index);
+}
+
+static __always_inline void note_base(struct run *run, const struct sp_op *op)
+{
+	if (takes(run, op))
+		run->won_always |= 1ULL << (op->block & 63);
+}
+
 /* The i-th option due: as the last rule that holds and names it has it, else as the base has it. */
 static __always_inline struct sp_op *pick(struct run *run, __u32 i)
 {
-	__u32 index = run->due->first_op + i;
-	struct sp_op *op = bpf_map_lookup_elem(&ops, &index);
+	struct sp_op *op = listed(run, i);
 	__u64 rules;
-	__u32 bit;
+	__u32 bit, index;
 
 	if (!op)
 		return NULL;
 	rules = op->rules & run->held;
 	if (!rules) {
-		if (takes(run, op))
-			run->won_always |= 1ULL << (op->block & 63);
+		note_base(run, op);
 		return op;
 	}
 	bit = highest_bit(rules);
@@ -87,52 +97,100 @@ static __always_inline __u32 length_of(__u32 optlen)
 	return ((optlen - 1) & (SP_VALUE_SIZE - 1)) + 1;
 }
 
-static long set_option(__u32 i, struct run *run)
+static __always_inline void set_option(const struct run *run, struct sp_op *op)
 {
-	struct sp_op *op = pick(run, i);
 	int r;
 
-	if (!op)
-		return 1; /* ends the loop */
 	if (!takes(run, op))
-		return 0;
+		return;
 	r = (int)bpf_setsockopt(run->ctx, op->level, op->optname, op->value,
 				(int)length_of(op->optlen));
 	/* An IPV6_V6ONLY socket has no IPv4 options to set. */
 	if (r == 0 ||
 	    (r == -EINVAL && (run->families & DUAL_STACK) && op->families == SP_FAMILY_IPV4))
-		return 0;
+		return;
 	count_failure(op, r);
+}
+
+static long set_picked(__u32 i, struct run *run)
+{
+	struct sp_op *op = pick(run, i);
+
+	if (!op)
+		return 1; /* ends the loop */
+	set_option(run, op);
 	return 0;
 }
 
+/*
+ * Most often no rule holds, and then a loop that calls nothing but the kernel takes half the time
+ * that bpf_loop does: short enough for the verifier to walk through each turn of it.
+ */
 static __always_inline void set_options(struct run *run)
 {
-	if (run->due->n_ops)
-		bpf_loop(run->due->n_ops, set_option, run, 0);
+	if (run->held) {
+		bpf_loop(run->due->n_ops, set_picked, run, 0);
+		return;
+	}
+	for (__u32 i = 0; i < SP_STAGE_OPS_MAX && i < run->due->n_ops; i++) {
+		struct sp_op *op = listed(run, i);
+
+		if (!op)
+			return;
+		note_base(run, op);
+		set_option(run, op);
+	}
 }
 
-static long credit_one(__u32 i, struct run *run)
+static __always_inline void raise_applied(__u32 source)
 {
-	__u32 index = run->due->first_credit + i;
-	struct sp_credit *credit = bpf_map_lookup_elem(&credits, &index);
-	__u64 *count;
+	__u64 *count = bpf_map_lookup_elem(&applied, &source);
 
-	if (!credit)
-		return 1;
-	if (!((credit->rules & run->won_rules) | (credit->held & run->held) |
-	      (credit->always & run->won_always)))
-		return 0;
-	count = bpf_map_lookup_elem(&applied, &credit->source);
 	if (count)
 		__sync_fetch_and_add(count, 1); /* a softirq's hook may come between */
-	return 0;
 }
 
+static __always_inline bool credit_at(const struct run *run, __u32 index)
+{
+	struct sp_credit *credit = bpf_map_lookup_elem(&credits, &index);
+
+	if (!credit)
+		return false;
+	if ((credit->rules & run->won_rules) | (credit->held & run->held) |
+	    (credit->always & run->won_always))
+		raise_applied(credit->source);
+	return true;
+}
+
+static long credit_listed(__u32 i, struct run *run)
+{
+	return !credit_at(run, run->due->first_credit + 1 + i); /* 1 ends the loop */
+}
+
+/* Only rules that hold are looked at: there may be many others. */
+static long credit_rule(__u32 i, struct run *run)
+{
+	__u64 rule = run->to_credit & -run->to_credit;
+
+	(void)i;
+	run->to_credit &= ~rule;
+	credit_at(run, run->due->first_credit + run->due->n_credits +
+			       count_bits(run->due->rule_credits & (rule - 1)));
+	return !run->to_credit;
+}
+
+/* Most often it is one policy, without a rule: no loop for that. */
 static __always_inline void give_credit(struct run *run)
 {
-	if (run->due->n_credits)
-		bpf_loop(run->due->n_credits, credit_one, run, 0);
+	__u32 n = run->due->n_credits;
+
+	if (n)
+		credit_at(run, run->due->first_credit);
+	if (n > 1)
+		bpf_loop(n - 1, credit_listed, run, 0);
+	run->to_credit = run->held & run->due->rule_credits;
+	if (run->to_credit)
+		bpf_loop(SP_RULES_MAX, credit_rule, run, 0);
 }
 
 #endif

@@ -23,28 +23,28 @@ struct way {
 
 static long step(__u32 i, struct way *way)
 {
-	struct sp_glob_state *state;
+	struct sp_glob_state *at;
 	struct sp_glob_edge *edge;
 	__u32 index;
 
 	if (i >= sizeof(way->bytes) || !way->state)
 		return 1; /* ends the loop */
-	state = bpf_map_lookup_elem(&glob_states, &way->state);
-	if (!state) {
+	at = bpf_map_lookup_elem(&glob_states, &way->state);
+	if (!at) {
 		way->state = 0;
 		return 1;
 	}
-	index = state->first_edge + (__u8)way->bytes[i];
+	index = at->first_edge + (__u8)way->bytes[i];
 	edge = bpf_map_lookup_elem(&glob_edges, &index);
-	way->state = edge && edge->from == way->state ? edge->to : state->otherwise;
+	way->state = edge && edge->from == way->state ? edge->to : at->otherwise;
 	return 0;
 }
 
 static __always_inline __u32 matches_at(__u32 glob)
 {
-	struct sp_glob_state *state = glob ? bpf_map_lookup_elem(&glob_states, &glob) : NULL;
+	struct sp_glob_state *at = glob ? bpf_map_lookup_elem(&glob_states, &glob) : NULL;
 
-	return state ? state->matches : 0;
+	return at ? at->matches : 0;
 }
 
 /*
@@ -101,9 +101,7 @@ static __always_inline bool classify(struct sp_cgroup *c, const char *name, __u6
  */
 static __always_inline bool may_lack_entries(void)
 {
-	struct sp_state *s = get_state();
-
-	return s && (!s->loaded_usec || s->no_room != s->no_room_settled);
+	return !state.loaded_usec || state.no_room != state.no_room_settled;
 }
 
 /* What the agent has to do with a cgroup that comes or goes. */
@@ -133,25 +131,25 @@ static __always_inline bool read_entry(__u64 id, struct sp_cgroup *ret)
 /* Gives a new cgroup its entry, if it is below one that has one. */
 static __always_inline enum telling add_entry(__u64 id, __u64 parent_id, const char *name)
 {
-	struct sp_state *s = get_state();
+	__u64 generation = state.generation;
 	struct sp_cgroup value;
 	bool known, in_force;
 	long r;
 
-	if (!s || !read_entry(parent_id, &value))
+	if (!read_entry(parent_id, &value))
 		return may_lack_entries() ? AT_ONCE : NOTHING;
 	/* Else nothing is, there, yet. */
-	in_force = s->generation & 1 ? value.glob[1] : value.glob[0];
-	known = classify(&value, name, s->generation);
+	in_force = generation & 1 ? value.glob[1] : value.glob[0];
+	known = classify(&value, name, generation);
 	value.id = id;
 	r = bpf_map_update_elem(&cgroups, &id, &value, BPF_NOEXIST);
 	if (r == -EEXIST) /* from the program of an agent before or after ours, which tells, too */
 		return NOTHING;
 	if (r < 0)
-		__sync_fetch_and_add(&s->no_room, 1);
+		__sync_fetch_and_add(&state.no_room, 1);
 	else if (!known && in_force)
-		__sync_fetch_and_add(&s->unresolved, 1);
-	return known && r == 0 && !(s->flags & SP_STATE_BY_EVENTS) ? SOMETIME : AT_ONCE;
+		__sync_fetch_and_add(&state.unresolved, 1);
+	return known && r == 0 && !(state.flags & SP_STATE_BY_EVENTS) ? SOMETIME : AT_ONCE;
 }
 
 /* To wake the agent costs more than all else here: a burst wakes it a few times only. */
@@ -168,10 +166,7 @@ static __always_inline void tell_agent(enum telling when, enum sp_event_kind kin
 	struct sp_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 
 	if (!e) {
-		struct sp_state *s = get_state();
-
-		if (s)
-			__sync_fetch_and_add(&s->events_lost, 1);
+		__sync_fetch_and_add(&state.events_lost, 1);
 		/* Full still: then the agent has something to read, and sees the count after it. */
 		e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 		if (!e)

@@ -25,17 +25,13 @@ static __always_inline bool read_policy(const struct sp_cgroup *c, __u64 id, __u
 static __always_inline struct sp_policy *policy_of_cgroup(__u64 id)
 {
 	struct sp_cgroup *c = bpf_map_lookup_elem(&cgroups, &id);
-	struct sp_state *s;
 	__u32 index;
 
 	if (!c)
 		return NULL;
-	s = get_state();
-	if (!s)
-		return NULL;
-	if (!read_policy(c, id, s->generation, &index)) { /* it has a new one by now */
+	if (!read_policy(c, id, state.generation, &index)) { /* it has a new one by now */
 		c = bpf_map_lookup_elem(&cgroups, &id);
-		if (!c || !read_policy(c, id, s->generation, &index))
+		if (!c || !read_policy(c, id, state.generation, &index))
 			return NULL;
 	}
 	if (!index)

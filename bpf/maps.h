@@ -115,14 +115,11 @@ struct {
 	__type(value, __u64);
 } failures SEC(".maps");
 
-/* Mapped by the agent, so that the switch to a new generation is one store. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sp_state);
-} state SEC(".maps");
+/*
+ * A variable, as a look-up takes longer than most runs of sock_ops.  libbpf makes an array of it,
+ * which the agent maps, so that the switch to a new generation is one store.
+ */
+struct sp_state state SEC(SP_STATE_SECTION);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -137,12 +134,5 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, EVENTS_SIZE);
 } events SEC(".maps");
-
-static __always_inline struct sp_state *get_state(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&state, &zero);
-}
 
 #endif

@@ -91,10 +91,14 @@ static __always_inline __u64 rules_that_hold(const struct sp_policy *p,
 {
 	struct narrowing n = {
 		.facts = facts,
-		.held = p->families[facts->family],
+		.held = due->rules,
 		.first_test = due->first_test,
 	};
 
+	/* The verifier of 6.1 does not know what the family is, even where it is a constant. */
+	if (!n.held || facts->family >= SP_FAMILY_INDEX_MAX)
+		return 0;
+	n.held &= p->families[facts->family];
 	if (due->n_tests)
 		bpf_loop(due->n_tests, run_test, &n, 0);
 	return n.held;

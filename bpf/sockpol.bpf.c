@@ -40,23 +40,22 @@
 
 static __always_inline bool used(enum sp_stage stage)
 {
-	struct sp_state *s = get_state();
-
-	return s && s->stages & (1ULL << stage);
+	return state.stages & (1ULL << stage);
 }
 
 static __always_inline bool used_by_udp(void)
 {
 	const __u64 stages =
 		1 << SP_STAGE_UDP_BIND | 1 << SP_STAGE_UDP_CONNECT | 1 << SP_STAGE_UDP_SEND;
-	struct sp_state *s = get_state();
 
-	return s && s->stages & stages;
+	return state.stages & stages;
 }
 
 static __always_inline bool is_due(const struct sp_policy *p, enum sp_stage stage)
 {
-	return p->stage[stage].n_ops | p->stage[stage].n_credits;
+	const struct sp_stage_ops *due = &p->stage[stage];
+
+	return due->n_ops || due->n_credits || due->rule_credits;
 }
 
 /* Which socket options of which families a connection or a listener takes. */
@@ -253,13 +252,13 @@ int bind6(struct bpf_sock_addr *ctx)
 static __always_inline bool seen(struct bpf_sock *sk)
 {
 	struct sp_socket *s = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	struct sp_state *state = get_state();
+	__u64 now = state.generation + 1;
 
-	if (!s || !state)
+	if (!s)
 		return false;
-	if (s->seen == state->generation + 1)
+	if (s->seen == now)
 		return true;
-	s->seen = state->generation + 1;
+	s->seen = now;
 	return false;
 }
 
@@ -320,11 +319,19 @@ int sendmsg_unix(struct bpf_sock_addr *ctx)
 	return ALLOW;
 }
 
-/* Local and remote as sock_ops has them: remote_port in the upper half, in network byte order. */
-static __always_inline void set_facts(struct facts *f, struct bpf_sock_ops *ctx, bool listens)
+/*
+ * Local and remote as sock_ops has them: remote_port in the upper half, in network byte order.
+ * `wanted`: somebody asks for more than the family.
+ */
+static __always_inline void set_facts(struct facts *f, struct bpf_sock_ops *ctx, bool listens,
+				      bool wanted)
 {
 	bool v6 = ctx->family == AF_INET6;
 
+	if (!v6 && !wanted) {
+		f->family = SP_FAMILY_INDEX_IPV4;
+		return;
+	}
 	if (v6)
 		set_v6(&f->local, ctx->local_ip6[0], ctx->local_ip6[1], ctx->local_ip6[2],
 		       ctx->local_ip6[3], ctx->local_port);
@@ -344,20 +351,15 @@ static __always_inline void set_facts(struct facts *f, struct bpf_sock_ops *ctx,
 static __always_inline void tcp_stage(struct bpf_sock_ops *ctx, enum sp_stage stage)
 {
 	bool listens = stage == SP_STAGE_TCP_LISTEN;
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	struct sp_policy *p = tp ? policy_of_tcp(tp) : NULL;
 	struct facts facts = { 0 };
-	struct bpf_sock *sk;
-	struct tcp_sock *tp;
-	struct sp_policy *p;
 	struct run run;
 
-	if (!used(stage))
-		return;
-	sk = ctx->sk;
-	tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
-	p = tp ? policy_of_tcp(tp) : NULL;
 	if (!p || !is_due(p, stage))
 		return;
-	set_facts(&facts, ctx, listens);
+	set_facts(&facts, ctx, listens, listens || p->stage[stage].n_tests);
 	prepare(&run, ctx, p, stage, &facts, families_of(&facts, listens));
 	set_options(&run);
 	give_credit(&run);
@@ -409,8 +411,6 @@ static __always_inline void reply(struct bpf_sock_ops *ctx)
 	struct sp_policy *p;
 	struct bpf_sock *sk;
 
-	if (!used(SP_STAGE_REPLY_ACTIVE) && !used(SP_STAGE_REPLY_PASSIVE))
-		return;
 	sk = ctx->sk;
 	if (sk) {
 		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
@@ -425,16 +425,19 @@ static __always_inline void reply(struct bpf_sock_ops *ctx)
 	}
 	if (!p)
 		return;
-	set_facts(&facts, ctx, false);
+	set_facts(&facts, ctx, false, true);
 	if (stage == SP_STAGE_REPLY_ACTIVE)
 		set_reply(ctx, p, SP_STAGE_REPLY_ACTIVE, &facts);
 	else
 		set_reply(ctx, p, SP_STAGE_REPLY_PASSIVE, &facts);
 }
 
+/* The kernel calls some ten times a connection, whether or not there is something to do. */
 SEC("sockops")
 int sock_ops(struct bpf_sock_ops *ctx)
 {
+	if (!(state.sock_ops >> (ctx->op & 63) & 1))
+		return HANDLED;
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TIMEOUT_INIT:
 	case BPF_SOCK_OPS_RWND_INIT:

@@ -28,7 +28,7 @@
 #include <linux/types.h>
 
 #ifndef SP_ABI_VERSION /* a test build has another */
-#define SP_ABI_VERSION 3
+#define SP_ABI_VERSION 4
 #endif
 
 /* Names of policies and of rules: 1-63 bytes of a-z 0-9 . _ - and a NUL. */
@@ -106,12 +106,15 @@ struct sp_step {
 
 /* What is due at a stage. */
 struct sp_stage_ops {
+	__u64 rules;	    /* bits of the rules that matter here; 0: none depends on the connection */
+	__u64 rule_credits; /* of these, those with a credit of their own, weakest first behind the
+			       n_credits */
 	__u32 first_op;
 	__u32 n_ops; /* at most SP_STAGE_OPS_MAX */
 	__u32 first_test;
 	__u32 n_tests; /* at most SP_STAGE_TESTS_MAX; 0: no rule here depends on the connection */
 	__u32 first_credit;
-	__u32 n_credits; /* at most SP_STAGE_CREDITS_MAX */
+	__u32 n_credits; /* to look through: with those behind them at most SP_STAGE_CREDITS_MAX */
 };
 
 /*
@@ -238,7 +241,11 @@ struct sp_failure {
 	__s16 error;  /* negative errno from bpf_setsockopt */
 };
 
-/* Array `state`, one element. */
+/*
+ * Array `state`, one element.  To the programs it is a variable in a section of its own, by which
+ * libbpf names the map that it makes of it; up to ABI version 3 the map was called "state".
+ */
+#define SP_STATE_SECTION ".data.state"
 struct sp_state {
 	__u64 generation;    /* the bit 0 of it selects sp_cgroup.policy[]; raised by each reload */
 	__u64 loaded_usec;   /* CLOCK_REALTIME, microseconds, when this generation came in force */
@@ -255,6 +262,7 @@ struct sp_state {
 	__u32 flags;	  /* SP_STATE_* */
 	__u32 maps;	  /* tells by the ids of all maps that they belong together; 0: not known */
 	__u64 no_room_settled; /* of no_room: those that have their entry, or are gone */
+	__u64 sock_ops;	       /* BIT(BPF_SOCK_OPS_*): some policy has something due there */
 };
 #define SP_STATE_STEPS_CUT 0x1 /* not every step that can be is in `steps`: there were too many */
 #define SP_STATE_NO_TRACEPOINTS                                                                    \
@@ -289,8 +297,8 @@ struct sp_event {
 };
 
 _Static_assert(sizeof(struct sp_cgroup) == 32, "abi");
-_Static_assert(sizeof(struct sp_stage_ops) == 24, "abi");
-_Static_assert(sizeof(struct sp_policy) == 24 * SP_STAGE_MAX + 8 + 8 * SP_FAMILY_INDEX_MAX, "abi");
+_Static_assert(sizeof(struct sp_stage_ops) == 40, "abi");
+_Static_assert(sizeof(struct sp_policy) == 40 * SP_STAGE_MAX + 8 + 8 * SP_FAMILY_INDEX_MAX, "abi");
 _Static_assert(sizeof(struct sp_test) == 16, "abi");
 _Static_assert(sizeof(struct sp_set_key4) == 12, "abi");
 _Static_assert(sizeof(struct sp_set_key6) == 24, "abi");
@@ -298,7 +306,7 @@ _Static_assert(sizeof(struct sp_op) == 48, "abi");
 _Static_assert(sizeof(struct sp_credit) == 32, "abi");
 _Static_assert(sizeof(struct sp_source) == 136, "abi");
 _Static_assert(sizeof(struct sp_failure) == 8, "abi");
-_Static_assert(sizeof(struct sp_state) == 96, "abi");
+_Static_assert(sizeof(struct sp_state) == 104, "abi");
 _Static_assert(__builtin_offsetof(struct sp_state, abi_version) == 64, "abi");
 _Static_assert(sizeof(struct sp_glob_state) == 16, "abi");
 _Static_assert(sizeof(struct sp_glob_edge) == 8, "abi");
