@@ -74,7 +74,8 @@ bool directory_is_there(const struct governor *g, const struct node *n);
 void mark_state(struct governor *g);
 /* And of its policies. */
 void mark_policies(struct governor *g);
-/* The hooks look at state->stages first, and some are attached only while it needs them. */
+/* The hooks look at state->stages or state->sock_ops first, and are attached only while a
+ * generation needs them. */
 int use_stages(struct governor *g);
 
 /* following.c */

@@ -409,6 +409,8 @@ int hooks_commit(struct hooks *h)
 			drop_link(h, i);
 		else if (h->links[i] && !h->pinned[i])
 			r = pin_commit(h->pin_dir, kernel_link_names[i]);
+		if (r == 0) /* of an agent that was killed before it came to this: attached, too */
+			pin_unstage(h->pin_dir, kernel_link_names[i]);
 		h->pinned[i] = h->links[i] && r == 0;
 		result = r < 0 ? r : result;
 	}

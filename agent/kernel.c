@@ -67,9 +67,10 @@ struct kernel {
 
 static struct bpf_map *find_map(const struct kernel *k, enum kernel_map map)
 {
-	return bpf_object__find_map_by_name(
-		k->skeleton->obj,
-		map == KERNEL_MAP_STATE ? SP_STATE_SECTION : kernel_map_names[map]);
+	/* Of a variable libbpf makes a map that is called like its section. */
+	if (map == KERNEL_MAP_STATE)
+		return k->skeleton->maps.data_state;
+	return bpf_object__find_map_by_name(k->skeleton->obj, kernel_map_names[map]);
 }
 
 int kernel_map_fd(const struct kernel *k, enum kernel_map map)
@@ -102,6 +103,17 @@ static int set_sizes(struct kernel *k)
 			return r;
 	}
 	return 0;
+}
+
+/* By libbpf's name for it no other version would know it. */
+static int make_state(struct kernel *k)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+	_cleanup_close_ int fd =
+		bpf_map_create(BPF_MAP_TYPE_ARRAY, kernel_map_names[KERNEL_MAP_STATE],
+			       sizeof(__u32), sizeof(struct sp_state), 1, &opts);
+
+	return fd < 0 ? fd : bpf_map__reuse_fd(find_map(k, KERNEL_MAP_STATE), fd);
 }
 
 static int map_state(struct kernel *k)
@@ -246,6 +258,8 @@ int kernel_load(const struct kernel_sizes *sizes, const struct kernel *from, str
 		return -ENOMEM;
 	k->sizes = *sizes;
 	r = set_sizes(k);
+	if (r == 0)
+		r = make_state(k);
 	if (r == 0 && from)
 		r = bpf_map__reuse_fd(find_map(k, KERNEL_MAP_SOCKETS),
 				      kernel_map_fd(from, KERNEL_MAP_SOCKETS));
@@ -466,6 +480,8 @@ int kernel_attach(struct kernel *k, const struct kernel *from, int cgroup_fd, co
 	 * From here on it is ours that is in force.  A pin that cannot get its name keeps the one
 	 * that it has, and holds as well; an agent that finds some of each makes all anew.
 	 */
+	if (k->adopted)
+		unstage_maps(k); /* of an agent that was killed while it made others */
 	if ((!k->adopted && commit_maps(k) < 0) | (hooks_commit(k->hooks) < 0))
 		log_warning("Not all pins at %s have their names: the next agent starts afresh",
 			    pin_dir);

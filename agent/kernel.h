@@ -46,14 +46,8 @@ enum kernel_map {
 	KERNEL_MAP_EVENTS,
 	KERNEL_MAP_MAX,
 };
-/* The name under which a map is pinned. */
+/* The name of a map in the kernel, under which it is pinned, too. */
 extern const char *const kernel_map_names[KERNEL_MAP_MAX];
-/* Is it called so in the kernel, by this version or an earlier one? */
-static inline bool kernel_map_is_called(enum kernel_map map, const char *name)
-{
-	return streq(name, kernel_map_names[map]) ||
-	       (map == KERNEL_MAP_STATE && streq(name, SP_STATE_SECTION));
-}
 /* The names under which links are pinned (the programs' names); n of them. */
 extern const char *const kernel_link_names[];
 extern const size_t n_kernel_link_names;
@@ -83,8 +77,8 @@ size_t kernel_pins_lost(const struct kernel *k);
 int kernel_pin_again(struct kernel *k);
 void kernel_detach(struct kernel *k);
 /*
- * Attaches those of the hooks that are there only while a policy can reach them, and detaches the
- * others.  stages: BIT(enum sp_stage).  Before kernel_attach() it only remembers.
+ * Attaches the hooks at which policies have something due, and detaches the others.  stages:
+ * BIT(enum sp_stage).  Before kernel_attach() it only remembers.
  */
 int kernel_use_stages(struct kernel *k, uint64_t stages);
 /* BIT(enum sp_stage): those that this kernel has no hook for. */

@@ -7,7 +7,6 @@
 #include "cgroup.h"
 #include "kernel.h"
 #include "neighbours.h"
-#include "tree.h"
 
 _Static_assert(PROGRAM_NAME_SIZE == BPF_OBJ_NAME_LEN, "a program's name");
 
@@ -24,19 +23,26 @@ static bool is_map_of_ours(uint32_t id)
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
 		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(both); i++)
-		if (kernel_map_is_called(both[i], info.name))
+		if (streq(info.name, kernel_map_names[both[i]]))
 			return true;
 	return false;
+}
+
+/* Our hook by this name, or NULL. */
+static const char *own_hook(const char *name)
+{
+	for (size_t i = 0; i < n_kernel_link_names; i++)
+		if (streq(name, kernel_link_names[i]))
+			return kernel_link_names[i];
+	return NULL;
 }
 
 /* A name alone says little: "connect4" is what many would call it. */
 static bool is_sockpol(const char *name, const uint32_t *maps, uint32_t n_maps)
 {
+	bool known = own_hook(name) != NULL;
 	uint32_t n_ours = 0;
-	bool known = false;
 
-	for (size_t i = 0; i < n_kernel_link_names; i++)
-		known = known || streq(name, kernel_link_names[i]);
 	for (uint32_t i = 0; known && i < n_maps && i < MAPS_MAX; i++)
 		n_ours += is_map_of_ours(maps[i]);
 	return n_ours == 2;
@@ -131,59 +137,97 @@ static int open_cgroup(const char *mount, const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
-struct below {
-	const char *mount;
-	const struct own_program *own;
-	size_t n_own;
-	struct found *found;
-};
-
-/* The sockpols among the programs at one hook of a cgroup. */
-static int add_sockpols(int cgroup_fd, const char *path, const struct own_program *own,
-			struct found *found)
+/* Where a link to a cgroup is, and whose; -ENOENT: it is none. */
+static int read_link(uint32_t id, uint64_t *ret_cgroup, uint32_t *ret_program)
 {
-	_cleanup_free_ uint32_t *ids = NULL;
-	uint32_t n_ids = 0;
+	struct bpf_link_info info = { 0 };
+	__u32 size = sizeof(info);
+	_cleanup_close_ int fd = bpf_link_get_fd_by_id(id);
 
-	if (query(cgroup_fd, own->attach_type, 0, &ids, &n_ids) < 0)
-		return 0;
-	for (uint32_t i = 0; i < n_ids; i++) {
-		struct neighbour neighbour = { .hook = own->hook, .program_id = ids[i] };
-
-		describe(&neighbour);
-		if (!neighbour.is_sockpol)
-			continue;
-		neighbour.cgroup = strdup(path);
-		if (!neighbour.cgroup || GROW(found->v, found->n) < 0) {
-			free(neighbour.cgroup);
-			return -ENOMEM;
-		}
-		found->v[found->n++] = neighbour;
-	}
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
+		return -errno;
+	if (info.type != BPF_LINK_TYPE_CGROUP)
+		return -ENOENT;
+	*ret_cgroup = info.cgroup.cgroup_id;
+	*ret_program = info.prog_id;
 	return 0;
 }
 
-/* The first hook says enough of a cgroup.  Cgroups that vanish meanwhile are passed over. */
-static int look_at(struct node *n, void *userdata)
+static bool is_below(const char *path, const char *root)
 {
-	const struct below *below = userdata;
-	_cleanup_close_ int fd = n->parent ? open_cgroup(below->mount, n->path) : -1;
-	size_t before = below->found->n;
+	size_t n = streq(root, "/") ? 0 : strlen(root);
+
+	return strncmp(path, root, n) == 0 && path[n] == '/' && path[n + 1];
+}
+
+/* Other sockpols, one program of each cgroup that they are attached to. */
+struct others {
+	struct neighbour *v; /* owned */
+	uint64_t *cgroups;   /* owned; as many */
+	size_t n;
+};
+
+static bool is_known(const struct others *o, uint64_t cgroup_id)
+{
+	for (size_t i = 0; i < o->n; i++)
+		if (o->cgroups[i] == cgroup_id)
+			return true;
+	return false;
+}
+
+static int add_other(struct others *o, uint64_t cgroup_id, uint32_t program_id)
+{
+	struct neighbour n = { .program_id = program_id };
+
+	describe(&n);
+	if (!n.is_sockpol)
+		return 0;
+	n.hook = own_hook(n.name);
+	if (GROW(o->v, o->n) < 0 || GROW(o->cgroups, o->n) < 0)
+		return -ENOMEM;
+	o->v[o->n] = n;
+	o->cgroups[o->n++] = cgroup_id;
+	return 0;
+}
+
+/* By their links, as there may be very many cgroups.  To list those takes CAP_SYS_ADMIN. */
+static int find_others(uint64_t own_cgroup, struct others *ret)
+{
+	uint32_t id = 0, program_id = 0;
+	uint64_t cgroup_id = 0;
 	int r = 0;
 
-	for (size_t i = 0; fd >= 0 && i < below->n_own && r == 0 && below->found->n == before; i++)
-		r = add_sockpols(fd, n->path, &below->own[i], below->found);
+	while (r == 0 && bpf_link_get_next_id(id, &id) == 0)
+		if (read_link(id, &cgroup_id, &program_id) == 0 && cgroup_id != own_cgroup &&
+		    !is_known(ret, cgroup_id))
+			r = add_other(ret, cgroup_id, program_id);
 	return r;
 }
 
-static int add_below(const char *mount, const char *path, const struct own_program *own,
-		     size_t n_own, struct found *found)
+static int add_below(const char *mount, const char *root, uint64_t own_cgroup, struct found *found)
 {
-	_cleanup_(tree_free) struct tree *tree = NULL;
-	struct below below = { mount, own, n_own, found };
-	int r = tree_new(mount, path, &tree);
+	struct others others = { 0 };
+	_cleanup_free_ char **paths = NULL;
+	int r = find_others(own_cgroup, &others);
 
-	return r < 0 ? r : tree_scan(tree, look_at, &below);
+	if (r == 0 && others.n) {
+		paths = calloc(others.n, sizeof(*paths));
+		r = paths ? cgroup_paths_of_ids(mount, others.cgroups, others.n, paths) : -ENOMEM;
+	}
+	for (size_t i = 0; r == 0 && i < others.n; i++) {
+		if (!paths[i] || !is_below(paths[i], root))
+			continue;
+		r = GROW(found->v, found->n);
+		if (r < 0)
+			break;
+		others.v[i].cgroup = TAKE_PTR(paths[i]);
+		found->v[found->n++] = others.v[i];
+	}
+	for (size_t i = 0; paths && i < others.n; i++)
+		free(paths[i]);
+	free(others.v);
+	free(others.cgroups);
+	return r;
 }
 
 int neighbours_read(uint64_t cgroup_id, const struct own_program *own, size_t n_own,
@@ -201,7 +245,7 @@ int neighbours_read(uint64_t cgroup_id, const struct own_program *own, size_t n_
 	for (size_t i = 0; i < n_own && r >= 0; i++)
 		r = add_at_hook(fd, &own[i], &found);
 	if (r >= 0)
-		r = add_below(mount, path, own, n_own, &found);
+		r = add_below(mount, path, cgroup_id, &found);
 	if (r < 0) {
 		neighbours_free(found.v, found.n);
 		return r;

@@ -30,8 +30,8 @@ struct neighbour {
 
 /*
  * What runs beside `own` for sockets in the cgroup with this id: what is attached to it and to
- * those above it; and other sockpols that are attached below, each once (at sock_ops, where every
- * one is).  -ENOENT: the cgroup is gone.
+ * those above it; and other sockpols that are attached below, each once.  -ENOENT: the cgroup is
+ * gone.
  */
 int neighbours_read(uint64_t cgroup_id, const struct own_program *own, size_t n_own,
 		    struct neighbour **ret, size_t *ret_n);

@@ -149,7 +149,7 @@ int pin_owner_of_map(const char *path, enum kernel_map map, uint32_t abi)
 		ours = is_state(fd, &info, &its_abi);
 	else
 		ours = has_shape(&info, &map_shapes[map], abi != SP_ABI_VERSION);
-	return ours && kernel_map_is_called(map, info.name) ? PIN_OURS : PIN_FOREIGN;
+	return ours && streq(info.name, kernel_map_names[map]) ? PIN_OURS : PIN_FOREIGN;
 }
 
 int pin_owner_open_map(const char *dir, enum kernel_map map)

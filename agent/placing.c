@@ -74,8 +74,9 @@ int use_stages(struct governor *g)
 		if (g->generations[half])
 			stages |= generation_stages(g->generations[half]);
 	__atomic_store_n(&kernel_state(g->kernel)->stages, stages, __ATOMIC_RELEASE);
-	__atomic_store_n(&kernel_state(g->kernel)->sock_ops, stages_sock_ops(stages),
-			 __ATOMIC_RELEASE);
+	for (int op = 0; op < SP_SOCK_OPS_MAX; op++)
+		__atomic_store_n(&kernel_state(g->kernel)->sock_ops[op],
+				 (uint8_t)stage_of_sock_op(stages, op), __ATOMIC_RELEASE);
 	g->what = "hooks";
 	return kernel_use_stages(g->kernel, stages);
 }
@@ -152,12 +153,15 @@ static int find_places(struct governor *g, struct node *n, const struct sp_cgrou
 		else if (inherited)
 			n->places[half] = entry_place(inherited, half);
 	}
+	/* Once it is flushed the kernel may give what was learnt to the next cgroup of its kind. */
+	if (r == 0)
+		r = use_stages(g);
 	for (unsigned half = 0; r == 0 && half < 2; half++)
 		if (g->generations[half])
 			r = generation_flush(g->generations[half], &g->what);
 	if (!g->generations[!in_force])
 		copy_place(n, in_force);
-	return r < 0 ? r : use_stages(g);
+	return r;
 }
 
 void mark_state(struct governor *g)

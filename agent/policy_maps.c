@@ -271,7 +271,7 @@ static struct sp_credit encode_credit(const struct writing *w, const struct prog
 static uint64_t credited_rule(const struct program_credit *credit)
 {
 	return credit->rule && !credit->by_base && !credit->whatever ? credit->rules | credit->held
-								      : 0;
+								     : 0;
 }
 
 /* First those that the hook looks through; then, in the order of their bits, the single rules. */
@@ -299,7 +299,8 @@ static int write_credits(struct writing *w, const struct program_stage *stage,
 		uint64_t rule = credited_rule(credit);
 
 		if (rule)
-			credits[n + (uint32_t)__builtin_popcountll(ret->rule_credits & (rule - 1))] =
+			credits[n +
+				(uint32_t)__builtin_popcountll(ret->rule_credits & (rule - 1))] =
 				encode_credit(w, credit);
 	}
 	return map_half_append_run(&w->m->credits, credits, (uint32_t)stage->n_credits,

@@ -18,15 +18,19 @@ const struct stage stage_table[] = {
 	[SP_STAGE_TCP_CONNECT] = { "tcp-connect", "connect4, connect6", DIRECTION_CONNECT,
 				   TRANSPORT_TCP, .has_remote = true },
 	[SP_STAGE_TCP_SYN] = { "tcp-syn", "sock_ops TCP_CONNECT_CB", DIRECTION_CONNECT,
-			       TRANSPORT_TCP, .has_remote = true, .has_local = true, .sock_ops = BIT(BPF_SOCK_OPS_TCP_CONNECT_CB) },
+			       TRANSPORT_TCP, .has_remote = true, .has_local = true,
+			       .sock_ops = BIT(BPF_SOCK_OPS_TCP_CONNECT_CB) },
 	[SP_STAGE_TCP_ACTIVE_EST] = { "tcp-active-est", "sock_ops ACTIVE_ESTABLISHED_CB",
 				      DIRECTION_CONNECT, TRANSPORT_TCP, .has_remote = true,
-				      .has_local = true, .sock_ops = BIT(BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB) },
+				      .has_local = true,
+				      .sock_ops = BIT(BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB) },
 	[SP_STAGE_TCP_PASSIVE_EST] = { "tcp-passive-est", "sock_ops PASSIVE_ESTABLISHED_CB",
 				       DIRECTION_ACCEPT, TRANSPORT_TCP, .has_remote = true,
-				       .has_local = true, .sock_ops = BIT(BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB) },
+				       .has_local = true,
+				       .sock_ops = BIT(BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB) },
 	[SP_STAGE_TCP_LISTEN] = { "tcp-listen", "sock_ops TCP_LISTEN_CB", DIRECTION_LISTEN,
-				  TRANSPORT_TCP, .has_local = true, .sock_ops = BIT(BPF_SOCK_OPS_TCP_LISTEN_CB) },
+				  TRANSPORT_TCP, .has_local = true,
+				  .sock_ops = BIT(BPF_SOCK_OPS_TCP_LISTEN_CB) },
 	[SP_STAGE_UDP_BIND] = { "udp-bind", "bind4, bind6", DIRECTION_LISTEN, TRANSPORT_UDP,
 				.has_local = true },
 	[SP_STAGE_UDP_CONNECT] = { "udp-connect", "connect4, connect6", DIRECTION_CONNECT,
@@ -71,12 +75,11 @@ bool stage_depends(const struct stage *s, const struct when *w)
 	       w->has_local_port;
 }
 
-uint64_t stages_sock_ops(uint64_t stages)
+enum sp_stage stage_of_sock_op(uint64_t stages, int op)
 {
-	uint64_t sock_ops = 0;
-
 	for (int s = 0; s < SP_STAGE_MAX; s++)
-		if (stages & BIT(s))
-			sock_ops |= stage_table[s].sock_ops;
-	return sock_ops;
+		if (stages & BIT(s) && stage_table[s].sock_ops & BIT(op))
+			return s == SP_STAGE_REPLY_PASSIVE ? SP_STAGE_REPLY_ACTIVE
+							   : (enum sp_stage)s;
+	return 0;
 }

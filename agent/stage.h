@@ -16,8 +16,8 @@ struct stage {
 	const char *hooks; /* "connect4, connect6", "sock_ops TCP_LISTEN_CB", ... */
 	enum direction direction;
 	enum transport transport;
-	bool has_remote; /* address and port of the peer are known */
-	bool has_local;	 /* address and port of this end are known, if bound */
+	bool has_remote;   /* address and port of the peer are known */
+	bool has_local;	   /* address and port of this end are known, if bound */
 	uint64_t sock_ops; /* BIT(BPF_SOCK_OPS_*): those that it is; 0: it is another hook */
 };
 
@@ -33,8 +33,8 @@ static inline const char *stage_hooks(enum sp_stage s)
 	return stage_table[s].hooks;
 }
 
-/* BIT(BPF_SOCK_OPS_*) of those that some of the stages are (BIT(enum sp_stage)). */
-uint64_t stages_sock_ops(uint64_t stages);
+/* Of the stages (BIT(enum sp_stage)) the one that this op is, as sp_state.sock_ops has it. */
+enum sp_stage stage_of_sock_op(uint64_t stages, int op);
 
 /* Can a rule hold for any socket at this stage? */
 bool stage_may_hold(const struct stage *s, const struct when *w);

@@ -7,6 +7,8 @@
 
 #define EINVAL 22
 
+#define FAST_OPS_MAX 16
+
 /*
  * How a family's mask comes from the caller: SP_FAMILY_*, and DUAL_STACK for an IPv6 socket that
  * may speak IPv4 too, but need not (IPV6_V6ONLY cannot be seen from here).
@@ -20,7 +22,8 @@ struct run {
 	__u64 held; /* rules that hold */
 	/* Who set something: bits of rules, and of blocks that hold whatever the connection. */
 	__u64 won_rules, won_always;
-	__u64 to_credit; /* rules that hold and have a credit of their own: those still to look at */
+	__u64 to_credit; /* rules that hold and have a credit of their own: those still to look at
+			  */
 	__u32 families;
 };
 
@@ -122,17 +125,26 @@ static long set_picked(__u32 i, struct run *run)
 	return 0;
 }
 
-/*
- * Most often no rule holds, and then a loop that calls nothing but the kernel takes half the time
- * that bpf_loop does: short enough for the verifier to walk through each turn of it.
- */
 static __always_inline void set_options(struct run *run)
 {
-	if (run->held) {
+	if (run->due->n_ops)
 		bpf_loop(run->due->n_ops, set_picked, run, 0);
+}
+
+/*
+ * The same where it counts.  Most often no rule holds, and then a loop that calls nothing but the
+ * kernel takes half the time that bpf_loop does; but the verifier walks through each turn of it, so
+ * they are few.
+ */
+static __always_inline void set_options_fast(struct run *run)
+{
+	__u32 n = run->due->n_ops;
+
+	if (run->held || n > FAST_OPS_MAX) {
+		set_options(run);
 		return;
 	}
-	for (__u32 i = 0; i < SP_STAGE_OPS_MAX && i < run->due->n_ops; i++) {
+	for (__u32 i = 0; i < n && i < FAST_OPS_MAX; i++) {
 		struct sp_op *op = listed(run, i);
 
 		if (!op)

@@ -116,10 +116,10 @@ struct {
 } failures SEC(".maps");
 
 /*
- * A variable, as a look-up takes longer than most runs of sock_ops.  libbpf makes an array of it,
- * which the agent maps, so that the switch to a new generation is one store.
+ * A variable, as a look-up takes longer than most runs of sock_ops.  Behind it is an array of one
+ * element, which the agent makes and maps: so the switch to a new generation is one store.
  */
-struct sp_state state SEC(SP_STATE_SECTION);
+struct sp_state state SEC(".data.state");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);

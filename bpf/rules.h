@@ -82,8 +82,8 @@ static long run_test(__u32 i, struct narrowing *n)
 }
 
 /*
- * Bits of the rules that hold; those that do not depend on the connection have none.  The loops
- * here and in apply.h are bpf_loop's, so that the verifier walks their body once.
+ * Bits of the rules that hold; those that do not depend on the connection have none.  The loop is
+ * bpf_loop's, so that the verifier walks its body once.
  */
 static __always_inline __u64 rules_that_hold(const struct sp_policy *p,
 					     const struct sp_stage_ops *due,

@@ -112,20 +112,32 @@ static __always_inline void other_stage(struct bpf_sock_addr *ctx, struct bpf_so
 		give_credit(&run);
 }
 
+/* Whom connect(2) is to; families as rules tell them apart. */
+static __always_inline void set_peer(struct facts *f, struct bpf_sock_addr *ctx, bool v6)
+{
+	if (v6)
+		set_v6(&f->remote, ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
+		       ctx->user_ip6[3], bpf_ntohs(ctx->user_port));
+	else
+		set_v4(&f->remote, ctx->user_ip4, bpf_ntohs(ctx->user_port));
+	f->family = f->remote.v4 ? SP_FAMILY_INDEX_IPV4 : SP_FAMILY_INDEX_IPV6;
+}
+
 /*
  * The socket's first connect() only is counted: the first one gives write_seq its random start
  * (tcp_v4_connect, net/ipv4/tcp_ipv4.c), and no later state makes it 0 again.
  */
-static __always_inline void tcp_connect(struct bpf_sock_addr *ctx, struct tcp_sock *tp,
-					const struct facts *facts)
+static __always_inline void tcp_connect(struct bpf_sock_addr *ctx, struct tcp_sock *tp, bool v6)
 {
 	struct sp_policy *p = policy_of_tcp(tp);
+	struct facts facts = { 0 };
 	struct run run;
 
 	if (!p || !is_due(p, SP_STAGE_TCP_CONNECT))
 		return;
-	prepare(&run, ctx, p, SP_STAGE_TCP_CONNECT, facts, families_of(facts, false));
-	set_options(&run);
+	set_peer(&facts, ctx, v6);
+	prepare(&run, ctx, p, SP_STAGE_TCP_CONNECT, &facts, families_of(&facts, false));
+	set_options_fast(&run);
 	if (!tp->write_seq)
 		give_credit(&run);
 }
@@ -157,24 +169,30 @@ static __always_inline void set_bound(struct address *to, struct bpf_sock *sk, s
 		to->known = false;
 }
 
-static __always_inline int on_connect(struct bpf_sock_addr *ctx, struct facts *facts, bool v6)
+static __always_inline void udp_connect(struct bpf_sock_addr *ctx, struct bpf_sock *sk, bool v6)
+{
+	struct sock *raw = raw_socket(sk);
+	struct facts facts = { 0 };
+
+	set_peer(&facts, ctx, v6);
+	set_bound(&facts.local, sk, raw, v6);
+	other_stage(ctx, sk, raw, SP_STAGE_UDP_CONNECT, &facts, families_of(&facts, false),
+		    COUNTED_CONNECT);
+}
+
+static __always_inline int on_connect(struct bpf_sock_addr *ctx, bool v6)
 {
 	struct bpf_sock *sk = ctx->sk;
 
 	if (!sk)
 		return ALLOW;
-	facts->family = facts->remote.v4 ? SP_FAMILY_INDEX_IPV4 : SP_FAMILY_INDEX_IPV6;
 	if (ctx->protocol == IPPROTO_TCP) {
 		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 
 		if (tp)
-			tcp_connect(ctx, tp, facts);
+			tcp_connect(ctx, tp, v6);
 	} else if (ctx->protocol == IPPROTO_UDP && used(SP_STAGE_UDP_CONNECT)) {
-		struct sock *raw = raw_socket(sk);
-
-		set_bound(&facts->local, sk, raw, v6);
-		other_stage(ctx, sk, raw, SP_STAGE_UDP_CONNECT, facts, families_of(facts, false),
-			    COUNTED_CONNECT);
+		udp_connect(ctx, sk, v6);
 	}
 	return ALLOW;
 }
@@ -210,20 +228,13 @@ static __always_inline int on_bind(struct bpf_sock_addr *ctx, struct facts *fact
 SEC("cgroup/connect4")
 int connect4(struct bpf_sock_addr *ctx)
 {
-	struct facts facts = { 0 };
-
-	set_v4(&facts.remote, ctx->user_ip4, bpf_ntohs(ctx->user_port));
-	return on_connect(ctx, &facts, false);
+	return on_connect(ctx, false);
 }
 
 SEC("cgroup/connect6")
 int connect6(struct bpf_sock_addr *ctx)
 {
-	struct facts facts = { 0 };
-
-	set_v6(&facts.remote, ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
-	       ctx->user_ip6[3], bpf_ntohs(ctx->user_port));
-	return on_connect(ctx, &facts, true);
+	return on_connect(ctx, true);
 }
 
 SEC("cgroup/bind4")
@@ -348,7 +359,7 @@ static __always_inline void set_facts(struct facts *f, struct bpf_sock_ops *ctx,
 	f->family = f->remote.v4 ? SP_FAMILY_INDEX_IPV4 : SP_FAMILY_INDEX_IPV6;
 }
 
-static __always_inline void tcp_stage(struct bpf_sock_ops *ctx, enum sp_stage stage)
+static __always_inline void tcp_stage(struct bpf_sock_ops *ctx, __u32 stage)
 {
 	bool listens = stage == SP_STAGE_TCP_LISTEN;
 	struct bpf_sock *sk = ctx->sk;
@@ -361,7 +372,7 @@ static __always_inline void tcp_stage(struct bpf_sock_ops *ctx, enum sp_stage st
 		return;
 	set_facts(&facts, ctx, listens, listens || p->stage[stage].n_tests);
 	prepare(&run, ctx, p, stage, &facts, families_of(&facts, listens));
-	set_options(&run);
+	set_options_fast(&run);
 	give_credit(&run);
 }
 
@@ -432,32 +443,21 @@ static __always_inline void reply(struct bpf_sock_ops *ctx)
 		set_reply(ctx, p, SP_STAGE_REPLY_PASSIVE, &facts);
 }
 
-/* The kernel calls some ten times a connection, whether or not there is something to do. */
+/*
+ * The kernel calls some ten times a connection, whether or not there is something to do.  The stage
+ * is looked up, so that the verifier walks through what follows once, not for each stage.
+ */
 SEC("sockops")
 int sock_ops(struct bpf_sock_ops *ctx)
 {
-	if (!(state.sock_ops >> (ctx->op & 63) & 1))
+	__u32 stage = state.sock_ops[ctx->op & (SP_SOCK_OPS_MAX - 1)];
+
+	if (!stage)
 		return HANDLED;
-	switch (ctx->op) {
-	case BPF_SOCK_OPS_TIMEOUT_INIT:
-	case BPF_SOCK_OPS_RWND_INIT:
-	case BPF_SOCK_OPS_NEEDS_ECN:
-	case BPF_SOCK_OPS_BASE_RTT:
+	if (stage == SP_STAGE_REPLY_ACTIVE)
 		reply(ctx);
-		break;
-	case BPF_SOCK_OPS_TCP_CONNECT_CB:
-		tcp_stage(ctx, SP_STAGE_TCP_SYN);
-		break;
-	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
-		tcp_stage(ctx, SP_STAGE_TCP_ACTIVE_EST);
-		break;
-	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		tcp_stage(ctx, SP_STAGE_TCP_PASSIVE_EST);
-		break;
-	case BPF_SOCK_OPS_TCP_LISTEN_CB:
-		tcp_stage(ctx, SP_STAGE_TCP_LISTEN);
-		break;
-	}
+	else if (stage < SP_STAGE_MAX)
+		tcp_stage(ctx, stage);
 	return HANDLED;
 }
 

@@ -19,8 +19,9 @@
  *
  *   cgroups[id of its parent]                -> the parent's class, and where the globs' machine is
  *   glob_states, glob_edges: "/" and its name, byte by byte -> its own state; what matches there
- *   steps[parent's class, what matches]      -> its own class and policy; no entry: the agent's
- * turn cgroups[its own id]                      <- policy, class and state
+ *   steps[parent's class, what matches]      -> its own class and policy; no entry: that is the
+ *                                               agent's to find out
+ *   cgroups[its own id]                      <- policy, class and state
  */
 #ifndef SOCKPOL_ABI_H
 #define SOCKPOL_ABI_H
@@ -50,7 +51,8 @@ enum sp_stage {
 	SP_STAGE_UDP_SEND,	  /* cgroup/sendmsg4, sendmsg6: neither bound nor connected */
 	SP_STAGE_UNIX_CONNECT,	  /* cgroup/connect_unix */
 	SP_STAGE_UNIX_SEND,	  /* cgroup/sendmsg_unix */
-	SP_STAGE_REPLY_ACTIVE,	  /* sock_ops that want a reply, on a connecting socket */
+	SP_STAGE_REPLY_ACTIVE,	  /* sock_ops that want a reply, on a connecting socket; in
+				     sp_state.sock_ops both of these */
 	SP_STAGE_REPLY_PASSIVE,	  /* the same on a request_sock: the listener's policy, the peer's
 				     rules */
 	SP_STAGE_MAX,
@@ -106,13 +108,14 @@ struct sp_step {
 
 /* What is due at a stage. */
 struct sp_stage_ops {
-	__u64 rules;	    /* bits of the rules that matter here; 0: none depends on the connection */
+	__u64 rules; /* bits of the rules that matter here; 0: none depends on the connection */
 	__u64 rule_credits; /* of these, those with a credit of their own, weakest first behind the
 			       n_credits */
 	__u32 first_op;
 	__u32 n_ops; /* at most SP_STAGE_OPS_MAX */
 	__u32 first_test;
-	__u32 n_tests; /* at most SP_STAGE_TESTS_MAX; 0: no rule here depends on the connection */
+	__u32 n_tests; /* at most SP_STAGE_TESTS_MAX; 0: rules ask for the family only, if there are
+			  any */
 	__u32 first_credit;
 	__u32 n_credits; /* to look through: with those behind them at most SP_STAGE_CREDITS_MAX */
 };
@@ -241,11 +244,8 @@ struct sp_failure {
 	__s16 error;  /* negative errno from bpf_setsockopt */
 };
 
-/*
- * Array `state`, one element.  To the programs it is a variable in a section of its own, by which
- * libbpf names the map that it makes of it; up to ABI version 3 the map was called "state".
- */
-#define SP_STATE_SECTION ".data.state"
+/* Array `state`, one element: to the programs a variable. */
+#define SP_SOCK_OPS_MAX 64 /* BPF_SOCK_OPS_* are below */
 struct sp_state {
 	__u64 generation;    /* the bit 0 of it selects sp_cgroup.policy[]; raised by each reload */
 	__u64 loaded_usec;   /* CLOCK_REALTIME, microseconds, when this generation came in force */
@@ -261,8 +261,9 @@ struct sp_state {
 			     `steps` had no entry */
 	__u32 flags;	  /* SP_STATE_* */
 	__u32 maps;	  /* tells by the ids of all maps that they belong together; 0: not known */
-	__u64 no_room_settled; /* of no_room: those that have their entry, or are gone */
-	__u64 sock_ops;	       /* BIT(BPF_SOCK_OPS_*): some policy has something due there */
+	__u64 no_room_settled;		/* of no_room: those that have their entry, or are gone */
+	__u8 sock_ops[SP_SOCK_OPS_MAX]; /* the stage that an op is, where some policy has something
+					   due there; else 0, which is no op's */
 };
 #define SP_STATE_STEPS_CUT 0x1 /* not every step that can be is in `steps`: there were too many */
 #define SP_STATE_NO_TRACEPOINTS                                                                    \
@@ -306,7 +307,7 @@ _Static_assert(sizeof(struct sp_op) == 48, "abi");
 _Static_assert(sizeof(struct sp_credit) == 32, "abi");
 _Static_assert(sizeof(struct sp_source) == 136, "abi");
 _Static_assert(sizeof(struct sp_failure) == 8, "abi");
-_Static_assert(sizeof(struct sp_state) == 104, "abi");
+_Static_assert(sizeof(struct sp_state) == 160, "abi");
 _Static_assert(__builtin_offsetof(struct sp_state, abi_version) == 64, "abi");
 _Static_assert(sizeof(struct sp_glob_state) == 16, "abi");
 _Static_assert(sizeof(struct sp_glob_edge) == 8, "abi");

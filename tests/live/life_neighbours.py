@@ -92,6 +92,24 @@ def test_another_sockpol_above(box):
     check("neighbours when it has ended", [], inner.status()["neighbours"])
 
 
+def test_another_sockpol_at_other_hooks(box):
+    """Neither has a program where the other has one, and yet both govern the same sockets."""
+    outer_root = box.cgroup.child("hooks-outer")
+    inner_root = outer_root.child("inner")
+    outer, inner = box.agent("hooks-outer", outer_root), box.agent("hooks-inner", inner_root)
+    for agent, root, when in ((outer, outer_root, "direction: connect, protocol: tcp"),
+                              (inner, inner_root, "direction: accept")):
+        agent.write(FILE, policies(policy(f"p{len(when)}", root, {}, "    rules:\n      - name: r\n"
+                                          f"        when: {{ {when} }}\n"
+                                          "        options: { SO_PRIORITY: 4 }\n")))
+        agent.start()
+    hooks = [{link["hook"] for link in agent.status()["attachments"] if link["cgroup"] is not None}
+             for agent in (outer, inner)]
+    check("hooks of both", [{"connect4", "connect6"}, {"sock_ops"}], hooks)
+    check("neighbours", [("sock_ops", inner_root.path, True)],
+          [(one["hook"], one["cgroup"], one["sockpol"]) for one in outer.status()["neighbours"]])
+
+
 def test_attached_without_a_link(box):
     """Attached by other means than a link."""
     agent = box.agent("else")

@@ -524,6 +524,24 @@ def test_killed_between_two_sets_of_pins(box):
     check("its pins are its own", True, pinned_map(agent, "ops") in agent.objects())
 
 
+def test_killed_before_pins_had_their_names(box):
+    """A link by the name that it has until it is in force lets its program run, and must go."""
+    agent = box.agent("half-made")
+    worker = governed_worker(box, agent, "half-made", 4)
+    agent.kill()
+    for kind, name in (("link", "connect4"), ("map", "ops"), ("link", "sendmsg4")):
+        pinned = f"{agent.pin_dir}/{name}"
+        if kind == "map":
+            bpftool(kind, "pin", "pinned", pinned, f"{pinned}~")
+        else:
+            shown = json.loads(subprocess.run(["bpftool", "-j", "link", "show", "pinned", pinned],
+                                              check=True, capture_output=True, text=True).stdout)
+            bpftool(kind, "pin", "id", str(shown["id"]), f"{pinned}~")
+    agent.start()
+    check("half-made pins", [], [name for name in os.listdir(agent.pin_dir) if name.endswith("~")])
+    check_priority("governed", worker, 4)
+
+
 def test_adopted_in_place(box):
     """The maps stay, and generations go on; without that every other test here might pass by luck."""
     agent = box.agent("in-place")

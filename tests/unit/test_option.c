@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <cmocka.h>
 
+#include <linux/bpf.h>
+
 #include "stage.h"
 
 static bool starts_with(const char *text, const char *prefix)
@@ -282,6 +284,37 @@ static void names_of_directions_and_stages(void **state)
 	assert_string_equal(stage_hooks(SP_STAGE_UDP_BIND), "bind4, bind6");
 }
 
+static bool is_reply(enum sp_stage s)
+{
+	return s == SP_STAGE_REPLY_ACTIVE || s == SP_STAGE_REPLY_PASSIVE;
+}
+
+/* Each op finds its stage when that is wanted, and nothing when all others are. */
+static void stages_of_sock_ops(void **state)
+{
+	const uint64_t all = BIT(SP_STAGE_MAX) - 1;
+
+	(void)state;
+	for (int s = 0; s < SP_STAGE_MAX; s++) {
+		enum sp_stage stage = is_reply(s) ? SP_STAGE_REPLY_ACTIVE : (enum sp_stage)s;
+		uint64_t others = all & ~BIT(s);
+
+		assert_int_equal(stage_table[s].sock_ops != 0,
+				 starts_with(stage_hooks((enum sp_stage)s), "sock_ops"));
+		for (int op = 0; op < SP_SOCK_OPS_MAX; op++) {
+			if (!(stage_table[s].sock_ops & BIT(op)))
+				continue;
+			assert_int_equal(stage_of_sock_op(BIT(s), op), stage);
+			assert_int_equal(stage_of_sock_op(all, op), stage);
+			assert_int_equal(stage_of_sock_op(others, op), is_reply(s) ? stage : 0);
+		}
+	}
+	assert_int_equal(stage_of_sock_op(all, BPF_SOCK_OPS_RTT_CB), 0);
+	assert_int_equal(stage_of_sock_op(BIT(SP_STAGE_TCP_LISTEN), BPF_SOCK_OPS_TCP_LISTEN_CB),
+			 SP_STAGE_TCP_LISTEN);
+	assert_int_equal(stage_of_sock_op(0, BPF_SOCK_OPS_TCP_LISTEN_CB), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -295,6 +328,7 @@ int main(void)
 		cmocka_unit_test(refused_by_name),
 		cmocka_unit_test(suggestions),
 		cmocka_unit_test(names_of_directions_and_stages),
+		cmocka_unit_test(stages_of_sock_ops),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
