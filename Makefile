@@ -297,10 +297,10 @@ KERNELS_DEPS := qemu-system-x86 cpio kmod bpftool procps
 KERNELS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sockpol/kernels
 
 .PHONY: test-kernels
-test-kernels: deps ## the live tests on Debian's 6.1 and 6.12, in virtual machines
+test-kernels: deps ## the live tests on Debian's 6.1 and 6.12, in virtual machines; KERNELS=--essential: a third of the time
 	$(Q)tests/install-deps $(KERNELS_DEPS)
 	$(Q)$(SUBMAKE) all
-	$(Q)tests/run-all --counts "kernels=tests/kernels/run.py --sockpol $(O)/sockpol --cache $(KERNELS_CACHE)"
+	$(Q)tests/run-all --counts "kernels=tests/kernels/run.py --sockpol $(O)/sockpol --cache $(KERNELS_CACHE) $(KERNELS)"
 
 # What the benchmarks need besides, by Debian 12's names.
 BENCH_DEPS  := bpftool iproute2 python3
