@@ -20,7 +20,7 @@ import contestants  # noqa: E402
 import machine  # noqa: E402
 from bench import parse_arguments, say  # noqa: E402
 from by_accounting import WARM, prefixes_policy  # noqa: E402
-from contestants import Contestant, eight_by_rules, unit_policy  # noqa: E402
+from contestants import Contestant, Load, eight_by_rules, unit_policy  # noqa: E402
 from eight import EIGHT  # noqa: E402
 from harness.flows import policies, policy  # noqa: E402
 from harness.result import Failure, check  # noqa: E402
@@ -63,6 +63,24 @@ class Point:
 
     def above(self, base):
         return [accounting.above(mine, its) / TURN for mine, its in zip(self.spent, base.spent)]
+
+
+class InTurn(Point):
+    """Many cgroups, each with a policy of its own, that connect one after the other: what the hooks
+    read of one has made room for the others' in the caches."""
+
+    def __init__(self, made, stack, other, units):
+        super().__init__(made, stack, other, units[0])
+        self.loads = [self.load, *(stack.enter_context(Load(made.setup, unit, other))
+                                   for unit in units[1:])]
+
+    def run(self, number):
+        for at in range(number):
+            self.loads[at % len(self.loads)].run(self.mode, 1)
+
+    def turn(self):
+        self.run(len(self.loads))
+        self.spent.append(self.programs.spent(lambda: self.run(TURN)))
 
 
 class Peers(Point):
@@ -125,8 +143,18 @@ def many_cgroups(setup, stack, other):
         yield number, Point(made, stack, other)
 
 
+def busy_cgroups(setup, stack, other):
+    for number in setup.in_any_order((1, 4, 16, 64)):
+        made = Contestant(setup, f"busy-{number}")
+        units = [made.root.child(f"busy-{at}") for at in range(number)]
+        contestants.start(setup, made, policies(*(
+            policy(f"busy-{at}", unit, {**EIGHT, "TCP_KEEPCNT": at % 60 + 1})
+            for at, unit in enumerate(units))))
+        yield number, InTurn(made, stack, other, units)
+
+
 CURVES = {"options": options, "rules": rules, "prefixes": prefixes, "depth": depth,
-          "policies": many_policies, "cgroups": many_cgroups}
+          "policies": many_policies, "cgroups": many_cgroups, "busy": busy_cgroups}
 
 
 def sample(setup, curve, above):
