@@ -198,8 +198,9 @@ $(O)/tests/conformance-table: $(O)/sockpol $(LIVE) | $(O)/tests
 	$(Q)tests/live/run.py --check-table --options-json $@.json >$@
 
 # The benchmark's load, the library that does the same by LD_PRELOAD, and the BPF programs beside ours.
+STEPS       := tcp-sock id entry policy ops credit mask mask-in-map switch
 BENCH_FLAGS  = $(CFLAGS) $(HARDENING) -std=gnu11 -D_GNU_SOURCE $(WARNINGS)
-BENCH_FILES := $(addprefix $(O)/bench/,load preload.so constants.bpf.o empty.bpf.o)
+BENCH_FILES := $(addprefix $(O)/bench/,load preload.so constants.bpf.o empty.bpf.o) $(STEPS:%=$(O)/bench/steps-%.bpf.o)
 
 $(O)/bench/load: $(sort $(wildcard tests/bench/load*.c)) $(wildcard tests/bench/*.h) Makefile | $(O)/bench
 	$(say) CC $@
@@ -212,6 +213,11 @@ $(O)/bench/preload.so: tests/bench/preload.c $(wildcard tests/bench/*.h) Makefil
 $(O)/bench/%.bpf.o: tests/bench/%.bpf.c $(wildcard tests/bench/*.h) Makefile | $(O)/bench
 	$(say) BPF $@
 	$(Q)$(CLANG) $(BPF_CFLAGS) -c -o $@ $<
+
+# One source, an object a step.
+$(O)/bench/steps-%.bpf.o: tests/bench/steps.bpf.c $(wildcard tests/bench/*.h bpf/*.h include/*.h) Makefile | $(O)/bench
+	$(say) BPF $@
+	$(Q)$(CLANG) $(BPF_CFLAGS) -DSTEP=STEP_$(shell echo $* | tr a-z- A-Z_) -c -o $@ $<
 
 # What the live tests start: an application, and, preloaded, failures of the agent's calls.
 $(O)/tests/whole: tests/live/whole.c Makefile | $(O)/tests
@@ -307,7 +313,7 @@ BENCH_DEPS  := bpftool iproute2 python3
 CURVES_DEPS := gnuplot-nox
 BENCH        = --build $(O) --policies policies
 
-.PHONY: bench bench-curves bench-doc bench-build
+.PHONY: bench bench-curves bench-steps bench-doc bench-build
 bench-build: all $(BENCH_FILES)
 
 bench: deps ## what it costs, beside what one would do instead; less than five minutes (root)
@@ -320,8 +326,13 @@ bench-curves: deps ## cost against options, rules, prefixes, depth, policies, cg
 	$(Q)$(SUBMAKE) bench-build
 	$(Q)tests/bench/curves.py $(BENCH) --json $(O)/bench-curves.json --svg doc/curves.svg
 
-bench-doc: ## the last benchmark's figures into doc/performance.md
-	$(Q)tests/bench/report.py --json $(O)/bench.json doc/performance.md
+bench-steps: deps ## where the nanoseconds of a governed socket go, step by step; less than a minute (root)
+	$(Q)tests/install-deps $(BENCH_DEPS)
+	$(Q)$(SUBMAKE) bench-build
+	$(Q)tests/bench/steps.py $(BENCH) --json $(O)/bench-steps.json
+
+bench-doc: ## the last benchmarks' figures into doc/performance.md
+	$(Q)tests/bench/report.py --json $(O)/bench.json --steps $(O)/bench-steps.json doc/performance.md
 
 .PHONY: demo
 demo: deps ## a web server and curl, before and after a policy (root)
@@ -332,7 +343,7 @@ demo: deps ## a web server and curl, before and after a policy (root)
 C_FILES    := $(sort $(wildcard agent/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bench/*.[ch] tests/live/*.c tests/system/*.c tests/fuzz/*.[ch]))
 TIDY       := $(AGENT_SRC) $(sort $(wildcard bpf/*.bpf.c tests/unit/*.c tests/bench/*.c tests/live/*.c tests/system/*.c tests/fuzz/*.c))
 TIDY_FLAGS  = $(BASE_CFLAGS) -Itests/unit -Itests/fuzz
-$(O)/lint/bpf/% $(O)/lint/tests/bench/constants.bpf.c.tidy $(O)/lint/tests/bench/empty.bpf.c.tidy: TIDY_FLAGS = $(BPF_CFLAGS)
+$(O)/lint/bpf/% $(O)/lint/tests/bench/constants.bpf.c.tidy $(O)/lint/tests/bench/empty.bpf.c.tidy $(O)/lint/tests/bench/steps.bpf.c.tidy: TIDY_FLAGS = $(BPF_CFLAGS)
 
 $(O)/lint/%.tidy: % .clang-tidy Makefile $(filter %.h,$(C_FILES)) $(SKELETONS)
 	$(say) TIDY $<

@@ -101,10 +101,10 @@ class Contestant:
         """What the load's application does itself."""
         return end if self.application else "none"
 
-    def check(self, end, governed=True):
+    def check(self, end, governed=True, families="46"):
         """Do the sockets have what the contestant is to give them?"""
         with self.load(end) as load:
-            for family in "46":
+            for family in families:
                 seen = load.ask(f"show{family}", 1, self.word(end))
                 for which, values, has in zip(("client", "accepted"), (seen[:8], seen[8:]),
                                               ENDS[end]):

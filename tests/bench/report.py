@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Fills a page's figures in, from what the benchmark wrote: nobody types numbers.
 
-    report.py --json build/bench.json doc/performance.md
+    report.py --json build/bench.json --steps build/bench-steps.json doc/performance.md
 
 What stands between `<!-- bench NAME -->` and `<!-- end -->` is replaced; a name that is not known is an
-error, and so is a benchmark that was not whole.
+error, and so is a benchmark that was not whole.  What comes of a file that is not there stays as it is.
 """
 
 import argparse
@@ -91,24 +91,52 @@ def sizes(found):
                   for name in wanted])
 
 
+def steps(found, hook="connect4"):
+    heads = [f"{hook}, a run", "ns over the empty program", "more than the step before"]
+    return table(heads, [row["cells"] for row in found["steps"][hook]])
+
+
+def steps_sock_ops(found):
+    setups = found["steps"]["sock_ops"][0]["ns"]["n"]
+    return f"{steps(found, 'sock_ops')}\n{setups} setups. {machine(found)}"
+
+
 BLOCKS = {"machine": machine, "rows": rows, "beside": beside, "clock": clock, "programs": programs,
           "look-up": look_up, "sizes": sizes}
+STEPS_BLOCKS = {"steps": steps, "steps-sock-ops": steps_sock_ops}
+
+
+def load(path):
+    """Of one benchmark; None: it was not run."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except FileNotFoundError:
+        return None
+    if found["quick"]:
+        sys.exit(f"error: {path}: these are the figures of --quick, which are no measurements")
+    return found
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", required=True, help="what bench.py wrote")
+    parser.add_argument("--steps", required=True, help="what steps.py wrote")
     parser.add_argument("page")
     arguments = parser.parse_args()
-    with open(arguments.json, encoding="utf-8") as file:
-        found = json.load(file)
-    if found["quick"]:
-        sys.exit("error: these are the figures of --quick, which are no measurements")
+    found, found_steps = load(arguments.json), load(arguments.steps)
+    if not found and not found_steps:
+        sys.exit(f"error: neither {arguments.json} nor {arguments.steps} is there")
+
+    def block(match):
+        blocks, of = (STEPS_BLOCKS, found_steps) if match[2] in STEPS_BLOCKS else (BLOCKS, found)
+        return match[1] + blocks[match[2]](of) + match[3] if of else match[0]
+
     with open(arguments.page, encoding="utf-8") as file:
         text = file.read()
     try:
-        text = BLOCK.sub(lambda match: match[1] + BLOCKS[match[2]](found) + match[3], text)
+        text = BLOCK.sub(block, text)
     except KeyError as key:
         sys.exit(f"error: {arguments.page}: nothing known or measured by the name of {key}")
     with open(arguments.page, "w", encoding="utf-8") as file:
