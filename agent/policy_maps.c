@@ -186,6 +186,7 @@ struct writing {
 	uint64_t stages;  /* where something is due */
 	/* Blocks that set something at the stage whatever the connection, by their bit there. */
 	const struct block *always[SP_STAGE_OPS_MAX];
+	uint32_t always_families[SP_STAGE_OPS_MAX]; /* which take something of that */
 	unsigned n_always;
 };
 
@@ -195,8 +196,10 @@ static unsigned always_bit(struct writing *w, const struct block *block)
 
 	while (bit < w->n_always && w->always[bit] != block)
 		bit++;
-	if (bit == w->n_always)
+	if (bit == w->n_always) {
+		w->always_families[bit] = 0;
 		w->always[w->n_always++] = block;
+	}
 	return bit;
 }
 
@@ -232,8 +235,11 @@ static int write_ops(struct writing *w, const struct program_stage *stage, struc
 		const struct program_op *op = &stage->ops[i];
 
 		encode(w, op->option, &op->base, &listed[i]);
-		if (op->base.setting)
+		if (op->base.setting) {
 			listed[i].block = (uint8_t)always_bit(w, op->base.block);
+			w->always_families[listed[i].block] |=
+				listed[i].optlen ? listed[i].families : 0;
+		}
 		if (op->n_rules)
 			r = write_alternatives(w, op, &listed[i]);
 	}
@@ -267,6 +273,26 @@ static struct sp_credit encode_credit(const struct writing *w, const struct prog
 	};
 }
 
+/* Is something set for each family, where no rule holds? */
+static bool is_always_due(const struct writing *w, uint64_t always)
+{
+	uint32_t families = 0;
+
+	for (unsigned i = 0; i < w->n_always; i++)
+		if (always & 1ull << i)
+			families |= w->always_families[i];
+	return always & CREDIT_WHATEVER || families == (SP_FAMILY_IPV4 | SP_FAMILY_IPV6);
+}
+
+static bool is_plain(const struct writing *w, const struct sp_stage_ops *due,
+		     const struct sp_credit *credits)
+{
+	for (uint32_t i = 0; i < due->n_credits; i++)
+		if (!is_always_due(w, credits[i].always))
+			return false;
+	return due->n_ops <= SP_PLAIN_OPS_MAX && due->n_credits <= SP_PLAIN_CREDITS_MAX;
+}
+
 /* The rule of which the hook knows by its bit whether there is something to credit; else 0. */
 static uint64_t credited_rule(const struct program_credit *credit)
 {
@@ -294,6 +320,8 @@ static int write_credits(struct writing *w, const struct program_stage *stage,
 			credits[n++] = encode_credit(w, credit);
 	}
 	ret->n_credits = n;
+	ret->plain = is_plain(w, ret, credits);
+	ret->only_credit = n == 1 ? credits[0].source : 0;
 	for (size_t i = 0; i < stage->n_credits; i++) {
 		const struct program_credit *credit = &stage->credits[i];
 		uint64_t rule = credited_rule(credit);

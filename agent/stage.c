@@ -78,7 +78,7 @@ bool stage_depends(const struct stage *s, const struct when *w)
 enum sp_stage stage_of_sock_op(uint64_t stages, int op)
 {
 	for (int s = 0; s < SP_STAGE_MAX; s++)
-		if (stages & BIT(s) && stage_table[s].sock_ops & BIT(op))
+		if (stages & BIT(s) && stage_table[s].sock_ops >> op & 1)
 			return s == SP_STAGE_REPLY_PASSIVE ? SP_STAGE_REPLY_ACTIVE
 							   : (enum sp_stage)s;
 	return 0;

@@ -7,8 +7,6 @@
 
 #define EINVAL 22
 
-#define FAST_OPS_MAX 16
-
 /*
  * How a family's mask comes from the caller: SP_FAMILY_*, and DUAL_STACK for an IPv6 socket that
  * may speak IPv4 too, but need not (IPV6_V6ONLY cannot be seen from here).
@@ -26,6 +24,9 @@ struct run {
 			  */
 	__u32 families;
 };
+
+/* run.won_always has this bit from the start: who has it in sp_credit.always is always credited. */
+#define ANYBODY (1ULL << 63)
 
 static __always_inline void count_failure(const struct sp_op *op, int error)
 {
@@ -48,29 +49,23 @@ static __always_inline void count_failure(const struct sp_op *op, int error)
 }
 
 /* Is there a value, and for a socket like this? */
-static __always_inline bool takes(const struct run *run, const struct sp_op *op)
+static __always_inline bool takes(const struct sp_op *op, __u32 families)
 {
-	return op->optlen && op->families & run->families;
+	return op->optlen && op->families & families;
 }
 
 /* The i-th option due, as it is where no rule names it. */
-static __always_inline struct sp_op *listed(const struct run *run, __u32 i)
+static __always_inline struct sp_op *listed(const struct sp_stage_ops *due, __u32 i)
 {
-	__u32 index = run->due->first_op + i;
+	__u32 index = due->first_op + i;
 
 	return bpf_map_lookup_elem(&ops, &index);
-}
-
-static __always_inline void note_base(struct run *run, const struct sp_op *op)
-{
-	if (takes(run, op))
-		run->won_always |= 1ULL << (op->block & 63);
 }
 
 /* The i-th option due: as the last rule that holds and names it has it, else as the base has it. */
 static __always_inline struct sp_op *pick(struct run *run, __u32 i)
 {
-	struct sp_op *op = listed(run, i);
+	struct sp_op *op = listed(run->due, i);
 	__u64 rules;
 	__u32 bit, index;
 
@@ -78,13 +73,14 @@ static __always_inline struct sp_op *pick(struct run *run, __u32 i)
 		return NULL;
 	rules = op->rules & run->held;
 	if (!rules) {
-		note_base(run, op);
+		if (takes(op, run->families))
+			run->won_always |= 1ULL << (op->block & 63);
 		return op;
 	}
 	bit = highest_bit(rules);
 	index = op->first_alternative + count_bits(op->rules & ((1ULL << bit) - 1));
 	op = bpf_map_lookup_elem(&ops, &index);
-	if (op && takes(run, op))
+	if (op && takes(op, run->families))
 		run->won_rules |= 1ULL << bit;
 	return op;
 }
@@ -100,17 +96,15 @@ static __always_inline __u32 length_of(__u32 optlen)
 	return ((optlen - 1) & (SP_VALUE_SIZE - 1)) + 1;
 }
 
-static __always_inline void set_option(const struct run *run, struct sp_op *op)
+static __always_inline void set_option(void *ctx, struct sp_op *op, __u32 families)
 {
 	int r;
 
-	if (!takes(run, op))
+	if (!takes(op, families))
 		return;
-	r = (int)bpf_setsockopt(run->ctx, op->level, op->optname, op->value,
-				(int)length_of(op->optlen));
+	r = (int)bpf_setsockopt(ctx, op->level, op->optname, op->value, (int)length_of(op->optlen));
 	/* An IPV6_V6ONLY socket has no IPv4 options to set. */
-	if (r == 0 ||
-	    (r == -EINVAL && (run->families & DUAL_STACK) && op->families == SP_FAMILY_IPV4))
+	if (r == 0 || (r == -EINVAL && (families & DUAL_STACK) && op->families == SP_FAMILY_IPV4))
 		return;
 	count_failure(op, r);
 }
@@ -121,7 +115,7 @@ static long set_picked(__u32 i, struct run *run)
 
 	if (!op)
 		return 1; /* ends the loop */
-	set_option(run, op);
+	set_option(run->ctx, op, run->families);
 	return 0;
 }
 
@@ -129,29 +123,6 @@ static __always_inline void set_options(struct run *run)
 {
 	if (run->due->n_ops)
 		bpf_loop(run->due->n_ops, set_picked, run, 0);
-}
-
-/*
- * The same where it counts.  Most often no rule holds, and then a loop that calls nothing but the
- * kernel takes half the time that bpf_loop does; but the verifier walks through each turn of it, so
- * they are few.
- */
-static __always_inline void set_options_fast(struct run *run)
-{
-	__u32 n = run->due->n_ops;
-
-	if (run->held || n > FAST_OPS_MAX) {
-		set_options(run);
-		return;
-	}
-	for (__u32 i = 0; i < n && i < FAST_OPS_MAX; i++) {
-		struct sp_op *op = listed(run, i);
-
-		if (!op)
-			return;
-		note_base(run, op);
-		set_option(run, op);
-	}
 }
 
 static __always_inline void raise_applied(__u32 source)
@@ -176,7 +147,7 @@ static __always_inline bool credit_at(const struct run *run, __u32 index)
 
 static long credit_listed(__u32 i, struct run *run)
 {
-	return !credit_at(run, run->due->first_credit + 1 + i); /* 1 ends the loop */
+	return !credit_at(run, run->due->first_credit + i); /* 1 ends the loop */
 }
 
 /* Only rules that hold are looked at: there may be many others. */
@@ -191,18 +162,80 @@ static long credit_rule(__u32 i, struct run *run)
 	return !run->to_credit;
 }
 
-/* Most often it is one policy, without a rule: no loop for that. */
 static __always_inline void give_credit(struct run *run)
 {
-	__u32 n = run->due->n_credits;
-
-	if (n)
-		credit_at(run, run->due->first_credit);
-	if (n > 1)
-		bpf_loop(n - 1, credit_listed, run, 0);
+	if (run->due->n_credits)
+		bpf_loop(run->due->n_credits, credit_listed, run, 0);
 	run->to_credit = run->held & run->due->rule_credits;
 	if (run->to_credit)
 		bpf_loop(SP_RULES_MAX, credit_rule, run, 0);
+}
+
+/*
+ * The same where no rule holds and the stage is plain: by far the most sockets.  A loop that calls
+ * nothing but the kernel takes half the time that bpf_loop does; but the verifier walks through
+ * each turn of it, so they are few.
+ */
+static __always_inline void set_plain(void *ctx, const struct sp_stage_ops *due, __u32 families)
+{
+	__u32 n = due->n_ops;
+
+	for (__u32 i = 0; i < n && i < SP_PLAIN_OPS_MAX; i++) {
+		struct sp_op *op = listed(due, i);
+
+		if (!op)
+			return;
+		set_option(ctx, op, families);
+	}
+}
+
+static __always_inline void credit_plain(const struct sp_stage_ops *due)
+{
+	__u32 n = due->n_credits;
+
+	if (due->only_credit) {
+		raise_applied(due->only_credit);
+		return;
+	}
+	for (__u32 i = 0; i < n && i < SP_PLAIN_CREDITS_MAX; i++) {
+		__u32 index = due->first_credit + i;
+		struct sp_credit *credit = bpf_map_lookup_elem(&credits, &index);
+
+		if (credit)
+			raise_applied(credit->source);
+	}
+}
+
+static __always_inline void prepare(struct run *run, void *ctx, const struct sp_stage_ops *due,
+				    __u64 held, __u32 families)
+{
+	run->ctx = ctx;
+	run->due = due;
+	run->held = held;
+	run->won_rules = 0;
+	run->won_always = ANYBODY;
+	run->families = families;
+}
+
+/*
+ * Sets what is due, and, if `counts`, counts the socket.  In the plain case first: an atomic
+ * addition waits for all stores before it, and the kernel's setsockopt stores much.
+ */
+static __always_inline void run_stage(void *ctx, const struct sp_stage_ops *due, __u64 held,
+				      __u32 families, bool counts)
+{
+	struct run run;
+
+	if (!held && due->plain) {
+		if (counts)
+			credit_plain(due);
+		set_plain(ctx, due, families);
+		return;
+	}
+	prepare(&run, ctx, due, held, families);
+	set_options(&run);
+	if (counts)
+		give_credit(&run);
 }
 
 #endif

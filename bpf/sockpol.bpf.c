@@ -35,9 +35,6 @@
  * and port 0. */
 #define BOUND 0x4
 
-/* run.won_always has this bit from the start: who has it in sp_credit.always is always credited. */
-#define ANYBODY (1ULL << 63)
-
 static __always_inline bool used(enum sp_stage stage)
 {
 	return state.stages & (1ULL << stage);
@@ -68,17 +65,6 @@ static __always_inline __u32 families_of(const struct facts *f, bool listens)
 	return SP_FAMILY_IPV6;
 }
 
-static __always_inline void prepare(struct run *run, void *ctx, const struct sp_policy *p,
-				    enum sp_stage stage, const struct facts *facts, __u32 families)
-{
-	run->ctx = ctx;
-	run->due = &p->stage[stage];
-	run->held = rules_that_hold(p, run->due, facts);
-	run->won_rules = 0;
-	run->won_always = ANYBODY;
-	run->families = families;
-}
-
 /*
  * Counts a UDP or unix socket once a direction, however often it binds, connects or sends (glibc's
  * getaddrinfo connects one socket again and again).  TCP sockets need no such memory: see
@@ -106,7 +92,7 @@ static __always_inline void other_stage(struct bpf_sock_addr *ctx, struct bpf_so
 
 	if (!p || !is_due(p, stage))
 		return;
-	prepare(&run, ctx, p, stage, facts, families);
+	prepare(&run, ctx, &p->stage[stage], rules_that_hold(p, &p->stage[stage], facts), families);
 	set_options(&run);
 	if (first_time(sk, direction))
 		give_credit(&run);
@@ -130,16 +116,23 @@ static __always_inline void set_peer(struct facts *f, struct bpf_sock_addr *ctx,
 static __always_inline void tcp_connect(struct bpf_sock_addr *ctx, struct tcp_sock *tp, bool v6)
 {
 	struct sp_policy *p = policy_of_tcp(tp);
-	struct facts facts = { 0 };
-	struct run run;
+	const struct sp_stage_ops *due;
+	__u32 families = SP_FAMILY_IPV4;
+	__u64 held = 0;
 
 	if (!p || !is_due(p, SP_STAGE_TCP_CONNECT))
 		return;
-	set_peer(&facts, ctx, v6);
-	prepare(&run, ctx, p, SP_STAGE_TCP_CONNECT, &facts, families_of(&facts, false));
-	set_options_fast(&run);
-	if (!tp->write_seq)
-		give_credit(&run);
+	due = &p->stage[SP_STAGE_TCP_CONNECT];
+	if (due->rules) {
+		struct facts facts = { 0 };
+
+		set_peer(&facts, ctx, v6);
+		held = rules_that_hold(p, due, &facts);
+		families = families_of(&facts, false);
+	} else if (v6 && !is_v4_mapped(ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2])) {
+		families = SP_FAMILY_IPV6;
+	}
+	run_stage(ctx, due, held, families, !tp->write_seq);
 }
 
 /* By the application, not by the kernel at its first send. */
@@ -212,9 +205,10 @@ static __always_inline int on_bind(struct bpf_sock_addr *ctx, struct facts *fact
 
 		/* Counted when it is known what the socket becomes. */
 		if (p && is_due(p, SP_STAGE_TCP_BIND)) {
+			const struct sp_stage_ops *due = &p->stage[SP_STAGE_TCP_BIND];
 			struct run run;
 
-			prepare(&run, ctx, p, SP_STAGE_TCP_BIND, facts, families);
+			prepare(&run, ctx, due, rules_that_hold(p, due, facts), families);
 			set_options(&run);
 		}
 	} else if (ctx->protocol == IPPROTO_UDP && used_by_udp()) {
@@ -330,19 +324,11 @@ int sendmsg_unix(struct bpf_sock_addr *ctx)
 	return ALLOW;
 }
 
-/*
- * Local and remote as sock_ops has them: remote_port in the upper half, in network byte order.
- * `wanted`: somebody asks for more than the family.
- */
-static __always_inline void set_facts(struct facts *f, struct bpf_sock_ops *ctx, bool listens,
-				      bool wanted)
+/* Local and remote as sock_ops has them: remote_port in the upper half, in network byte order. */
+static __always_inline void set_facts(struct facts *f, struct bpf_sock_ops *ctx, bool listens)
 {
 	bool v6 = ctx->family == AF_INET6;
 
-	if (!v6 && !wanted) {
-		f->family = SP_FAMILY_INDEX_IPV4;
-		return;
-	}
 	if (v6)
 		set_v6(&f->local, ctx->local_ip6[0], ctx->local_ip6[1], ctx->local_ip6[2],
 		       ctx->local_ip6[3], ctx->local_port);
@@ -365,25 +351,35 @@ static __always_inline void tcp_stage(struct bpf_sock_ops *ctx, __u32 stage)
 	struct bpf_sock *sk = ctx->sk;
 	struct tcp_sock *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
 	struct sp_policy *p = tp ? policy_of_tcp(tp) : NULL;
-	struct facts facts = { 0 };
-	struct run run;
+	const struct sp_stage_ops *due;
+	__u32 families = SP_FAMILY_IPV4;
+	__u64 held = 0;
 
 	if (!p || !is_due(p, stage))
 		return;
-	set_facts(&facts, ctx, listens, listens || p->stage[stage].n_tests);
-	prepare(&run, ctx, p, stage, &facts, families_of(&facts, listens));
-	set_options_fast(&run);
-	give_credit(&run);
+	due = &p->stage[stage];
+	if (due->rules || listens) {
+		struct facts facts = { 0 };
+
+		set_facts(&facts, ctx, listens);
+		held = rules_that_hold(p, due, &facts);
+		families = families_of(&facts, listens);
+	} else if (ctx->family == AF_INET6 &&
+		   !is_v4_mapped(ctx->remote_ip6[0], ctx->remote_ip6[1], ctx->remote_ip6[2])) {
+		families = SP_FAMILY_IPV6;
+	}
+	run_stage(ctx, due, held, families, true);
 }
 
 /* The first of the policy's replies to this op; the reply is left alone where there is none. */
 static __always_inline void set_reply(struct bpf_sock_ops *ctx, const struct sp_policy *p,
 				      enum sp_stage stage, const struct facts *facts)
 {
+	const struct sp_stage_ops *due = &p->stage[stage];
 	__u32 wanted = ctx->op;
 	struct run run;
 
-	prepare(&run, ctx, p, stage, facts, 0);
+	prepare(&run, ctx, due, rules_that_hold(p, due, facts), 0);
 	for (__u32 i = 0; i < SP_REPLIES_MAX && i < run.due->n_ops; i++) {
 		struct sp_op *op = pick(&run, i);
 
@@ -436,7 +432,7 @@ static __always_inline void reply(struct bpf_sock_ops *ctx)
 	}
 	if (!p)
 		return;
-	set_facts(&facts, ctx, false, true);
+	set_facts(&facts, ctx, false);
 	if (stage == SP_STAGE_REPLY_ACTIVE)
 		set_reply(ctx, p, SP_STAGE_REPLY_ACTIVE, &facts);
 	else

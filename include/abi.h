@@ -118,7 +118,12 @@ struct sp_stage_ops {
 			  any */
 	__u32 first_credit;
 	__u32 n_credits; /* to look through: with those behind them at most SP_STAGE_CREDITS_MAX */
+	__u32 plain; /* 1: where no rule holds all n_credits are due, whatever the family, and there
+			are no more than SP_PLAIN_*_MAX of them and of ops */
+	__u32 only_credit; /* the source, if there is one only; else 0 */
 };
+#define SP_PLAIN_OPS_MAX     16
+#define SP_PLAIN_CREDITS_MAX 4
 
 /*
  * The rules of an effective policy that depend on the connection have a bit each, in walk order: of
@@ -298,8 +303,8 @@ struct sp_event {
 };
 
 _Static_assert(sizeof(struct sp_cgroup) == 32, "abi");
-_Static_assert(sizeof(struct sp_stage_ops) == 40, "abi");
-_Static_assert(sizeof(struct sp_policy) == 40 * SP_STAGE_MAX + 8 + 8 * SP_FAMILY_INDEX_MAX, "abi");
+_Static_assert(sizeof(struct sp_stage_ops) == 48, "abi");
+_Static_assert(sizeof(struct sp_policy) == 48 * SP_STAGE_MAX + 8 + 8 * SP_FAMILY_INDEX_MAX, "abi");
 _Static_assert(sizeof(struct sp_test) == 16, "abi");
 _Static_assert(sizeof(struct sp_set_key4) == 12, "abi");
 _Static_assert(sizeof(struct sp_set_key6) == 24, "abi");

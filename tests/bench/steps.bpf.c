@@ -23,13 +23,13 @@ enum step {
 	STEP_OPS,      /* the eight options from the map `ops`, not as constants */
 	STEP_CREDIT,   /* who set them is counted */
 	/* At sock_ops, other ways to see that nothing is due. */
-	STEP_MASK,	  /* a mask of ops in a variable */
-	STEP_MASK_IN_MAP, /* the same mask in an element of an array */
-	STEP_SWITCH,	  /* by the op, a mask of stages in an element of an array */
+	STEP_TABLE,	   /* a table by ops in a variable */
+	STEP_TABLE_IN_MAP, /* the same table in an element of an array */
+	STEP_SWITCH,	   /* by the op, a mask of stages in an element of an array */
 };
 
 #ifndef STEP /* as clang-tidy reads it */
-#define STEP STEP_MASK
+#define STEP STEP_TABLE
 #endif
 
 /* As the agent had it up to ABI version 3. */
@@ -78,14 +78,14 @@ static __always_inline bool is_governed(struct tcp_sock *tp)
 static __always_inline void set_by_policy(struct bpf_sock_addr *ctx, struct tcp_sock *tp)
 {
 	struct sp_policy *p = policy_of_tcp(tp);
-	struct run run = { .ctx = ctx, .families = SP_FAMILY_IPV4 };
+	const struct sp_stage_ops *due;
 
 	if (!p)
 		return;
-	run.due = &p->stage[SP_STAGE_TCP_CONNECT];
-	set_options(&run);
+	due = &p->stage[SP_STAGE_TCP_CONNECT];
 	if (STEP == STEP_CREDIT && !tp->write_seq)
-		give_credit(&run);
+		credit_plain(due);
+	set_plain(ctx, due, SP_FAMILY_IPV4);
 }
 
 SEC("cgroup/connect4")
@@ -150,9 +150,9 @@ static __always_inline bool is_anything_due(__u32 op)
 
 	if (STEP == STEP_SWITCH)
 		return is_due_by_op(op);
-	if (STEP == STEP_MASK_IN_MAP)
+	if (STEP == STEP_TABLE_IN_MAP)
 		s = get_state();
-	return s && s->sock_ops >> (op & 63) & 1;
+	return s && s->sock_ops[op & (SP_SOCK_OPS_MAX - 1)];
 }
 
 SEC("sockops")

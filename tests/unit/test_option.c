@@ -292,7 +292,7 @@ static bool is_reply(enum sp_stage s)
 /* Each op finds its stage when that is wanted, and nothing when all others are. */
 static void stages_of_sock_ops(void **state)
 {
-	const uint64_t all = BIT(SP_STAGE_MAX) - 1;
+	const uint64_t all = BIT(SP_STAGE_MAX) - 1u;
 
 	(void)state;
 	for (int s = 0; s < SP_STAGE_MAX; s++) {
@@ -302,7 +302,7 @@ static void stages_of_sock_ops(void **state)
 		assert_int_equal(stage_table[s].sock_ops != 0,
 				 starts_with(stage_hooks((enum sp_stage)s), "sock_ops"));
 		for (int op = 0; op < SP_SOCK_OPS_MAX; op++) {
-			if (!(stage_table[s].sock_ops & BIT(op)))
+			if (!(stage_table[s].sock_ops >> op & 1))
 				continue;
 			assert_int_equal(stage_of_sock_op(BIT(s), op), stage);
 			assert_int_equal(stage_of_sock_op(all, op), stage);

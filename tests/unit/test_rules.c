@@ -168,7 +168,7 @@ static void expect_same(const struct world *w, enum sp_stage s, const struct sp_
 			block->policy->name, block->rule ? block->rule->name : "");
 }
 
-static void run_stage(const struct world *w, enum sp_stage s, const struct connection *c)
+static void run_at(const struct world *w, enum sp_stage s, const struct connection *c)
 {
 	struct facts facts = { .family = c->family };
 
@@ -257,7 +257,7 @@ static void compare_connect_credits(const struct world *w, const struct connecti
 	uint64_t credited[ARRAY_SIZE(twin.applied)] = { 0 };
 
 	for (size_t i = 0; i + 1 < ARRAY_SIZE(of); i++) {
-		run_stage(w, of[i], c);
+		run_at(w, of[i], c);
 		for (unsigned source = 0; source < ARRAY_SIZE(credited); source++)
 			credited[source] += twin.applied[source];
 	}
@@ -286,7 +286,7 @@ static void compare_stage(const struct world *w, enum sp_stage s, const struct c
 {
 	size_t n = 0;
 
-	run_stage(w, s, c);
+	run_at(w, s, c);
 	for (int id = 0; id < OPTION_MAX; id++) {
 		struct winner winner = walk(w->effective, &option_table[id], c);
 		const struct setting *setting = due(&winner, s);
@@ -314,7 +314,7 @@ static void compare_connect(const struct world *w, const struct connection *c)
 	const struct sp_op *set[OPTION_MAX] = { NULL };
 
 	for (int pass = 0; pass < 2; pass++) {
-		run_stage(w, pass ? SP_STAGE_TCP_SYN : SP_STAGE_TCP_CONNECT, c);
+		run_at(w, pass ? SP_STAGE_TCP_SYN : SP_STAGE_TCP_CONNECT, c);
 		for (size_t i = 0; i < twin.n_set; i++) {
 			if (set[twin.set[i]->option])
 				SEEDED_FAIL(w->random, "%s is set twice",
@@ -491,7 +491,7 @@ static void test_credits(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct connection c = connect_to(cases[i].remote, cases[i].port);
 
-		run_stage(&w, SP_STAGE_TCP_CONNECT, &c);
+		run_at(&w, SP_STAGE_TCP_CONNECT, &c);
 		expect_applied(&w, cases[i].applied);
 	}
 	world_free(&w);
@@ -519,12 +519,12 @@ static void test_two_outcomes(void **state)
 	world_new(&w, fixture_config(policies, 2), &sizes, 0);
 	assert_int_equal(generation_place(w.generation, &first, &place, &what), 0);
 	world_write(&w);
-	run_stage(&w, SP_STAGE_TCP_CONNECT, &c);
+	run_at(&w, SP_STAGE_TCP_CONNECT, &c);
 	expect_applied(&w, "both both/z");
 	w.index = place.policy;
-	run_stage(&w, SP_STAGE_TCP_CONNECT, &c);
+	run_at(&w, SP_STAGE_TCP_CONNECT, &c);
 	expect_applied(&w, "both both/z");
-	run_stage(&w, SP_STAGE_TCP_CONNECT, &other);
+	run_at(&w, SP_STAGE_TCP_CONNECT, &other);
 	expect_applied(&w, "");
 	world_free(&w);
 }
