@@ -244,7 +244,7 @@ int neighbours_read(uint64_t cgroup_id, const struct own_program *own, size_t n_
 		r = fd = open_cgroup(mount, path);
 	for (size_t i = 0; i < n_own && r >= 0; i++)
 		r = add_at_hook(fd, &own[i], &found);
-	if (r >= 0)
+	if (r >= 0 && path)
 		r = add_below(mount, path, cgroup_id, &found);
 	if (r < 0) {
 		neighbours_free(found.v, found.n);
