@@ -275,7 +275,8 @@ def start_failing(scene, kind, at, error, calls=1):
     scene.agent.start(wait=False)
     try:
         scene.agent.wait_line(READY)
-    except Failure:
+        request(scene.agent, "status")  # what fails just after that may end it, too
+    except (Failure, OSError):
         scene.agent.end()
     count, fired = scene.injection.disarm()
     status = scene.agent.process.poll()
