@@ -439,6 +439,16 @@ static __always_inline void reply(struct bpf_sock_ops *ctx)
 		set_reply(ctx, p, SP_STAGE_REPLY_PASSIVE, &facts);
 }
 
+/* Not inlined, so that sock_ops() has next to nothing to save and to restore. */
+static __noinline int due_at(struct bpf_sock_ops *ctx, __u32 stage)
+{
+	if (stage == SP_STAGE_REPLY_ACTIVE)
+		reply(ctx);
+	else if (stage < SP_STAGE_MAX)
+		tcp_stage(ctx, stage);
+	return HANDLED;
+}
+
 /*
  * The kernel calls some ten times a connection, whether or not there is something to do.  The stage
  * is looked up, so that the verifier walks through what follows once, not for each stage.
@@ -448,13 +458,7 @@ int sock_ops(struct bpf_sock_ops *ctx)
 {
 	__u32 stage = state.sock_ops[ctx->op & (SP_SOCK_OPS_MAX - 1)];
 
-	if (!stage)
-		return HANDLED;
-	if (stage == SP_STAGE_REPLY_ACTIVE)
-		reply(ctx);
-	else if (stage < SP_STAGE_MAX)
-		tcp_stage(ctx, stage);
-	return HANDLED;
+	return stage ? due_at(ctx, stage) : HANDLED;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

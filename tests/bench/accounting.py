@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """The kernel's own accounting of BPF programs: how often each ran, and for how many nanoseconds."""
 
+import copy
 import ctypes
 import os
 import struct
@@ -56,6 +57,12 @@ class Programs:
         self.programs = [one for one in programs if not one.name.startswith("cgroup_")]
         for one in programs:
             stack.callback(os.close, one.descriptor)
+
+    def only(self, *names):
+        """Those of these names; whose they are stays as it is."""
+        some = copy.copy(self)
+        some.programs = [one for one in self.programs if one.name in names]
+        return some
 
     def read(self):
         return {one.name: one.read() for one in self.programs}

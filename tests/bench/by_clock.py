@@ -66,7 +66,8 @@ class Attached:
 
     def __init__(self, setup):
         self.made = Contestant(setup, "in-turn")
-        self.empty = contestants.load_programs(setup, "empty")
+        empty = contestants.load_programs(setup, "empty")
+        self.empty = {"empty": empty, "empty-connect": empty.only("connect4", "connect6")}
         self.agents = {name: self.agent(setup.box, name, *what) for name, what in AGENTS.items()}
         setup.box.stack.callback(self.made.root.remove_all)
 
@@ -77,8 +78,8 @@ class Attached:
         return agent
 
     def switch(self, name, on):
-        if name == "empty":
-            (contestants.attach if on else contestants.detach)(self.empty, self.made.root)
+        if name in self.empty:
+            (contestants.attach if on else contestants.detach)(self.empty[name], self.made.root)
         elif name in self.agents:
             (self.agents[name].start if on else self.agents[name].stop)()
 
@@ -120,7 +121,7 @@ def compared(rounds, name, mode, mode_of_others=None):
 
 def run_in_turn(setup, found):
     """Connections and datagrams a second, with nothing attached on the whole host for comparison."""
-    names = ["nothing", "empty", *AGENTS]
+    names = ["nothing", "empty", "empty-connect", *AGENTS]
     with setup.box.scope():
         attached = Attached(setup)
         rounds = []
@@ -145,6 +146,8 @@ def rows_in_turn(seen):
                 seen[f"{name}/{mode}"], 0.99)
         yield Row(f"  empty programs at all hooks over nothing attached, {family}",
                   seen[f"empty/{mode}"]["cpu_over_nothing"], digits=3)
+        yield Row(f"  empty programs at connect only over nothing attached, {family}",
+                  seen[f"empty-connect/{mode}"]["cpu_over_nothing"], digits=3)
         yield Row(f"  ungoverned, {NEEDS['sockpol']}, over empty programs, {family}",
                   seen[f"sockpol/{mode}"]["cpu_over_empty"], digits=3)
     for who, mode in (("governed", "governed"), ("ungoverned", "send")):
