@@ -317,3 +317,9 @@ uint64_t generation_stages(const struct generation *g)
 {
 	return policy_maps_stages(g->policies);
 }
+
+uint64_t generation_stages_of(const struct generation *g, const struct place *place)
+{
+	return policy_maps_stages_of(g->policies,
+				     place->class ? cascade_effective(place->class) : NULL);
+}

@@ -69,5 +69,7 @@ bool generation_by_events(const struct generation *g, const struct policy *p);
 bool generation_needs_events(const struct generation *g);
 /* BIT(enum sp_stage): where some policy written so far has something due. */
 uint64_t generation_stages(const struct generation *g);
+/* Where the policy of a cgroup that was placed has. */
+uint64_t generation_stages_of(const struct generation *g, const struct place *place);
 
 #endif

@@ -68,6 +68,8 @@ struct hooks {
 	bool no_tracepoints;
 	uint64_t stages; /* as of hooks_use_stages() */
 	uint64_t missing_stages;
+	uint64_t refused_stages; /* that could not be had when last tried: complained of already */
+	bool quiet;
 };
 
 static const struct socket_hook *find_socket_hook(const char *program)
@@ -254,7 +256,9 @@ static int get_link(struct hooks *h, size_t i)
 	h->earlier[i] = h->pinned[i] = h->links[i] != NULL;
 	if (!h->links[i])
 		h->links[i] = bpf_program__attach_cgroup(find_program(h, i), h->cgroup_fd);
-	return h->links[i] ? 0 : explain_attach_failure(errno, kernel_link_names[i]);
+	if (h->links[i])
+		return 0;
+	return h->quiet ? -errno : explain_attach_failure(errno, kernel_link_names[i]);
 }
 
 static bool is_wanted(const struct hooks *h, size_t i)
@@ -429,8 +433,12 @@ static int change_stages(struct hooks *h, uint64_t stages)
 	uint64_t before = h->stages;
 	int r;
 
+	/* Each new cgroup that wants a hook tries again. */
+	h->quiet = stages == h->refused_stages;
 	h->stages = stages;
 	r = add_wanted(h);
+	h->refused_stages = r < 0 ? stages : 0;
+	h->quiet = false;
 	if (r < 0)
 		unstage(h);
 	else
@@ -450,6 +458,11 @@ int hooks_use_stages(struct hooks *h, uint64_t stages)
 	}
 	catch_up(h);
 	return stages == h->stages ? 0 : change_stages(h, stages);
+}
+
+uint64_t hooks_stages(const struct hooks *h)
+{
+	return h->stages;
 }
 
 size_t hooks_pins_lost(const struct hooks *h)

@@ -49,6 +49,7 @@ int hooks_commit(struct hooks *h);
 
 /* See kernel_use_stages(). */
 int hooks_use_stages(struct hooks *h, uint64_t stages);
+uint64_t hooks_stages(const struct hooks *h);
 /* See kernel_pins_lost(), kernel_pin_again(). */
 size_t hooks_pins_lost(const struct hooks *h);
 int hooks_pin_again(struct hooks *h);

@@ -493,6 +493,11 @@ int kernel_use_stages(struct kernel *k, uint64_t stages)
 	return hooks_use_stages(k->hooks, stages);
 }
 
+uint64_t kernel_hooked_stages(const struct kernel *k)
+{
+	return hooks_stages(k->hooks);
+}
+
 size_t kernel_pins_lost(const struct kernel *k)
 {
 	size_t n = hooks_pins_lost(k->hooks);

@@ -81,6 +81,8 @@ void kernel_detach(struct kernel *k);
  * BIT(enum sp_stage).  Before kernel_attach() it only remembers.
  */
 int kernel_use_stages(struct kernel *k, uint64_t stages);
+/* The stages of which the hooks are there: of the last kernel_use_stages() that succeeded. */
+uint64_t kernel_hooked_stages(const struct kernel *k);
 /* BIT(enum sp_stage): those that this kernel has no hook for. */
 uint64_t kernel_missing_stages(const struct kernel *k);
 void kernel_free(struct kernel *k);

@@ -141,6 +141,18 @@ void forget(struct governor *g, struct node *n)
 	tree_remove(g->tree, n);
 }
 
+/* A hook that cannot be had, for another cgroup's policy, is not this one's fault. */
+static int use_stages_of(struct governor *g, const struct node *n)
+{
+	uint64_t needed = 0;
+	int r = use_stages(g);
+
+	for (unsigned half = 0; half < 2; half++)
+		if (g->generations[half])
+			needed |= generation_stages_of(g->generations[half], &n->places[half]);
+	return (needed & ~kernel_hooked_stages(g->kernel)) ? r : 0;
+}
+
 /* inherited: what the kernel made of it; NULL: nothing. */
 static int find_places(struct governor *g, struct node *n, const struct sp_cgroup *inherited)
 {
@@ -155,7 +167,7 @@ static int find_places(struct governor *g, struct node *n, const struct sp_cgrou
 	}
 	/* Once it is flushed the kernel may give what was learnt to the next cgroup of its kind. */
 	if (r == 0)
-		r = use_stages(g);
+		r = use_stages_of(g, n);
 	for (unsigned half = 0; r == 0 && half < 2; half++)
 		if (g->generations[half])
 			r = generation_flush(g->generations[half], &g->what);

@@ -17,12 +17,18 @@ struct view {
 	size_t n_vectors;
 };
 
+/* An effective policy in the map. */
+struct written {
+	uint32_t index;	 /* 0: not written yet */
+	uint32_t stages; /* BIT(enum sp_stage): where it has something due */
+};
+
 struct policy_maps {
 	struct sets *sets;
 	const struct config *config;
 	struct map_half policies, ops, credits, tests, vectors;
 	uint64_t stages;
-	uint32_t *written; /* index into map `policies`, by effective->index; 0: not written yet */
+	struct written *written; /* by effective->index */
 	size_t n_written;
 	/* By policy and property: made when first needed, so often without a set. */
 	struct view (*views)[SP_PROPERTY_MAX];
@@ -545,7 +551,7 @@ static void take_back(struct policy_maps *m, const struct effective *e,
 }
 
 /* What a failure leaves half written is written over by the next. */
-static int write_effective(struct policy_maps *m, const struct effective *e, uint32_t *ret,
+static int write_effective(struct policy_maps *m, const struct effective *e, struct written *ret,
 			   const char **ret_what)
 {
 	struct map_half *halves[N_HALVES];
@@ -567,7 +573,8 @@ static int write_effective(struct policy_maps *m, const struct effective *e, uin
 	if (r == 0)
 		r = write_parts(&w);
 	program_clear(&program);
-	*ret = map_half_next(&m->policies);
+	ret->index = map_half_next(&m->policies);
+	ret->stages = (uint32_t)w.stages;
 	if (r == 0)
 		r = map_half_append(&m->policies, &w.policy, &w.what);
 	if (r == 0)
@@ -581,7 +588,7 @@ static int write_effective(struct policy_maps *m, const struct effective *e, uin
 static int make_room(struct policy_maps *m, size_t index)
 {
 	size_t n = m->n_written ? m->n_written : 16;
-	uint32_t *grown;
+	struct written *grown;
 
 	if (index < m->n_written)
 		return 0;
@@ -609,19 +616,24 @@ int policy_maps_index(struct policy_maps *m, const struct effective *e, uint32_t
 	r = make_room(m, e->index);
 	if (r < 0)
 		return r;
-	if (!m->written[e->index]) {
-		uint32_t index;
+	if (!m->written[e->index].index) {
+		struct written written;
 
-		r = write_effective(m, e, &index, ret_what);
+		r = write_effective(m, e, &written, ret_what);
 		if (r < 0)
 			return r;
-		m->written[e->index] = index;
+		m->written[e->index] = written;
 	}
-	*ret = m->written[e->index];
+	*ret = m->written[e->index].index;
 	return 0;
 }
 
 uint64_t policy_maps_stages(const struct policy_maps *m)
 {
 	return m->stages;
+}
+
+uint64_t policy_maps_stages_of(const struct policy_maps *m, const struct effective *e)
+{
+	return e && e->index < m->n_written ? m->written[e->index].stages : 0;
 }

@@ -38,5 +38,7 @@ void policy_maps_needed(const struct policy_maps *m, struct kernel_sizes *ret);
 
 /* BIT(enum sp_stage): where some policy written so far has something due. */
 uint64_t policy_maps_stages(const struct policy_maps *m);
+/* The same of this one; NULL, not written: 0. */
+uint64_t policy_maps_stages_of(const struct policy_maps *m, const struct effective *e);
 
 #endif

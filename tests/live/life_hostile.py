@@ -126,7 +126,9 @@ def test_a_hook_that_only_new_cgroups_need(box):
     tail = "a" + 25 * "b" + "z"
     late = f"{root.path}/**/*a{25 * '?'}z"  # too large for the programs: matched by events
     agent.write(FILE, policies(policy("tcp", root.path + "/tcp-*", {"TCP_NODELAY": "on"}),
-                               policy("late", late, {"SO_PRIORITY": 5})))
+                               policy("late", late, {"SO_PRIORITY": 5}),
+                               policy("late-tcp", f"{root.path}/**/*c{25 * '?'}z",
+                                      {"TCP_NODELAY": "on"})))
     agent.start()
     check("by events", True, agent.policy("late")["by_events"])
     with box.scope():
@@ -139,6 +141,11 @@ def test_a_hook_that_only_new_cgroups_need(box):
         agent.wait_line("^Cannot attach sendmsg4: the cgroup has its 64 programs already")
         check("TCP_NODELAY in a new cgroup that has no use for the hook", 1,
               connected_option(box.worker(root.child("tcp-1")), TCP_NODELAY))
+        by_events = root.child(f"events-c{25 * 'd'}z")
+        wait_for("one that is matched by events and has no use for it", 1,
+                 lambda: agent.policy("late-tcp")["cgroups"])
+        check("TCP_NODELAY there", 1, connected_option(box.worker(by_events), TCP_NODELAY))
+        check("complaints", 1, agent.log().count("Cannot attach sendmsg4"))
     third = root.child(f"free-{tail}")
     wait_for("cgroups of the policy", 1, lambda: agent.policy("late")["cgroups"])
     check("once there is room", 5, sent_priority(box, third))
