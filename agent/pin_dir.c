@@ -104,7 +104,8 @@ int pin_dir_open(const char *path, bool create)
 	else if (create && errno != EEXIST)
 		return cannot_make(path, errno);
 	fd = pin_dir_lock(path);
-	if (fd < 0 && created)
+	/* Another agent that was faster to lock what we made has it, and no pin there yet. */
+	if (fd < 0 && fd != -EBUSY && created)
 		rmdir(path);
 	if (fd == -EBUSY)
 		return log_error_errno(EBUSY, "Another sockpol runs with the pin directory %s",
