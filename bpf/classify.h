@@ -134,7 +134,8 @@ static __always_inline enum telling add_entry(__u64 id, __u64 parent_id, const c
 	__u64 generation = state.generation;
 	struct sp_cgroup value;
 	bool known, in_force;
-	long r;
+	/* Before 6.4 what a map's function returns is an int, and the verifier calls it directly. */
+	int r;
 
 	if (!read_entry(parent_id, &value))
 		return may_lack_entries() ? AT_ONCE : NOTHING;
@@ -142,7 +143,7 @@ static __always_inline enum telling add_entry(__u64 id, __u64 parent_id, const c
 	in_force = generation & 1 ? value.glob[1] : value.glob[0];
 	known = classify(&value, name, generation);
 	value.id = id;
-	r = bpf_map_update_elem(&cgroups, &id, &value, BPF_NOEXIST);
+	r = (int)bpf_map_update_elem(&cgroups, &id, &value, BPF_NOEXIST);
 	if (r == -EEXIST) /* from the program of an agent before or after ours, which tells, too */
 		return NOTHING;
 	if (r < 0)

@@ -34,8 +34,9 @@ LEFT_OUT = ("life/bursts/churn", "life/neighbours/status_while_cgroups_come_and_
 NOT_ESSENTIAL = ("life/agent/", "life/bad_days/", "life/bursts/", "life/commands/", "life/explain/",
                  "life/hostile/", "life/policies/", "life/programs/",
                  "life/classify/first_sockets_during_reloads", "life/takeover/restarts",
-                 "life/takeover/another_version", "life/takeover/removed", "life/takeover/cgroups",
-                 "life/takeover/bad_files", "life/takeover/released", "life/takeover/detach")
+                 "life/takeover/another_version", "life/takeover/removed",
+                 "life/takeover/cgroups_of_others", "life/takeover/bad_files",
+                 "life/takeover/released", "life/takeover/detach")
 
 
 def parse_arguments():
