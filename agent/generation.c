@@ -39,8 +39,8 @@ static int list_left_out(struct generation *g)
 	return 0;
 }
 
-int generation_new(const struct kernel *k, const struct sources *s, struct sets *sets,
-		   struct config *c, unsigned half, struct generation **ret)
+int generation_new(const struct kernel *k, const struct sources *s, struct config *c, unsigned half,
+		   struct generation **ret)
 {
 	_cleanup_(generation_free) struct generation *g = calloc(1, sizeof(*g));
 	int r;
@@ -57,7 +57,7 @@ int generation_new(const struct kernel *k, const struct sources *s, struct sets 
 	if (r == 0)
 		r = cascade_new(c, &g->cascade);
 	if (r == 0)
-		r = policy_maps_new(k, s, sets, c, half, &g->policies);
+		r = policy_maps_new(k, s, c, half, &g->policies);
 	if (r == 0)
 		r = steps_new(k, g->machine, half, &g->steps);
 	if (r == 0)
@@ -72,7 +72,6 @@ int generation_new(const struct kernel *k, const struct sources *s, struct sets 
 
 int generation_erase(struct generation *g)
 {
-	policy_maps_erase(g->policies);
 	return steps_erase(g->steps);
 }
 

@@ -10,19 +10,16 @@
 
 #include "cascade.h"
 #include "kernel.h"
-#include "sets.h"
 #include "sources.h"
 #include "tree.h"
 
 struct generation;
 
 /* Takes the configuration over, also on failure.  half: 0 or 1, of the maps. */
-int generation_new(const struct kernel *k, const struct sources *s, struct sets *sets,
-		   struct config *c, unsigned half, struct generation **ret);
-/*
- * No program may use it any more: its sets of prefixes and its steps go.  A negative errno: there
- * are steps left, see steps_clear_half().
- */
+int generation_new(const struct kernel *k, const struct sources *s, struct config *c, unsigned half,
+		   struct generation **ret);
+/* No program may use it any more: its steps go.  A negative errno: there are some left, see
+ * steps_clear_half(). */
 int generation_erase(struct generation *g);
 /* Leaves what is in the kernel. */
 void generation_free(struct generation *g);

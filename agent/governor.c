@@ -36,8 +36,6 @@ static int watch(struct governor *g)
 {
 	int r = sources_new(g->kernel, &g->sources);
 
-	if (r == 0)
-		r = sets_new(g->kernel, &g->sets);
 	if (r < 0)
 		return log_oom();
 	r = kernel_watch(g->kernel, on_cgroup_event, g);
@@ -182,8 +180,6 @@ int governor_adopt(const char *mount, const char *root_path, const char *pin_dir
 	if (r == 0)
 		r = sources_read(g->sources);
 	if (r == 0)
-		r = sets_read(g->sets);
-	if (r == 0)
 		r = adopt_entries(g);
 	if (r < 0)
 		return r == -EPROTO ? r
@@ -229,8 +225,6 @@ void governor_free(struct governor *g)
 	for (int half = 0; half < 2; half++)
 		if (g->generations[half])
 			generation_free(g->generations[half]);
-	if (g->sets)
-		sets_free(g->sets);
 	if (g->sources)
 		sources_free(g->sources);
 	if (g->tree)
@@ -260,7 +254,6 @@ static void forget_adopted(struct governor *g, unsigned idle)
 	if (r < 0)
 		log_warning_errno(r, "Cannot clear the map `steps`, ignoring");
 	g->leftovers[idle] = r < 0; /* then the next reload cannot be */
-	sets_forget_found(g->sets);
 	g->adopted = false;
 	g->adopted_stages = 0;
 }
@@ -301,7 +294,7 @@ static int prepare_policies(struct governor *g, struct config *c, unsigned next)
 	int r;
 
 	g->what = "memory";
-	r = generation_new(g->kernel, g->sources, g->sets, c, next, &g->generations[next]);
+	r = generation_new(g->kernel, g->sources, c, next, &g->generations[next]);
 	if (r < 0)
 		return r;
 	if (generation_needs_events(g->generations[next])) /* from its first moment on */

@@ -16,14 +16,12 @@
 #include "generation.h"
 #include "gone.h"
 #include "governor.h"
-#include "sets.h"
 #include "sources.h"
 #include "tree.h"
 
 struct governor {
 	struct kernel *kernel;
 	struct sources *sources;
-	struct sets *sets;
 	struct tree *tree;
 	struct gone *gone;
 	char *mount;	 /* of cgroup2 */

@@ -21,11 +21,10 @@ const char *const kernel_map_names[KERNEL_MAP_MAX] = {
 	[KERNEL_MAP_GLOB_EDGES] = "glob_edges", [KERNEL_MAP_STEPS] = "steps",
 	[KERNEL_MAP_POLICIES] = "policies",	[KERNEL_MAP_OPS] = "ops",
 	[KERNEL_MAP_CREDITS] = "credits",	[KERNEL_MAP_TESTS] = "tests",
-	[KERNEL_MAP_VECTORS] = "vectors",	[KERNEL_MAP_SETS4] = "sets4",
-	[KERNEL_MAP_SETS6] = "sets6",		[KERNEL_MAP_SOURCES] = "sources",
-	[KERNEL_MAP_APPLIED] = "applied",	[KERNEL_MAP_FAILURES] = "failures",
-	[KERNEL_MAP_STATE] = "state",		[KERNEL_MAP_SOCKETS] = "sockets",
-	[KERNEL_MAP_EVENTS] = "events",
+	[KERNEL_MAP_VECTORS] = "vectors",	[KERNEL_MAP_RANGES] = "ranges",
+	[KERNEL_MAP_SOURCES] = "sources",	[KERNEL_MAP_APPLIED] = "applied",
+	[KERNEL_MAP_FAILURES] = "failures",	[KERNEL_MAP_STATE] = "state",
+	[KERNEL_MAP_SOCKETS] = "sockets",	[KERNEL_MAP_EVENTS] = "events",
 };
 
 /* The elements of a map: so many times the member of struct kernel_sizes, and some more. */
@@ -43,8 +42,7 @@ static const struct map_size {
 	[KERNEL_MAP_CREDITS] = { offsetof(struct kernel_sizes, credits), 2, 0 },
 	[KERNEL_MAP_TESTS] = { offsetof(struct kernel_sizes, tests), 2, 0 },
 	[KERNEL_MAP_VECTORS] = { offsetof(struct kernel_sizes, vectors), 2, 0 },
-	[KERNEL_MAP_SETS4] = { offsetof(struct kernel_sizes, sets4), 1, 0 },
-	[KERNEL_MAP_SETS6] = { offsetof(struct kernel_sizes, sets6), 1, 0 },
+	[KERNEL_MAP_RANGES] = { offsetof(struct kernel_sizes, ranges), 2, 0 },
 	[KERNEL_MAP_SOURCES] = { offsetof(struct kernel_sizes, sources), 1, 0 },
 	[KERNEL_MAP_APPLIED] = { offsetof(struct kernel_sizes, sources), 1, 0 },
 	[KERNEL_MAP_FAILURES] = { offsetof(struct kernel_sizes, failures), 1, 0 },
@@ -453,6 +451,8 @@ static int commit_maps(struct kernel *k)
 	for (int i = 0; i < KERNEL_MAP_MAX && r == 0; i++)
 		if (i != KERNEL_MAP_STATE)
 			r = pin_commit(k->pin_dir, kernel_map_names[i]);
+	if (r == 0)
+		pin_owner_remove_retired(k->pin_dir);
 	return r;
 }
 

@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 
+#include "log.h"
 #include "pin.h"
 #include "pin_owner.h"
 
@@ -15,8 +16,7 @@ const struct map_shape map_shapes[KERNEL_MAP_MAX] = {
 	[KERNEL_MAP_CREDITS] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(struct sp_credit) },
 	[KERNEL_MAP_TESTS] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(struct sp_test) },
 	[KERNEL_MAP_VECTORS] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(__u64) },
-	[KERNEL_MAP_SETS4] = { BPF_MAP_TYPE_LPM_TRIE, sizeof(struct sp_set_key4), sizeof(__u32) },
-	[KERNEL_MAP_SETS6] = { BPF_MAP_TYPE_LPM_TRIE, sizeof(struct sp_set_key6), sizeof(__u32) },
+	[KERNEL_MAP_RANGES] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(union sp_range_node) },
 	[KERNEL_MAP_SOURCES] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(struct sp_source) },
 	[KERNEL_MAP_APPLIED] = { BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(__u32), sizeof(sp_applied_t) },
 	[KERNEL_MAP_FAILURES] = { BPF_MAP_TYPE_HASH, sizeof(struct sp_failure), sizeof(__u64) },
@@ -29,6 +29,15 @@ const struct map_shape map_shapes[KERNEL_MAP_MAX] = {
 			       sizeof(struct sp_step) },
 	[KERNEL_MAP_SOCKETS] = { BPF_MAP_TYPE_SK_STORAGE, sizeof(int), sizeof(struct sp_socket) },
 	[KERNEL_MAP_EVENTS] = { BPF_MAP_TYPE_RINGBUF, 0, 0 },
+};
+
+/* What earlier versions had, too. */
+static const struct retired_map {
+	const char *name;
+	struct map_shape shape;
+} retired_maps[] = {
+	{ "sets4", { BPF_MAP_TYPE_LPM_TRIE, 12, sizeof(__u32) } }, /* of SP_ABI_VERSION 1 to 4 */
+	{ "sets6", { BPF_MAP_TYPE_LPM_TRIE, 24, sizeof(__u32) } },
 };
 
 /* "map_id" or "link_id": nothing else tells descriptors of maps, links and programs apart. */
@@ -150,6 +159,21 @@ int pin_owner_of_map(const char *path, enum kernel_map map, uint32_t abi)
 	else
 		ours = has_shape(&info, &map_shapes[map], abi != SP_ABI_VERSION);
 	return ours && streq(info.name, kernel_map_names[map]) ? PIN_OURS : PIN_FOREIGN;
+}
+
+void pin_owner_remove_retired(const char *dir)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(retired_maps); i++) {
+		const struct retired_map *m = &retired_maps[i];
+		_cleanup_free_ char *path = pin_path(dir, m->name);
+		_cleanup_close_ int fd = -1;
+		struct bpf_map_info info;
+
+		if (path && open_map(path, &fd, &info) == PIN_OURS &&
+		    has_shape(&info, &m->shape, false) && streq(info.name, m->name) &&
+		    pin_remove(path) < 0)
+			log_warning("Cannot remove %s, ignoring", path);
+	}
 }
 
 int pin_owner_open_map(const char *dir, enum kernel_map map)

@@ -40,4 +40,7 @@ int pin_owner_of_link(const char *path, const char *program);
  * of another version, or no map at all. */
 int pin_owner_open_map(const char *dir, enum kernel_map map);
 
+/* Removes the pins of maps that only earlier versions had. */
+void pin_owner_remove_retired(const char *dir);
+
 #endif

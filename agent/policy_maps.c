@@ -4,6 +4,7 @@
 #include "compile.h"
 #include "map_half.h"
 #include "policy_maps.h"
+#include "sets.h"
 
 /* Vectors for rules that begin with this bit, in the order of their writing. */
 struct vectors {
@@ -12,6 +13,7 @@ struct vectors {
 };
 
 struct view {
+	bool made;
 	struct set_view set;
 	struct vectors *vectors;
 	size_t n_vectors;
@@ -24,8 +26,8 @@ struct written {
 };
 
 struct policy_maps {
-	struct sets *sets;
 	const struct config *config;
+	struct sets *sets;
 	struct map_half policies, ops, credits, tests, vectors;
 	uint64_t stages;
 	struct written *written; /* by effective->index */
@@ -80,19 +82,20 @@ static void init_halves(struct policy_maps *m, const struct kernel *k, unsigned 
 		      s->vectors);
 }
 
-int policy_maps_new(const struct kernel *k, const struct sources *s, struct sets *sets,
-		    const struct config *c, unsigned half, struct policy_maps **ret)
+int policy_maps_new(const struct kernel *k, const struct sources *s, const struct config *c,
+		    unsigned half, struct policy_maps **ret)
 {
 	_cleanup_(policy_maps_free) struct policy_maps *m = calloc(1, sizeof(*m));
 	int r;
 
 	if (!m)
 		return -ENOMEM;
-	m->sets = sets;
 	m->config = c;
 	init_halves(m, k, half);
 	m->views = calloc(c->n_policies + 1, sizeof(*m->views));
 	r = m->views ? look_up_ids(m, s) : -ENOMEM;
+	if (r == 0)
+		r = sets_new(k, half, &m->sets);
 	if (r == 0)
 		*ret = TAKE_PTR(m);
 	return r;
@@ -109,13 +112,6 @@ static void halves_of(struct policy_maps *m, struct map_half *ret[N_HALVES])
 	memcpy(ret, halves, sizeof(halves));
 }
 
-void policy_maps_erase(struct policy_maps *m)
-{
-	for (size_t i = 0; i < m->config->n_policies; i++)
-		for (int property = 0; property < SP_PROPERTY_MAX; property++)
-			sets_put(m->sets, &m->views[i][property].set);
-}
-
 void policy_maps_free(struct policy_maps *m)
 {
 	struct map_half *halves[N_HALVES];
@@ -127,6 +123,8 @@ void policy_maps_free(struct policy_maps *m)
 		}
 	}
 	free(m->views);
+	if (m->sets)
+		sets_free(m->sets);
 	free(m->ids);
 	free(m->first_id);
 	halves_of(m, halves);
@@ -143,12 +141,13 @@ void policy_maps_count(struct policy_maps *m, bool count)
 	halves_of(m, halves);
 	for (int i = 0; i < N_HALVES; i++)
 		halves[i]->counts = count;
+	sets_count(m->sets, count);
 }
 
 int policy_maps_flush(struct policy_maps *m, const char **ret_what)
 {
 	struct map_half *halves[N_HALVES];
-	int r = 0;
+	int r = sets_flush(m->sets, ret_what);
 
 	halves_of(m, halves);
 	for (int i = 0; i < N_HALVES && r == 0; i++)
@@ -163,6 +162,7 @@ void policy_maps_needed(const struct policy_maps *m, struct kernel_sizes *ret)
 	ret->credits = m->credits.n;
 	ret->tests = m->tests.n;
 	ret->vectors = m->vectors.n;
+	ret->ranges = sets_needed(m->sets);
 }
 
 #ifdef SOCKPOL_MUTANTS
@@ -351,13 +351,16 @@ static uint64_t first_bit_of(const struct effective *e, const struct policy *p)
 	return 0;
 }
 
+/* It stays, even if the effective policy for which it was made finds no room. */
 static int get_view(struct policy_maps *m, const struct policy *p, enum sp_property property,
-		    struct view **ret)
+		    struct view **ret, const char **ret_what)
 {
 	struct view *view = &m->views[p - m->config->policies][property];
+	int r = view->made ? 0 : sets_get(m->sets, p, property, &view->set, ret_what);
 
+	view->made = r == 0;
 	*ret = view;
-	return view->set.set ? 0 : sets_get(m->sets, p, property, &view->set);
+	return r;
 }
 
 /* A vector a class, in which the rules that do not ask all hold. */
@@ -422,17 +425,17 @@ static int make_test(struct writing *w, const struct policy *p, enum sp_property
 	struct view *view;
 	int r;
 
-	w->what = kernel_map_names[KERNEL_MAP_SETS4];
-	r = get_view(w->m, p, property, &view);
+	r = get_view(w->m, p, property, &view, &w->what);
 	if (r == 0)
 		r = find_vectors(w->m, view, first_bit_of(w->e, p), &first, &w->what);
 	if (r < 0)
 		return r;
 	*ret = (struct sp_test){
 		.property = property,
-		.set = view->set.id,
 		.first_vector = first,
 		.n_vectors = (uint32_t)view->set.n_classes,
+		.tree4 = view->set.tree4,
+		.tree6 = view->set.tree6,
 	};
 	return 0;
 }

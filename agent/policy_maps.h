@@ -1,23 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The effective policies of one generation in one half of the maps `policies`, `ops`, `credits`,
- * `tests` and `vectors`.  One is compiled and written when it is first asked for.
+ * `tests`, `vectors` and `ranges`.  One is compiled and written when it is first asked for.
  */
 #ifndef SOCKPOL_POLICY_MAPS_H
 #define SOCKPOL_POLICY_MAPS_H
 
 #include "cascade.h"
 #include "kernel.h"
-#include "sets.h"
 #include "sources.h"
 
 struct policy_maps;
 
 /* All of these must outlive it.  half: 0 or 1. */
-int policy_maps_new(const struct kernel *k, const struct sources *s, struct sets *sets,
-		    const struct config *c, unsigned half, struct policy_maps **ret);
-/* No program may use them any more: their sets of prefixes go. */
-void policy_maps_erase(struct policy_maps *m);
+int policy_maps_new(const struct kernel *k, const struct sources *s, const struct config *c,
+		    unsigned half, struct policy_maps **ret);
 /* Leaves what is in the kernel. */
 void policy_maps_free(struct policy_maps *m);
 DEFINE_CLEANUP(struct policy_maps *, policy_maps_free)

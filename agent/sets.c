@@ -1,35 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <endian.h>
 #include <errno.h>
 
-#include <bpf/bpf.h>
 #include <uthash.h>
 
-#include "map_contents.h"
+#include "map_half.h"
+#include "range_tree.h"
 #include "sets.h"
 
-/* A prefix of either trie, and the class of what it is the longest for.  Zero-padded: hashed whole.
- */
+/* A prefix, and the class of what it is the longest for.  Zero-padded: hashed whole. */
 struct entry {
-	uint16_t v6; /* which trie */
-	uint16_t length;
+	uint16_t v6;	 /* else an IPv4 address, or a port: the last 16 of 32 bits */
+	uint16_t length; /* bits */
 	uint32_t class;
-	uint8_t data[16];
+	uint8_t data[16]; /* network byte order */
 };
 
+/* A set in the kernel. */
 struct set {
-	uint32_t id;
-	size_t references;
 	struct entry *entries; /* the key; sorted */
-	size_t n;
-	bool found; /* has a reference for what an earlier agent left */
-	UT_hash_handle hh, hh_id;
+	uint32_t tree4, tree6;
+	UT_hash_handle hh;
 };
 
 struct sets {
-	const struct kernel *kernel;
+	struct map_half ranges;
 	struct set *by_content;
-	struct set *by_id;
-	uint32_t last_id;
 };
 
 /* What the rules list, before classes are known. */
@@ -43,13 +39,15 @@ struct items {
 	size_t n;
 };
 
-int sets_new(const struct kernel *k, struct sets **ret)
+int sets_new(const struct kernel *k, unsigned half, struct sets **ret)
 {
+	const uint32_t room = kernel_sizes_of(k)->ranges;
 	struct sets *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return -ENOMEM;
-	s->kernel = k;
+	map_half_init(&s->ranges, k, KERNEL_MAP_RANGES, sizeof(union sp_range_node), half * room,
+		      room);
 	*ret = s;
 	return 0;
 }
@@ -64,12 +62,27 @@ void sets_free(struct sets *s)
 {
 	struct set *set, *tmp;
 
-	HASH_CLEAR(hh_id, s->by_id);
 	HASH_ITER (hh, s->by_content, set, tmp) {
 		HASH_DEL(s->by_content, set);
 		set_free(set);
 	}
+	map_half_clear(&s->ranges);
 	free(s);
+}
+
+void sets_count(struct sets *s, bool count)
+{
+	s->ranges.counts = count;
+}
+
+uint32_t sets_needed(const struct sets *s)
+{
+	return s->ranges.n;
+}
+
+int sets_flush(struct sets *s, const char **ret_what)
+{
+	return map_half_flush(&s->ranges, ret_what);
 }
 
 bool when_asks(const struct when *w, enum sp_property property)
@@ -105,7 +118,8 @@ static int add_prefixes(struct items *items, const struct prefixes *prefixes, ui
 	return 0;
 }
 
-/* A range of ports as prefixes of 16 bits: the largest that fit, from below. */
+/* A range of ports as prefixes: the largest that fit, from below, so that they are within or apart.
+ */
 static int add_range(struct items *items, const struct port_range *range, uint64_t rule)
 {
 	uint32_t first = range->first;
@@ -117,9 +131,9 @@ static int add_range(struct items *items, const struct port_range *range, uint64
 		while (free_bits < 16 && !(first & (1u << free_bits)) &&
 		       first + (2u << free_bits) - 1 <= range->last)
 			free_bits++;
-		entry.length = (uint16_t)(16 - free_bits);
-		entry.data[0] = (uint8_t)(first >> 8);
-		entry.data[1] = (uint8_t)first;
+		entry.length = (uint16_t)(32 - free_bits);
+		entry.data[2] = (uint8_t)(first >> 8);
+		entry.data[3] = (uint8_t)first;
 		if (add_item(items, &entry, rule) < 0)
 			return -ENOMEM;
 		first += 1u << free_bits;
@@ -257,73 +271,129 @@ static int classify(struct items *items, struct set_view *view, struct entry **r
 	return r;
 }
 
-static int write_entry(const struct sets *s, uint32_t id, const struct entry *e, bool remove)
+static uint64_t number_at(const uint8_t data[8])
 {
-	struct sp_set_key4 key4 = { .prefixlen = SP_SET_BITS + e->length, .set = id };
-	struct sp_set_key6 key6 = { .prefixlen = SP_SET_BITS + e->length, .set = id };
-	int fd = kernel_map_fd(s->kernel, e->v6 ? KERNEL_MAP_SETS6 : KERNEL_MAP_SETS4);
-	const void *key = e->v6 ? (const void *)&key6 : (const void *)&key4;
+	uint64_t number;
+
+	memcpy(&number, data, sizeof(number));
+	return be64toh(number);
+}
+
+static uint64_t first_half(const struct entry *e)
+{
+	return number_at(e->data);
+}
+
+/* What begins with the first `length` bits of a number: of 64 and more it is that one. */
+static struct span span_of(uint64_t first, unsigned length, uint32_t answer)
+{
+	uint64_t others = length < 64 ? UINT64_MAX >> length : 0;
+
+	return (struct span){ first, first | others, answer };
+}
+
+static int write_tree4(struct sets *s, const struct entry *entries, size_t n, uint32_t *ret,
+		       const char **ret_what)
+{
+	_cleanup_free_ struct span *spans = calloc(n + 1, sizeof(*spans));
+
+	if (!spans)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		spans[i] = span_of(first_half(&entries[i]) >> 32, 32u + entries[i].length,
+				   entries[i].class);
+	return range_tree_write(&s->ranges, spans, n, 0, ret, ret_what);
+}
+
+/* Entries longer than 64 bits, all of the same first half. */
+static int write_second_halves(struct sets *s, const struct entry *entries, size_t n,
+			       uint32_t outside, uint32_t *ret, const char **ret_what)
+{
+	_cleanup_free_ struct span *spans = calloc(n, sizeof(*spans));
+
+	if (!spans)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		spans[i] = span_of(number_at(entries[i].data + 8), entries[i].length - 64u,
+				   entries[i].class);
+	return range_tree_write(&s->ranges, spans, n, outside, ret, ret_what);
+}
+
+/* How many of the n that begin here are longer than 64 bits and of the same first half.  In their
+ * order no shorter one comes between. */
+static size_t count_longer(const struct entry *entries, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && entries[i].length > 64 && first_half(&entries[i]) == first_half(entries))
+		i++;
+	return i;
+}
+
+/* A span for each of up to 64 bits, and one for each first half of the longer ones. */
+static int write_tree6(struct sets *s, const struct entry *entries, size_t n, uint32_t *ret,
+		       const char **ret_what)
+{
+	_cleanup_free_ struct span *spans = calloc(n + 1, sizeof(*spans));
+	const struct entry *around[65]; /* one a length at most */
+	size_t depth = 0, n_spans = 0;
+	int r = spans ? 0 : -ENOMEM;
+
+	for (size_t i = 0, taken; i < n && r == 0; i += taken) {
+		const struct entry *e = &entries[i];
+		struct span *span = &spans[n_spans++];
+
+		while (depth && !contains(around[depth - 1], e))
+			depth--;
+		*span = span_of(first_half(e), e->length, e->class);
+		taken = count_longer(e, n - i);
+		if (taken) {
+			r = write_second_halves(s, e, taken, depth ? around[depth - 1]->class : 0,
+						&span->answer, ret_what);
+		} else {
+			taken = 1;
+			around[depth++] = e;
+		}
+	}
+	return r < 0 ? r : range_tree_write(&s->ranges, spans, n_spans, 0, ret, ret_what);
+}
+
+static int write_trees(struct sets *s, struct set *set, size_t n, const char **ret_what)
+{
+	uint32_t before = s->ranges.n;
+	size_t n4 = 0;
 	int r;
 
-	memcpy(key4.data, e->data, sizeof(key4.data));
-	memcpy(key6.data, e->data, sizeof(key6.data));
-	r = remove ? bpf_map_delete_elem(fd, key)
-		   : bpf_map_update_elem(fd, key, &e->class, BPF_ANY);
-	return r < 0 ? -errno : 0;
-}
-
-static void remove_entries(const struct sets *s, const struct set *set, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		write_entry(s, set->id, &set->entries[i], true);
-}
-
-/* One that no set has, also not one of an earlier agent. */
-static uint32_t free_id(struct sets *s)
-{
-	const struct set *taken;
-
-	do {
-		s->last_id++;
-		HASH_FIND(hh_id, s->by_id, &s->last_id, sizeof(s->last_id), taken);
-	} while (!s->last_id || taken);
-	return s->last_id;
-}
-
-/* With its entries, and of no other content than any. */
-static void keep(struct sets *s, struct set *set)
-{
-	HASH_ADD_KEYPTR(hh, s->by_content, set->entries, set->n * sizeof(*set->entries), set);
-	HASH_ADD(hh_id, s->by_id, id, sizeof(set->id), set);
+	while (n4 < n && !set->entries[n4].v6)
+		n4++;
+	r = write_tree4(s, set->entries, n4, &set->tree4, ret_what);
+	if (r == 0)
+		r = write_tree6(s, set->entries + n4, n - n4, &set->tree6, ret_what);
+	if (r < 0)
+		map_half_cut(&s->ranges, before);
+	return r;
 }
 
 /* Takes the entries when it makes a new set of them. */
-static int intern(struct sets *s, struct entry **entries, size_t n, struct set **ret)
+static int intern(struct sets *s, struct entry **entries, size_t n, struct set **ret,
+		  const char **ret_what)
 {
 	struct set *set;
-	int r = 0;
+	int r;
 
 	HASH_FIND(hh, s->by_content, *entries, n * sizeof(**entries), set);
-	if (set) {
-		*ret = set;
-		return 0;
+	if (!set) {
+		set = calloc(1, sizeof(*set));
+		if (!set)
+			return -ENOMEM;
+		set->entries = TAKE_PTR(*entries);
+		r = write_trees(s, set, n, ret_what);
+		if (r < 0) {
+			set_free(set);
+			return r;
+		}
+		HASH_ADD_KEYPTR(hh, s->by_content, set->entries, n * sizeof(*set->entries), set);
 	}
-	set = calloc(1, sizeof(*set));
-	if (!set)
-		return -ENOMEM;
-	set->id = free_id(s);
-	set->entries = TAKE_PTR(*entries);
-	set->n = n;
-	for (size_t i = 0; i < n && r == 0; i++) {
-		r = write_entry(s, set->id, &set->entries[i], false);
-		if (r < 0)
-			remove_entries(s, set, i);
-	}
-	if (r < 0) {
-		set_free(set);
-		return r;
-	}
-	keep(s, set);
 	*ret = set;
 	return 0;
 }
@@ -344,13 +414,15 @@ static int collect(const struct policy *p, enum sp_property property, struct ite
 }
 
 int sets_get(struct sets *s, const struct policy *p, enum sp_property property,
-	     struct set_view *ret)
+	     struct set_view *ret, const char **ret_what)
 {
 	_cleanup_free_ struct entry *entries = NULL;
 	struct set_view view = { 0 };
 	struct items items = { 0 };
+	struct set *set = NULL;
 	int r = collect(p, property, &items, &view.asking);
 
+	*ret_what = "memory";
 	if (r == 0 && items.n) {
 		qsort(items.v, items.n, sizeof(*items.v), compare_items);
 		merge_equal(&items);
@@ -359,133 +431,14 @@ int sets_get(struct sets *s, const struct policy *p, enum sp_property property,
 	if (r == 0)
 		r = classify(&items, &view, &entries);
 	if (r == 0)
-		r = intern(s, &entries, items.n, &view.set);
+		r = intern(s, &entries, items.n, &set, ret_what);
 	free(items.v);
-	if (r < 0) {
+	if (set) {
+		view.tree4 = set->tree4;
+		view.tree6 = set->tree6;
+		*ret = view;
+	} else {
 		free(view.rules);
-		return r;
 	}
-	view.set->references++;
-	view.id = view.set->id;
-	*ret = view;
-	return 0;
-}
-
-static void put(struct sets *s, struct set *set)
-{
-	if (--set->references)
-		return;
-	remove_entries(s, set, set->n);
-	HASH_DELETE(hh_id, s->by_id, set);
-	HASH_DEL(s->by_content, set);
-	set_free(set);
-}
-
-void sets_put(struct sets *s, struct set_view *v)
-{
-	struct set *set = v->set;
-
-	free(v->rules);
-	*v = (struct set_view){ 0 };
-	if (set)
-		put(s, set);
-}
-
-/* A prefix as an earlier agent left it. */
-struct found {
-	uint32_t set;
-	struct entry entry;
-};
-
-struct found_list {
-	struct found *v;
-	size_t n;
-};
-
-static int list_trie(const struct sets *s, enum kernel_map map, struct found_list *to)
-{
-	struct map_contents all = { 0 };
-	int r = map_contents_read(kernel_map_fd(s->kernel, map), &all);
-	bool v6 = map == KERNEL_MAP_SETS6;
-	const struct sp_set_key4 *keys4 = all.keys;
-	const struct sp_set_key6 *keys6 = all.keys;
-	const uint32_t *classes = all.values;
-
-	for (size_t i = 0; i < all.n && r == 0; i++) {
-		uint32_t prefixlen = v6 ? keys6[i].prefixlen : keys4[i].prefixlen;
-		struct found found = {
-			.set = v6 ? keys6[i].set : keys4[i].set,
-			.entry = { .v6 = v6,
-				   .length = (uint16_t)(prefixlen - SP_SET_BITS),
-				   .class = classes[i] },
-		};
-
-		memcpy(found.entry.data, v6 ? keys6[i].data : keys4[i].data, v6 ? 16 : 4);
-		r = GROW(to->v, to->n);
-		if (r == 0)
-			to->v[to->n++] = found;
-	}
-	map_contents_clear(&all);
 	return r;
-}
-
-static int compare_found(const void *a, const void *b)
-{
-	const struct found *x = a, *y = b;
-
-	if (x->set != y->set)
-		return x->set < y->set ? -1 : 1;
-	return compare_entries(&x->entry, &y->entry);
-}
-
-static int keep_found(struct sets *s, const struct found *v, size_t n)
-{
-	struct set *set = calloc(1, sizeof(*set));
-
-	if (!set)
-		return -ENOMEM;
-	set->entries = calloc(n, sizeof(*set->entries));
-	if (!set->entries) {
-		free(set);
-		return -ENOMEM;
-	}
-	set->id = v->set;
-	set->found = true;
-	set->references = 1;
-	for (size_t i = 0; i < n; i++)
-		set->entries[set->n++] = v[i].entry;
-	keep(s, set);
-	if (set->id > s->last_id)
-		s->last_id = set->id;
-	return 0;
-}
-
-int sets_read(struct sets *s)
-{
-	struct found_list all = { 0 };
-	int r = list_trie(s, KERNEL_MAP_SETS4, &all);
-
-	if (r == 0)
-		r = list_trie(s, KERNEL_MAP_SETS6, &all);
-	if (r == 0 && all.n)
-		qsort(all.v, all.n, sizeof(*all.v), compare_found);
-	for (size_t i = 0, end; i < all.n && r == 0; i = end) {
-		for (end = i + 1; end < all.n && all.v[end].set == all.v[i].set;)
-			end++;
-		r = keep_found(s, &all.v[i], end - i);
-	}
-	free(all.v);
-	return r;
-}
-
-void sets_forget_found(struct sets *s)
-{
-	struct set *set, *tmp;
-
-	HASH_ITER (hh, s->by_content, set, tmp) {
-		if (!set->found)
-			continue;
-		set->found = false;
-		put(s, set);
-	}
 }

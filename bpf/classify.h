@@ -134,7 +134,7 @@ static __always_inline enum telling add_entry(__u64 id, __u64 parent_id, const c
 	__u64 generation = state.generation;
 	struct sp_cgroup value;
 	bool known, in_force;
-	/* Before 6.4 what a map's function returns is an int, and the verifier calls it directly. */
+	/* Before 6.4 a map's function returns an int, and the verifier calls it directly. */
 	int r;
 
 	if (!read_entry(parent_id, &value))

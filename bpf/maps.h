@@ -77,20 +77,13 @@ struct {
 } vectors SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags,
+	       BPF_F_MMAPABLE); /* starts with a page, so a node lies in one cache line */
 	__uint(max_entries, 1);
-	__type(key, struct sp_set_key4);
-	__type(value, __u32);
-} sets4 SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);
-	__type(key, struct sp_set_key6);
-	__type(value, __u32);
-} sets6 SEC(".maps");
+	__type(key, __u32);
+	__type(value, union sp_range_node);
+} ranges SEC(".maps");
 
 /* Userspace only: no program reads it. */
 struct {

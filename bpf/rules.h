@@ -6,60 +6,78 @@
 #include "facts.h"
 #include "maps.h"
 
-static __always_inline __u32 class_of_port(__u32 set, __u16 port)
+/* 1 if a < b, else 0: the borrow of their difference.  A jump would be guessed wrong half the time.
+ */
+static __always_inline __u64 is_less(__u64 a, __u64 b)
 {
-	struct sp_set_key4 key = { .prefixlen = SP_SET_BITS + 16, .set = set };
-	__u32 *class;
-
-	if (!port)
-		return 0;
-	key.data[0] = port >> 8;
-	key.data[1] = port & 0xff;
-	class = bpf_map_lookup_elem(&sets4, &key);
-	return class ? *class : 0;
+	return ((~a & b) | (~(a ^ b) & (a - b))) >> 63;
 }
 
-static __always_inline __u32 class_of_address(__u32 set, const struct address *address)
+/* Where the key lies among n ranges, of which n - 1 have their last key here. */
+static __always_inline __u32 place_among(const __u64 *last, __u32 n, __u64 key)
 {
-	__u32 *class;
+	__u64 place = 0;
 
+	for (__u32 i = 0; i < n - 1; i++)
+		place += is_less(last[i], key);
+	return place;
+}
+
+/*
+ * What the answer says of the key.  Not static: such a function the verifier walks once, and not
+ * again from each place that calls it.
+ */
+__noinline __u32 look_up_key(__u32 answer, __u64 key)
+{
+	__u32 index = answer & SP_ANSWER_INDEX, levels = answer >> SP_ANSWER_LEVELS_SHIFT;
+	const union sp_range_node *node;
+
+	if (!levels)
+		return answer;
+	for (__u32 i = 1; i < SP_RANGE_LEVELS_MAX && i < levels; i++) {
+		node = bpf_map_lookup_elem(&ranges, &index);
+		if (!node)
+			return 0;
+		index = node->inner.first_child +
+			place_among(node->inner.last, SP_NODE_CHILDREN, key);
+	}
+	node = bpf_map_lookup_elem(&ranges, &index);
+	return node ? node->leaf.answer[place_among(node->leaf.last, SP_LEAF_RANGES, key)] : 0;
+}
+
+static __always_inline __u64 half_of(const __u32 *a)
+{
+	return (__u64)bpf_ntohl(a[0]) << 32 | bpf_ntohl(a[1]);
+}
+
+static __always_inline __u32 class_of_address(const struct sp_test *test,
+					      const struct address *address)
+{
 	if (!address->known)
 		return 0;
-	if (address->v4) {
-		struct sp_set_key4 key = { .prefixlen = SP_SET_BITS + 32, .set = set };
+	if (address->v4)
+		return look_up_key(test->tree4, bpf_ntohl(address->a[0]));
+	return look_up_key(look_up_key(test->tree6, half_of(address->a)), half_of(address->a + 2));
+}
 
-		__builtin_memcpy(key.data, address->a, sizeof(key.data));
-		class = bpf_map_lookup_elem(&sets4, &key);
-	} else {
-		struct sp_set_key6 key = { .prefixlen = SP_SET_BITS + 128, .set = set };
+static __always_inline __u32 class_of(const struct sp_test *test, const struct facts *facts)
+{
+	bool local =
+		test->property == SP_PROPERTY_LOCAL || test->property == SP_PROPERTY_LOCAL_PORT;
+	const struct address *address = local ? &facts->local : &facts->remote;
 
-		__builtin_memcpy(key.data, address->a, sizeof(key.data));
-		class = bpf_map_lookup_elem(&sets6, &key);
-	}
-	return class ? *class : 0;
+	if (test->property == SP_PROPERTY_REMOTE || test->property == SP_PROPERTY_LOCAL)
+		return class_of_address(test, address);
+	return look_up_key(test->tree4, address->port); /* 0, not known, is in no rule's list */
 }
 
 /* The rules that pass one test. */
 static __always_inline __u64 rules_by_test(const struct sp_test *test, const struct facts *facts)
 {
-	__u32 set = test->set, index;
+	__u32 index = class_of(test, facts);
 	__u64 *vector;
 
-	switch (test->property) {
-	case SP_PROPERTY_REMOTE:
-		index = class_of_address(set, &facts->remote);
-		break;
-	case SP_PROPERTY_LOCAL:
-		index = class_of_address(set, &facts->local);
-		break;
-	case SP_PROPERTY_REMOTE_PORT:
-		index = class_of_port(set, facts->remote.port);
-		break;
-	default:
-		index = class_of_port(set, facts->local.port);
-		break;
-	}
-	if (index >= test->n_vectors) /* a set of another generation */
+	if (index >= test->n_vectors) /* a tree of another generation */
 		index = 0;
 	index += test->first_vector;
 	vector = bpf_map_lookup_elem(&vectors, &index);

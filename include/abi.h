@@ -10,7 +10,7 @@
  *
  *   cgroups[id of the socket's cgroup].policy[generation & 1]   -> index into policies
  *   policies[index].stage[the hook's stage]                     -> ranges of tests, ops and credits
- *   tests[...]: sets4/sets6 [set, address or port] -> class; vectors[class] -> which rules hold
+ *   tests[...]: ranges[address or port] -> class; vectors[class] -> which rules hold
  *   ops[...]: one an option: the rules that name it, and what holds where none of them does
  *   ops[alternative of the last rule that holds]                -> one bpf_setsockopt each
  *   credits[...]                                                -> whose `applied` counter to raise
@@ -29,7 +29,7 @@
 #include <linux/types.h>
 
 #ifndef SP_ABI_VERSION /* a test build has another */
-#define SP_ABI_VERSION 4
+#define SP_ABI_VERSION 5
 #endif
 
 /* Names of policies and of rules: 1-63 bytes of a-z 0-9 . _ - and a NUL. */
@@ -164,32 +164,45 @@ enum sp_property {
 };
 
 /*
- * Value of array `tests`: narrows down which rules hold.  The property is looked up in a set, which
- * gives its class (0: in none of the set's prefixes, or the socket has no such property);
- * vectors[first_vector + class] are the rules that this leaves.
+ * Value of array `tests`: narrows down which rules hold.  The property is looked up in a tree,
+ * which gives its class (0: in none of the prefixes or ports that rules list, or the socket has no
+ * such property); vectors[first_vector + class] are the rules that this leaves.
  */
 struct sp_test {
 	__u32 property; /* enum sp_property */
-	__u32 set;
 	__u32 first_vector;
 	__u32 n_vectors;
+	__u32 tree4; /* an answer, see below: for IPv4 addresses, or for ports */
+	__u32 tree6; /* for the first half of IPv6 addresses */
 };
 
 /*
- * Keys of the LPM tries `sets4` (IPv4 addresses; ports, in the first two bytes) and `sets6`; value:
- * __u32, the class.  All sets share the two: the set's number is the key's head.
+ * An answer, 32 bits, is a class; or, with the levels of a tree in the upper bits, that tree: its
+ * root is ranges[answer & SP_ANSWER_INDEX].  Keys are numbers of 64 bits; an IPv6 address is two:
+ * what the tree of the first answers may be a tree for the second.
  */
-struct sp_set_key4 {
-	__u32 prefixlen; /* bits, those of `set` included */
-	__u32 set;
-	__u8 data[4]; /* network byte order */
+#define SP_ANSWER_LEVELS_SHIFT 28
+#define SP_ANSWER_INDEX	       ((1u << SP_ANSWER_LEVELS_SHIFT) - 1)
+#define SP_RANGE_LEVELS_MAX    8 /* 12 million ranges */
+
+/*
+ * Value of array `ranges`: a node, of the size of a cache line.  It divides its keys into ranges,
+ * of which it has the last key of each but the last; where there are fewer, the greatest number for
+ * the others.
+ */
+#define SP_NODE_CHILDREN 8
+#define SP_LEAF_RANGES	 6
+union sp_range_node {
+	struct {
+		__u64 last[SP_NODE_CHILDREN - 1];
+		__u32 first_child; /* index into ranges; the others follow */
+		__u32 reserved;
+	} inner;
+	struct {
+		__u64 last[SP_LEAF_RANGES - 1];
+		__u32 answer[SP_LEAF_RANGES];
+	} leaf;
 };
-struct sp_set_key6 {
-	__u32 prefixlen;
-	__u32 set;
-	__u8 data[16];
-};
-#define SP_SET_BITS 32
 
 #define SP_VALUE_SIZE 16
 
@@ -305,9 +318,8 @@ struct sp_event {
 _Static_assert(sizeof(struct sp_cgroup) == 32, "abi");
 _Static_assert(sizeof(struct sp_stage_ops) == 48, "abi");
 _Static_assert(sizeof(struct sp_policy) == 48 * SP_STAGE_MAX + 8 + 8 * SP_FAMILY_INDEX_MAX, "abi");
-_Static_assert(sizeof(struct sp_test) == 16, "abi");
-_Static_assert(sizeof(struct sp_set_key4) == 12, "abi");
-_Static_assert(sizeof(struct sp_set_key6) == 24, "abi");
+_Static_assert(sizeof(struct sp_test) == 20, "abi");
+_Static_assert(sizeof(union sp_range_node) == 64, "abi");
 _Static_assert(sizeof(struct sp_op) == 48, "abi");
 _Static_assert(sizeof(struct sp_credit) == 32, "abi");
 _Static_assert(sizeof(struct sp_source) == 136, "abi");

@@ -174,6 +174,23 @@ def make_map(path, kind, name):
             name)
 
 
+def test_maps_of_earlier_versions(box):
+    """What a version had that we do not goes; what only has its name does not."""
+    agent = box.agent("earlier", sockpol=other_abi(box))
+    worker = governed_worker(box, agent, "earlier", 4)
+    theirs = os.path.join(agent.pin_dir, "sets6")
+    bpftool("map", "create", os.path.join(agent.pin_dir, "sets4"), "type", "lpm_trie", "key", "12",
+            "value", "4", "entries", "1", "name", "sets4", "flags", "1")
+    make_map(theirs, "array", "sets6")
+    box.stack.callback(os.unlink, theirs)
+    agent.kill()
+    agent.sockpol = box.sockpol
+    agent.start()
+    check_priority("taken over", worker, 4)
+    check("what is left of sets4 and sets6", ["sets6"],
+          [name for name in os.listdir(agent.pin_dir) if name.startswith("sets")])
+
+
 def test_detach_leaves_what_is_not_ours(box):
     agent = box.agent("not-ours")
     worker = governed_worker(box, agent, "not-ours", 4)

@@ -19,16 +19,6 @@
 #include "kernel.h"
 #include "map_contents.h"
 
-/* A prefix in a trie; IPv4 addresses and ports in the first bytes. */
-struct fake_prefix {
-	struct {
-		uint32_t map; /* KERNEL_MAP_SETS4 or _SETS6 */
-		struct sp_set_key6 key;
-	} key;
-	uint32_t class;
-	UT_hash_handle hh;
-};
-
 /* An element of `steps`. */
 struct fake_step {
 	struct sp_step_key key;
@@ -38,7 +28,6 @@ struct fake_step {
 
 static struct {
 	struct kernel_sizes sizes;
-	struct fake_prefix *prefixes;
 	struct fake_step *steps;
 	unsigned char *arrays[KERNEL_MAP_MAX];
 	size_t n_updates;
@@ -51,8 +40,8 @@ const char *const kernel_map_names[KERNEL_MAP_MAX] = {
 	[KERNEL_MAP_GLOB_EDGES] = "glob_edges", [KERNEL_MAP_STEPS] = "steps",
 	[KERNEL_MAP_POLICIES] = "policies",	[KERNEL_MAP_OPS] = "ops",
 	[KERNEL_MAP_CREDITS] = "credits",	[KERNEL_MAP_TESTS] = "tests",
-	[KERNEL_MAP_VECTORS] = "vectors",	[KERNEL_MAP_SETS4] = "sets4",
-	[KERNEL_MAP_SETS6] = "sets6",		[KERNEL_MAP_SOURCES] = "sources",
+	[KERNEL_MAP_VECTORS] = "vectors",	[KERNEL_MAP_RANGES] = "ranges",
+	[KERNEL_MAP_SOURCES] = "sources",
 };
 
 /* Descriptors are the maps' numbers, and some more, as 0 is easily taken for one. */
@@ -81,6 +70,7 @@ static uint32_t fake_array_room(int map)
 		[KERNEL_MAP_CREDITS] = 2 * fake.sizes.credits,
 		[KERNEL_MAP_TESTS] = 2 * fake.sizes.tests,
 		[KERNEL_MAP_VECTORS] = 2 * fake.sizes.vectors,
+		[KERNEL_MAP_RANGES] = 2 * fake.sizes.ranges,
 		[KERNEL_MAP_SOURCES] = fake.sizes.sources,
 	};
 
@@ -97,6 +87,7 @@ static size_t fake_value_size(int map)
 		[KERNEL_MAP_CREDITS] = sizeof(struct sp_credit),
 		[KERNEL_MAP_TESTS] = sizeof(struct sp_test),
 		[KERNEL_MAP_VECTORS] = sizeof(uint64_t),
+		[KERNEL_MAP_RANGES] = sizeof(union sp_range_node),
 		[KERNEL_MAP_SOURCES] = sizeof(struct sp_source),
 	};
 
@@ -114,49 +105,10 @@ static void *fake_array_at(int map, uint32_t index)
 	return index < room ? fake.arrays[map] + index * fake_value_size(map) : NULL;
 }
 
-static bool fake_is_trie(int map)
-{
-	return map == KERNEL_MAP_SETS4 || map == KERNEL_MAP_SETS6;
-}
-
-/* The entry of exactly this key, as update and delete have it; prefix->key is filled in. */
-static struct fake_prefix *fake_find(int map, const void *key, struct fake_prefix *prefix)
-{
-	size_t data = map == KERNEL_MAP_SETS6 ? 16 : 4;
-	struct fake_prefix *found;
-
-	memset(prefix, 0, sizeof(*prefix));
-	prefix->key.map = (uint32_t)map;
-	memcpy(&prefix->key.key, key, offsetof(struct sp_set_key6, data) + data);
-	HASH_FIND(hh, fake.prefixes, &prefix->key, sizeof(prefix->key), found);
-	return found;
-}
-
 static int fake_error(int error)
 {
 	errno = error;
 	return -error;
-}
-
-static int fake_update_trie(int map, const void *key, const void *value)
-{
-	uint32_t longest = SP_SET_BITS + (map == KERNEL_MAP_SETS6 ? 128 : 32);
-	struct fake_prefix *prefix = malloc(sizeof(*prefix)), *found;
-
-	assert_non_null(prefix);
-	found = fake_find(map, key, prefix);
-	if (prefix->key.key.prefixlen > longest) {
-		free(prefix);
-		return fake_error(EINVAL);
-	}
-	if (found) {
-		free(prefix);
-		prefix = found;
-	} else {
-		HASH_ADD(hh, fake.prefixes, key, sizeof(prefix->key), prefix);
-	}
-	memcpy(&prefix->class, value, sizeof(prefix->class));
-	return 0;
 }
 
 static struct fake_step *fake_find_step(const void *key)
@@ -193,8 +145,6 @@ int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
 	assert_int_equal(flags, BPF_ANY);
 	if (++fake.n_updates == fake.fail_at)
 		return fake_error(ENOSPC);
-	if (fake_is_trie(map))
-		return fake_update_trie(map, key, value);
 	if (map == KERNEL_MAP_STEPS)
 		return fake_update_step(key, value);
 	if (map == KERNEL_MAP_APPLIED) { /* per CPU: of no interest here */
@@ -242,18 +192,8 @@ static int fake_delete_step(const void *key)
 
 int bpf_map_delete_elem(int fd, const void *key)
 {
-	int map = fd - FAKE_FD;
-	struct fake_prefix prefix, *found;
-
-	if (map == KERNEL_MAP_STEPS)
-		return fake_delete_step(key);
-	assert_true(fake_is_trie(map));
-	found = fake_find(map, key, &prefix);
-	if (!found)
-		return fake_error(ENOENT);
-	HASH_DEL(fake.prefixes, found);
-	free(found);
-	return 0;
+	assert_int_equal(fd - FAKE_FD, KERNEL_MAP_STEPS);
+	return fake_delete_step(key);
 }
 
 /* Of `failures`: there are none. */
@@ -265,52 +205,10 @@ int bpf_map_get_next_key(int fd, const void *key, void *next)
 	return fake_error(ENOENT);
 }
 
-static bool fake_prefix_matches(const struct sp_set_key6 *prefix, const struct sp_set_key6 *key)
-{
-	if (prefix->set != key->set)
-		return false;
-	for (unsigned bit = 0; bit < prefix->prefixlen - SP_SET_BITS; bit++)
-		if ((prefix->data[bit / 8] ^ key->data[bit / 8]) & 0x80u >> bit % 8)
-			return false;
-	return true;
-}
-
-/* The longest prefix that matches, found the slow way. */
-static inline uint32_t *fake_longest(int map, const struct sp_set_key6 *key)
-{
-	struct fake_prefix *p, *tmp, *best = NULL;
-
-	HASH_ITER (hh, fake.prefixes, p, tmp)
-		if ((int)p->key.map == map && p->key.key.prefixlen <= key->prefixlen &&
-		    fake_prefix_matches(&p->key.key, key) &&
-		    (!best || p->key.key.prefixlen > best->key.key.prefixlen))
-			best = p;
-	return best ? &best->class : NULL;
-}
-
-static inline size_t fake_n_prefixes(void)
-{
-	return HASH_COUNT(fake.prefixes);
-}
-
-static size_t fake_key_size(int map)
-{
-	switch (map) {
-	case KERNEL_MAP_SETS4:
-		return sizeof(struct sp_set_key4);
-	case KERNEL_MAP_SETS6:
-		return sizeof(struct sp_set_key6);
-	case KERNEL_MAP_STEPS:
-		return sizeof(struct sp_step_key);
-	default:
-		return sizeof(uint32_t);
-	}
-}
-
 static void fake_collect(struct map_contents *to, int map, const void *key, const void *value,
 			 size_t value_size)
 {
-	size_t key_size = fake_key_size(map);
+	size_t key_size = map == KERNEL_MAP_STEPS ? sizeof(struct sp_step_key) : sizeof(uint32_t);
 
 	to->keys = realloc(to->keys, (to->n + 1) * key_size);
 	to->values = realloc(to->values, (to->n + 1) * value_size);
@@ -325,13 +223,9 @@ static void fake_collect(struct map_contents *to, int map, const void *key, cons
 int map_contents_read(int fd, struct map_contents *ret)
 {
 	int map = fd - FAKE_FD;
-	struct fake_prefix *p, *next_prefix;
 	struct fake_step *s, *next_step;
 
 	*ret = (struct map_contents){ 0 };
-	HASH_ITER (hh, fake.prefixes, p, next_prefix)
-		if ((int)p->key.map == map)
-			fake_collect(ret, map, &p->key.key, &p->class, sizeof(p->class));
 	if (map == KERNEL_MAP_STEPS)
 		HASH_ITER (hh, fake.steps, s, next_step)
 			fake_collect(ret, map, &s->key, &s->step, sizeof(s->step));
@@ -350,13 +244,8 @@ void map_contents_clear(struct map_contents *c)
 /* Empties all maps. */
 static void fake_reset(void)
 {
-	struct fake_prefix *p, *next_prefix;
 	struct fake_step *s, *next_step;
 
-	HASH_ITER (hh, fake.prefixes, p, next_prefix) {
-		HASH_DEL(fake.prefixes, p);
-		free(p);
-	}
 	HASH_ITER (hh, fake.steps, s, next_step) {
 		HASH_DEL(fake.steps, s);
 		free(s);

@@ -16,6 +16,7 @@
 #ifndef __always_inline
 #define __always_inline inline
 #endif
+#define __noinline static
 
 /* What one run of a stage did. */
 static struct {
@@ -73,17 +74,8 @@ static int twin_failed(const void *key, const void *value)
 
 static void *twin_lookup(const void *map, const void *key)
 {
-	struct sp_set_key6 set_key = { 0 };
 	uint32_t index;
 
-	if (map == &sets4) {
-		memcpy(&set_key, key, sizeof(struct sp_set_key4));
-		return fake_longest(KERNEL_MAP_SETS4, &set_key);
-	}
-	if (map == &sets6) {
-		memcpy(&set_key, key, sizeof(set_key));
-		return fake_longest(KERNEL_MAP_SETS6, &set_key);
-	}
 	memcpy(&index, key, sizeof(index));
 	if (map == &ops)
 		return fake_array_at(KERNEL_MAP_OPS, index);
@@ -91,6 +83,8 @@ static void *twin_lookup(const void *map, const void *key)
 		return fake_array_at(KERNEL_MAP_TESTS, index);
 	if (map == &vectors)
 		return fake_array_at(KERNEL_MAP_VECTORS, index);
+	if (map == &ranges)
+		return fake_array_at(KERNEL_MAP_RANGES, index);
 	if (map == &credits)
 		return fake_array_at(KERNEL_MAP_CREDITS, index);
 	if (map == &applied)
@@ -100,8 +94,8 @@ static void *twin_lookup(const void *map, const void *key)
 }
 
 /* A stage of the policy at `index`, as its callers in bpf/sockpol.bpf.c have it. */
-static void twin_run(uint32_t index, enum sp_stage stage, const struct facts *facts,
-		     uint32_t families)
+static inline void twin_run(uint32_t index, enum sp_stage stage, const struct facts *facts,
+			    uint32_t families)
 {
 	const struct sp_policy *p = fake_array_at(KERNEL_MAP_POLICIES, index);
 	const struct sp_stage_ops *ops_due = &p->stage[stage];

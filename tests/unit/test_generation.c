@@ -17,12 +17,12 @@ static const struct kernel_sizes sizes = {
 	.credits = 100000,
 	.tests = 10,
 	.vectors = 10,
+	.ranges = 10,
 	.sources = 256,
 };
 
 struct world {
 	struct seeded *random;
-	struct sets *sets;
 	struct sources *sources;
 	struct generation *generation;
 	unsigned half;
@@ -35,10 +35,9 @@ static void world_new(struct world *w, struct config *c, unsigned half,
 	fake_reset();
 	fake.sizes = *room;
 	*w = (struct world){ .half = half };
-	assert_int_equal(sets_new(NULL, &w->sets), 0);
 	assert_int_equal(sources_new(NULL, &w->sources), 0);
 	assert_int_equal(sources_add_config(w->sources, c), 0);
-	assert_int_equal(generation_new(NULL, w->sources, w->sets, c, half, &w->generation), 0);
+	assert_int_equal(generation_new(NULL, w->sources, c, half, &w->generation), 0);
 }
 
 static void world_free(struct world *w)
@@ -47,7 +46,6 @@ static void world_free(struct world *w)
 	assert_int_equal(HASH_COUNT(fake.steps), 0);
 	generation_free(w->generation);
 	sources_free(w->sources);
-	sets_free(w->sets);
 	fake_reset();
 }
 

@@ -19,6 +19,7 @@ static const struct kernel_sizes sizes = {
 	.credits = 4096,
 	.tests = 1024,
 	.vectors = 16384,
+	.ranges = 4096,
 	.sources = 256,
 };
 
@@ -49,7 +50,6 @@ static const struct stage_facts {
 
 struct world {
 	struct seeded *random;
-	struct sets *sets;
 	struct sources *sources;
 	struct generation *generation;
 	const struct effective *effective;
@@ -354,10 +354,9 @@ static void world_new(struct world *w, struct config *c, const struct kernel_siz
 	fake_reset();
 	fake.sizes = *room;
 	*w = (struct world){ 0 };
-	assert_int_equal(sets_new(NULL, &w->sets), 0);
 	assert_int_equal(sources_new(NULL, &w->sources), 0);
 	assert_int_equal(sources_add_config(w->sources, c), 0);
-	assert_int_equal(generation_new(NULL, w->sources, w->sets, c, half, &w->generation), 0);
+	assert_int_equal(generation_new(NULL, w->sources, c, half, &w->generation), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++)
 		assert_int_equal(
 			generation_place(w->generation, &nodes[i], &nodes[i].places[half], &what),
@@ -379,8 +378,6 @@ static void world_free(struct world *w)
 	(void)generation_erase(w->generation);
 	generation_free(w->generation);
 	sources_free(w->sources);
-	sets_free(w->sets);
-	assert_int_equal(fake_n_prefixes(), 0);
 	assert_int_equal(HASH_COUNT(fake.steps), 0);
 	fake_reset();
 }
@@ -539,12 +536,12 @@ static void test_no_room(void **state)
 		  .rules = { { "r", 0, { { OPTION_SO_MARK, 2 } }, .remote = { "10.0.0.0/8" } } } },
 	};
 	static const struct {
-		uint32_t policies, ops, credits, tests, vectors;
+		uint32_t policies, ops, credits, tests, vectors, ranges;
 		const char *what;
 	} cases[] = {
-		{ 0, 99, 99, 99, 99, "policies" }, { 1, 1, 99, 99, 99, "ops" },
-		{ 1, 99, 1, 99, 99, "credits" },   { 1, 99, 99, 0, 99, "tests" },
-		{ 1, 99, 99, 99, 1, "vectors" },
+		{ 0, 99, 99, 99, 99, 99, "policies" }, { 1, 1, 99, 99, 99, 99, "ops" },
+		{ 1, 99, 1, 99, 99, 99, "credits" },   { 1, 99, 99, 0, 99, 99, "tests" },
+		{ 1, 99, 99, 99, 1, 99, "vectors" },   { 1, 99, 99, 99, 99, 0, "ranges" },
 	};
 
 	(void)state;
@@ -558,6 +555,7 @@ static void test_no_room(void **state)
 			.credits = cases[i].credits,
 			.tests = cases[i].tests,
 			.vectors = cases[i].vectors,
+			.ranges = cases[i].ranges,
 			.sources = 9,
 		};
 		struct kernel_sizes needed = { 0 };
@@ -569,7 +567,7 @@ static void test_no_room(void **state)
 		assert_string_equal(what, cases[i].what);
 		generation_needed(w.generation, &needed);
 		assert_true(needed.policies >= 1 && needed.ops > 1 && needed.credits > 1 &&
-			    needed.tests >= 1 && needed.vectors > 1);
+			    needed.tests >= 1 && needed.vectors > 1 && needed.ranges == 1);
 		world_free(&w);
 	}
 }
