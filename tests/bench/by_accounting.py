@@ -7,6 +7,7 @@ application's eight calls are timed in place, each on a fresh connected socket, 
 """
 
 import contextlib
+import ipaddress
 import random
 
 import accounting
@@ -152,22 +153,27 @@ def sizes(all_of):
             for one in all_of[name].programs.programs}
 
 
-def random_prefixes(count):
-    """Unicast prefixes of 16 to 32 bits, which random peers walk down to, mostly in vain."""
+# First address, how many there are, bits; the shortest prefix.
+UNICAST = {4: (1 << 24, 223 << 24, 32, 16), 6: (0x2 << 124, 0x2 << 124, 128, 16)}
+
+
+def random_prefixes(count, family=4):
+    """Unicast prefixes of 16 bits to whole addresses, which random peers walk down to, mostly in vain."""
+    first, size, bits, shortest = UNICAST[family]
     numbers, found = random.Random(count), {}
     while len(found) < count:
-        length = numbers.randrange(16, 33)
-        bits = numbers.randrange(1 << 24, 224 << 24) >> (32 - length) << (32 - length)
-        found[".".join(str(bits >> at & 255) for at in (24, 16, 8, 0)) + f"/{length}"] = None
+        others = bits - numbers.randrange(shortest, bits + 1)
+        start = first + numbers.randrange(size) >> others << others
+        found[f'"{ipaddress.ip_address(start)}/{bits - others}"'] = None
     return list(found)
 
 
-def prefixes_policy(cgroup, n_prefixes):
+def prefixes_policy(cgroup, n_prefixes, family=4):
     """Base and rule set the same option: what differs is how long it takes to find out which."""
     text = ""
     if n_prefixes:
         text = ("    rules:\n      - name: near\n"
-                f"        when: {{ remote: [{', '.join(random_prefixes(n_prefixes))}] }}\n"
+                f"        when: {{ remote: [{', '.join(random_prefixes(n_prefixes, family))}] }}\n"
                 "        options: { SO_PRIORITY: 2 }\n")
     return policies(policy("look-up", cgroup, {"SO_PRIORITY": 1}, text))
 
@@ -175,26 +181,30 @@ def prefixes_policy(cgroup, n_prefixes):
 class LookUp:
     """An agent with so many prefixes, and a load that connects UDP sockets to random peers."""
 
-    def __init__(self, setup, stack, n_prefixes):
+    def __init__(self, setup, stack, n_prefixes, family):
         box = setup.box
-        self.root = box.cgroup.child(f"bench-prefixes-{n_prefixes}")
-        governed = self.root.child("governed")
-        agent = box.agent(f"bench-prefixes-{n_prefixes}", self.root)
-        agent.write("50-bench.yaml", prefixes_policy(governed, n_prefixes))
+        name = f"bench-prefixes-{n_prefixes}"
+        root = box.cgroup.child(name)
+        governed = root.child("governed")
+        agent = box.agent(name, root)
+        agent.write("50-bench.yaml", prefixes_policy(governed, n_prefixes, family))
         agent.start()
+        self.family = family
         self.programs = accounting.of_agent(box.stack, agent)
         self.load = stack.enter_context(Load(setup, governed, governed))
 
     def turn(self):
-        """Nanoseconds of connect4."""
-        runs, time = self.programs.spent(lambda: self.load.run("udp", LOOKUPS))["connect4"]
+        """Nanoseconds of connect4 or connect6."""
+        spent = self.programs.spent(lambda: self.load.run(f"udp{self.family}", LOOKUPS))
+        runs, time = spent[f"connect{self.family}"]
         return time / runs
 
 
-def sample_look_ups(setup, samples):
+def sample_look_ups(setup, samples, family):
     with setup.box.scope(), contextlib.ExitStack() as stack:
         accounting.enable(stack)
-        parts = {count: LookUp(setup, stack, count) for count in setup.in_any_order(samples)}
+        parts = {count: LookUp(setup, stack, count, family)
+                 for count in setup.in_any_order(samples)}
         for number in range(setup.rounds(LOOKUP_ROUNDS) + 1):
             for count, part in shuffled(parts.items(), number):
                 took = part.turn()
@@ -202,13 +212,23 @@ def sample_look_ups(setup, samples):
                     samples[count].append(took)
 
 
-def run_look_ups(setup, found):
+def look_ups(setup, family):
     samples = {0: [], 1: [], PREFIXES: []}
     for setup.number in range(LOOKUP_SETUPS):
-        sample_look_ups(setup, samples)
-    more = {count: interval(differences(samples[PREFIXES], samples[count])) for count in (0, 1)}
-    found["look_up"] = {"no_rule_ns": interval(samples[0]), "one_prefix_ns": interval(samples[1]),
-                        "prefixes_ns": interval(samples[PREFIXES]), "over_one_ns": more[1]}
-    title = "a peer among 100,000 prefixes, random peers, over"
-    return [Row(f"{title} a policy without rules", more[0], " ns", most=1000, digits=0),
-            Row("  over one prefix", more[1], " ns", digits=0)]
+        sample_look_ups(setup, samples, family)
+    over_none, over_one = (interval(differences(samples[PREFIXES], samples[count]))
+                           for count in (0, 1))
+    return {"no_rule_ns": interval(samples[0]), "one_prefix_ns": interval(samples[1]),
+            "prefixes_ns": interval(samples[PREFIXES]), "over_none_ns": over_none,
+            "over_one_ns": over_one}
+
+
+def run_look_ups(setup, found):
+    rows = []
+    for family in (4, 6):
+        one = found.setdefault("look_up", {})[str(family)] = look_ups(setup, family)
+        title = f"a peer among 100,000 prefixes of IPv{family}, random peers, over"
+        rows += [Row(f"{title} a policy without rules", one["over_none_ns"], " ns", most=1000,
+                     digits=0),
+                 Row("  over one prefix", one["over_one_ns"], " ns", digits=0)]
+    return rows

@@ -86,7 +86,7 @@ class InTurn(Point):
 class Peers(Point):
     """Random peers, UDP; the empty program's time is that of its TCP connects."""
 
-    mode = "udp"
+    mode = "udp4"
 
 
 def start(setup, name, text):

@@ -8,7 +8,7 @@
  * Lines on stdin:
  *   tcp4|tcp6 N none|connect|accept   connections; who sets the eight options itself
  *   show4|show6 1 none|connect|accept what the two sockets of one connection have of them
- *   udp N                             fresh sockets connect, each to another random address
+ *   udp4|udp6 N                       fresh sockets connect, each to another random address
  *   send N                            datagrams from one socket, neither bound nor connected
  *   mkdir N                           cgroups made below SERVER, and removed untimed
  *
@@ -166,8 +166,8 @@ static int run(struct sockets *s, const char *server, const struct turn *turn, s
 		return run_tcp(s, turn->mode[3] == '6', a, turn->n, t);
 	if (strcmp(turn->mode, "show4") == 0 || strcmp(turn->mode, "show6") == 0)
 		return show_tcp(s, turn->mode[4] == '6', a);
-	if (strcmp(turn->mode, "udp") == 0)
-		return run_udp_connects(turn->n);
+	if (strcmp(turn->mode, "udp4") == 0 || strcmp(turn->mode, "udp6") == 0)
+		return run_udp_connects(turn->mode[3] == '6', turn->n);
 	if (strcmp(turn->mode, "send") == 0)
 		return run_sends(s, turn->n);
 	if (strcmp(turn->mode, "mkdir") == 0)

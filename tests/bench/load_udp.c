@@ -22,27 +22,43 @@ static uint32_t random_number(void)
 	return (uint32_t)((state * 2685821657736338717ull) >> 32);
 }
 
-static int connect_once(void)
+static int connect_to(int family, const void *to, socklen_t size)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(DISCARD_PORT) };
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	int r;
 
 	if (fd < 0)
 		return -errno;
-	to.sin_addr.s_addr = htonl(FIRST_UNICAST + random_number() % UNICAST_SIZE);
-	r = connect(fd, (const struct sockaddr *)&to, sizeof(to)) < 0 ? -errno : 0;
+	r = connect(fd, to, size) < 0 ? -errno : 0;
 	close(fd);
 	/* Some addresses may be none to connect to; the hook has run by then. */
-	return r == -ENETUNREACH || r == -EACCES || r == -EINVAL ? 0 : r;
+	return r == -ENETUNREACH || r == -EACCES || r == -EINVAL || r == -EADDRNOTAVAIL ? 0 : r;
 }
 
-int run_udp_connects(unsigned long n)
+static int connect_once(void)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(DISCARD_PORT) };
+
+	to.sin_addr.s_addr = htonl(FIRST_UNICAST + random_number() % UNICAST_SIZE);
+	return connect_to(AF_INET, &to, sizeof(to));
+}
+
+static int connect_once_ipv6(void)
+{
+	struct sockaddr_in6 to = { .sin6_family = AF_INET6, .sin6_port = htons(DISCARD_PORT) };
+
+	for (int i = 0; i < 4; i++)
+		to.sin6_addr.s6_addr32[i] = random_number();
+	to.sin6_addr.s6_addr[0] = 0x20 | (to.sin6_addr.s6_addr[0] & 0x1f); /* 2000::/3 */
+	return connect_to(AF_INET6, &to, sizeof(to));
+}
+
+int run_udp_connects(bool v6, unsigned long n)
 {
 	int r = 0;
 
 	while (n-- && r == 0)
-		r = connect_once();
+		r = v6 ? connect_once_ipv6() : connect_once();
 	return r;
 }
 

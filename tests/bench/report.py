@@ -75,11 +75,12 @@ def programs(found):
 
 
 def look_up(found):
-    return table(("UDP connect(2) to random peers", "ns of connect4"),
-                 [[shown, number(found["look_up"][key])] for shown, key in (
-                     ("no rule", "no_rule_ns"), ("one rule with one prefix", "one_prefix_ns"),
-                     ("one rule with 100,000 prefixes", "prefixes_ns"),
-                     ("the last more than the one before", "over_one_ns"))])
+    return table(("UDP connect(2) to random peers", "IPv4, ns of connect4", "IPv6, ns of connect6"),
+                 [[shown, *(number(found["look_up"][family][key]) for family in ("4", "6"))]
+                  for shown, key in (
+                      ("no rule", "no_rule_ns"), ("one rule with one prefix", "one_prefix_ns"),
+                      ("one rule with 100,000 prefixes", "prefixes_ns"),
+                      ("the last more than the one before", "over_one_ns"))])
 
 
 def sizes(found):
