@@ -37,7 +37,7 @@ BUILD_DEPS  := gcc libc6-dev make clang bpftool pkg-config libbpf-dev libelf-dev
                libsystemd-dev libjansson-dev libmnl-dev uthash-dev
 TEST_DEPS   := libcmocka-dev python3 iproute2 curl nginx
 SYSTEM_DEPS := systemd-container debootstrap
-LINT_DEPS   := clang-format clang-tidy cppcheck
+LINT_DEPS   := clang-format clang-tidy cppcheck pyflakes3
 FUZZ_DEPS   := libclang-rt-dev
 
 LIBS        := libbpf libelf zlib yaml-0.1 libsystemd jansson libmnl
@@ -351,12 +351,12 @@ $(O)/lint/%.tidy: % .clang-tidy Makefile $(filter %.h,$(C_FILES)) $(SKELETONS)
 	$(Q)clang-tidy --quiet $< -- $(TIDY_FLAGS) 2>$@.log >$@ || \
 		{ cat $@ $@.log; exit 1; }
 
-.PHONY: lint lint-run lint-format lint-cppcheck lint-shell
-lint: deps ## clang-format, clang-tidy, cppcheck, shellcheck
+.PHONY: lint lint-run lint-format lint-cppcheck lint-shell lint-python
+lint: deps ## clang-format, clang-tidy, cppcheck, shellcheck, pyflakes
 	$(Q)tests/install-deps $(LINT_DEPS)
 	$(Q)$(SUBMAKE) lint-run
 
-lint-run: lint-format lint-cppcheck lint-shell $(TIDY:%=$(O)/lint/%.tidy)
+lint-run: lint-format lint-cppcheck lint-shell lint-python $(TIDY:%=$(O)/lint/%.tidy)
 
 lint-format:
 	$(say) FORMAT
@@ -373,6 +373,11 @@ lint-shell:
 	$(say) SHELL
 	$(Q)shellcheck $(SHELL_FILES)
 	$(Q)shellcheck -s bash dist/sockpol.bash-completion
+
+PYTHON_FILES := doc/option-table tests/run-all $(sort $(wildcard tests/*/*.py tests/*/*/*.py))
+lint-python:
+	$(say) PYTHON
+	$(Q)pyflakes3 $(PYTHON_FILES)
 
 EXAMPLES := $(sort $(wildcard dist/examples/*))
 

@@ -273,10 +273,10 @@ static int classify(struct items *items, struct set_view *view, struct entry **r
 
 static uint64_t number_at(const uint8_t data[8])
 {
-	uint64_t number;
+	uint64_t big_endian;
 
-	memcpy(&number, data, sizeof(number));
-	return be64toh(number);
+	memcpy(&big_endian, data, sizeof(big_endian));
+	return be64toh(big_endian);
 }
 
 static uint64_t first_half(const struct entry *e)

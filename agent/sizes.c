@@ -40,7 +40,7 @@ static size_t nodes_of(const struct policy *p)
 		     (w->remote_port.n + w->local_port.n) * 2 / 5;
 	}
 	/* Six trees, whose levels are not full. */
-	return p->n_rules ? n + 6 * 3 : 0;
+	return p->n_rules ? n + 18 : 0;
 }
 
 /* What effective policies of one policy each would take. */

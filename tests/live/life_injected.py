@@ -14,7 +14,6 @@ import collections
 import os
 import resource
 
-from harness import injection
 from harness.agent import READY
 from harness.injection import BPF, ERRORS, FILES, LINKS, MEMORY, MMAP, NAMES, Injection
 from harness.result import Failure, check

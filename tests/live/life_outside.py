@@ -7,7 +7,6 @@ import itertools
 import os
 import re
 import shutil
-import socket
 import stat
 import subprocess
 import threading

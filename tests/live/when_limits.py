@@ -96,7 +96,7 @@ def prefix_rules(lists, last):
 
 
 def winner(lists, address):
-    """What the tries are to say, by looking at every prefix: the last rule that has it in one."""
+    """What the look-up is to say, by looking at every prefix: the last rule that has it in one."""
     address = ipaddress.ip_address(address)
     for number in range(len(lists), 0, -1):
         if any(address in one for one in lists[number - 1]):
