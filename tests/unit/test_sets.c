@@ -29,10 +29,9 @@ static struct set_view get(struct sets *s, const struct policy *p, enum sp_prope
 	return v;
 }
 
-static void put(struct set_view *v)
+static void put(const struct set_view *v)
 {
 	free(v->rules);
-	v->rules = NULL;
 }
 
 /* The rules that the class leaves, by the hook's own functions. */
@@ -47,8 +46,10 @@ static uint64_t rules_of(const struct set_view *v, enum sp_property property,
 	uint32_t class = class_of(&test, facts);
 
 	assert_true(twin.failures == 0);
-	assert_true(class < v->n_classes);
-	return v->rules[class];
+	if (class < v->n_classes)
+		return v->rules[class];
+	fail_msg("class %u of %zu", class, v->n_classes);
+	return 0;
 }
 
 static uint64_t look_up(const struct set_view *v, const unsigned char *address, bool v4)
