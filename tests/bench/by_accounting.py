@@ -153,18 +153,27 @@ def sizes(all_of):
             for one in all_of[name].programs.programs}
 
 
-# First address, how many there are, bits; the shortest prefix.
-UNICAST = {4: (1 << 24, 223 << 24, 32, 16), 6: (0x2 << 124, 0x2 << 124, 128, 16)}
+def random_prefix(numbers, first, size, bits, lengths):
+    """Of `size` addresses of so many bits, from `first` on."""
+    others = bits - numbers.choice(lengths)
+    start = first + numbers.randrange(size) >> others << others
+    return f'"{ipaddress.ip_address(start)}/{bits - others}"'
+
+
+def random_ipv6_prefix(numbers):
+    """One half up to 64 bits; the other longer, in those networks in which all peers are: load_udp.c."""
+    if numbers.randrange(2):
+        return random_prefix(numbers, 0x2 << 124, 0x2 << 124, 128, range(16, 65))
+    network = (0x20010DB8 << 32 | numbers.randrange(1 << 16)) << 64
+    return random_prefix(numbers, network, 1 << 64, 128, range(65, 129))
 
 
 def random_prefixes(count, family=4):
-    """Unicast prefixes of 16 bits to whole addresses, which random peers walk down to, mostly in vain."""
-    first, size, bits, shortest = UNICAST[family]
+    """IPv4: unicast ones of 16 to 32 bits.  Random peers walk down to these, mostly in vain."""
     numbers, found = random.Random(count), {}
     while len(found) < count:
-        others = bits - numbers.randrange(shortest, bits + 1)
-        start = first + numbers.randrange(size) >> others << others
-        found[f'"{ipaddress.ip_address(start)}/{bits - others}"'] = None
+        found[random_prefix(numbers, 1 << 24, 223 << 24, 32, range(16, 33)) if family == 4 else
+              random_ipv6_prefix(numbers)] = None
     return list(found)
 
 

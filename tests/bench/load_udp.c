@@ -11,6 +11,11 @@
 #define UNICAST_SIZE  0xdf000000u /* to 223.255.255.255 */
 #define DISCARD_PORT  9
 
+/* IPv6: 2001:db8:0:0::/64 and the next ones, where also the second half of an address is looked up.
+ */
+#define DOCUMENTATION 0x20010db8u
+#define N_NETWORKS    0x10000u
+
 /* xorshift64* (Vigna, 2016): a few cycles, and the same addresses in each process. */
 static uint32_t random_number(void)
 {
@@ -47,9 +52,10 @@ static int connect_once_ipv6(void)
 {
 	struct sockaddr_in6 to = { .sin6_family = AF_INET6, .sin6_port = htons(DISCARD_PORT) };
 
-	for (int i = 0; i < 4; i++)
-		to.sin6_addr.s6_addr32[i] = random_number();
-	to.sin6_addr.s6_addr[0] = 0x20 | (to.sin6_addr.s6_addr[0] & 0x1f); /* 2000::/3 */
+	to.sin6_addr.s6_addr32[0] = htonl(DOCUMENTATION);
+	to.sin6_addr.s6_addr32[1] = htonl(random_number() % N_NETWORKS);
+	to.sin6_addr.s6_addr32[2] = random_number();
+	to.sin6_addr.s6_addr32[3] = random_number();
 	return connect_to(AF_INET6, &to, sizeof(to));
 }
 
