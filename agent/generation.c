@@ -257,6 +257,8 @@ int generation_write_steps(struct generation *g, const char **ret_what)
 	int r = closure_run(g->closure, ret_what);
 
 	if (r == 0)
+		r = policy_maps_make_sets(g->policies, ret_what);
+	if (r == 0)
 		r = generation_flush(g, ret_what);
 	if (r == 0)
 		r = steps_write_machine(g->steps, ret_what);

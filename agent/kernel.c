@@ -13,6 +13,7 @@
 #include "kernel.h"
 #include "log.h"
 #include "pin.h"
+#include "pin_dir.h"
 #include "pin_owner.h"
 #include "sockpol.skel.h"
 
@@ -21,7 +22,7 @@ const char *const kernel_map_names[KERNEL_MAP_MAX] = {
 	[KERNEL_MAP_GLOB_EDGES] = "glob_edges", [KERNEL_MAP_STEPS] = "steps",
 	[KERNEL_MAP_POLICIES] = "policies",	[KERNEL_MAP_OPS] = "ops",
 	[KERNEL_MAP_CREDITS] = "credits",	[KERNEL_MAP_TESTS] = "tests",
-	[KERNEL_MAP_VECTORS] = "vectors",	[KERNEL_MAP_RANGES] = "ranges",
+	[KERNEL_MAP_VECTORS] = "vectors",	[KERNEL_MAP_RANGE_NODES] = "range_nodes",
 	[KERNEL_MAP_SOURCES] = "sources",	[KERNEL_MAP_APPLIED] = "applied",
 	[KERNEL_MAP_FAILURES] = "failures",	[KERNEL_MAP_STATE] = "state",
 	[KERNEL_MAP_SOCKETS] = "sockets",	[KERNEL_MAP_EVENTS] = "events",
@@ -42,7 +43,7 @@ static const struct map_size {
 	[KERNEL_MAP_CREDITS] = { offsetof(struct kernel_sizes, credits), 2, 0 },
 	[KERNEL_MAP_TESTS] = { offsetof(struct kernel_sizes, tests), 2, 0 },
 	[KERNEL_MAP_VECTORS] = { offsetof(struct kernel_sizes, vectors), 2, 0 },
-	[KERNEL_MAP_RANGES] = { offsetof(struct kernel_sizes, ranges), 2, 0 },
+	[KERNEL_MAP_RANGE_NODES] = { offsetof(struct kernel_sizes, range_nodes), 2, 0 },
 	[KERNEL_MAP_SOURCES] = { offsetof(struct kernel_sizes, sources), 1, 0 },
 	[KERNEL_MAP_APPLIED] = { offsetof(struct kernel_sizes, sources), 1, 0 },
 	[KERNEL_MAP_FAILURES] = { offsetof(struct kernel_sizes, failures), 1, 0 },
@@ -451,8 +452,6 @@ static int commit_maps(struct kernel *k)
 	for (int i = 0; i < KERNEL_MAP_MAX && r == 0; i++)
 		if (i != KERNEL_MAP_STATE)
 			r = pin_commit(k->pin_dir, kernel_map_names[i]);
-	if (r == 0)
-		pin_owner_remove_retired(k->pin_dir);
 	return r;
 }
 
@@ -485,6 +484,8 @@ int kernel_attach(struct kernel *k, const struct kernel *from, int cgroup_fd, co
 	if ((!k->adopted && commit_maps(k) < 0) | (hooks_commit(k->hooks) < 0))
 		log_warning("Not all pins at %s have their names: the next agent starts afresh",
 			    pin_dir);
+	else
+		pin_dir_clear_retired(pin_dir);
 	return 0;
 }
 

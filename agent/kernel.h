@@ -21,7 +21,7 @@ struct kernel_sizes {
 	uint32_t cgroups;
 	uint32_t glob_states, glob_edges, steps; /* of one generation, too */
 	/* Of one generation: the maps hold two. */
-	uint32_t policies, ops, credits, tests, vectors, ranges;
+	uint32_t policies, ops, credits, tests, vectors, range_nodes;
 	uint32_t sources;
 	uint32_t failures;
 };
@@ -36,7 +36,7 @@ enum kernel_map {
 	KERNEL_MAP_CREDITS,
 	KERNEL_MAP_TESTS,
 	KERNEL_MAP_VECTORS,
-	KERNEL_MAP_RANGES,
+	KERNEL_MAP_RANGE_NODES,
 	KERNEL_MAP_SOURCES,
 	KERNEL_MAP_APPLIED,
 	KERNEL_MAP_FAILURES,

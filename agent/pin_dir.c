@@ -196,12 +196,32 @@ static int remove_ours(const char *path, enum pin_owner owner)
 	return 0;
 }
 
+static void remove_retired(const char *dir, const char *name, const char *suffix)
+{
+	_cleanup_free_ char *path = NULL;
+
+	if (asprintf(&path, "%s/%s%s", dir, name, suffix) < 0)
+		(void)log_oom();
+	else if (pin_owner_is_retired(path) && pin_remove(path) < 0)
+		log_warning_errno(errno, "Cannot remove the pin %s, ignoring", path);
+}
+
+void pin_dir_clear_retired(const char *path)
+{
+	for (size_t i = 0; i < n_pin_retired_names; i++) {
+		remove_retired(path, pin_retired_names[i], "");
+		remove_retired(path, pin_retired_names[i], PIN_STAGED_SUFFIX);
+	}
+}
+
 void pin_dir_clear(const char *path)
 {
 	struct statvfs mount;
 
-	if (statvfs(path, &mount) == 0 && mount.f_flag & ST_RDONLY)
+	if (statvfs(path, &mount) == 0 && mount.f_flag & ST_RDONLY) {
 		log_error("%s is read-only: the pins there cannot be removed", path);
-	else
-		each_pin(path, remove_ours);
+		return;
+	}
+	each_pin(path, remove_ours);
+	pin_dir_clear_retired(path);
 }

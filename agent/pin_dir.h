@@ -17,6 +17,9 @@ int pin_dir_lock(const char *path);
  */
 int pin_dir_check(const char *path);
 
+/* Removes what only earlier versions pinned.  Errors are logged. */
+void pin_dir_clear_retired(const char *path);
+
 /* Is something pinned under any of our names? */
 bool pin_dir_has_some(const char *path);
 

@@ -119,6 +119,8 @@ static bool is_our_map(const struct entries *all, const struct entry *e)
 	for (size_t i = 0; i < all->n; i++)
 		if (all->v[i].ours && all->v[i].kind == PIN_LINK && uses(all->v[i].id, e->id) > 0)
 			return true;
+	if (pin_owner_is_retired(e->path))
+		return all->state;
 	return map >= 0 && (all->state || map == KERNEL_MAP_STATE) &&
 	       pin_owner_of_map(e->path, map, all->abi) == PIN_OURS;
 }

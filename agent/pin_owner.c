@@ -3,7 +3,6 @@
 
 #include <bpf/bpf.h>
 
-#include "log.h"
 #include "pin.h"
 #include "pin_owner.h"
 
@@ -16,7 +15,8 @@ const struct map_shape map_shapes[KERNEL_MAP_MAX] = {
 	[KERNEL_MAP_CREDITS] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(struct sp_credit) },
 	[KERNEL_MAP_TESTS] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(struct sp_test) },
 	[KERNEL_MAP_VECTORS] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(__u64) },
-	[KERNEL_MAP_RANGES] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(union sp_range_node) },
+	[KERNEL_MAP_RANGE_NODES] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32),
+				     sizeof(union sp_range_node) },
 	[KERNEL_MAP_SOURCES] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(struct sp_source) },
 	[KERNEL_MAP_APPLIED] = { BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(__u32), sizeof(sp_applied_t) },
 	[KERNEL_MAP_FAILURES] = { BPF_MAP_TYPE_HASH, sizeof(struct sp_failure), sizeof(__u64) },
@@ -31,13 +31,11 @@ const struct map_shape map_shapes[KERNEL_MAP_MAX] = {
 	[KERNEL_MAP_EVENTS] = { BPF_MAP_TYPE_RINGBUF, 0, 0 },
 };
 
-/* What earlier versions had, too. */
-static const struct retired_map {
-	const char *name;
-	struct map_shape shape;
-} retired_maps[] = {
-	{ "sets4", { BPF_MAP_TYPE_LPM_TRIE, 12, sizeof(__u32) } }, /* of SP_ABI_VERSION 1 to 4 */
-	{ "sets6", { BPF_MAP_TYPE_LPM_TRIE, 24, sizeof(__u32) } },
+const char *const pin_retired_names[] = { "sets4", "sets6" }; /* to SP_ABI_VERSION 4 */
+const size_t n_pin_retired_names = ARRAY_SIZE(pin_retired_names);
+static const struct map_shape retired_shapes[ARRAY_SIZE(pin_retired_names)] = {
+	{ BPF_MAP_TYPE_LPM_TRIE, 12, sizeof(__u32) },
+	{ BPF_MAP_TYPE_LPM_TRIE, 24, sizeof(__u32) },
 };
 
 /* "map_id" or "link_id": nothing else tells descriptors of maps, links and programs apart. */
@@ -161,19 +159,17 @@ int pin_owner_of_map(const char *path, enum kernel_map map, uint32_t abi)
 	return ours && streq(info.name, kernel_map_names[map]) ? PIN_OURS : PIN_FOREIGN;
 }
 
-void pin_owner_remove_retired(const char *dir)
+bool pin_owner_is_retired(const char *path)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(retired_maps); i++) {
-		const struct retired_map *m = &retired_maps[i];
-		_cleanup_free_ char *path = pin_path(dir, m->name);
-		_cleanup_close_ int fd = -1;
-		struct bpf_map_info info;
+	_cleanup_close_ int fd = -1;
+	struct bpf_map_info info;
 
-		if (path && open_map(path, &fd, &info) == PIN_OURS &&
-		    has_shape(&info, &m->shape, false) && streq(info.name, m->name) &&
-		    pin_remove(path) < 0)
-			log_warning("Cannot remove %s, ignoring", path);
-	}
+	if (open_map(path, &fd, &info) != PIN_OURS)
+		return false;
+	for (size_t i = 0; i < n_pin_retired_names; i++)
+		if (streq(info.name, pin_retired_names[i]))
+			return has_shape(&info, &retired_shapes[i], false);
+	return false;
 }
 
 int pin_owner_open_map(const char *dir, enum kernel_map map)

@@ -40,7 +40,9 @@ int pin_owner_of_link(const char *path, const char *program);
  * of another version, or no map at all. */
 int pin_owner_open_map(const char *dir, enum kernel_map map);
 
-/* Removes the pins of maps that only earlier versions had. */
-void pin_owner_remove_retired(const char *dir);
+/* The names of maps that only earlier versions had; is a pin one of those? */
+extern const char *const pin_retired_names[];
+extern const size_t n_pin_retired_names;
+bool pin_owner_is_retired(const char *path);
 
 #endif

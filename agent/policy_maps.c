@@ -162,7 +162,7 @@ void policy_maps_needed(const struct policy_maps *m, struct kernel_sizes *ret)
 	ret->credits = m->credits.n;
 	ret->tests = m->tests.n;
 	ret->vectors = m->vectors.n;
-	ret->ranges = sets_needed(m->sets);
+	ret->range_nodes = sets_needed(m->sets);
 }
 
 #ifdef SOCKPOL_MUTANTS
@@ -361,6 +361,23 @@ static int get_view(struct policy_maps *m, const struct policy *p, enum sp_prope
 	view->made = r == 0;
 	*ret = view;
 	return r;
+}
+
+int policy_maps_make_sets(struct policy_maps *m, const char **ret_what)
+{
+	for (size_t i = 0; i < m->config->n_policies; i++) {
+		const struct policy *p = &m->config->policies[i];
+
+		for (int property = 0; property < SP_PROPERTY_MAX; property++) {
+			struct view *view;
+			int r = policy_asks(p, property) ? get_view(m, p, property, &view, ret_what)
+							 : 0;
+
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
 }
 
 /* A vector a class, in which the rules that do not ask all hold. */

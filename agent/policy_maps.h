@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The effective policies of one generation in one half of the maps `policies`, `ops`, `credits`,
- * `tests`, `vectors` and `ranges`.  One is compiled and written when it is first asked for.
+ * `tests`, `vectors` and `range_nodes`.  One is compiled and written when it is first asked for.
  */
 #ifndef SOCKPOL_POLICY_MAPS_H
 #define SOCKPOL_POLICY_MAPS_H
@@ -25,6 +25,8 @@ DEFINE_CLEANUP(struct policy_maps *, policy_maps_free)
  */
 int policy_maps_index(struct policy_maps *m, const struct effective *e, uint32_t *ret,
 		      const char **ret_what);
+/* Those of all rules' prefixes and ports, so that room for them is wanting now or never. */
+int policy_maps_make_sets(struct policy_maps *m, const char **ret_what);
 /* What was written is in the kernel only after this. */
 int policy_maps_flush(struct policy_maps *m, const char **ret_what);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
+#include "loader.h"
 #include "range_tree.h"
 
 /* From behind the one before (0, if it is the first) to `last`. */
@@ -13,6 +14,11 @@ struct ranges {
 	struct range *v;
 	size_t n;
 };
+
+static void clear_ranges(const struct ranges *r)
+{
+	free(r->v);
+}
 
 /* Nothing, where others reach as far already. */
 static int extend(struct ranges *to, uint64_t last, uint32_t answer)
@@ -52,6 +58,14 @@ static int list_ranges(const struct span *spans, size_t n, uint32_t outside, str
 	return r < 0 ? r : extend(to, UINT64_MAX, outside);
 }
 
+/* What has come together goes to the kernel first, so that not all of it waits in memory. */
+static int append_node(struct map_half *to, const union sp_range_node *node, const char **ret_what)
+{
+	int r = map_half_begin(to, ret_what);
+
+	return r < 0 ? r : map_half_append(to, node, ret_what);
+}
+
 /*
  * lasts: of each leaf its last key.  The last leaf's is the greatest number, and so is that of what
  * it is short of.
@@ -73,7 +87,7 @@ static int write_leaves(struct map_half *to, const struct ranges *from, uint64_t
 			if (k < SP_LEAF_RANGES - 1)
 				node.leaf.last[k] = *last;
 		}
-		r = map_half_append(to, &node, ret_what);
+		r = append_node(to, &node, ret_what);
 	}
 	return r;
 }
@@ -95,10 +109,15 @@ static int write_level(struct map_half *to, uint32_t child, uint64_t *lasts, siz
 				node.inner.last[k] = last;
 		}
 		lasts[i / SP_NODE_CHILDREN] = last;
-		r = map_half_append(to, &node, ret_what);
+		r = append_node(to, &node, ret_what);
 	}
 	return r;
 }
+
+/* A set of the most prefixes fits a tree of the most levels: 6 * 8 * 8 ... ranges. */
+_Static_assert(2 * LOADER_PREFIXES_MAX + 1 <= SP_LEAF_RANGES << 3 * (SP_RANGE_LEVELS_MAX - 1) &&
+		       SP_NODE_CHILDREN == 1 << 3,
+	       "levels");
 
 static size_t divided(size_t n, size_t by)
 {
@@ -121,8 +140,6 @@ static int write_tree(struct map_half *to, const struct ranges *from, uint32_t *
 		first = next;
 		n = divided(n, SP_NODE_CHILDREN);
 	}
-	if (r == 0 && (levels > SP_RANGE_LEVELS_MAX || first > SP_ANSWER_INDEX))
-		r = -E2BIG; /* of more ranges than maps can be large */
 	*ret_answer = levels << SP_ANSWER_LEVELS_SHIFT | first;
 	return r;
 }
@@ -130,13 +147,12 @@ static int write_tree(struct map_half *to, const struct ranges *from, uint32_t *
 int range_tree_write(struct map_half *to, const struct span *spans, size_t n, uint32_t outside,
 		     uint32_t *ret_answer, const char **ret_what)
 {
-	struct ranges ranges = { 0 };
+	__attribute__((cleanup(clear_ranges))) struct ranges ranges = { 0 };
 	int r = list_ranges(spans, n, outside, &ranges);
 
 	if (r == 0 && ranges.n == 1)
 		*ret_answer = ranges.v[0].answer;
 	else if (r == 0)
 		r = write_tree(to, &ranges, ret_answer, ret_what);
-	free(ranges.v);
 	return r;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Search trees in the map `ranges` (include/abi.h): spans of keys that lie within each other become
- * ranges side by side, and these the leaves of a tree.
+ * Search trees in the map `range_nodes` (include/abi.h): spans of keys that lie within each other
+ * become ranges side by side, and these the leaves of a tree.
  */
 #ifndef SOCKPOL_RANGE_TREE_H
 #define SOCKPOL_RANGE_TREE_H

@@ -24,7 +24,7 @@ struct set {
 };
 
 struct sets {
-	struct map_half ranges;
+	struct map_half nodes;
 	struct set *by_content;
 };
 
@@ -39,17 +39,23 @@ struct items {
 	size_t n;
 };
 
-int sets_new(const struct kernel *k, unsigned half, struct sets **ret)
+static int make(const struct kernel *k, uint32_t first, uint32_t room, struct sets **ret)
 {
-	const uint32_t room = kernel_sizes_of(k)->ranges;
 	struct sets *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return -ENOMEM;
-	map_half_init(&s->ranges, k, KERNEL_MAP_RANGES, sizeof(union sp_range_node), half * room,
+	map_half_init(&s->nodes, k, KERNEL_MAP_RANGE_NODES, sizeof(union sp_range_node), first,
 		      room);
 	*ret = s;
 	return 0;
+}
+
+int sets_new(const struct kernel *k, unsigned half, struct sets **ret)
+{
+	const uint32_t room = kernel_sizes_of(k)->range_nodes;
+
+	return make(k, half * room, room, ret);
 }
 
 static void set_free(struct set *set)
@@ -66,23 +72,23 @@ void sets_free(struct sets *s)
 		HASH_DEL(s->by_content, set);
 		set_free(set);
 	}
-	map_half_clear(&s->ranges);
+	map_half_clear(&s->nodes);
 	free(s);
 }
 
 void sets_count(struct sets *s, bool count)
 {
-	s->ranges.counts = count;
+	s->nodes.counts = count;
 }
 
 uint32_t sets_needed(const struct sets *s)
 {
-	return s->ranges.n;
+	return s->nodes.n;
 }
 
 int sets_flush(struct sets *s, const char **ret_what)
 {
-	return map_half_flush(&s->ranges, ret_what);
+	return map_half_flush(&s->nodes, ret_what);
 }
 
 bool when_asks(const struct when *w, enum sp_property property)
@@ -95,6 +101,14 @@ bool when_asks(const struct when *w, enum sp_property property)
 	};
 
 	return asks[property];
+}
+
+bool policy_asks(const struct policy *p, enum sp_property property)
+{
+	for (size_t i = 0; i < p->n_rules; i++)
+		if (when_asks(&p->rules[i].when, property))
+			return true;
+	return false;
 }
 
 static int add_item(struct items *items, const struct entry *entry, uint64_t rule)
@@ -302,7 +316,7 @@ static int write_tree4(struct sets *s, const struct entry *entries, size_t n, ui
 	for (size_t i = 0; i < n; i++)
 		spans[i] = span_of(first_half(&entries[i]) >> 32, 32u + entries[i].length,
 				   entries[i].class);
-	return range_tree_write(&s->ranges, spans, n, 0, ret, ret_what);
+	return range_tree_write(&s->nodes, spans, n, 0, ret, ret_what);
 }
 
 /* Entries longer than 64 bits, all of the same first half. */
@@ -316,7 +330,7 @@ static int write_second_halves(struct sets *s, const struct entry *entries, size
 	for (size_t i = 0; i < n; i++)
 		spans[i] = span_of(number_at(entries[i].data + 8), entries[i].length - 64u,
 				   entries[i].class);
-	return range_tree_write(&s->ranges, spans, n, outside, ret, ret_what);
+	return range_tree_write(&s->nodes, spans, n, outside, ret, ret_what);
 }
 
 /* How many of the n that begin here are longer than 64 bits and of the same first half.  In their
@@ -355,12 +369,12 @@ static int write_tree6(struct sets *s, const struct entry *entries, size_t n, ui
 			around[depth++] = e;
 		}
 	}
-	return r < 0 ? r : range_tree_write(&s->ranges, spans, n_spans, 0, ret, ret_what);
+	return r < 0 ? r : range_tree_write(&s->nodes, spans, n_spans, 0, ret, ret_what);
 }
 
 static int write_trees(struct sets *s, struct set *set, size_t n, const char **ret_what)
 {
-	uint32_t before = s->ranges.n;
+	uint32_t before = s->nodes.n;
 	size_t n4 = 0;
 	int r;
 
@@ -370,7 +384,7 @@ static int write_trees(struct sets *s, struct set *set, size_t n, const char **r
 	if (r == 0)
 		r = write_tree6(s, set->entries + n4, n - n4, &set->tree6, ret_what);
 	if (r < 0)
-		map_half_cut(&s->ranges, before);
+		map_half_cut(&s->nodes, before);
 	return r;
 }
 
@@ -440,5 +454,36 @@ int sets_get(struct sets *s, const struct policy *p, enum sp_property property,
 	} else {
 		free(view.rules);
 	}
+	return r;
+}
+
+static int count_policy(struct sets *s, const struct policy *p)
+{
+	int r = 0;
+
+	for (int property = 0; property < SP_PROPERTY_MAX && r == 0; property++) {
+		struct set_view view = { 0 };
+		const char *what;
+
+		if (!policy_asks(p, property))
+			continue;
+		r = sets_get(s, p, property, &view, &what);
+		if (r == 0)
+			free(view.rules);
+	}
+	return r;
+}
+
+int sets_needed_for(const struct config *c, uint32_t *ret)
+{
+	_cleanup_(sets_free) struct sets *s = NULL;
+	int r = make(NULL, 0, 0, &s);
+
+	if (r < 0)
+		return r;
+	sets_count(s, true);
+	for (size_t i = 0; i < c->n_policies && r == 0; i++)
+		r = count_policy(s, &c->policies[i]);
+	*ret = sets_needed(s);
 	return r;
 }

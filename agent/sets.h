@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What a policy's rules ask of one property (remote, local, their ports), as trees in the kernel,
- * so that one look-up tells which of those rules hold.
+ * so that a look-up tells which of those rules hold.
  *
  * A set gives an address its class: the longest prefix decides, and each prefix has what the
- * shorter ones around it have too.  A generation has its own in its half of the map `ranges`, equal
- * ones once.
+ * shorter ones around it have too.  A generation has its own in its half of the map `range_nodes`,
+ * equal ones once.
  */
 #ifndef SOCKPOL_SETS_H
 #define SOCKPOL_SETS_H
@@ -33,6 +33,8 @@ DEFINE_CLEANUP(struct sets *, sets_free)
 void sets_count(struct sets *s, bool count);
 /* Elements of the map so far. */
 uint32_t sets_needed(const struct sets *s);
+/* The same for all that a configuration's rules ask, in no kernel. */
+int sets_needed_for(const struct config *c, uint32_t *ret);
 
 /*
  * Makes (or finds) the set of a policy's property.  -ENOSPC: no room in this half; *ret_what then
@@ -44,5 +46,7 @@ int sets_get(struct sets *s, const struct policy *p, enum sp_property property,
 int sets_flush(struct sets *s, const char **ret_what);
 
 bool when_asks(const struct when *w, enum sp_property property);
+/* Does a rule of the policy ask for it? */
+bool policy_asks(const struct policy *p, enum sp_property property);
 
 #endif

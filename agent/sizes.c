@@ -3,6 +3,7 @@
 
 #include "cgroup.h"
 #include "machine.h"
+#include "sets.h"
 #include "sizes.h"
 #include "sources.h"
 #include "steps.h"
@@ -18,35 +19,10 @@ static uint32_t with_room(size_t n, uint32_t least)
 	return n < least ? least : (uint32_t)n;
 }
 
-/* Each has an end and a beginning; one beyond 64 bits may have a tree of its own. */
-static size_t nodes_for(const struct prefixes *list)
-{
-	size_t n_longer = 0;
-
-	for (size_t i = 0; i < list->n; i++)
-		n_longer += list->v[i].length > 64;
-	return n_longer + list->n * 2 / 5;
-}
-
-/* Of the map `ranges`: no policy needs more. */
-static size_t nodes_of(const struct policy *p)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < p->n_rules; i++) {
-		const struct when *w = &p->rules[i].when;
-
-		n += nodes_for(&w->remote) + nodes_for(&w->local) +
-		     (w->remote_port.n + w->local_port.n) * 2 / 5;
-	}
-	/* Six trees, whose levels are not full. */
-	return p->n_rules ? n + 18 : 0;
-}
-
 /* What effective policies of one policy each would take. */
 static void count_policies(const struct config *c, struct kernel_sizes *ret)
 {
-	size_t n_ops = 0, n_credits = 0, n_tests = 0, n_vectors = 0, n_nodes = 0;
+	size_t n_ops = 0, n_credits = 0, n_tests = 0, n_vectors = 0;
 
 	for (size_t i = 0; i < c->n_policies; i++) {
 		const struct policy *p = &c->policies[i];
@@ -59,7 +35,6 @@ static void count_policies(const struct config *c, struct kernel_sizes *ret)
 		n_credits += 1 + 6 * (1 + p->n_rules);
 		n_tests += p->n_rules ? 12 : 0;
 		n_vectors += p->n_rules ? 4 * (2 + 2 * p->n_rules) : 0;
-		n_nodes += nodes_of(p);
 	}
 	/* Most cgroups have one more that applies to many. */
 	ret->policies = with_room(2 * c->n_policies, 64);
@@ -67,18 +42,21 @@ static void count_policies(const struct config *c, struct kernel_sizes *ret)
 	ret->credits = with_room(3 * n_credits, 1024);
 	ret->tests = with_room(2 * n_tests, 256);
 	ret->vectors = with_room(2 * n_vectors, 1024);
-	ret->ranges = with_room(n_nodes, 128);
 }
 
 int sizes_for(const struct config *c, size_t n_cgroups, struct kernel_sizes *ret)
 {
 	_cleanup_(machine_free) struct machine *machine = NULL;
 	struct machine_tables tables;
+	uint32_t n_nodes;
 	int r = machine_new(c, &machine);
 
 	if (r < 0)
 		return r;
 	tables = machine_tables(machine);
+	r = sets_needed_for(c, &n_nodes);
+	if (r < 0)
+		return r;
 	*ret = (struct kernel_sizes){
 		/* Hashes take memory as they fill, some for each slot too. */
 		.cgroups = with_room(2 * n_cgroups, 4096),
@@ -87,6 +65,7 @@ int sizes_for(const struct config *c, size_t n_cgroups, struct kernel_sizes *ret
 		.glob_states = with_room(tables.n_states, 256),
 		.glob_edges = with_room(tables.n_edges, 1024),
 		.sources = with_room(sources_needed(c), 256),
+		.range_nodes = with_room(n_nodes, 64),
 	};
 	count_policies(c, ret);
 	return 0;
@@ -133,7 +112,7 @@ bool sizes_grow(struct kernel_sizes *s, const struct governor *failed, int error
 		{ KERNEL_MAP_CREDITS, &s->credits, n->credits },
 		{ KERNEL_MAP_TESTS, &s->tests, n->tests },
 		{ KERNEL_MAP_VECTORS, &s->vectors, n->vectors },
-		{ KERNEL_MAP_RANGES, &s->ranges, n->ranges },
+		{ KERNEL_MAP_RANGE_NODES, &s->range_nodes, n->range_nodes },
 		{ KERNEL_MAP_SOURCES, &s->sources, n->sources },
 	};
 	bool is_map = false;

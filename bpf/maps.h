@@ -83,7 +83,7 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, union sp_range_node);
-} ranges SEC(".maps");
+} range_nodes SEC(".maps");
 
 /* Userspace only: no program reads it. */
 struct {

@@ -35,13 +35,13 @@ __noinline __u32 look_up_key(__u32 answer, __u64 key)
 	if (!levels)
 		return answer;
 	for (__u32 i = 1; i < SP_RANGE_LEVELS_MAX && i < levels; i++) {
-		node = bpf_map_lookup_elem(&ranges, &index);
+		node = bpf_map_lookup_elem(&range_nodes, &index);
 		if (!node)
 			return 0;
 		index = node->inner.first_child +
 			place_among(node->inner.last, SP_NODE_CHILDREN, key);
 	}
-	node = bpf_map_lookup_elem(&ranges, &index);
+	node = bpf_map_lookup_elem(&range_nodes, &index);
 	return node ? node->leaf.answer[place_among(node->leaf.last, SP_LEAF_RANGES, key)] : 0;
 }
 
@@ -77,7 +77,7 @@ static __always_inline __u64 rules_by_test(const struct sp_test *test, const str
 	__u32 index = class_of(test, facts);
 	__u64 *vector;
 
-	if (index >= test->n_vectors) /* a tree of another generation */
+	if (index >= test->n_vectors) /* never: the two are of one generation */
 		index = 0;
 	index += test->first_vector;
 	vector = bpf_map_lookup_elem(&vectors, &index);

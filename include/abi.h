@@ -10,7 +10,7 @@
  *
  *   cgroups[id of the socket's cgroup].policy[generation & 1]   -> index into policies
  *   policies[index].stage[the hook's stage]                     -> ranges of tests, ops and credits
- *   tests[...]: ranges[address or port] -> class; vectors[class] -> which rules hold
+ *   tests[...]: range_nodes[address or port] -> class; vectors[class] -> which rules hold
  *   ops[...]: one an option: the rules that name it, and what holds where none of them does
  *   ops[alternative of the last rule that holds]                -> one bpf_setsockopt each
  *   credits[...]                                                -> whose `applied` counter to raise
@@ -178,24 +178,24 @@ struct sp_test {
 
 /*
  * An answer, 32 bits, is a class; or, with the levels of a tree in the upper bits, that tree: its
- * root is ranges[answer & SP_ANSWER_INDEX].  Keys are numbers of 64 bits; an IPv6 address is two:
- * what the tree of the first answers may be a tree for the second.
+ * root is range_nodes[answer & SP_ANSWER_INDEX].  Keys are numbers of 64 bits; an IPv6 address is
+ * two: what the tree of the first answers may be a tree for the second.
  */
 #define SP_ANSWER_LEVELS_SHIFT 28
 #define SP_ANSWER_INDEX	       ((1u << SP_ANSWER_LEVELS_SHIFT) - 1)
 #define SP_RANGE_LEVELS_MAX    8 /* 12 million ranges */
 
 /*
- * Value of array `ranges`: a node, of the size of a cache line.  It divides its keys into ranges,
- * of which it has the last key of each but the last; where there are fewer, the greatest number for
- * the others.
+ * Value of array `range_nodes`: a node, of the size of a cache line.  It divides its keys into
+ * ranges, of which it has the last key of each but the last; where there are fewer, the greatest
+ * number for the others.
  */
 #define SP_NODE_CHILDREN 8
 #define SP_LEAF_RANGES	 6
 union sp_range_node {
 	struct {
 		__u64 last[SP_NODE_CHILDREN - 1];
-		__u32 first_child; /* index into ranges; the others follow */
+		__u32 first_child; /* index into range_nodes; the others follow */
 		__u32 reserved;
 	} inner;
 	struct {

@@ -194,6 +194,26 @@ def test_globs_that_multiply(box):
         newborns.check("its children, agent stopped", {"child": 5, "child/deeper": 5})
 
 
+def test_prefixes_of_who_comes_later(box):
+    """A reload makes room for them, too, though nobody needs them until a cgroup comes."""
+    agent = box.agent("later")
+    cgroup = box.cgroup.child("later")
+    path = cgroup.path
+    agent.write(FILE, policies(policy("plain", path + "/plain", {"SO_PRIORITY": 1})))
+    agent.start()
+    prefixes = ", ".join(f"10.{n // 128}.{n % 128 * 2}.0/24" for n in range(3000))
+    agent.write(FILE, policies(policy(
+        "late", path + "/**/*a" + 25 * "?" + "z", {"SO_PRIORITY": 2},
+        "    rules:\n      - name: near\n"
+        f"        when: {{ remote: [127.0.0.0/8, {prefixes}] }}\n"
+        "        options: { SO_PRIORITY: 5 }\n")))
+    agent.reload_good()
+    late = cgroup.child("xa" + 25 * "b" + "z")
+    wait_for("its policy", 1, lambda: agent.policy("late")["cgroups"])
+    check_priority("a peer in the list", box.worker(late), 5)
+    check("a map was too small", False, "is full" in agent.log())
+
+
 def test_step_not_seen_before(box):
     """More combinations than the maps hold: the agent resolves a new one, the kernel the next."""
     agent = box.agent("unseen")

@@ -81,7 +81,7 @@ def test_restarts_under_load(box):
     agent = box.agent("restarts")
     agent.options = ["--persist"]
     worker = governed_worker(box, agent, "restarts", 4)
-    # Sets of prefixes have to survive as well.
+    # Prefixes have to survive as well.
     agent.write(FILE, priority_policy("restarts", worker.cgroup, 3, NEAR))
     agent.reload_good()
     held = agent.objects()
@@ -174,21 +174,45 @@ def make_map(path, kind, name):
             name)
 
 
+def make_trie(agent, name, key_size):
+    """As earlier versions had it; staged (~), too, as one leaves it that is killed while it starts."""
+    for suffix in ("", "~"):
+        bpftool("map", "create", os.path.join(agent.pin_dir, name + suffix), "type", "lpm_trie",
+                "key", str(key_size), "value", "4", "entries", "1", "name", name, "flags", "1")
+
+
+def check_left(agent, asked, expected):
+    check(asked, expected, sorted(name for name in os.listdir(agent.pin_dir) if name[:4] == "sets")
+          if os.path.exists(agent.pin_dir) else [])
+
+
 def test_maps_of_earlier_versions(box):
-    """What a version had that we do not goes; what only has its name does not."""
+    """What a version had that we do not goes, whatever comes; what only has its name does not."""
     agent = box.agent("earlier", sockpol=other_abi(box))
     worker = governed_worker(box, agent, "earlier", 4)
     theirs = os.path.join(agent.pin_dir, "sets6")
-    bpftool("map", "create", os.path.join(agent.pin_dir, "sets4"), "type", "lpm_trie", "key", "12",
-            "value", "4", "entries", "1", "name", "sets4", "flags", "1")
+    make_trie(agent, "sets4", 12)
     make_map(theirs, "array", "sets6")
-    box.stack.callback(os.unlink, theirs)
     agent.kill()
     agent.sockpol = box.sockpol
     agent.start()
     check_priority("taken over", worker, 4)
-    check("what is left of sets4 and sets6", ["sets6"],
-          [name for name in os.listdir(agent.pin_dir) if name.startswith("sets")])
+    check_left(agent, "left by a take-over from another version", ["sets6"])
+    os.unlink(theirs)
+    make_trie(agent, "sets4", 12)
+    make_trie(agent, "sets6", 24)
+    agent.kill()
+    agent.start()
+    check_left(agent, "left by a take-over from the same version", [])
+    make_trie(agent, "sets6", 24)
+    agent.kill()
+    done = agent.command("detach", "--pin-dir", agent.pin_dir)
+    check(f"exit status of detach; it said\n{done.stderr}\n   ", 0, done.returncode)
+    check_left(agent, "left by detach", [])
+    agent.start()
+    make_trie(agent, "sets6", 24)
+    agent.stop()
+    check_left(agent, "left by a clean stop", [])
 
 
 def test_detach_leaves_what_is_not_ours(box):

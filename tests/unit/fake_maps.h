@@ -40,7 +40,7 @@ const char *const kernel_map_names[KERNEL_MAP_MAX] = {
 	[KERNEL_MAP_GLOB_EDGES] = "glob_edges", [KERNEL_MAP_STEPS] = "steps",
 	[KERNEL_MAP_POLICIES] = "policies",	[KERNEL_MAP_OPS] = "ops",
 	[KERNEL_MAP_CREDITS] = "credits",	[KERNEL_MAP_TESTS] = "tests",
-	[KERNEL_MAP_VECTORS] = "vectors",	[KERNEL_MAP_RANGES] = "ranges",
+	[KERNEL_MAP_VECTORS] = "vectors",	[KERNEL_MAP_RANGE_NODES] = "range_nodes",
 	[KERNEL_MAP_SOURCES] = "sources",
 };
 
@@ -70,7 +70,7 @@ static uint32_t fake_array_room(int map)
 		[KERNEL_MAP_CREDITS] = 2 * fake.sizes.credits,
 		[KERNEL_MAP_TESTS] = 2 * fake.sizes.tests,
 		[KERNEL_MAP_VECTORS] = 2 * fake.sizes.vectors,
-		[KERNEL_MAP_RANGES] = 2 * fake.sizes.ranges,
+		[KERNEL_MAP_RANGE_NODES] = 2 * fake.sizes.range_nodes,
 		[KERNEL_MAP_SOURCES] = fake.sizes.sources,
 	};
 
@@ -87,7 +87,7 @@ static size_t fake_value_size(int map)
 		[KERNEL_MAP_CREDITS] = sizeof(struct sp_credit),
 		[KERNEL_MAP_TESTS] = sizeof(struct sp_test),
 		[KERNEL_MAP_VECTORS] = sizeof(uint64_t),
-		[KERNEL_MAP_RANGES] = sizeof(union sp_range_node),
+		[KERNEL_MAP_RANGE_NODES] = sizeof(union sp_range_node),
 		[KERNEL_MAP_SOURCES] = sizeof(struct sp_source),
 	};
 

@@ -83,8 +83,8 @@ static void *twin_lookup(const void *map, const void *key)
 		return fake_array_at(KERNEL_MAP_TESTS, index);
 	if (map == &vectors)
 		return fake_array_at(KERNEL_MAP_VECTORS, index);
-	if (map == &ranges)
-		return fake_array_at(KERNEL_MAP_RANGES, index);
+	if (map == &range_nodes)
+		return fake_array_at(KERNEL_MAP_RANGE_NODES, index);
 	if (map == &credits)
 		return fake_array_at(KERNEL_MAP_CREDITS, index);
 	if (map == &applied)

@@ -17,7 +17,7 @@ static const struct kernel_sizes sizes = {
 	.credits = 100000,
 	.tests = 10,
 	.vectors = 10,
-	.ranges = 10,
+	.range_nodes = 10,
 	.sources = 256,
 };
 

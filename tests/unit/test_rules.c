@@ -19,7 +19,7 @@ static const struct kernel_sizes sizes = {
 	.credits = 4096,
 	.tests = 1024,
 	.vectors = 16384,
-	.ranges = 4096,
+	.range_nodes = 4096,
 	.sources = 256,
 };
 
@@ -536,12 +536,12 @@ static void test_no_room(void **state)
 		  .rules = { { "r", 0, { { OPTION_SO_MARK, 2 } }, .remote = { "10.0.0.0/8" } } } },
 	};
 	static const struct {
-		uint32_t policies, ops, credits, tests, vectors, ranges;
+		uint32_t policies, ops, credits, tests, vectors, range_nodes;
 		const char *what;
 	} cases[] = {
 		{ 0, 99, 99, 99, 99, 99, "policies" }, { 1, 1, 99, 99, 99, 99, "ops" },
 		{ 1, 99, 1, 99, 99, 99, "credits" },   { 1, 99, 99, 0, 99, 99, "tests" },
-		{ 1, 99, 99, 99, 1, 99, "vectors" },   { 1, 99, 99, 99, 99, 0, "ranges" },
+		{ 1, 99, 99, 99, 1, 99, "vectors" },   { 1, 99, 99, 99, 99, 0, "range_nodes" },
 	};
 
 	(void)state;
@@ -555,7 +555,7 @@ static void test_no_room(void **state)
 			.credits = cases[i].credits,
 			.tests = cases[i].tests,
 			.vectors = cases[i].vectors,
-			.ranges = cases[i].ranges,
+			.range_nodes = cases[i].range_nodes,
 			.sources = 9,
 		};
 		struct kernel_sizes needed = { 0 };
@@ -567,7 +567,7 @@ static void test_no_room(void **state)
 		assert_string_equal(what, cases[i].what);
 		generation_needed(w.generation, &needed);
 		assert_true(needed.policies >= 1 && needed.ops > 1 && needed.credits > 1 &&
-			    needed.tests >= 1 && needed.vectors > 1 && needed.ranges == 1);
+			    needed.tests >= 1 && needed.vectors > 1 && needed.range_nodes == 1);
 		world_free(&w);
 	}
 }

@@ -14,7 +14,7 @@ static struct sets *new_sets(unsigned half)
 	struct sets *s;
 
 	fake_reset();
-	fake.sizes.ranges = ROOM;
+	fake.sizes.range_nodes = ROOM;
 	assert_int_equal(sets_new(NULL, half, &s), 0);
 	return s;
 }
@@ -298,7 +298,10 @@ static void run_random(struct seeded *r)
 	struct sets *s = new_sets(random_below(r, 2));
 	struct set_view addresses = get(s, c->policies, SP_PROPERTY_REMOTE);
 	struct set_view ports = get(s, c->policies, SP_PROPERTY_REMOTE_PORT);
+	uint32_t needed = 0;
 
+	if (sets_needed_for(c, &needed) < 0 || needed != sets_needed(s))
+		SEEDED_FAIL(r, "%u nodes, not as many as was said: %u", sets_needed(s), needed);
 	compare_addresses(r, c->policies, &addresses);
 	compare_ports(r, c->policies, &ports);
 	put(&addresses);
@@ -367,12 +370,12 @@ static void test_no_room(void **state)
 		const char *what;
 
 		fake_reset();
-		fake.sizes.ranges = room;
+		fake.sizes.range_nodes = room;
 		assert_int_equal(sets_new(NULL, 0, &s), 0);
 		memset(&v, 0x5a, sizeof(v));
 		untouched = v;
 		assert_int_equal(sets_get(s, c->policies, SP_PROPERTY_REMOTE, &v, &what), -ENOSPC);
-		assert_string_equal(what, "ranges");
+		assert_string_equal(what, "range_nodes");
 		assert_memory_equal(&v, &untouched, sizeof(v));
 		assert_int_equal(sets_needed(s), 0);
 
@@ -381,7 +384,7 @@ static void test_no_room(void **state)
 		assert_int_equal(sets_get(s, c->policies, SP_PROPERTY_REMOTE, &v, &what), 0);
 		assert_int_equal(sets_needed(s), 3);
 		assert_int_equal(sets_flush(s, &what), -ENOSPC);
-		assert_string_equal(what, "ranges");
+		assert_string_equal(what, "range_nodes");
 		put(&v);
 		sets_free(s);
 	}
