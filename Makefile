@@ -198,7 +198,7 @@ $(O)/tests/conformance-table: $(O)/sockpol $(LIVE) | $(O)/tests
 	$(Q)tests/live/run.py --check-table --options-json $@.json >$@
 
 # The benchmark's load, the library that does the same by LD_PRELOAD, and the BPF programs beside ours.
-STEPS       := tcp-sock id entry policy ops credit table table-in-map switch
+STEPS       := tcp-sock id entry slot policy ops credit table table-in-map switch
 BENCH_FLAGS  = $(CFLAGS) $(HARDENING) -std=gnu11 -D_GNU_SOURCE $(WARNINGS)
 BENCH_FILES := $(addprefix $(O)/bench/,load preload.so constants.bpf.o empty.bpf.o) $(STEPS:%=$(O)/bench/steps-%.bpf.o)
 

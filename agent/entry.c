@@ -26,6 +26,26 @@ static struct sp_cgroup entry_of(const struct node *n)
 	};
 }
 
+static __u64 *slot_of(const struct kernel *k, uint64_t cgroup_id, unsigned half)
+{
+	return &kernel_slots(k)[cgroup_id % SP_CGROUP_SLOTS].half[half];
+}
+
+void entry_write_slot(const struct kernel *k, const struct sp_cgroup *entry)
+{
+	for (unsigned half = 0; half < 2; half++)
+		__atomic_store_n(slot_of(k, entry->id, half),
+				 entry->id << SP_SLOT_POLICY_BITS | entry->policy[half],
+				 __ATOMIC_RELEASE);
+}
+
+/* Whosever it is by now: it is looked up in the hash then. */
+static void clear_slot(const struct kernel *k, uint64_t cgroup_id)
+{
+	for (unsigned half = 0; half < 2; half++)
+		__atomic_store_n(slot_of(k, cgroup_id, half), 0, __ATOMIC_RELEASE);
+}
+
 int entry_write(const struct kernel *k, struct node *n)
 {
 	int fd = kernel_map_fd(k, KERNEL_MAP_CGROUPS), r;
@@ -35,14 +55,17 @@ int entry_write(const struct kernel *k, struct node *n)
 											  : 0;
 	if (n->written && r == -ENOENT)
 		return 0;
-	if (r == 0)
-		n->written = true;
-	return r;
+	if (r < 0)
+		return r;
+	entry_write_slot(k, &value);
+	n->written = true;
+	return 0;
 }
 
 int entry_delete(const struct kernel *k, struct node *n)
 {
 	n->written = false;
+	clear_slot(k, n->id);
 	return bpf_map_delete_elem(kernel_map_fd(k, KERNEL_MAP_CGROUPS), &n->id) < 0 &&
 			       errno != ENOENT
 		       ? -errno

@@ -14,6 +14,8 @@ int entry_read(const struct kernel *k, uint64_t cgroup_id, struct sp_cgroup *ret
  */
 int entry_write(const struct kernel *k, struct node *n);
 int entry_delete(const struct kernel *k, struct node *n);
+/* Of an entry that is there: who wrote it may have been killed before its slot was. */
+void entry_write_slot(const struct kernel *k, const struct sp_cgroup *entry);
 
 /* What an entry says, in a node; the class is not known. */
 struct place entry_place(const struct sp_cgroup *entry, unsigned half);

@@ -106,6 +106,7 @@ static int adopt_entry(struct governor *g, uint64_t id, const struct sp_cgroup *
 	for (unsigned half = 0; half < 2; half++)
 		n->places[half] = entry_place(entry, half);
 	n->written = true;
+	entry_write_slot(g->kernel, entry);
 	return 0;
 }
 

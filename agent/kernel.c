@@ -18,14 +18,23 @@
 #include "sockpol.skel.h"
 
 const char *const kernel_map_names[KERNEL_MAP_MAX] = {
-	[KERNEL_MAP_CGROUPS] = "cgroups",	[KERNEL_MAP_GLOB_STATES] = "glob_states",
-	[KERNEL_MAP_GLOB_EDGES] = "glob_edges", [KERNEL_MAP_STEPS] = "steps",
-	[KERNEL_MAP_POLICIES] = "policies",	[KERNEL_MAP_OPS] = "ops",
-	[KERNEL_MAP_CREDITS] = "credits",	[KERNEL_MAP_TESTS] = "tests",
-	[KERNEL_MAP_VECTORS] = "vectors",	[KERNEL_MAP_RANGE_NODES] = "range_nodes",
-	[KERNEL_MAP_SOURCES] = "sources",	[KERNEL_MAP_APPLIED] = "applied",
-	[KERNEL_MAP_FAILURES] = "failures",	[KERNEL_MAP_STATE] = "state",
-	[KERNEL_MAP_SOCKETS] = "sockets",	[KERNEL_MAP_EVENTS] = "events",
+	[KERNEL_MAP_CGROUPS] = "cgroups",
+	[KERNEL_MAP_CGROUP_SLOTS] = "cgroup_slots",
+	[KERNEL_MAP_GLOB_STATES] = "glob_states",
+	[KERNEL_MAP_GLOB_EDGES] = "glob_edges",
+	[KERNEL_MAP_STEPS] = "steps",
+	[KERNEL_MAP_POLICIES] = "policies",
+	[KERNEL_MAP_OPS] = "ops",
+	[KERNEL_MAP_CREDITS] = "credits",
+	[KERNEL_MAP_TESTS] = "tests",
+	[KERNEL_MAP_VECTORS] = "vectors",
+	[KERNEL_MAP_RANGE_NODES] = "range_nodes",
+	[KERNEL_MAP_SOURCES] = "sources",
+	[KERNEL_MAP_APPLIED] = "applied",
+	[KERNEL_MAP_FAILURES] = "failures",
+	[KERNEL_MAP_STATE] = "state",
+	[KERNEL_MAP_SOCKETS] = "sockets",
+	[KERNEL_MAP_EVENTS] = "events",
 };
 
 /* The elements of a map: so many times the member of struct kernel_sizes, and some more. */
@@ -57,6 +66,7 @@ struct kernel {
 	struct ring_buffer *events;
 	struct directories *directories; /* NULL: the programs tell of cgroups */
 	struct sp_state *state;		 /* mmap of the map */
+	struct sp_cgroup_slot *slots;	 /* likewise */
 	int grace;			 /* outer map, see kernel_wait_for_programs() */
 	kernel_event_fn *event_fn;
 	void *userdata;
@@ -115,15 +125,22 @@ static int make_state(struct kernel *k)
 	return fd < 0 ? fd : bpf_map__reuse_fd(find_map(k, KERNEL_MAP_STATE), fd);
 }
 
-static int map_state(struct kernel *k)
+/* NULL: errno says why. */
+static void *map_memory(const struct kernel *k, enum kernel_map map, size_t size)
 {
-	void *p = mmap(NULL, (size_t)sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE, MAP_SHARED,
-		       kernel_map_fd(k, KERNEL_MAP_STATE), 0);
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, kernel_map_fd(k, map), 0);
 
-	if (p == MAP_FAILED)
-		return -errno;
-	k->state = p;
-	return 0;
+	return p == MAP_FAILED ? NULL : p;
+}
+
+#define SLOTS_SIZE (SP_CGROUP_SLOTS * sizeof(struct sp_cgroup_slot))
+
+static int map_shared(struct kernel *k)
+{
+	k->state = map_memory(k, KERNEL_MAP_STATE, (size_t)sysconf(_SC_PAGESIZE));
+	if (k->state)
+		k->slots = map_memory(k, KERNEL_MAP_CGROUP_SLOTS, SLOTS_SIZE);
+	return k->slots ? 0 : -errno;
 }
 
 /*
@@ -230,9 +247,10 @@ static int load_programs(struct kernel *k)
 		return log_error_errno(r, "The BPF programs were loaded without their names");
 	for (int i = 0; i < KERNEL_MAP_MAX; i++)
 		k->maps[i] = bpf_map__fd(find_map(k, i));
-	r = map_state(k);
+	r = map_shared(k);
 	if (r < 0)
-		return log_error_errno(r, "Cannot map the BPF map `state`");
+		return log_error_errno(r, "Cannot map the BPF map `%s`",
+				       k->state ? "cgroup_slots" : "state");
 	r = make_grace_map(k);
 	return r < 0 ? log_error_errno(r, "Cannot make a BPF map of maps") : 0;
 }
@@ -534,6 +552,8 @@ void kernel_free(struct kernel *k)
 		directories_free(k->directories);
 	if (k->state)
 		munmap(k->state, (size_t)sysconf(_SC_PAGESIZE));
+	if (k->slots)
+		munmap(k->slots, SLOTS_SIZE);
 	if (k->grace >= 0)
 		close(k->grace);
 	sockpol_bpf__destroy(k->skeleton);
@@ -549,6 +569,11 @@ const struct kernel_sizes *kernel_sizes_of(const struct kernel *k)
 struct sp_state *kernel_state(struct kernel *k)
 {
 	return k->state;
+}
+
+struct sp_cgroup_slot *kernel_slots(const struct kernel *k)
+{
+	return k->slots;
 }
 
 int kernel_event_fd(const struct kernel *k)

@@ -28,6 +28,7 @@ struct kernel_sizes {
 
 enum kernel_map {
 	KERNEL_MAP_CGROUPS,
+	KERNEL_MAP_CGROUP_SLOTS,
 	KERNEL_MAP_GLOB_STATES,
 	KERNEL_MAP_GLOB_EDGES,
 	KERNEL_MAP_STEPS,
@@ -92,7 +93,8 @@ const struct kernel_sizes *kernel_sizes_of(const struct kernel *k);
 /* What decides on the size of a map; NULL: nothing, it is fixed. */
 uint32_t *kernel_size_of_map(struct kernel_sizes *sizes, enum kernel_map map);
 struct sp_state *kernel_state(struct kernel *k); /* the map itself, shared with the programs */
-int kernel_event_fd(const struct kernel *k);	 /* readable when events wait */
+struct sp_cgroup_slot *kernel_slots(const struct kernel *k); /* the map itself, likewise */
+int kernel_event_fd(const struct kernel *k);		     /* readable when events wait */
 int kernel_consume_events(struct kernel *k);
 /* Returns when no program that runs now has a value from before this call. */
 int kernel_wait_for_programs(const struct kernel *k);

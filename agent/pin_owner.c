@@ -10,6 +10,8 @@
 
 const struct map_shape map_shapes[KERNEL_MAP_MAX] = {
 	[KERNEL_MAP_CGROUPS] = { BPF_MAP_TYPE_HASH, sizeof(__u64), sizeof(struct sp_cgroup) },
+	[KERNEL_MAP_CGROUP_SLOTS] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32),
+				      sizeof(struct sp_cgroup_slot) },
 	[KERNEL_MAP_POLICIES] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(struct sp_policy) },
 	[KERNEL_MAP_OPS] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(struct sp_op) },
 	[KERNEL_MAP_CREDITS] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(struct sp_credit) },

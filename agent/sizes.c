@@ -10,6 +10,8 @@
 
 #define SIZE_MAX_ANY (1u << 22) /* no map grows beyond this many elements */
 
+_Static_assert(2ull * SIZE_MAX_ANY + 1 <= 1ull << SP_SLOT_POLICY_BITS, "an index into policies");
+
 /* A quarter more than asked for, and at least so many. */
 static uint32_t with_room(size_t n, uint32_t least)
 {

@@ -128,6 +128,17 @@ static __always_inline bool read_entry(__u64 id, struct sp_cgroup *ret)
 	return false;
 }
 
+static __always_inline void write_slot(__u64 id, __u64 first, __u64 second)
+{
+	__u32 index = id & (SP_CGROUP_SLOTS - 1);
+	struct sp_cgroup_slot *slot = bpf_map_lookup_elem(&cgroup_slots, &index);
+
+	if (!slot)
+		return;
+	*(volatile __u64 *)&slot->half[0] = first;
+	*(volatile __u64 *)&slot->half[1] = second;
+}
+
 /* Gives a new cgroup its entry, if it is below one that has one. */
 static __always_inline enum telling add_entry(__u64 id, __u64 parent_id, const char *name)
 {
@@ -143,7 +154,12 @@ static __always_inline enum telling add_entry(__u64 id, __u64 parent_id, const c
 	in_force = generation & 1 ? value.glob[1] : value.glob[0];
 	known = classify(&value, name, generation);
 	value.id = id;
+	/* First the slot: from the entry on the agent may write both. */
+	write_slot(id, id << SP_SLOT_POLICY_BITS | value.policy[0],
+		   id << SP_SLOT_POLICY_BITS | value.policy[1]);
 	r = (int)bpf_map_update_elem(&cgroups, &id, &value, BPF_NOEXIST);
+	if (r < 0) /* it has another one, or none */
+		write_slot(id, 0, 0);
 	if (r == -EEXIST) /* from the program of an agent before or after ours, which tells, too */
 		return NOTHING;
 	if (r < 0)

@@ -22,18 +22,31 @@ static __always_inline bool read_policy(const struct sp_cgroup *c, __u64 id, __u
 	return *(volatile const __u64 *)&c->id == id;
 }
 
-static __always_inline struct sp_policy *policy_of_cgroup(__u64 id)
+/* By the hash: 0 if it has none. */
+static __noinline __u32 find_policy(__u64 id)
 {
 	struct sp_cgroup *c = bpf_map_lookup_elem(&cgroups, &id);
 	__u32 index;
 
 	if (!c)
-		return NULL;
+		return 0;
 	if (!read_policy(c, id, state.generation, &index)) { /* it has a new one by now */
 		c = bpf_map_lookup_elem(&cgroups, &id);
 		if (!c || !read_policy(c, id, state.generation, &index))
-			return NULL;
+			return 0;
 	}
+	return index;
+}
+
+static __always_inline struct sp_policy *policy_of_cgroup(__u64 id)
+{
+	__u32 index = id & (SP_CGROUP_SLOTS - 1);
+	struct sp_cgroup_slot *slot = bpf_map_lookup_elem(&cgroup_slots, &index);
+	__u64 known = slot ? *(volatile __u64 *)&slot->half[state.generation & 1] : 0;
+
+	index = (known ^ id << SP_SLOT_POLICY_BITS) >> SP_SLOT_POLICY_BITS
+			? find_policy(id)
+			: known & ((1 << SP_SLOT_POLICY_BITS) - 1);
 	if (!index)
 		return NULL;
 	return bpf_map_lookup_elem(&policies, &index);

@@ -21,6 +21,14 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE); /* the agent, too, writes a half in one store */
+	__uint(max_entries, SP_CGROUP_SLOTS);
+	__type(key, __u32);
+	__type(value, struct sp_cgroup_slot);
+} cgroup_slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct sp_glob_state);

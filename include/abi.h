@@ -8,7 +8,8 @@
  *
  * The way of a socket through the maps:
  *
- *   cgroups[id of the socket's cgroup].policy[generation & 1]   -> index into policies
+ *   cgroups[id of the socket's cgroup].policy[generation & 1]   -> index into policies; most often
+ *                                               known from cgroup_slots
  *   policies[index].stage[the hook's stage]                     -> ranges of tests, ops and credits
  *   tests[...]: range_nodes[address or port] -> class; vectors[class] -> which rules hold
  *   ops[...]: one an option: the rules that name it, and what holds where none of them does
@@ -76,6 +77,19 @@ struct sp_cgroup {
 			    then its children's are not either: the agent finds them out */
 	__u32 glob[2];	 /* where the globs' machine is after its path: index into glob_states; 0:
 			    not known */
+};
+
+/*
+ * Value of array `cgroup_slots`, at the lowest bits of a cgroup's id: in each half the rest of some
+ * cgroup's id and its policy, as its entry has it, so that the hooks find most without the hash.
+ * Those who write an entry write here, too, in one store.  Cgroups that share a slot take it from
+ * each other, and one whose slot has another's id (or 0) is looked up in the hash.  Nothing is
+ * taken out when a cgroup is released, as no other will have its id.
+ */
+#define SP_CGROUP_SLOTS	    16384 /* a power of two */
+#define SP_SLOT_POLICY_BITS 24	  /* above these the lower 40 bits of the id: inode, generation */
+struct sp_cgroup_slot {
+	__u64 half[2];
 };
 
 /*
@@ -316,6 +330,7 @@ struct sp_event {
 };
 
 _Static_assert(sizeof(struct sp_cgroup) == 32, "abi");
+_Static_assert(sizeof(struct sp_cgroup_slot) == 16, "abi");
 _Static_assert(sizeof(struct sp_stage_ops) == 48, "abi");
 _Static_assert(sizeof(struct sp_policy) == 48 * SP_STAGE_MAX + 8 + 8 * SP_FAMILY_INDEX_MAX, "abi");
 _Static_assert(sizeof(struct sp_test) == 20, "abi");

@@ -19,6 +19,7 @@ enum step {
 	STEP_TCP_SOCK, /* the eight constants, and the socket as a tcp_sock */
 	STEP_ID,       /* the id of its cgroup */
 	STEP_ENTRY,    /* its cgroup's entry in the hash */
+	STEP_SLOT,     /* instead, what is known of the cgroup by its id */
 	STEP_POLICY,   /* the generation and the policy */
 	STEP_OPS,      /* the eight options from the map `ops`, not as constants */
 	STEP_CREDIT,   /* who set them is counted */
@@ -62,6 +63,16 @@ static __always_inline bool has_entry(__u64 id)
 	return c && c->policy[0];
 }
 
+static __always_inline bool has_slot(__u64 id)
+{
+	__u32 index = id & (SP_CGROUP_SLOTS - 1);
+	struct sp_cgroup_slot *slot = bpf_map_lookup_elem(&cgroup_slots, &index);
+	__u64 known = slot ? slot->half[0] : 0;
+
+	return known >> SP_SLOT_POLICY_BITS == (id << SP_SLOT_POLICY_BITS) >> SP_SLOT_POLICY_BITS &&
+	       (__u32)known << (32 - SP_SLOT_POLICY_BITS);
+}
+
 /* The compiler keeps only what decides something: so each step decides whether anything is set. */
 static __always_inline bool is_governed(struct tcp_sock *tp)
 {
@@ -71,6 +82,8 @@ static __always_inline bool is_governed(struct tcp_sock *tp)
 		return id_of_cgroup(tp) != 0;
 	if (STEP == STEP_ENTRY)
 		return has_entry(id_of_cgroup(tp));
+	if (STEP == STEP_SLOT)
+		return has_slot(id_of_cgroup(tp));
 	return policy_of_tcp(tp) != NULL;
 }
 

@@ -26,6 +26,7 @@ from bpf_object import Object  # noqa: E402
 from by_accounting import CONNECTIONS, WARM  # noqa: E402
 from eight import CALLS  # noqa: E402
 from harness.result import Failure, check  # noqa: E402
+from harness.slots import POLICY_BITS, SLOTS  # noqa: E402
 from harness.startup import enter_sandbox  # noqa: E402
 from intervals import differences, interval, shuffled  # noqa: E402
 from rows import table  # noqa: E402
@@ -43,7 +44,7 @@ STATE, CGROUP, POLICY = "<8QIIQIIQ64s", "<Q6I", "<2I3Q"
 STAGE, OP, CREDIT = "<QQ8I", "<QHHHBBII16sB3xI", "<QQQII"
 # Elements: as many in all, for the hash's buckets and the arrays' bounds.
 ENTRIES = {"cgroups": 1024, "policies": 64, "ops": 1024, "credits": 64, "applied": 64,
-           ".data.state": 1, "state_in_map": 1}
+           "cgroup_slots": SLOTS, ".data.state": 1, "state_in_map": 1}
 # Which elements: not the first, but where that has no meaning.
 IN_FORCE, FIRST_OP, FIRST_CREDIT, SOURCE = 3, 8, 2, 5
 PASSIVE_ESTABLISHED_CB = 5
@@ -74,6 +75,7 @@ STEPS = {
         Step("connect4", "and the socket as a tcp_sock", "bench/steps-tcp-sock.bpf.o"),
         Step("connect4", "and the id of its cgroup", "bench/steps-id.bpf.o"),
         Step("connect4", "and the cgroup's entry in the hash", "bench/steps-entry.bpf.o"),
+        Step("connect4", "its slot instead of the hash", "bench/steps-slot.bpf.o"),
         Step("connect4", "and the generation and the policy", "bench/steps-policy.bpf.o"),
         Step("connect4", "the options from the map, not as constants", "bench/steps-ops.bpf.o"),
         Step("connect4", "and the credit", "bench/steps-credit.bpf.o", counts=True),
@@ -93,6 +95,8 @@ def fill(made, cgroup):
     stages = [due if at in (CONNECT, PASSIVE) else bytes(len(due)) for at in range(STAGES)]
     made.write("cgroups", struct.pack("<Q", cgroup.id),
                struct.pack(CGROUP, cgroup.id, IN_FORCE, IN_FORCE, 0, 0, 0, 0))
+    made.write("cgroup_slots", number(cgroup.id % SLOTS),
+               struct.pack("<2Q", *2 * [cgroup.id << POLICY_BITS & (1 << 64) - 1 | IN_FORCE]))
     made.write("policies", number(IN_FORCE), b"".join(stages) + struct.pack(POLICY, 0, 0, 0, 0, 0))
     for at, (level, name, value) in enumerate(CALLS):
         value = value if isinstance(value, bytes) else number(value)

@@ -10,6 +10,7 @@ import sys
 
 from harness.flows import check_priority, policies, policy, priority_policy
 from harness.result import check, wait_for
+from harness.slots import check_slots
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.append(os.path.join(os.path.dirname(HERE), "differential"))
@@ -166,6 +167,7 @@ def test_first_sockets_during_reloads(box):
             last = texts[0] if last == texts[1] else texts[1]
             agent.write(FILE, last)
             agent.reload_good()
+            check_slots("after the last reload", agent)
 
 
 def test_globs_that_multiply(box):
