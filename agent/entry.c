@@ -26,24 +26,26 @@ static struct sp_cgroup entry_of(const struct node *n)
 	};
 }
 
-static __u64 *slot_of(const struct kernel *k, uint64_t cgroup_id, unsigned half)
+/* Where it has the slot, or nobody.  Who is faster than we takes it: then the hash has to do. */
+static void write_half(const struct kernel *k, uint64_t cgroup_id, unsigned half, uint64_t word)
 {
-	return &kernel_slots(k)[cgroup_id % SP_CGROUP_SLOTS].half[half];
+	__u64 *at = &kernel_slots(k)[SP_CGROUP_SLOT(cgroup_id)].half[half];
+	uint64_t now = __atomic_load_n(at, __ATOMIC_RELAXED);
+
+	if (!now || SP_SLOT_IS_OF(now, cgroup_id))
+		__atomic_store_n(at, word, __ATOMIC_RELEASE);
 }
 
 void entry_write_slot(const struct kernel *k, const struct sp_cgroup *entry)
 {
 	for (unsigned half = 0; half < 2; half++)
-		__atomic_store_n(slot_of(k, entry->id, half),
-				 entry->id << SP_SLOT_POLICY_BITS | entry->policy[half],
-				 __ATOMIC_RELEASE);
+		write_half(k, entry->id, half, SP_SLOT_WORD(entry->id, entry->policy[half]));
 }
 
-/* Whosever it is by now: it is looked up in the hash then. */
 static void clear_slot(const struct kernel *k, uint64_t cgroup_id)
 {
 	for (unsigned half = 0; half < 2; half++)
-		__atomic_store_n(slot_of(k, cgroup_id, half), 0, __ATOMIC_RELEASE);
+		write_half(k, cgroup_id, half, 0);
 }
 
 int entry_write(const struct kernel *k, struct node *n)
@@ -51,6 +53,8 @@ int entry_write(const struct kernel *k, struct node *n)
 	int fd = kernel_map_fd(k, KERNEL_MAP_CGROUPS), r;
 	struct sp_cgroup value = entry_of(n);
 
+	/* Whenever we may be killed: the slot says what the entry says, or nothing. */
+	clear_slot(k, n->id);
 	r = bpf_map_update_elem(fd, &n->id, &value, n->written ? BPF_EXIST : BPF_ANY) < 0 ? -errno
 											  : 0;
 	if (n->written && r == -ENOENT)

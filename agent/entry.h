@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* A cgroup's entry in the map `cgroups`, of which a node knows what it is to be. */
+/*
+ * A cgroup's entry in the map `cgroups`, of which a node knows what it is to be, and with it what
+ * `cgroup_slots` says of it.
+ */
 #ifndef SOCKPOL_ENTRY_H
 #define SOCKPOL_ENTRY_H
 
@@ -14,7 +17,7 @@ int entry_read(const struct kernel *k, uint64_t cgroup_id, struct sp_cgroup *ret
  */
 int entry_write(const struct kernel *k, struct node *n);
 int entry_delete(const struct kernel *k, struct node *n);
-/* Of an entry that is there: who wrote it may have been killed before its slot was. */
+/* Of an entry that an agent wrote that was killed before it wrote the slot. */
 void entry_write_slot(const struct kernel *k, const struct sp_cgroup *entry);
 
 /* What an entry says, in a node; the class is not known. */

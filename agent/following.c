@@ -25,6 +25,12 @@ static void on_mkdir(struct governor *g, const struct sp_event *e)
 
 	if (!parent || !parent->path) /* not below our root */
 		return;
+	n = tree_find(g->tree, e->id);
+	if (n && !n->path) { /* it had an entry and no directory yet when we came */
+		g->n_governed -= n->places[half_in_force(g)].policy != 0;
+		gone_remove(&g->gone, n->id);
+		tree_remove(g->tree, n);
+	}
 	memcpy(name, e->name, SP_CGROUP_NAME_SIZE);
 	r = tree_add(g->tree, e->id, parent, name, &n);
 	if (r == -EEXIST) /* the scan was faster */

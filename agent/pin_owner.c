@@ -11,7 +11,7 @@
 const struct map_shape map_shapes[KERNEL_MAP_MAX] = {
 	[KERNEL_MAP_CGROUPS] = { BPF_MAP_TYPE_HASH, sizeof(__u64), sizeof(struct sp_cgroup) },
 	[KERNEL_MAP_CGROUP_SLOTS] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32),
-				      sizeof(struct sp_cgroup_slot) },
+				      sizeof(struct sp_cgroup_slot), SP_CGROUP_SLOTS },
 	[KERNEL_MAP_POLICIES] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(struct sp_policy) },
 	[KERNEL_MAP_OPS] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(struct sp_op) },
 	[KERNEL_MAP_CREDITS] = { BPF_MAP_TYPE_ARRAY, sizeof(__u32), sizeof(struct sp_credit) },
@@ -188,6 +188,8 @@ int pin_owner_open_map(const char *dir, enum kernel_map map)
 		return r;
 	if (r != PIN_OURS)
 		return r == PIN_NOBODY ? -ENOENT : -EPROTO;
+	if (map_shapes[map].max_entries && info.max_entries != map_shapes[map].max_entries)
+		return -EPROTO;
 	return has_shape(&info, &map_shapes[map], false) ? TAKE_FD(fd) : -EPROTO;
 }
 

@@ -23,6 +23,7 @@ enum pin_kind pin_kind_of(const char *path, uint32_t *ret_id);
 /* What this version's maps look like. */
 struct map_shape {
 	uint32_t type, key_size, value_size;
+	uint32_t max_entries; /* 0: any */
 };
 extern const struct map_shape map_shapes[KERNEL_MAP_MAX];
 

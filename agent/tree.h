@@ -22,7 +22,7 @@ struct node {
 	const char *path; /* below the cgroup2 mount; NULL: its directory was gone before we came */
 	const char *name; /* the path's last component; "" for the root "/" */
 	/* What the tree's owner keeps here: */
-	struct place places[2]; /* by half of the maps, as last written to map `cgroups` */
+	struct place places[2]; /* by half of the maps, as last written: see entry.h */
 	bool written;		/* it has an entry there, unless the kernel has released it */
 };
 

@@ -128,15 +128,24 @@ static __always_inline bool read_entry(__u64 id, struct sp_cgroup *ret)
 	return false;
 }
 
+/* Where it has the slot, or nobody. */
+static __always_inline void write_half(__u64 *half, __u64 id, __u64 word)
+{
+	__u64 now = *(volatile __u64 *)half;
+
+	if (!now || SP_SLOT_IS_OF(now, id))
+		*(volatile __u64 *)half = word;
+}
+
 static __always_inline void write_slot(__u64 id, __u64 first, __u64 second)
 {
-	__u32 index = id & (SP_CGROUP_SLOTS - 1);
-	struct sp_cgroup_slot *slot = bpf_map_lookup_elem(&cgroup_slots, &index);
+	__u32 place = SP_CGROUP_SLOT(id);
+	struct sp_cgroup_slot *slot = bpf_map_lookup_elem(&cgroup_slots, &place);
 
 	if (!slot)
 		return;
-	*(volatile __u64 *)&slot->half[0] = first;
-	*(volatile __u64 *)&slot->half[1] = second;
+	write_half(&slot->half[0], id, first);
+	write_half(&slot->half[1], id, second);
 }
 
 /* Gives a new cgroup its entry, if it is below one that has one. */
@@ -154,9 +163,9 @@ static __always_inline enum telling add_entry(__u64 id, __u64 parent_id, const c
 	in_force = generation & 1 ? value.glob[1] : value.glob[0];
 	known = classify(&value, name, generation);
 	value.id = id;
-	/* First the slot: from the entry on the agent may write both. */
-	write_slot(id, id << SP_SLOT_POLICY_BITS | value.policy[0],
-		   id << SP_SLOT_POLICY_BITS | value.policy[1]);
+	/* The slot first: once there is an entry, an agent that has just come may find and change
+	 * it. */
+	write_slot(id, SP_SLOT_WORD(id, value.policy[0]), SP_SLOT_WORD(id, value.policy[1]));
 	r = (int)bpf_map_update_elem(&cgroups, &id, &value, BPF_NOEXIST);
 	if (r < 0) /* it has another one, or none */
 		write_slot(id, 0, 0);
@@ -226,6 +235,7 @@ int BPF_PROG(cgroup_release, struct cgroup *cgroup, const char *path)
 	if (cgroup->root->hierarchy_id != CGROUP2_HIERARCHY)
 		return 0;
 	id = cgroup->kn->id;
+	write_slot(id, 0, 0);
 	if (bpf_map_delete_elem(&cgroups, &id) == 0 || may_lack_entries())
 		tell_agent(SOMETIME, SP_EVENT_RELEASE, id, 0, NULL);
 	return 0;

@@ -40,13 +40,11 @@ static __noinline __u32 find_policy(__u64 id)
 
 static __always_inline struct sp_policy *policy_of_cgroup(__u64 id)
 {
-	__u32 index = id & (SP_CGROUP_SLOTS - 1);
-	struct sp_cgroup_slot *slot = bpf_map_lookup_elem(&cgroup_slots, &index);
-	__u64 known = slot ? *(volatile __u64 *)&slot->half[state.generation & 1] : 0;
+	__u32 place = SP_CGROUP_SLOT(id), index;
+	struct sp_cgroup_slot *slot = bpf_map_lookup_elem(&cgroup_slots, &place);
+	__u64 word = slot ? *(volatile __u64 *)&slot->half[state.generation & 1] : 0;
 
-	index = (known ^ id << SP_SLOT_POLICY_BITS) >> SP_SLOT_POLICY_BITS
-			? find_policy(id)
-			: known & ((1 << SP_SLOT_POLICY_BITS) - 1);
+	index = SP_SLOT_IS_OF(word, id) ? SP_SLOT_POLICY(word) : find_policy(id);
 	if (!index)
 		return NULL;
 	return bpf_map_lookup_elem(&policies, &index);

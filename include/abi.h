@@ -80,14 +80,22 @@ struct sp_cgroup {
 };
 
 /*
- * Value of array `cgroup_slots`, at the lowest bits of a cgroup's id: in each half the rest of some
- * cgroup's id and its policy, as its entry has it, so that the hooks find most without the hash.
- * Those who write an entry write here, too, in one store.  Cgroups that share a slot take it from
- * each other, and one whose slot has another's id (or 0) is looked up in the hash.  Nothing is
- * taken out when a cgroup is released, as no other will have its id.
+ * Value of array `cgroup_slots`, at a place that follows from a cgroup's id (siblings' ids differ
+ * by the number of their files, so it takes all bits of it): from here the hooks know most cgroups'
+ * policies without the hash.  Each half is one word, written in one store: a cgroup and its policy,
+ * as its entry has it, or 0; the two halves may be two cgroups'.  Whoever writes an entry writes
+ * here, too, where no other cgroup is: who finds another's word looks in the hash.  Of the id the
+ * lower 40 bits are compared, the inode number and 8 bits of its generation.
  */
-#define SP_CGROUP_SLOTS	    16384 /* a power of two */
-#define SP_SLOT_POLICY_BITS 24	  /* above these the lower 40 bits of the id: inode, generation */
+#define SP_CGROUP_SLOT_BITS 14
+#define SP_CGROUP_SLOTS	    (1u << SP_CGROUP_SLOT_BITS)
+#define SP_CGROUP_SLOT(id)                                                                         \
+	((__u32)((__u64)(id)*0x9e3779b97f4a7c15ull >> (64 - SP_CGROUP_SLOT_BITS)))
+#define SP_SLOT_POLICY_BITS	 24
+#define SP_SLOT_WORD(id, policy) ((__u64)(id) << SP_SLOT_POLICY_BITS | (policy))
+#define SP_SLOT_POLICY(word)	 ((__u32)(word) & ((1u << SP_SLOT_POLICY_BITS) - 1))
+#define SP_SLOT_IS_OF(word, id)                                                                    \
+	(((word) ^ (__u64)(id) << SP_SLOT_POLICY_BITS) >> SP_SLOT_POLICY_BITS == 0)
 struct sp_cgroup_slot {
 	__u64 half[2];
 };

@@ -65,12 +65,11 @@ static __always_inline bool has_entry(__u64 id)
 
 static __always_inline bool has_slot(__u64 id)
 {
-	__u32 index = id & (SP_CGROUP_SLOTS - 1);
-	struct sp_cgroup_slot *slot = bpf_map_lookup_elem(&cgroup_slots, &index);
-	__u64 known = slot ? slot->half[0] : 0;
+	__u32 place = SP_CGROUP_SLOT(id);
+	struct sp_cgroup_slot *slot = bpf_map_lookup_elem(&cgroup_slots, &place);
+	__u64 word = slot ? slot->half[0] : 0;
 
-	return known >> SP_SLOT_POLICY_BITS == (id << SP_SLOT_POLICY_BITS) >> SP_SLOT_POLICY_BITS &&
-	       (__u32)known << (32 - SP_SLOT_POLICY_BITS);
+	return SP_SLOT_IS_OF(word, id) && SP_SLOT_POLICY(word);
 }
 
 /* The compiler keeps only what decides something: so each step decides whether anything is set. */

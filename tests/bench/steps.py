@@ -26,7 +26,7 @@ from bpf_object import Object  # noqa: E402
 from by_accounting import CONNECTIONS, WARM  # noqa: E402
 from eight import CALLS  # noqa: E402
 from harness.result import Failure, check  # noqa: E402
-from harness.slots import POLICY_BITS, SLOTS  # noqa: E402
+from harness.slots import SLOTS, slot_of, word  # noqa: E402
 from harness.startup import enter_sandbox  # noqa: E402
 from intervals import differences, interval, shuffled  # noqa: E402
 from rows import table  # noqa: E402
@@ -95,8 +95,8 @@ def fill(made, cgroup):
     stages = [due if at in (CONNECT, PASSIVE) else bytes(len(due)) for at in range(STAGES)]
     made.write("cgroups", struct.pack("<Q", cgroup.id),
                struct.pack(CGROUP, cgroup.id, IN_FORCE, IN_FORCE, 0, 0, 0, 0))
-    made.write("cgroup_slots", number(cgroup.id % SLOTS),
-               struct.pack("<2Q", *2 * [cgroup.id << POLICY_BITS & (1 << 64) - 1 | IN_FORCE]))
+    made.write("cgroup_slots", number(slot_of(cgroup.id)),
+               struct.pack("<2Q", *2 * [word(cgroup.id, IN_FORCE)]))
     made.write("policies", number(IN_FORCE), b"".join(stages) + struct.pack(POLICY, 0, 0, 0, 0, 0))
     for at, (level, name, value) in enumerate(CALLS):
         value = value if isinstance(value, bytes) else number(value)

@@ -12,6 +12,7 @@ import subprocess
 from harness.flows import (accepted_option, check_priority, connected_option,
                            listening, policies, policy, priority_policy)
 from harness.result import check, wait_for
+from harness.slots import check_slots
 
 FILE = "50-test.yaml"
 # The ring buffer has room for some 1,800 events of new cgroups (bpf/maps.h).
@@ -150,6 +151,7 @@ def test_churn(box):
     agent.reload_good()
     wait_governed("after a reload", agent, live)
     check("policy m's cgroups", LAST, agent.policy("m")["cgroups"])
+    check_slots("after the churn", agent)
 
 
 def remove_deep(top, depth):

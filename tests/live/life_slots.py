@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """The hooks' shortcut to a cgroup's policy says what its entry says, whoever wrote it, and gives way."""
 
+import os
+import subprocess
+
 from harness.flows import check_priority, governed_worker, policies, policy, priority_policy
-from harness.result import check
-from harness.slots import Slots, check_slots
+from harness.result import check, wait_for
+from harness.slots import POLICY_BITS, Slots, check_slots, slot_of, word
 from life_classify import Newborns, Stopped
 
 FILE = "50-test.yaml"
+OLDER = 200  # of them, so that one that shares a slot with some is soon found
 
 
 def glob_policy(cgroup, value):
@@ -48,17 +52,50 @@ def test_whoever_wrote_it(box):
 
 
 def test_that_another_has(box):
-    """Two cgroups may share a slot: then one of them is found by the hash."""
+    """Then a cgroup is found by the hash."""
     agent = box.agent("shared")
     worker = governed_worker(box, agent, "shared", 4)
     with Slots(agent) as slots:
         for policy_index in (0, 1, 2):
-            slots.write(worker.cgroup.id, worker.cgroup.id + 16384, policy_index)
+            slots.write(worker.cgroup.id, word(worker.cgroup.id + 1, policy_index))
             check_priority(f"another's slot, with policy {policy_index}", worker, 4)
-        slots.write(worker.cgroup.id, 0, 0)
+        slots.write(worker.cgroup.id, 0)
         check_priority("an empty slot", worker, 4)
     agent.reload_good()
     check_slots("after a reload", agent)
+
+
+def test_of_who_came_first(box):
+    """Short-lived cgroups do not take it from one that stays; it is free when that goes."""
+    agent = box.agent("first")
+    cgroup = box.cgroup.child("first")
+    agent.write(FILE, glob_policy(cgroup, 4))
+    agent.start()
+    older = {slot_of(one.id): one for one in (cgroup.child(f"svc-{number}")
+                                              for number in range(OLDER))}
+    check_slots("of the older ones", agent)
+    shared = None
+    while not shared:
+        young = cgroup.child("svc-young")
+        shared = older.get(slot_of(young.id))
+        if not shared:
+            young.rmdir()
+    with Slots(agent) as slots:
+        number, kept = shared.id, slots.words(shared.id)
+        check("whose it is", [number & (1 << 40) - 1] * 2, [one >> POLICY_BITS for one in kept])
+        for one in (shared, young):
+            check_priority("of two that share a slot", box.worker(one), 4)
+        agent.reload_good()
+        check("whose it is after a reload", [one >> POLICY_BITS for one in kept],
+              [one >> POLICY_BITS for one in slots.words(number)])
+        young.remove_all()
+        wait_for("the younger one to be released", OLDER,
+                 lambda: agent.policy("glob")["cgroups"])
+        check("whose it is then", [one >> POLICY_BITS for one in kept],
+              [one >> POLICY_BITS for one in slots.words(number)])
+        shared.remove_all()
+        wait_for("the slot to be free", (0, 0), lambda: slots.words(number))
+    check_slots("at last", agent)
 
 
 def test_that_was_not_written(box):
@@ -69,9 +106,23 @@ def test_that_was_not_written(box):
     for what, text in (("a good file", good), ("a wrong file", "policies: 1\n")):
         agent.kill()
         with Slots(agent) as slots:
-            slots.write(worker.cgroup.id, worker.cgroup.id, 0)
+            slots.write(worker.cgroup.id, word(worker.cgroup.id, 0))
             check_priority("what the slot says holds", worker, 0)
         agent.write(FILE, text)
         agent.start()
         check_priority(f"by the next agent, with {what}", worker, 4)
         check_slots(f"by the next agent, with {what}", agent)
+
+
+def test_of_another_length(box):
+    """Pins of a build with other slots are not taken over: all is made anew, and none is missed."""
+    agent = box.agent("length")
+    worker = governed_worker(box, agent, "length", 4)
+    agent.kill()
+    path = f"{agent.pin_dir}/cgroup_slots"
+    os.unlink(path)
+    subprocess.run(["bpftool", "map", "create", path, "type", "array", "key", "4", "value", "16",
+                    "entries", "64", "name", "cgroup_slots", "flags", "0x400"], check=True)
+    agent.start()
+    check_priority("by the next agent", worker, 4)
+    check_slots("by the next agent", agent)

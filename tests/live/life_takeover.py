@@ -13,6 +13,7 @@ from harness.agent import still_there
 from harness.flows import (accepted_option, check_priority, connected_option, governed_worker,
                            listening, policies, policy, priority_policy)
 from harness.result import Containing, Skip, check, wait_for
+from harness.slots import check_slots
 
 FILE = "50-test.yaml"
 STEADY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "harness", "steady.py")
@@ -660,9 +661,11 @@ def test_cgroups_that_find_no_room(box):
     try:
         for number in range(MANY):
             os.mkdir(f"{worker.cgroup.directory}/{number}")
+        check_slots("where some have no entry", agent)
     finally:
         agent.signal(signal.SIGCONT)
     wait_for("cgroups governed", MANY + 1, lambda: agent.status()["cgroups_governed"], 60)
+    check_slots("where all have one", agent)
     check("it says so", True, bool(agent.wait_line("found no room")))
     check_priority("the last one", box.worker(worker.cgroup.child(f"{MANY - 1}")), 4)
     check_priority("one more", box.worker(worker.cgroup.child("more")), 4)

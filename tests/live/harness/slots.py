@@ -9,10 +9,19 @@ import struct
 import subprocess
 
 from .foreign import bpf
-from .result import check
+from .result import wait_for
 
 BPF_OBJ_GET = 7
-SLOTS, POLICY_BITS = 16384, 24  # include/abi.h
+SLOT_BITS, POLICY_BITS = 14, 24  # include/abi.h
+SLOTS = 1 << SLOT_BITS
+
+
+def slot_of(cgroup_id):
+    return (cgroup_id * 0x9E3779B97F4A7C15 & (1 << 64) - 1) >> 64 - SLOT_BITS
+
+
+def word(cgroup_id, policy):
+    return cgroup_id << POLICY_BITS & (1 << 64) - 1 | policy
 
 
 class Slots:
@@ -32,14 +41,15 @@ class Slots:
     def __exit__(self, *_):
         self.memory.close()
 
-    def words(self, cgroup_id):
-        """Of each half what is known: (whose, the lower 40 bits of the id; policy)."""
-        words = struct.unpack_from("<2Q", self.memory, cgroup_id % SLOTS * 16)
-        return [(word >> POLICY_BITS, word & (1 << POLICY_BITS) - 1) for word in words]
+    def all(self):
+        """Words, two for each."""
+        return struct.unpack(f"={2 * SLOTS}Q", self.memory[:])
 
-    def write(self, cgroup_id, whose, policy):
-        struct.pack_into("<2Q", self.memory, cgroup_id % SLOTS * 16,
-                         *2 * [(whose << POLICY_BITS | policy) & (1 << 64) - 1])
+    def words(self, cgroup_id):
+        return struct.unpack_from("=2Q", self.memory, slot_of(cgroup_id) * 16)
+
+    def write(self, cgroup_id, value):
+        struct.pack_into("=2Q", self.memory, slot_of(cgroup_id) * 16, value, value)
 
 
 def entries(agent):
@@ -50,19 +60,20 @@ def entries(agent):
             for one in json.loads(done.stdout) if "formatted" in one}
 
 
-def check_slots(what, agent):
-    """Each says what its entry says, but those that several share."""
+def look(agent):
+    """How many words say what no entry says; how many cgroups only the hash knows."""
     there = entries(agent)
-    wrong, unknown = [], []
+    wanted = {(half, word(one, policy)) for one, policies in there.items()
+              for half, policy in enumerate(policies)}
     with Slots(agent) as slots:
-        for one, policies in there.items():
-            known = slots.words(one)
-            expected = [(one & (1 << 40) - 1, policy) for policy in policies]
-            mine = [word for word in zip(known, expected) if word[0][0] == word[1][0]]
-            if any(word != wanted for word, wanted in mine):
-                wrong.append((one, known, expected))
-            if len(mine) < 2 and [other % SLOTS for other in there].count(one % SLOTS) == 1:
-                unknown.append((one, known, expected))
-    check(f"{what}: cgroups with a slot that is not as their entry", [], wrong)
-    check(f"{what}: cgroups that only the hash knows", [], unknown)
-    return len(there)
+        found = {(at % 2, value) for at, value in enumerate(slots.all()) if value}
+    shared = len(there) - len({slot_of(one) for one in there})
+    return {"wrong words": len(found - wanted),
+            "missing words": max(0, len(wanted - found) - 2 * shared)}
+
+
+def check_slots(what, agent):
+    """Each says what an entry says, and all entries are there but those that share one."""
+    wait_for(f"slots to be as the entries, {what}", {"wrong words": 0, "missing words": 0},
+             lambda: look(agent))
+    return len(entries(agent))
