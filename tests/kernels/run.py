@@ -33,7 +33,8 @@ LEFT_OUT = ("life/bursts/churn", "life/neighbours/status_while_cgroups_come_and_
 # is told, whichever kernel it runs on.
 NOT_ESSENTIAL = ("life/agent/", "life/bad_days/", "life/bursts/", "life/commands/", "life/explain/",
                  "life/hostile/", "life/policies/", "life/programs/",
-                 "life/classify/first_sockets_during_reloads", "life/takeover/restarts",
+                 "life/classify/first_sockets_during_reloads", "life/classify/random_further",
+                 "life/takeover/restarts",
                  "life/takeover/another_version", "life/takeover/removed",
                  "life/takeover/cgroups_of_others", "life/takeover/bad_files",
                  "life/takeover/released", "life/takeover/detach")
