@@ -59,8 +59,8 @@ BASE_CFLAGS  = $(ABI_FLAGS) -std=gnu11 -D_GNU_SOURCE -DSOCKPOL_VERSION='"$(VERSI
 LDFLAGS     ?=
 BASE_LDFLAGS := -pie -Wl,-z,relro,-z,now
 
-AGENT_SRC  := $(sort $(wildcard agent/*.c))
-LIB_SRC    := $(filter-out agent/main.c,$(AGENT_SRC))
+AGENT_SRC  := $(sort $(wildcard agent/*/*.c))
+LIB_SRC    := $(filter-out agent/command/main.c,$(AGENT_SRC))
 UNIT_TESTS := $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
 SKELETONS  := $(patsubst bpf/%.bpf.c,$(O)/bpf/%.skel.h,$(sort $(wildcard bpf/*.bpf.c)))
 
@@ -88,13 +88,14 @@ all: $(O)/sockpol $(MAN_BUILT) ## build the agent, and the manual where scdoc is
 define variant
 $(O)/$(1)/%.o: agent/%.c Makefile | $(O)/$(1) $(SKELETONS)
 	$$(say) CC $$@
+	$$(Q)mkdir -p $$(@D)
 	$$(Q)$$(or $(4),$$(CC)) $(2) $$(BASE_CFLAGS) -MMD -MP -c -o $$@ $$<
 
 $(O)/$(1)/libagent.a: $(patsubst agent/%.c,$(O)/$(1)/%.o,$(LIB_SRC))
 	$$(say) AR $$@
 	$$(Q)rm -f $$@ && ar rcs $$@ $$^
 
-$(O)/$(1)/sockpol: $(O)/$(1)/main.o $(O)/$(1)/libagent.a
+$(O)/$(1)/sockpol: $(O)/$(1)/command/main.o $(O)/$(1)/libagent.a
 	$$(say) LINK $$@
 	$$(Q)$$(or $(4),$$(CC)) $(3) $$(BASE_LDFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(PKG_LDLIBS)
 endef
@@ -340,7 +341,7 @@ demo: deps ## a web server and curl, before and after a policy (root)
 	$(Q)tests/demo/demo.py --sockpol $(O)/sockpol
 
 # Each file is one target, so that lint runs in parallel and again only over what has changed.
-C_FILES    := $(sort $(wildcard agent/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bench/*.[ch] tests/live/*.c tests/system/*.c tests/fuzz/*.[ch]))
+C_FILES    := $(sort $(wildcard agent/*/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bench/*.[ch] tests/live/*.c tests/system/*.c tests/fuzz/*.[ch]))
 TIDY       := $(AGENT_SRC) $(sort $(wildcard bpf/*.bpf.c tests/unit/*.c tests/bench/*.c tests/live/*.c tests/system/*.c tests/fuzz/*.c))
 TIDY_FLAGS  = $(BASE_CFLAGS) -Itests/unit -Itests/fuzz
 $(O)/lint/bpf/% $(O)/lint/tests/bench/constants.bpf.c.tidy $(O)/lint/tests/bench/empty.bpf.c.tidy $(O)/lint/tests/bench/steps.bpf.c.tidy: TIDY_FLAGS = $(BPF_CFLAGS)
@@ -444,4 +445,4 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 	@echo '  O=DIR builds there, V=1 shows the commands, DESTDIR= and PREFIX= say where to install.'
 
--include $(wildcard $(O)/*/*.d)
+-include $(wildcard $(O)/*/*.d $(O)/*/*/*.d)

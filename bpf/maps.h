@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The maps; what they hold is in include/abi.h.  A max_entries of 1 says nothing: the agent
- * sizes those before it loads (agent/kernel.c).
+ * sizes those before it loads (agent/kernel/kernel.c).
  */
 #ifndef SOCKPOL_BPF_MAPS_H
 #define SOCKPOL_BPF_MAPS_H

@@ -38,7 +38,7 @@
 
 /*
  * A stage is a moment in a socket's life at which operations are due.  Which hook it is:
- * see stage_hooks() in agent/option.c.
+ * see stage_hooks() in agent/option/option.c.
  */
 enum sp_stage {
 	SP_STAGE_TCP_BIND,    /* cgroup/bind4, bind6: before the port is taken */
@@ -102,7 +102,7 @@ struct sp_cgroup_slot {
 
 /*
  * Value of array `glob_states`: a state of the machine that reads cgroups' paths for all globs of
- * all policies at once (agent/machine.h).  Index 0 is never used.
+ * all policies at once (agent/compile/machine.h).  Index 0 is never used.
  */
 struct sp_glob_state {
 	__u32 first_edge; /* byte b goes along glob_edges[first_edge + b], if that is from here */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The option table.  OPTION(name, fields of struct option ...), see agent/option.h; included with
+ * The option table.  OPTION(name, fields of struct option ...), see agent/option/option.h; included with
  * OPTION defined.  A new kernel option is a new row here, and its case in tests/live/.
  *
  * The order of the rows is the order in which a hook sets them, where it matters:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What bpf/probe.bpf.c and agent/probe.c share.  It lives for one run: no version. */
+/* What bpf/probe.bpf.c and agent/kernel/probe.c share.  It lives for one run: no version. */
 #ifndef SOCKPOL_PROBE_ABI_H
 #define SOCKPOL_PROBE_ABI_H
 

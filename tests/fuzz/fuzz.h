@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "util.h"
+#include "base/util.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv); /* once, first */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

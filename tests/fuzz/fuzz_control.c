@@ -24,10 +24,10 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "cli.h"
-#include "control.h"
+#include "command/cli.h"
+#include "daemon/control.h"
 #include "fuzz.h"
-#include "log.h"
+#include "base/log.h"
 
 #define CLIENTS	     20 /* 0 to C; more than the agent has room for */
 #define LONG_MESSAGE 65536

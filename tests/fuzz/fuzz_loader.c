@@ -10,15 +10,15 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "compile.h"
-#include "condition.h"
-#include "explanation.h"
+#include "compile/compile.h"
+#include "policy/condition.h"
+#include "report/explanation.h"
 #include "fuzz.h"
-#include "loader.h"
-#include "machine.h"
-#include "utf8.h"
-#include "value.h"
-#include "when_parse.h"
+#include "policy/loader.h"
+#include "compile/machine.h"
+#include "base/utf8.h"
+#include "option/value.h"
+#include "policy/when_parse.h"
 
 #define CGROUPS_MAX 16 /* of one input: the time goes into parsing */
 

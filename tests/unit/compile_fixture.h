@@ -3,7 +3,7 @@
 #ifndef SOCKPOL_COMPILE_FIXTURE_H
 #define SOCKPOL_COMPILE_FIXTURE_H
 
-#include "compile.h"
+#include "compile/compile.h"
 #include "policy_fixture.h"
 
 #define CONNECT BIT(DIRECTION_CONNECT)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The agent's maps as plain memory, for tests of what is written to them.  Stands in for
- * agent/kernel.c and for the system calls: a test that includes this links neither.
+ * agent/kernel/kernel.c and for the system calls: a test that includes this links neither.
  */
 #ifndef SOCKPOL_FAKE_MAPS_H
 #define SOCKPOL_FAKE_MAPS_H
@@ -16,8 +16,8 @@
 #include <bpf/bpf.h>
 #include <uthash.h>
 
-#include "kernel.h"
-#include "map_contents.h"
+#include "kernel/kernel.h"
+#include "kernel/map_contents.h"
 
 /* An element of `steps`. */
 struct fake_step {
@@ -59,7 +59,7 @@ const struct kernel_sizes *kernel_sizes_of(const struct kernel *k)
 	return &fake.sizes;
 }
 
-/* Elements of an array, of both generations, as agent/kernel.c makes it. */
+/* Elements of an array, of both generations, as agent/kernel/kernel.c makes it. */
 static uint32_t fake_array_room(int map)
 {
 	const uint32_t room[KERNEL_MAP_MAX] = {
@@ -219,7 +219,7 @@ static void fake_collect(struct map_contents *to, int map, const void *key, cons
 	to->n++;
 }
 
-/* Stands in for agent/map_contents.c. */
+/* Stands in for agent/kernel/map_contents.c. */
 int map_contents_read(int fd, struct map_contents *ret)
 {
 	int map = fd - FAKE_FD;

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "policy.h"
+#include "policy/policy.h"
 
 #define FIXTURE_OPTIONS	 12
 #define FIXTURE_RULES	 16

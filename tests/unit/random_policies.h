@@ -3,7 +3,7 @@
 #ifndef SOCKPOL_RANDOM_POLICIES_H
 #define SOCKPOL_RANDOM_POLICIES_H
 
-#include "connection.h"
+#include "policy/connection.h"
 #include "policy_fixture.h"
 #include "seeded.h"
 

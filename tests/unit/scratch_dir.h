@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 
-#include "util.h"
+#include "base/util.h"
 
 #define SCRATCH_PATHS 64
 

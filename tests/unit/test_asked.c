@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
-#include "asked.h"
+#include "report/asked.h"
 #include "policy_fixture.h"
 
 static struct asked parse(struct asked_words words)

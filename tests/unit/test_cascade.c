@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <time.h>
 
-#include "cascade.h"
+#include "compile/cascade.h"
 #include "random_globs.h"
 
 #define CONNECT BIT(DIRECTION_CONNECT)

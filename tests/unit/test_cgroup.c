@@ -6,7 +6,7 @@
 
 #include "scratch_dir.h"
 
-#include "cgroup.h"
+#include "host/cgroup.h"
 
 static bool no_handles;	    /* as without CAP_DAC_READ_SEARCH */
 static unsigned n_opendirs; /* of what, below */

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "change_set.h"
+#include "report/change_set.h"
 
 struct row {
 	enum sp_stage stage;

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "cli.h"
+#include "command/cli.h"
 
 /* The options of an imaginary command, and what a command line made of them. */
 struct parsed {

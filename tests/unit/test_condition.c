@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-#include "condition.h"
+#include "policy/condition.h"
 #include "policy_fixture.h"
 
 /* A configuration with this one rule. */

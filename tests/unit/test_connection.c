@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "connection.h"
-#include "when_parse.h"
+#include "policy/connection.h"
+#include "policy/when_parse.h"
 
 /* "" : not known.  The parser is not what is tested here: v4-mapped addresses are IPv4 to it too.
  */

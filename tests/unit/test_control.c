@@ -13,8 +13,8 @@
 
 #include <cmocka.h>
 
-#include "control.h"
-#include "log.h"
+#include "daemon/control.h"
+#include "base/log.h"
 
 struct fixture {
 	char dir[64], runtime[96];

@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "diag.h"
-#include "utf8.h"
+#include "base/diag.h"
+#include "base/utf8.h"
 
 /* What is printed of `d`; owned by the caller. */
 static char *printed(const struct diags *d)

@@ -2,10 +2,10 @@
 /* A dry run over directories in place of cgroups, and maps that the test makes up. */
 #include <errno.h>
 
-#include "cgroup.h"
-#include "dry_run.h"
-#include "log.h"
-#include "pins.h"
+#include "host/cgroup.h"
+#include "report/dry_run.h"
+#include "base/log.h"
+#include "kernel/pins.h"
 #include "scratch_dir.h"
 
 static struct {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
-#include "explanation.h"
+#include "report/explanation.h"
 #include "policy_fixture.h"
 
 struct fixture {

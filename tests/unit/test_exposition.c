@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "exposition.h"
+#include "report/exposition.h"
 
 static char *text;
 static size_t n;

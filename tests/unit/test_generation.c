@@ -5,7 +5,7 @@
  * way.
  */
 #include "fake_maps.h"
-#include "generation.h"
+#include "compile/generation.h"
 #include "random_globs.h"
 
 static const struct kernel_sizes sizes = {

@@ -6,7 +6,7 @@
 #include <time.h>
 #include <cmocka.h>
 
-#include "glob.h"
+#include "policy/glob.h"
 
 static struct glob *new_glob(enum glob_kind kind, const char *pattern)
 {

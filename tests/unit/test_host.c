@@ -7,7 +7,7 @@
 #include <time.h>
 #include <cmocka.h>
 
-#include "host.h"
+#include "host/host.h"
 
 /* What the sysctl's file says, or -1: the number after `skip` others. */
 static int64_t sysctl_number(const char *path, int skip)

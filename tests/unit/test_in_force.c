@@ -2,8 +2,8 @@
 /* What is in force against the files: with maps that the test makes up in place of pins.c's. */
 #include <errno.h>
 
-#include "compile.h"
-#include "in_force.h"
+#include "compile/compile.h"
+#include "report/in_force.h"
 #include "policy_fixture.h"
 
 #define GOVERNED 42 /* the id of cgroup /a */

@@ -2,7 +2,7 @@
 /* Warnings on a host whose limits are known; tests/bad has the same on the host that it runs on. */
 #include "scratch_dir.h"
 
-#include "loader.h"
+#include "policy/loader.h"
 
 static char congestion[] = "reno cubic bbr";
 static const struct host host = {

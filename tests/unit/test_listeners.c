@@ -8,9 +8,9 @@
 #include <sys/socket.h>
 #include <cmocka.h>
 
-#include "cgroup.h"
-#include "listeners.h"
-#include "log.h"
+#include "host/cgroup.h"
+#include "host/listeners.h"
+#include "base/log.h"
 
 /* Bound to a free port of 127.0.0.1; *ret_name is "127.0.0.1:PORT". */
 static int bound_socket(int type, char *ret_name, size_t size)

@@ -4,7 +4,7 @@
 
 #include "scratch_dir.h"
 
-#include "loader.h"
+#include "policy/loader.h"
 
 static const char *const no_dirs[] = { NULL };
 /* A host that caps nothing and of which nothing else is known. */

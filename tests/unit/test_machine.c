@@ -4,7 +4,7 @@
 #include <malloc.h>
 #include <time.h>
 
-#include "machine.h"
+#include "compile/machine.h"
 #include "random_globs.h"
 
 static struct machine *machine_of(const struct config *c)

@@ -9,7 +9,7 @@
 
 #include <bpf/bpf.h>
 
-#include "map_contents.h"
+#include "kernel/map_contents.h"
 
 #define ENTRIES 16 /* the map's max_entries */
 

@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "metrics.h"
-#include "stage.h"
+#include "report/metrics.h"
+#include "policy/stage.h"
 
 static char *print(const struct overview *o, bool in_force)
 {

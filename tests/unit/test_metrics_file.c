@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "metrics_file.h"
+#include "daemon/metrics_file.h"
 #include "scratch_dir.h"
 
 struct fixture {

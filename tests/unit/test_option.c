@@ -9,7 +9,7 @@
 
 #include <linux/bpf.h>
 
-#include "stage.h"
+#include "policy/stage.h"
 
 static bool starts_with(const char *text, const char *prefix)
 {

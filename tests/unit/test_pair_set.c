@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "pair_set.h"
+#include "base/pair_set.h"
 
 static void what_was_added_is_there(void **state)
 {

@@ -3,8 +3,8 @@
 
 #include "scratch_dir.h"
 
-#include "loader.h"
-#include "policy_dirs.h"
+#include "policy/loader.h"
+#include "policy/policy_dirs.h"
 
 /* The names found, each with its directory: "etc/10-a.yaml usr/20-b.yaml"; owned by the caller. */
 static char *scan(struct scratch *s, const char *const *dirs, struct diags *diags)

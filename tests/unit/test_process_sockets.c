@@ -8,8 +8,8 @@
 #include <sys/socket.h>
 #include <cmocka.h>
 
-#include "cgroup.h"
-#include "process_sockets.h"
+#include "host/cgroup.h"
+#include "host/process_sockets.h"
 
 /* Bound to a free port of 127.0.0.1; *ret_name is "127.0.0.1:PORT". */
 static int bound_socket(int type, char *ret_name, size_t size)

@@ -3,10 +3,10 @@
  * From policies to options set, end to end: what the agent writes to the maps, read by the hooks'
  * own code, against walking over all blocks as sockpol.policy(5) says.
  */
-#include "cascade.h"
-#include "connection.h"
-#include "generation.h"
-#include "host.h"
+#include "compile/cascade.h"
+#include "policy/connection.h"
+#include "compile/generation.h"
+#include "host/host.h"
 #include "hook_twin.h"
 #include "random_policies.h"
 
@@ -23,7 +23,7 @@ static const struct kernel_sizes sizes = {
 	.sources = 256,
 };
 
-/* The stages as the kernel runs them, for this test on its own: not by agent/stage.c. */
+/* The stages as the kernel runs them, for this test on its own: not by agent/policy/stage.c. */
 static const struct stage_facts {
 	enum direction direction;
 	enum protocol protocol;

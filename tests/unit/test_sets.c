@@ -5,7 +5,7 @@
 #include "hook_twin.h"
 #include "policy_fixture.h"
 #include "seeded.h"
-#include "sets.h"
+#include "compile/sets.h"
 
 #define ROOM 300000 /* of one half */
 

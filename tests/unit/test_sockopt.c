@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "sockopt.h"
+#include "option/sockopt.h"
 
 /* Under ASan too, what cannot be had is NULL, as everywhere. */
 const char *__asan_default_options(void);

@@ -2,7 +2,7 @@
 /* Do names keep their ids?  The maps are fake_maps.h's. */
 #include "fake_maps.h"
 #include "policy_fixture.h"
-#include "sources.h"
+#include "kernel/sources.h"
 
 static const struct fixture_policy policies[] = {
 	{ "a", .rules = { { "one" }, { "two" } } },

@@ -4,9 +4,9 @@
 
 #include <errno.h>
 
-#include "kernel_report.h"
-#include "loader.h"
-#include "probe.h"
+#include "report/kernel_report.h"
+#include "policy/loader.h"
+#include "kernel/probe.h"
 
 #define UNIX_STAGES (BIT(SP_STAGE_UNIX_CONNECT) | BIT(SP_STAGE_UNIX_SEND))
 

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "tree.h"
+#include "host/tree.h"
 
 struct fixture {
 	char dir[64];

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 
-#include "unit.h"
+#include "report/unit.h"
 
 static char mount[] = "test_unit.XXXXXX"; /* in the directory for temporary files */
 

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "value.h"
+#include "option/value.h"
 
 #define UNLIMITED 0xffffffffLL
 

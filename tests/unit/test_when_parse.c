@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "when_parse.h"
+#include "policy/when_parse.h"
 
 /* `input` is this prefix, as prefix_format() has it; "v4:" or "v6:" before it says which. */
 static void parse_prefix_one(const char *input, const char *expected)

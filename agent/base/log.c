@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include <bpf/libbpf.h>
+
+#include "base/log.h"
+#include "base/utf8.h"
+
+static int max_level = LOG_INFO;
+/* With stderr connected to the journal each line says its priority, as sd-daemon(3) has it. */
+static bool to_journal;
+static bool has_erred;
+
+static void log_line(int level, int err, const char *format, va_list ap)
+{
+	_cleanup_free_ char *escaped = NULL;
+	char text[2048];
+
+	if (level <= LOG_ERR)
+		has_erred = true;
+	if (level > max_level)
+		return;
+	vsnprintf(text, sizeof(text), format, ap);
+	escaped = utf8_escape(text); /* others choose the names of cgroups and files */
+	if (to_journal)
+		fprintf(stderr, "<%d>", level);
+	fprintf(stderr, "%s", escaped ? escaped : "out of memory");
+	if (err)
+		fprintf(stderr, ": %s", strerror(abs(err)));
+	fprintf(stderr, "\n");
+}
+
+void log_message(int level, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	log_line(level, 0, format, ap);
+	va_end(ap);
+}
+
+int log_message_errno(int level, int err, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	log_line(level, err, format, ap);
+	va_end(ap);
+	return -abs(err);
+}
+
+bool log_has_erred(void)
+{
+	return has_erred;
+}
+
+bool log_is_journal(void)
+{
+	return to_journal;
+}
+
+void log_set_level(int level)
+{
+	max_level = level;
+}
+
+/* libbpf speaks of its own inside: one level down, as what matters is said by whoever called it. */
+static int libbpf_print(enum libbpf_print_level level, const char *format, va_list ap)
+{
+	static const int levels[] = {
+		[LIBBPF_WARN] = LOG_INFO + 1,
+		[LIBBPF_INFO] = LOG_DEBUG,
+		[LIBBPF_DEBUG] = LOG_DEBUG + 1,
+	};
+
+	char text[2048];
+
+	vsnprintf(text, sizeof(text), format, ap);
+	text[strcspn(text, "\n")] = '\0'; /* it ends in one; more lines would lose the prefix */
+	log_message(levels[level], "%s", text);
+	return 0;
+}
+
+/* JOURNAL_STREAM is inherited by children whose stderr is something else: see systemd.exec(5). */
+static bool stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	_cleanup_free_ char *ours = NULL;
+	struct stat st;
+
+	return stream && fstat(STDERR_FILENO, &st) == 0 &&
+	       asprintf(&ours, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino) >= 0 &&
+	       streq(stream, ours);
+}
+
+void log_setup(void)
+{
+	static const char *const names[] = {
+		[LOG_ERR] = "err",   [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice",
+		[LOG_INFO] = "info", [LOG_DEBUG] = "debug",
+	};
+	const char *wanted = getenv("SOCKPOL_LOG_LEVEL");
+
+	to_journal = stderr_is_journal();
+	for (int i = LOG_ERR; wanted && i <= LOG_DEBUG; i++)
+		if (streq(wanted, names[i]) || (wanted[0] == '0' + i && !wanted[1]))
+			log_set_level(i);
+	libbpf_set_print(libbpf_print);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The one place that speaks to the administrator outside of a command's own output. */
+#ifndef SOCKPOL_LOG_H
+#define SOCKPOL_LOG_H
+
+#include <syslog.h>
+
+#include "base/util.h"
+
+/* Reads JOURNAL_STREAM and SOCKPOL_LOG_LEVEL (0-7, or a syslog name); routes libbpf's messages
+ * here. */
+void log_setup(void);
+void log_set_level(int level); /* LOG_ERR ... LOG_DEBUG; default LOG_INFO */
+
+/* stderr is the journal: what has fields of its own goes there by sd_journal_send(). */
+bool log_is_journal(void);
+
+bool log_has_erred(void); /* Was an error logged? */
+
+void log_message(int level, const char *format, ...) PRINTF_LIKE(2, 3);
+/* err: an errno, of either sign.  Appends ": <errno in words>".  Returns the negative errno. */
+int log_message_errno(int level, int err, const char *format, ...) PRINTF_LIKE(3, 4);
+
+#define log_debug(...)		    log_message(LOG_DEBUG, __VA_ARGS__)
+#define log_info(...)		    log_message(LOG_INFO, __VA_ARGS__)
+#define log_notice(...)		    log_message(LOG_NOTICE, __VA_ARGS__)
+#define log_warning(...)	    log_message(LOG_WARNING, __VA_ARGS__)
+#define log_error(...)		    log_message(LOG_ERR, __VA_ARGS__)
+#define log_warning_errno(err, ...) log_message_errno(LOG_WARNING, err, __VA_ARGS__)
+#define log_error_errno(err, ...)   log_message_errno(LOG_ERR, err, __VA_ARGS__)
+#define log_oom()		    log_message_errno(LOG_ERR, ENOMEM, "cannot go on")
+
+#endif

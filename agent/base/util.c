@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+#include <stdint.h>
+
+#include "base/util.h"
+
+int grow_array(void **v, size_t n, size_t element_size)
+{
+	size_t bytes;
+	void *grown;
+
+	if (n & (n - 1))
+		return 0;
+	if (__builtin_mul_overflow(n ? n * 2 : 1, element_size, &bytes))
+		return -ENOMEM;
+	grown = realloc(*v, bytes);
+	if (!grown)
+		return -ENOMEM;
+	*v = grown;
+	return 0;
+}
+
+int quoted_sentence(char **ret, const char *text, const char *format, va_list ap)
+{
+	_cleanup_free_ char *rest = NULL;
+
+	*ret = NULL;
+	if (vasprintf(&rest, format, ap) < 0) {
+		rest = NULL;
+		return -ENOMEM;
+	}
+	if (asprintf(ret, "'%s' %s", text, rest) < 0) {
+		*ret = NULL;
+		return -ENOMEM;
+	}
+	return 0;
+}

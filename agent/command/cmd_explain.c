@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* sockpol explain: which options do the sockets of a cgroup get, and why? */
+#include <errno.h>
+#include <limits.h>
+
+#include "host/cgroup.h"
+#include "command/cli.h"
+#include "report/explain_report.h"
+#include "report/explanation.h"
+#include "policy/loader.h"
+#include "base/log.h"
+#include "kernel/support.h"
+#include "report/unit.h"
+
+#define SYNOPSIS                                                                                   \
+	"explain --cgroup PATH | --unit NAME | --pid PID [--direction D]\n"                        \
+	"                       [--remote ADDR[:PORT]] [--local ADDR[:PORT]]\n"                    \
+	"                       [--protocol P] [--family F]\n"                                     \
+	"                       [--policy-dir DIR]... [--pin-dir DIR] [--json]"
+#define DESCRIPTION                                                                                \
+	"Says which options the new sockets of a cgroup, a systemd unit or a process get by the\n" \
+	"policy files, which policy, rule and line set each, and what that beat: for every\n"      \
+	"connection, with the conditions of the rules, or for the one that --remote, --local,\n"   \
+	"--protocol and --family tell of.  What these leave open does not hold in any rule.\n"     \
+	"Needs no privilege; as root it says also when what is in force differs from the files,\n" \
+	"and leaves out what the running kernel lacks.\n"                                          \
+	"Exit status: 0 good, 1 errors in the files or no such process or unit, 2 usage."
+
+struct request {
+	const char *cgroup, *unit, *pid;
+	struct asked_words words;
+	const char **dirs;
+	const char *pin_dir;
+	bool json;
+};
+
+/* What the answers come from. */
+struct inputs {
+	char *mount; /* NULL: no cgroup2 here */
+	struct host host;
+	struct config *config;
+	struct cascade *cascade;
+	struct pins *pins;   /* NULL: not known what is in force ... */
+	const char *no_pins; /* ... because */
+};
+
+static void inputs_clear(struct inputs *s)
+{
+	if (s->pins)
+		pins_close(s->pins);
+	cascade_free(s->cascade);
+	config_free(s->config);
+	host_clear(&s->host);
+	free(s->mount);
+}
+
+/* Without what `run` leaves out here; who may not ask the kernel hears of all of it. */
+static int leave_out_unsupported(struct config *c, struct diags *diags)
+{
+	const struct kernel_support *k;
+
+	return support_probe(&k) < 0 ? 0 : support_apply(k, c, diags);
+}
+
+static int load_policies(const struct request *q, struct inputs *s)
+{
+	const char *const *dirs = q->dirs[0] ? q->dirs : loader_default_dirs;
+	struct diags diags = { 0 };
+	int r;
+
+	host_read(&s->host);
+	r = config_load(dirs, NULL, &s->host, &diags, &s->config);
+	if (r == 0)
+		r = leave_out_unsupported(s->config, &diags);
+	diags_sort(&diags);
+	diags_log(&diags);
+	diags_clear(&diags);
+	return r < 0 ? r : cascade_new(s->config, &s->cascade);
+}
+
+static const char *no_pins_because(int error)
+{
+	switch (error) {
+	case -EACCES:
+	case -EPERM:
+		return "not known (needs root)";
+	case -ENOENT:
+		return "not known (no agent's pins)";
+	case -EPROTO:
+		return "not known (pinned by an agent of another version)";
+	default:
+		return "not known (the pins cannot be read)";
+	}
+}
+
+static int inputs_open(const struct request *q, struct inputs *s)
+{
+	int r = load_policies(q, s);
+
+	if (r < 0)
+		return r;
+	r = cgroup_mount(&s->mount);
+	if (r < 0 && r != -ENOENT)
+		return log_error_errno(r, "cannot find the cgroup2 mount");
+	r = pins_open(q->pin_dir, &s->pins);
+	if (r < 0)
+		s->no_pins = no_pins_because(r);
+	return 0;
+}
+
+static int ask_kernel(const struct inputs *s, const char *cgroup, struct in_force *ret)
+{
+	_cleanup_free_ char *directory = NULL;
+	const struct cgroup_class *k;
+	uint64_t id;
+	int r;
+
+	if (!s->pins)
+		return in_force_unknown(s->no_pins, ret);
+	if (asprintf(&directory, "%s%s", s->mount ? s->mount : "", cgroup) < 0) {
+		directory = NULL;
+		return -ENOMEM;
+	}
+	r = s->mount ? cgroup_id_of_dir(directory, &id) : -ENOENT;
+	if (r < 0)
+		return in_force_unknown("not known (there is no such cgroup now)", ret);
+	r = cascade_walk(s->cascade, cgroup, &k);
+	if (r == 0)
+		r = in_force_compare(s->pins, id, cascade_effective(k), ret);
+	if (r < 0 && r != -ENOMEM)
+		return in_force_unknown(no_pins_because(r), ret);
+	return r;
+}
+
+/* Adds the cgroup to what is explained, unless it is there. */
+static int explain_cgroup(const struct inputs *s, const char *cgroup, const struct asked *asked,
+			  struct explain_report *report)
+{
+	struct explanation *e;
+	int r;
+
+	for (size_t i = 0; i < report->n; i++)
+		if (streq(report->v[i].cgroup, cgroup))
+			return 0;
+	r = GROW(report->v, report->n);
+	if (r < 0)
+		return r;
+	e = &report->v[report->n];
+	r = explanation_make(s->cascade, &s->host, cgroup, asked, e);
+	if (r < 0)
+		return r;
+	report->n++;
+	return ask_kernel(s, cgroup, &e->in_force);
+}
+
+static int explain_path(const struct inputs *s, const struct request *q, const struct asked *asked,
+			struct explain_report *report)
+{
+	_cleanup_free_ char *cgroup = NULL;
+	int r = cgroup_normalize(s->mount, q->cgroup, &cgroup);
+
+	if (r == -EINVAL)
+		log_error("a cgroup's path has no '..': %s", q->cgroup);
+	return r < 0 ? r : explain_cgroup(s, cgroup, asked, report);
+}
+
+static int explain_unit(const struct inputs *s, const struct request *q, const struct asked *asked,
+			struct explain_report *report)
+{
+	struct unit_cgroups cgroups = { 0 };
+	_cleanup_free_ char *why = NULL;
+	int r = unit_cgroups_find(s->mount, q->unit, &cgroups, &why);
+
+	if (r < 0) {
+		if (why)
+			log_error("%s", why);
+		return r;
+	}
+	if (cgroups.assumed)
+		report->note = "the unit has no cgroup now; assuming where systemd would put it";
+	for (size_t i = 0; i < cgroups.n && r == 0; i++)
+		r = explain_cgroup(s, cgroups.v[i], asked, report);
+	unit_cgroups_clear(&cgroups);
+	return r;
+}
+
+/* By socket: where each was made, NULL where that is not known. */
+static int find_socket_cgroups(const struct inputs *s, struct explain_report *report)
+{
+	const struct process_sockets *sockets = &report->sockets;
+	_cleanup_free_ uint64_t *ids = calloc(sockets->n + 1, sizeof(*ids));
+	int r;
+
+	report->socket_cgroups = calloc(sockets->n + 1, sizeof(*report->socket_cgroups));
+	if (!ids || !report->socket_cgroups)
+		return -ENOMEM;
+	for (size_t i = 0; i < sockets->n; i++)
+		ids[i] = sockets->v[i].cgroup_id;
+	r = s->mount ? cgroup_paths_of_ids(s->mount, ids, sockets->n, report->socket_cgroups) : 0;
+	return r == -ENOMEM ? r : 0;
+}
+
+/* Sockets that were made in another cgroup than where the process is now follow that one. */
+static int explain_sockets(const struct inputs *s, pid_t pid, const struct asked *asked,
+			   struct explain_report *report)
+{
+	int r = process_sockets_read(pid, &report->sockets);
+
+	if (r == -ENOMEM)
+		return r;
+	report->has_sockets = r == 0;
+	report->sockets_error = r;
+	if (r < 0)
+		return 0;
+	r = find_socket_cgroups(s, report);
+	for (size_t i = 0; i < report->sockets.n && r != -ENOMEM; i++)
+		if (report->socket_cgroups[i])
+			r = explain_cgroup(s, report->socket_cgroups[i], asked, report);
+	return r == -ENOMEM ? r : 0;
+}
+
+static int explain_process(const struct inputs *s, pid_t pid, const struct asked *asked,
+			   struct explain_report *report)
+{
+	_cleanup_free_ char *cgroup = NULL;
+	int r = cgroup_of_pid(pid, &cgroup);
+
+	if (r < 0)
+		return log_error_errno(r, "cannot tell the cgroup of process %d", (int)pid);
+	r = explain_cgroup(s, cgroup, asked, report);
+	return r < 0 ? r : explain_sockets(s, pid, asked, report);
+}
+
+static int parse_pid(const char *text, pid_t *ret)
+{
+	char *end;
+	long n;
+
+	errno = 0;
+	n = strtol(text, &end, 10);
+	if (errno || end == text || *end || n <= 0 || n > INT_MAX || *text < '0' || *text > '9')
+		return -EINVAL;
+	*ret = (pid_t)n;
+	return 0;
+}
+
+/* Exactly one of the three, and values that mean something. */
+static int check_usage(const struct request *q, pid_t *ret_pid, struct asked *ret_asked)
+{
+	_cleanup_free_ char *error = NULL;
+	int r;
+
+	if (!!q->cgroup + !!q->unit + !!q->pid != 1) {
+		fprintf(stderr, "sockpol explain: give one of --cgroup, --unit and --pid\n");
+		return -EINVAL;
+	}
+	if (q->pid && parse_pid(q->pid, ret_pid) < 0) {
+		fprintf(stderr, "sockpol explain: '%s' is not a process id\n", q->pid);
+		return -EINVAL;
+	}
+	r = asked_parse(&q->words, ret_asked, &error);
+	if (r == -ENOMEM)
+		log_oom();
+	else if (r < 0)
+		fprintf(stderr, "sockpol explain: %s\n", error);
+	return r;
+}
+
+/* -EINVAL: what was asked for makes no sense. */
+static int explain(const struct request *q, pid_t pid, const struct asked *asked)
+{
+	struct explain_report report = { 0 };
+	struct inputs s = { 0 };
+	int r = inputs_open(q, &s);
+
+	if (r == 0) {
+		if (q->cgroup)
+			r = explain_path(&s, q, asked, &report);
+		else if (q->unit)
+			r = explain_unit(&s, q, asked, &report);
+		else
+			r = explain_process(&s, pid, asked, &report);
+	}
+	if (r == 0)
+		r = q->json ? explain_report_json(&report, stdout)
+			    : explain_report_print(&report, stdout);
+	if (r == -ENOMEM)
+		log_oom();
+	explain_report_clear(&report);
+	inputs_clear(&s);
+	return r;
+}
+
+int cmd_explain(int argc, char **argv)
+{
+	_cleanup_free_ const char **dirs = calloc((size_t)argc + 1, sizeof(*dirs));
+	struct request q = { .dirs = dirs, .pin_dir = DEFAULT_PIN_DIR };
+	const struct cli_option options[] = {
+		{ "cgroup", "PATH", "this cgroup, below the cgroup2 mount", .value = &q.cgroup },
+		{ "unit", "NAME", "the cgroups of this systemd unit", .value = &q.unit },
+		{ "pid", "PID", "the cgroup of this process, and its sockets'", .value = &q.pid },
+		{ "direction", "D",
+		  "only connect, accept or listen; of one connection: listen if only\n"
+		  "                        --local is given, else connect",
+		  .value = &q.words.direction },
+		{ "remote", "ADDR[:PORT]",
+		  "the peer: 192.0.2.1:443, [2001:db8::1]:443, or without port",
+		  .value = &q.words.remote },
+		{ "local", "ADDR[:PORT]",
+		  "this end, as far as it is bound; :PORT is the port alone",
+		  .value = &q.words.local },
+		{ "protocol", "P", "tcp or udp", .value = &q.words.protocol },
+		{ "family", "F", "ipv4, ipv6 or unix; an address says it, a v4-mapped one is ipv4",
+		  .value = &q.words.family },
+		{ "policy-dir", "DIR", "read policies here (may repeat, earlier wins)",
+		  .list = dirs },
+		{ "pin-dir", "DIR", "the agent's pins (" DEFAULT_PIN_DIR ")", .value = &q.pin_dir },
+		{ "json", NULL, "print JSON", .flag = &q.json },
+	};
+	const struct cli_syntax syntax = {
+		.synopsis = SYNOPSIS,
+		.description = DESCRIPTION,
+		.options = options,
+		.n_options = ARRAY_SIZE(options),
+	};
+	int status, r;
+	struct asked asked;
+	pid_t pid = 0;
+
+	if (!dirs)
+		return EXIT_BAD;
+	if (cli_parse(argc, argv, &syntax, &status) < 0)
+		return status;
+	r = check_usage(&q, &pid, &asked);
+	if (r < 0)
+		return r == -ENOMEM ? EXIT_BAD : EXIT_USAGE;
+	r = explain(&q, pid, &asked);
+	if (r == -EINVAL)
+		return EXIT_USAGE;
+	return r < 0 ? EXIT_BAD : EXIT_GOOD;
+}

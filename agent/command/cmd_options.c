@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
+#include <errno.h>
+#include <jansson.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "command/cli.h"
+#include "policy/stage.h"
+#include "option/option.h"
+#include "kernel/probe.h"
+#include "option/value.h"
+#include "option/value_units.h"
+
+/* What the probe said, for all options. */
+struct answers {
+	int failed; /* 0, or why nothing could be asked */
+	int by_option[OPTION_MAX];
+};
+
+/* 0: this kernel takes it; PROBE_UNKNOWN: it was not asked; else its errno. */
+static int answer_of(const struct answers *a, const struct option *o)
+{
+	return a->failed ? PROBE_UNKNOWN : a->by_option[option_id(o)];
+}
+
+/* "yes", "no (EINVAL)", "not probed (no privilege)" */
+static void print_answer(const struct answers *a, const struct option *o)
+{
+	int answer = answer_of(a, o);
+
+	if (!answer)
+		printf("yes\n");
+	else if (answer != PROBE_UNKNOWN)
+		printf("no (%s)\n", strerrorname_np(-answer));
+	else if (a->failed == -EPERM || a->failed == -EACCES)
+		printf("not probed (no privilege)\n");
+	else if (a->failed)
+		printf("not probed (%s)\n", strerror(-a->failed));
+	else
+		printf("not probed (no socket of its family)\n");
+}
+
+static const char *level_name(int level)
+{
+	switch (level) {
+	case SOL_SOCKET:
+		return "SOL_SOCKET";
+	case IPPROTO_TCP:
+		return "IPPROTO_TCP";
+	case IPPROTO_IP:
+		return "IPPROTO_IP";
+	case IPPROTO_IPV6:
+		return "IPPROTO_IPV6";
+	case SP_LEVEL_REPLY:
+		return "reply";
+	default:
+		return "?";
+	}
+}
+
+static const char *type_name(enum option_type type)
+{
+	static const char *const names[] = {
+		[OPTION_INT] = "integer", [OPTION_BOOL] = "boolean", [OPTION_SIZE] = "size",
+		[OPTION_RATE] = "rate",	  [OPTION_TIME] = "time",    [OPTION_TCLASS] = "tclass",
+		[OPTION_DSCP] = "dscp",	  [OPTION_STRING] = "name",
+	};
+	static_assert(ARRAY_SIZE(names) == OPTION_TYPE_MAX, "a name for each type");
+
+	return names[type];
+}
+
+static bool sets_udp(const struct option *o)
+{
+	const unsigned udp = BIT(SP_STAGE_UDP_BIND) | BIT(SP_STAGE_UDP_CONNECT);
+
+	for (int d = 0; d < DIRECTION_MAX; d++)
+		if (o->stages[d] & udp)
+			return true;
+	return false;
+}
+
+/* "connect,accept,listen" */
+static void print_directions(const struct option *o, int width)
+{
+	const char *comma = "";
+
+	for (int d = 0; d < DIRECTION_MAX; d++) {
+		if (!o->stages[d])
+			continue;
+		width -= printf("%s%s", comma, direction_name((enum direction)d));
+		comma = ",";
+	}
+	printf("%*s", width, "");
+}
+
+static int print_table(const struct answers *a)
+{
+	printf("%-24s %-12s %-10s %-22s %-5s %-5s %s\n", "OPTION", "LEVEL", "VALUE", "DIRECTIONS",
+	       "UDP", "SINCE", "THIS KERNEL");
+	for (size_t i = 0; i < OPTION_MAX; i++) {
+		const struct option *o = &option_table[i];
+
+		printf("%-24s %-12s %-10s ", o->name, level_name(o->level), type_name(o->type));
+		print_directions(o, 22);
+		printf(" %-5s %-5s ", sets_udp(o) ? "too" : "no", o->since);
+		print_answer(a, o);
+	}
+	for (size_t i = 0; i < n_option_shorthands; i++)
+		printf("%-24s %-12s %-10s %s, %s\n", option_shorthands[i].name, "shorthand",
+		       type_name(option_shorthands[i].type),
+		       option_shorthands[i].expands_to[0]->name,
+		       option_shorthands[i].expands_to[1]->name);
+	printf("\nsockpol options NAME says more of one.\n");
+	return EXIT_GOOD;
+}
+
+static int print_option(const struct option *o, const struct answers *a)
+{
+	_cleanup_free_ char *syntax = value_syntax(o);
+
+	if (!syntax)
+		return EXIT_BAD;
+	printf("%s: %s\n\n", o->name, o->summary);
+	if (o->level == SP_LEVEL_REPLY)
+		printf("  level        reply of a sock_ops program, operation %d\n", o->optname);
+	else
+		printf("  level        %s (%d), option %d\n", level_name(o->level), o->level,
+		       o->optname);
+	printf("  value        %s\n", syntax);
+	printf("  the kernel   %s\n", o->kernel);
+	for (int d = 0; d < DIRECTION_MAX; d++) {
+		const char *before = "";
+
+		printf("  %-12s ", direction_name((enum direction)d));
+		for (int s = 0; s < SP_STAGE_MAX; s++) {
+			if (!(o->stages[d] & BIT(s)))
+				continue;
+			printf("%s%s (%s)", before, stage_name((enum sp_stage)s),
+			       stage_hooks((enum sp_stage)s));
+			before = ", ";
+		}
+		printf("%s\n", o->stages[d] ? "" : "never effective");
+	}
+	if (o->stages[DIRECTION_LISTEN])
+		printf("  listeners    %s\n",
+		       o->carried ? "TCP listeners get a policy's base value too"
+				  : "TCP listeners get it only from a rule with direction: listen");
+	printf("  since        Linux %s\n", o->since);
+	printf("  this kernel  ");
+	print_answer(a, o);
+	return EXIT_GOOD;
+}
+
+static int print_shorthand(const struct option_shorthand *s)
+{
+	_cleanup_free_ char *syntax = value_syntax_shorthand(s);
+
+	if (!syntax)
+		return EXIT_BAD;
+	printf("%s: %s\n\n", s->name, s->summary);
+	printf("  value        %s\n", syntax);
+	printf("  stands for   %s, %s\n", s->expands_to[0]->name, s->expands_to[1]->name);
+	return EXIT_GOOD;
+}
+
+static json_t *hooks_to_json(const struct option *o)
+{
+	json_t *hooks = json_object();
+
+	for (int d = 0; d < DIRECTION_MAX; d++) {
+		json_t *names = json_array();
+
+		for (int s = 0; s < SP_STAGE_MAX; s++)
+			if (o->stages[d] & BIT(s))
+				json_array_append_new(names,
+						      json_string(stage_name((enum sp_stage)s)));
+		json_object_set_new(hooks, direction_name((enum direction)d), names);
+	}
+	return hooks;
+}
+
+static json_t *option_to_json(const struct option *o, const struct answers *a)
+{
+	_cleanup_free_ char *syntax = value_syntax(o);
+	const char *unit = *value_own_unit_name(o) ? value_own_unit_name(o) : NULL;
+	int answer = answer_of(a, o);
+	json_t *supported = answer == PROBE_UNKNOWN ? json_null() : json_boolean(!answer);
+	bool refused = answer && answer != PROBE_UNKNOWN;
+
+	return json_pack("{s:s, s:s, s:i, s:s, s:s, s:s?, s:I, s:I, s:s, s:s, s:s, s:o, s:b, s:b, "
+			 "s:o, s:s?}",
+			 "name", o->name, "level", level_name(o->level), "optname", o->optname,
+			 "type", type_name(o->type), "syntax", syntax ? syntax : "", "unit", unit,
+			 "min", (json_int_t)o->min, "max", (json_int_t)o->max, "since", o->since,
+			 "summary", o->summary, "kernel", o->kernel, "hooks", hooks_to_json(o),
+			 "udp", sets_udp(o), "carried", o->carried, "supported", supported, "errno",
+			 refused ? strerrorname_np(-answer) : NULL);
+}
+
+static json_t *shorthand_to_json(const struct option_shorthand *s)
+{
+	_cleanup_free_ char *syntax = value_syntax_shorthand(s);
+
+	return json_pack("{s:s, s:s, s:s, s:[s, s], s:s}", "name", s->name, "type",
+			 type_name(s->type), "syntax", syntax ? syntax : "", "expands_to",
+			 s->expands_to[0]->name, s->expands_to[1]->name, "summary", s->summary);
+}
+
+/* Everything, or what has this name. */
+static int print_json(const char *name, const struct answers *a)
+{
+	json_t *options = json_array(), *shorthands = json_array();
+	json_t *root = json_pack("{s:o, s:o}", "options", options, "shorthands", shorthands);
+	int r = 0;
+
+	for (size_t i = 0; i < OPTION_MAX && !r; i++)
+		if (!name || streq(name, option_table[i].name))
+			r = json_array_append_new(options, option_to_json(&option_table[i], a));
+	for (size_t i = 0; i < n_option_shorthands && !r; i++)
+		if (!name || streq(name, option_shorthands[i].name))
+			r = json_array_append_new(shorthands,
+						  shorthand_to_json(&option_shorthands[i]));
+	if (!r)
+		r = json_dumpf(root, stdout, JSON_INDENT(2));
+	json_decref(root);
+	if (r) {
+		fprintf(stderr, "sockpol: cannot write JSON\n");
+		return EXIT_BAD;
+	}
+	printf("\n");
+	return EXIT_GOOD;
+}
+
+/* A name that cannot be set: why, or which one was meant. */
+static int refuse_name(const char *name)
+{
+	const struct option_refused *refused = option_find_refused(name);
+	const char *nearest;
+
+	if (refused) {
+		fprintf(stderr, "sockpol: %s cannot be set: %s%s%s\n", name, refused->why,
+			refused->instead ? "; instead: " : "",
+			refused->instead ? refused->instead : "");
+		return EXIT_BAD;
+	}
+	nearest = option_suggest(name);
+	fprintf(stderr, "sockpol: there is no option '%s'%s%s%s\n", name,
+		nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+	return EXIT_BAD;
+}
+
+int cmd_options(int argc, char **argv)
+{
+	bool json = false;
+	const struct cli_option options[] = {
+		{ .name = "json", .help = "print JSON", .flag = &json },
+	};
+	const struct cli_syntax syntax = {
+		.synopsis = "options [NAME] [--json]",
+		.description =
+			"Lists the socket options that policies can set and, with the privilege to "
+			"load BPF programs,\nwhether this kernel takes each.  With NAME, says all "
+			"about one.",
+		.options = options,
+		.n_options = ARRAY_SIZE(options),
+		.arguments_max = 1,
+	};
+	const struct option_shorthand *shorthand = NULL;
+	const struct option *o = NULL;
+	const char *name = NULL;
+	struct answers answers = { 0 };
+	int status, first;
+
+	first = cli_parse(argc, argv, &syntax, &status);
+	if (first < 0)
+		return status;
+	if (argc - first == 1) {
+		name = argv[first];
+		o = option_find(name);
+		shorthand = option_find_shorthand(name);
+		if (!o && !shorthand)
+			return refuse_name(name);
+	}
+	if (shorthand && !json)
+		return print_shorthand(shorthand);
+	answers.failed = probe_options(answers.by_option);
+	if (json)
+		return print_json(name, &answers);
+	return o ? print_option(o, &answers) : print_table(&answers);
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+
+#include "command/cli.h"
+#include "daemon/control.h"
+#include "report/dry_run.h"
+#include "policy/loader.h"
+#include "base/log.h"
+
+/* Some 100,000 prefixes and a large hierarchy take seconds. */
+#define PATIENCE_SECONDS 60u
+
+#define SYNOPSIS                                                                                   \
+	"reload [--runtime-dir DIR]\n"                                                             \
+	"       sockpol reload --dry-run [--verbose] [--json] [--policy-dir DIR]...\n"             \
+	"                      [--pin-dir DIR] [--runtime-dir DIR]"
+#define DESCRIPTION                                                                                 \
+	"Makes the running agent read its policy files again, waits, and prints the verdict.\n"     \
+	"Exit status: 0 the new configuration is in force, 1 it is not: what was in force stays.\n" \
+	"\n"                                                                                        \
+	"--dry-run changes nothing, and says which options of which live cgroups would change.\n"   \
+	"It reads the files of the running agent, or without one those of the default\n"            \
+	"directories, and compares them with what is in force in the kernel.\n"                     \
+	"Exit status: 0 good, whether or not anything would change, 1 a reload would be refused."
+
+DEFINE_CLEANUP(json_t *, json_decref)
+
+struct request {
+	const char *runtime_dir, *pin_dir;
+	const char **dirs;
+	bool dry_run, verbose, json;
+};
+
+static int say_why_not(int r, const char *runtime_dir)
+{
+	if (r == -ENOENT || r == -ECONNREFUSED)
+		log_error("No agent runs with the runtime directory %s", runtime_dir);
+	else if (r == -ETIMEDOUT)
+		log_error("The agent of %s has not answered in %u s; its log says what became of "
+			  "the reload",
+			  runtime_dir, PATIENCE_SECONDS);
+	else
+		log_error_errno(r, "Cannot speak with the agent of %s", runtime_dir);
+	return EXIT_BAD;
+}
+
+static int reload(const struct request *q)
+{
+	_cleanup_(json_decref) json_t *reply = NULL;
+	const char *diagnostics, *message;
+	int r = control_call(q->runtime_dir, "reload", PATIENCE_SECONDS, &reply, NULL);
+
+	if (r < 0)
+		return say_why_not(r, q->runtime_dir);
+	diagnostics = json_string_value(json_object_get(reply, "diagnostics"));
+	message = json_string_value(json_object_get(reply, "message"));
+	if (diagnostics && !log_is_journal()) /* there they are already, from the agent */
+		fputs(diagnostics, stderr);
+	puts(message ? message : "the agent did not say");
+	return json_is_true(json_object_get(reply, "ok")) ? EXIT_GOOD : EXIT_BAD;
+}
+
+/* The agent's, as its answer has them; owned, the strings are the answer's. */
+static const char **dirs_of_agent(const json_t *reply)
+{
+	const json_t *dirs = json_object_get(reply, "policy_dirs");
+	const char **list = calloc(json_array_size(dirs) + 1, sizeof(*list));
+
+	for (size_t i = 0; list && i < json_array_size(dirs); i++)
+		list[i] = json_string_value(json_array_get(dirs, i));
+	return list;
+}
+
+/* Those that are never missed when they do not exist. */
+static bool are_default(const char *const *dirs)
+{
+	size_t i = 0;
+
+	while (dirs[i] && loader_default_dirs[i] && streq(dirs[i], loader_default_dirs[i]))
+		i++;
+	return !dirs[i] && !loader_default_dirs[i];
+}
+
+static int print_dry_run(const struct request *q, const struct dry_run *d)
+{
+	_cleanup_(json_decref) json_t *root = NULL;
+
+	if (!q->json) {
+		dry_run_print(d, q->verbose, stdout);
+		return EXIT_GOOD;
+	}
+	root = dry_run_json(d);
+	if (!root) {
+		log_oom();
+		return EXIT_BAD;
+	}
+	json_dumpf(root, stdout, JSON_INDENT(2));
+	putchar('\n');
+	return EXIT_GOOD;
+}
+
+static int compare(const struct request *q, const char *const *dirs, const char *pin_dir)
+{
+	struct diags diags = { 0 };
+	struct dry_run d = { 0 };
+	int r = dry_run_make(are_default(dirs) ? loader_default_dirs : dirs, pin_dir, &diags, &d);
+	int status = EXIT_BAD;
+
+	diags_sort(&diags);
+	diags_print(&diags, stderr);
+	if (r == -EBADMSG)
+		log_error("a reload would be refused: %zu errors", diags.n_errors);
+	else if (r == 0)
+		status = print_dry_run(q, &d);
+	diags_clear(&diags);
+	dry_run_clear(&d);
+	return status;
+}
+
+/* What the request leaves open the agent says.  Returns its answer, NULL where none runs. */
+static int ask_agent(const struct request *q, json_t **ret)
+{
+	int r = control_call(q->runtime_dir, "status", PATIENCE_SECONDS, ret, NULL);
+
+	if (r == -ENOENT || r == -ECONNREFUSED || (q->dirs[0] && q->pin_dir))
+		return 0;
+	if (r < 0)
+		return log_error_errno(r, "Cannot ask the agent of %s for its directories",
+				       q->runtime_dir);
+	if (json_array_size(json_object_get(*ret, "policy_dirs")) || q->dirs[0])
+		return 0;
+	log_error("The agent of %s does not say where its policy files are: give --policy-dir",
+		  q->runtime_dir);
+	return -ENODATA;
+}
+
+static int dry_run(const struct request *q)
+{
+	_cleanup_(json_decref) json_t *reply = NULL;
+	_cleanup_free_ const char **agents = NULL;
+	const char *const *dirs = loader_default_dirs;
+	const char *pin_dir = q->pin_dir;
+
+	if (ask_agent(q, &reply) < 0)
+		return EXIT_BAD;
+	agents = dirs_of_agent(reply);
+	if (!agents) {
+		log_oom();
+		return EXIT_BAD;
+	}
+	if (q->dirs[0])
+		dirs = q->dirs;
+	else if (agents[0])
+		dirs = agents;
+	if (!pin_dir)
+		pin_dir = json_string_value(json_object_get(reply, "pin_dir"));
+	return compare(q, dirs, pin_dir ? pin_dir : DEFAULT_PIN_DIR);
+}
+
+int cmd_reload(int argc, char **argv)
+{
+	_cleanup_free_ const char **dirs = calloc((size_t)argc + 1, sizeof(*dirs));
+	struct request q = { .runtime_dir = DEFAULT_RUNTIME_DIR, .dirs = dirs };
+	const struct cli_option options[] = {
+		{ "dry-run", NULL, "say what would change, and change nothing",
+		  .flag = &q.dry_run },
+		{ "verbose", NULL, "name every cgroup", .flag = &q.verbose },
+		{ "json", NULL, "print JSON", .flag = &q.json },
+		{ "policy-dir", "DIR",
+		  "read policies here, not where the agent does (may repeat, earlier\n"
+		  "                        wins)",
+		  .list = dirs },
+		{ "pin-dir", "DIR", "of what is in force (the agent's, or " DEFAULT_PIN_DIR ")",
+		  .value = &q.pin_dir },
+		{ "runtime-dir", "DIR", "the agent's (" DEFAULT_RUNTIME_DIR ")",
+		  .value = &q.runtime_dir },
+	};
+	const struct cli_syntax syntax = {
+		.synopsis = SYNOPSIS,
+		.description = DESCRIPTION,
+		.options = options,
+		.n_options = ARRAY_SIZE(options),
+	};
+	int status;
+
+	if (!dirs)
+		return EXIT_BAD;
+	if (cli_parse(argc, argv, &syntax, &status) < 0)
+		return status;
+	if (q.dry_run)
+		return dry_run(&q);
+	if (q.verbose || q.json || q.pin_dir || dirs[0]) {
+		fprintf(stderr,
+			"sockpol reload: --verbose, --json, --policy-dir and --pin-dir need "
+			"--dry-run\n");
+		return EXIT_USAGE;
+	}
+	return reload(&q);
+}

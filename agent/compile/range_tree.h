@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Search trees in the map `range_nodes` (include/abi.h): spans of keys that lie within each other
+ * become ranges side by side, and these the leaves of a tree.
+ */
+#ifndef SOCKPOL_RANGE_TREE_H
+#define SOCKPOL_RANGE_TREE_H
+
+#include "compile/map_half.h"
+
+#define RANGE_TREE_SPANS_WITHIN 66 /* prefixes of 0 to 64 bits, and one more */
+
+/* Keys from first to last have this answer, but where a later span in the list lies within. */
+struct span {
+	uint64_t first, last;
+	uint32_t answer;
+};
+
+/*
+ * spans: by `first`, the wider before the narrower; any two are apart, or one lies within the
+ * other, no more than RANGE_TREE_SPANS_WITHIN deep.  outside: the answer for all other keys.
+ * *ret_answer is what a program walks from.  Returns 0, -ENOMEM, -ENOSPC (*ret_what names the map)
+ * or what the kernel says; what was appended by then is for the caller to cut.
+ */
+int range_tree_write(struct map_half *to, const struct span *spans, size_t n, uint32_t outside,
+		     uint32_t *ret_answer, const char **ret_what);
+
+#endif

@@ -1,0 +1,511 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+#include "daemon/activation.h"
+#include "daemon/agent.h"
+#include "host/capabilities.h"
+#include "host/cgroup.h"
+#include "command/cli.h"
+#include "daemon/control.h"
+#include "base/diag.h"
+#include "daemon/governor.h"
+#include "base/log.h"
+#include "report/metrics.h"
+#include "daemon/metrics_file.h"
+#include "kernel/pins.h"
+#include "base/utf8.h"
+
+#define HEAL_PAUSE_USEC 10000000u /* between attempts that failed */
+
+#define DIAGNOSTICS_REPLY_MAX 65536 /* bytes; the rest is in the journal */
+
+DEFINE_CLEANUP(sd_event *, sd_event_unref)
+
+struct agent {
+	const struct agent_options *options;
+	char *mount;	 /* of cgroup2 */
+	char *root_path; /* below it */
+	int pin_fd;	 /* holds the lock */
+	sd_event *event;
+	sd_event_source *cgroup_events;
+	struct control *control;
+	struct metrics_file *metrics; /* NULL: not asked for */
+	struct governor *governor;    /* NULL: another version's pins are in force, see start() */
+	sd_event_source *heal;	      /* see heal_soon(), follow_cgroups() */
+	uint64_t heal_not_before;
+	bool degraded;	   /* the files are not what is in force */
+	bool unpinned;	   /* pins were removed, and cannot be made again */
+	char verdict[256]; /* of the last load, one line */
+};
+
+static void set_verdict(struct agent *a, const char *format, ...) PRINTF_LIKE(2, 3);
+static void set_verdict(struct agent *a, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(a->verdict, sizeof(a->verdict), format, ap);
+	va_end(ap);
+	sd_notifyf(0, "STATUS=%s", a->verdict);
+}
+
+static void heal_soon(struct agent *a);
+
+static int on_cgroup_events(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+	struct agent *a = userdata;
+	int r = governor_process_events(a->governor);
+
+	(void)s;
+	(void)fd;
+	(void)revents;
+	if (r < 0)
+		log_warning_errno(r, "Cannot read cgroup events, ignoring");
+	if (governor_needs_room(a->governor))
+		heal_soon(a);
+	return 0;
+}
+
+/* Where that fails the programs follow cgroups alone, until it is tried again. */
+static void follow_cgroups(struct agent *a)
+{
+	int r = a->cgroup_events ? 0
+				 : sd_event_add_io(a->event, &a->cgroup_events,
+						   governor_event_fd(a->governor), EPOLLIN,
+						   on_cgroup_events, a);
+
+	if (r >= 0)
+		return;
+	log_error_errno(r, "Cannot wait for cgroup events, trying again");
+	heal_soon(a);
+}
+
+/* The old one, if any, has handed its hooks over by now. */
+static void use_governor(struct agent *a, struct governor *g)
+{
+	a->cgroup_events = sd_event_source_disable_unref(a->cgroup_events);
+	if (a->governor)
+		governor_free(a->governor);
+	a->governor = g;
+	follow_cgroups(a);
+}
+
+/* What came of activate() or activate_again(), with the governor that it left. */
+static int take_over(struct agent *a, struct governor *g, int r, const struct diags *diags)
+{
+	if (g != a->governor)
+		use_governor(a, g);
+	a->degraded = r < 0;
+	if (r == -EBADMSG)
+		set_verdict(a, "refused: %zu error%s; what was in force stays", diags->n_errors,
+			    diags->n_errors == 1 ? "" : "s");
+	else if (r < 0)
+		set_verdict(a, "failed: %s; what was in force stays", strerror(-r));
+	else
+		set_verdict(a, "%zu policies, %zu cgroups governed%s",
+			    governor_config(g)->n_policies, governor_n_governed(g),
+			    a->unpinned ? "; it cannot be pinned, and ends with the agent" : "");
+	return r;
+}
+
+static struct activation_request request_of(const struct agent *a)
+{
+	return (struct activation_request){
+		.policy_dirs = a->options->policy_dirs,
+		.mount = a->mount,
+		.root_path = a->root_path,
+		.pin_dir = a->options->pin_dir,
+	};
+}
+
+/*
+ * Files to force.  On failure (-EBADMSG: the files are wrong, see diags) what was in force stays.
+ */
+static int load(struct agent *a, struct diags *diags)
+{
+	const struct activation_request request = request_of(a);
+	struct governor *g = a->governor;
+	int r = activate(&request, &g, diags);
+
+	return take_over(a, g, r, diags);
+}
+
+/* Larger maps for the cgroups that found no room, with the policies that are in force. */
+static int on_heal(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct agent *a = userdata;
+	const struct activation_request request = request_of(a);
+	struct governor *g = a->governor;
+	struct diags diags = { 0 };
+	int r;
+
+	(void)s;
+	a->heal = sd_event_source_disable_unref(a->heal);
+	a->heal_not_before = usec + HEAL_PAUSE_USEC;
+	follow_cgroups(a);
+	if (!governor_needs_room(g)) {
+		a->heal_not_before = a->cgroup_events ? 0 : a->heal_not_before;
+		return 0;
+	}
+	log_notice("new cgroups found no room in the maps: making larger ones");
+	r = activate_again(&request, &g, &diags);
+	diags_clear(&diags);
+	a->heal_not_before = r < 0 ? a->heal_not_before : 0;
+	if (r < 0)
+		log_error_errno(r, "Some cgroups still have no room");
+	if (g != a->governor)
+		use_governor(a, g);
+	return 0;
+}
+
+static void heal_soon(struct agent *a)
+{
+	uint64_t now;
+	int r;
+
+	if (a->heal)
+		return;
+	r = sd_event_now(a->event, CLOCK_MONOTONIC, &now);
+	if (r >= 0)
+		r = sd_event_add_time(a->event, &a->heal, CLOCK_MONOTONIC,
+				      now > a->heal_not_before ? now : a->heal_not_before, 0,
+				      on_heal, a);
+	if (r < 0)
+		log_warning_errno(r, "Cannot wait for a time to make larger maps, ignoring");
+}
+
+static int print_metrics(FILE *to, void *userdata)
+{
+	const struct agent *a = userdata;
+
+	return metrics_read_by_agent(a->options->pin_dir, a->degraded, to);
+}
+
+/* Has the pin directory been removed, and perhaps been made again, since it was locked? */
+static bool lost_pin_dir(const struct agent *a)
+{
+	struct stat ours, there;
+
+	return fstat(a->pin_fd, &ours) < 0 || stat(a->options->pin_dir, &there) < 0 ||
+	       ours.st_dev != there.st_dev || ours.st_ino != there.st_ino;
+}
+
+/*
+ * What somebody unpinned works on while the agent lives, and with it only: so it is pinned again.
+ * Returns 0 or a negative errno, logged.
+ */
+static int renew_pins(struct agent *a)
+{
+	size_t lost = a->governor ? governor_pins_lost(a->governor) : 0;
+	int r;
+
+	if (!lost)
+		return 0;
+	if (lost_pin_dir(a)) {
+		int fd = pin_dir_open(a->options->pin_dir, true);
+
+		if (fd < 0)
+			return fd;
+		close(a->pin_fd);
+		a->pin_fd = fd;
+	}
+	r = governor_pin_again(a->governor);
+	if (r == 0)
+		log_warning("%zu pins in %s were gone, and are pinned again", lost,
+			    a->options->pin_dir);
+	return r;
+}
+
+static int reload(struct agent *a, struct diags *diags)
+{
+	int r;
+
+	sd_notify(0, "RELOADING=1");
+	a->unpinned = renew_pins(a) < 0;
+	r = load(a, diags);
+	diags_sort(diags);
+	diags_log(diags);
+	if (a->metrics)
+		metrics_file_refresh(a->metrics);
+	if (r < 0)
+		log_error("reload: %s", a->verdict);
+	else
+		log_info("reload: %s", a->verdict);
+	sd_notify(0, "READY=1");
+	return r;
+}
+
+static int on_sighup(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+{
+	struct diags diags = { 0 };
+	struct agent *a = userdata;
+
+	(void)s;
+	(void)si;
+	control_renew(a->control);
+	reload(a, &diags);
+	diags_clear(&diags);
+	return 0;
+}
+
+static json_t *answer_reload(struct agent *a)
+{
+	_cleanup_free_ char *text = NULL;
+	struct diags diags = { 0 };
+	int r = reload(a, &diags);
+	json_t *reply;
+
+	text = diags_text(&diags, DIAGNOSTICS_REPLY_MAX);
+	diags_clear(&diags);
+	reply = json_pack("{s:b, s:s, s:s}", "ok", r == 0, "message", a->verdict, "diagnostics",
+			  text ? text : "");
+	if (reply)
+		return reply;
+	/* Whatever is wrong with the text, who waits is to know how it ended. */
+	return json_pack("{s:b, s:s}", "ok", r == 0, "message", a->verdict);
+}
+
+/* So that who asks, elsewhere, finds it too. */
+static json_t *absolute_path(const char *path)
+{
+	_cleanup_free_ char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
+
+	return here ? json_sprintf("%s/%s", here, path) : json_string(path);
+}
+
+/* NULL: they cannot be told in JSON, or memory is out. */
+static json_t *policy_dirs_json(const struct agent *a)
+{
+	json_t *dirs = json_array();
+
+	for (const char *const *dir = a->options->policy_dirs; *dir; dir++) {
+		if (json_array_append_new(dirs, absolute_path(*dir)) < 0) {
+			json_decref(dirs);
+			return NULL;
+		}
+	}
+	return dirs;
+}
+
+/* What the configuration in force asks for and this kernel lacks. */
+static json_t *json_unsupported(const struct agent *a)
+{
+	const struct config *c = governor_config(a->governor);
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < c->n_unsupported; i++) {
+		const struct unsupported *u = &c->unsupported[i];
+
+		json_array_append_new(list, json_pack("{s:s, s:s?, s:s, s:s}", "policy", u->policy,
+						      "rule", u->rule, "what", u->what, "since",
+						      u->since));
+	}
+	return list;
+}
+
+/* With the pins' place, for who asks may mean another agent's. */
+static json_t *answer_status(const struct agent *a)
+{
+	_cleanup_free_ char *real = realpath(a->options->pin_dir, NULL);
+	_cleanup_free_ char *pins = utf8_escape(real ? real : a->options->pin_dir);
+	json_t *reply = json_pack("{s:b, s:s, s:b, s:s, s:s?, s:I, s:o?}", "ok", 1, "message",
+				  a->verdict, "degraded", a->degraded, "version", SOCKPOL_VERSION,
+				  "pin_dir", pins, "pins_lost",
+				  (json_int_t)(a->governor ? governor_pins_lost(a->governor) : 0),
+				  "policy_dirs", policy_dirs_json(a));
+	struct stat st;
+
+	if (reply && stat(a->options->pin_dir, &st) == 0) {
+		json_object_set_new(reply, "pin_dir_device", json_integer((json_int_t)st.st_dev));
+		json_object_set_new(reply, "pin_dir_inode", json_integer((json_int_t)st.st_ino));
+	}
+	if (reply && a->governor && governor_config(a->governor))
+		json_object_set_new(reply, "unsupported", json_unsupported(a));
+	return reply;
+}
+
+static json_t *on_request(const char *command, void *userdata)
+{
+	struct agent *a = userdata;
+
+	if (streq(command, "reload"))
+		return answer_reload(a);
+	if (streq(command, "status"))
+		return answer_status(a);
+	return json_pack("{s:b, s:s}", "ok", 0, "message", "no such command");
+}
+
+static int find_cgroup_root(struct agent *a)
+{
+	int r = cgroup_mount(&a->mount);
+
+	if (r < 0)
+		return log_error_errno(r, "No cgroup2 hierarchy is mounted, and cgroup v1 will not "
+					  "do (mount -t cgroup2 none /sys/fs/cgroup/unified)");
+	r = cgroup_resolve(a->mount, a->options->cgroup_root ? a->options->cgroup_root : "/",
+			   &a->root_path);
+	if (r < 0)
+		return log_error_errno(r, "%s is not a cgroup below %s", a->options->cgroup_root,
+				       a->mount);
+	return 0;
+}
+
+static int set_up_loop(struct agent *a)
+{
+	sigset_t set;
+	int r;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return log_error_errno(errno, "Cannot block signals");
+	r = sd_event_default(&a->event);
+	if (r >= 0)
+		r = sd_event_add_signal(a->event, NULL, SIGTERM, NULL,
+					NULL); /* NULL: exit the loop */
+	if (r >= 0)
+		r = sd_event_add_signal(a->event, NULL, SIGINT, NULL, NULL);
+	if (r >= 0)
+		r = sd_event_add_signal(a->event, NULL, SIGHUP, on_sighup, a);
+	if (r < 0)
+		return log_error_errno(r, "Cannot set up the event loop");
+	return 0;
+}
+
+/*
+ * The first load.  With wrong files an agent that finds an earlier one's pins leaves those in
+ * force, follows the cgroups that come and go, and waits for a reload; one that finds none has
+ * nothing to offer.
+ */
+static int start(struct agent *a)
+{
+	struct diags diags = { 0 };
+	bool pins = pin_dir_has_pins(a->options->pin_dir);
+	int r = load(a, &diags);
+
+	diags_sort(&diags);
+	diags_log(&diags);
+	diags_clear(&diags);
+	if (r < 0 && !a->governor && !(r == -EBADMSG && pins)) {
+		set_verdict(a, "not started: %s",
+			    r == -EBADMSG ? "the policy files have errors" : strerror(-r));
+		log_error("%s", a->verdict);
+		return r;
+	}
+	if (a->metrics)
+		metrics_file_refresh(a->metrics);
+	if (r < 0)
+		log_warning("ready, but degraded: %s", a->verdict);
+	else
+		log_info("ready: %s", a->verdict);
+	sd_notifyf(0, "READY=1\nSTATUS=%s", a->verdict);
+	return 0;
+}
+
+static void agent_clear(struct agent *a)
+{
+	sd_event_source_disable_unref(a->cgroup_events);
+	sd_event_source_disable_unref(a->heal);
+	if (a->control)
+		control_free(a->control);
+	if (a->metrics)
+		metrics_file_free(a->metrics);
+	if (a->governor)
+		governor_free(a->governor);
+	sd_event_unref(a->event);
+	if (a->pin_fd >= 0) {
+		/* Whoever made it: empty it is of no use.  Under systemd it is a mount, and stays.
+		 */
+		rmdir(a->options->pin_dir);
+		close(a->pin_fd);
+	}
+	free(a->mount);
+	free(a->root_path);
+}
+
+static void say_what_stays(struct agent *a)
+{
+	_cleanup_(pins_close) struct pins *pins = NULL;
+	const char *dir = a->options->pin_dir;
+	struct sp_state state;
+	bool is_default = streq(dir, DEFAULT_PIN_DIR);
+
+	if (pins_open(dir, &pins) < 0 || pins_state(pins, &state) < 0)
+		set_verdict(a, "stopped: what is pinned at %s stays in force", dir);
+	else
+		set_verdict(
+			a, "stopped: %u policies stay in force (sockpol detach%s%s takes them out)",
+			state.n_policies, is_default ? "" : " --pin-dir ", is_default ? "" : dir);
+}
+
+static void stop(struct agent *a)
+{
+	if (a->options->persist) {
+		say_what_stays(a);
+	} else {
+		if (a->governor)
+			governor_detach(a->governor);
+		else
+			pin_dir_clear(a->options->pin_dir);
+		set_verdict(a, "stopped: nothing is governed any more");
+	}
+	log_info("%s", a->verdict); /* the service manager shows it when the agent is gone, too */
+}
+
+static int run(struct agent *a)
+{
+	int r;
+
+	r = capabilities_check();
+	if (r < 0)
+		return r;
+	r = find_cgroup_root(a);
+	if (r < 0)
+		return r;
+	r = set_up_loop(a);
+	if (r < 0)
+		return r;
+	a->pin_fd = pin_dir_open(a->options->pin_dir, true);
+	if (a->pin_fd < 0)
+		return a->pin_fd;
+	r = control_new(a->options->runtime_dir, a->event, on_request, a, &a->control);
+	if (r < 0)
+		return r;
+	if (a->options->metrics_file)
+		r = metrics_file_new(a->options->metrics_file, a->event, print_metrics, a,
+				     &a->metrics);
+	if (r < 0)
+		return r;
+	r = start(a);
+	if (r < 0)
+		return r;
+	/* From here on: the first load may take its time. */
+	r = sd_event_set_watchdog(a->event, true);
+	if (r < 0)
+		log_warning_errno(r, "Cannot answer the watchdog, ignoring");
+	r = sd_event_loop(a->event);
+	sd_notify(0, "STOPPING=1");
+	if (r < 0)
+		return log_error_errno(r, "The event loop failed (what is in force stays)");
+	stop(a);
+	return 0;
+}
+
+int agent_run(const struct agent_options *options)
+{
+	struct agent a = { .options = options, .pin_fd = -1 };
+	int r = run(&a);
+
+	if (r < 0 && !log_has_erred()) /* rather this than no word */
+		log_error_errno(r, "sockpol run ends");
+	agent_clear(&a);
+	return r;
+}

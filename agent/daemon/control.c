@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdint.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "daemon/control.h"
+#include "base/log.h"
+
+#define CLIENT_PATIENCE_USEC (5 * 1000000ull) /* for a request to arrive whole */
+
+DEFINE_CLEANUP(json_t *, json_decref)
+
+struct client {
+	struct control *control;
+	int fd;
+	sd_event_source *io, *timer;
+	char request[CONTROL_REQUEST_MAX];
+	size_t n;
+	struct client *next;
+};
+
+struct control {
+	char *dir;
+	bool made_dir;
+	int dir_fd, fd;
+	struct stat socket; /* as it was made */
+	sd_event *event;
+	sd_event_source *io;
+	control_fn *fn;
+	void *userdata;
+	struct client *clients;
+	unsigned n_clients;
+};
+
+static int socket_address(const char *runtime_dir, struct sockaddr_un *ret)
+{
+	int n;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->sun_family = AF_UNIX;
+	n = snprintf(ret->sun_path, sizeof(ret->sun_path), "%s/control", runtime_dir);
+	return n < 0 || (size_t)n >= sizeof(ret->sun_path) ? -ENAMETOOLONG : 0;
+}
+
+static void client_free(struct client *client)
+{
+	struct client **at = &client->control->clients;
+
+	while (*at != client)
+		at = &(*at)->next;
+	*at = client->next;
+	client->control->n_clients--;
+	sd_event_source_disable_unref(client->io);
+	sd_event_source_disable_unref(client->timer);
+	close(client->fd);
+	free(client);
+}
+
+/* A reply is small beside a socket's buffer; a client that does not read loses its own. */
+static void send_text(int fd, const char *text, size_t n)
+{
+	const struct iovec line[] = { { (char *)(uintptr_t)text, n }, { (char *)"\n", 1 } };
+	const struct msghdr message = { .msg_iov = (struct iovec *)(uintptr_t)line,
+					.msg_iovlen = ARRAY_SIZE(line) };
+
+	if (sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)n + 1)
+		log_debug("A client of the control socket did not take its reply");
+}
+
+/* Measured first: json_dumps() leaves out what it has no memory for, in the middle. */
+static char *dump(const json_t *reply, size_t *ret_size)
+{
+	size_t size = json_dumpb(reply, NULL, 0, JSON_COMPACT);
+	_cleanup_free_ char *text = size ? malloc(size) : NULL;
+
+	if (!text || json_dumpb(reply, text, size, JSON_COMPACT) != size)
+		return NULL;
+	*ret_size = size;
+	return TAKE_PTR(text);
+}
+
+static void send_reply(int fd, json_t *reply)
+{
+	char brief[64];
+	size_t n;
+	_cleanup_free_ char *text = dump(reply, &n);
+
+	if (text) {
+		send_text(fd, text, n);
+		return;
+	}
+	/* Without memory for all of it, who waits is still to know how it ended. */
+	n = (size_t)snprintf(brief, sizeof(brief), "{\"ok\":%s,\"message\":\"out of memory\"}",
+			     json_is_true(json_object_get(reply, "ok")) ? "true" : "false");
+	send_text(fd, brief, n);
+}
+
+static json_t *answer(struct control *c, const char *request, size_t n)
+{
+	_cleanup_(json_decref) json_t *parsed =
+		json_loadb(request, n, JSON_REJECT_DUPLICATES, NULL);
+	const char *command = json_string_value(json_object_get(parsed, "command"));
+
+	if (!command)
+		return json_pack("{s:b, s:s}", "ok", 0, "message", "not a request");
+	return c->fn(command, c->userdata);
+}
+
+static int on_readable(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+	struct client *client = userdata;
+	ssize_t n = read(fd, client->request + client->n, sizeof(client->request) - client->n);
+	const char *end;
+
+	(void)s;
+	(void)revents;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0) {
+		client_free(client);
+		return 0;
+	}
+	client->n += (size_t)n;
+	end = memchr(client->request, '\n', client->n);
+	if (end || client->n == sizeof(client->request)) {
+		_cleanup_(json_decref) json_t *reply =
+			answer(client->control, client->request,
+			       end ? (size_t)(end - client->request) : 0);
+
+		if (reply)
+			send_reply(fd, reply);
+		client_free(client);
+	}
+	return 0;
+}
+
+static int on_impatience(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	(void)s;
+	(void)usec;
+	client_free(userdata);
+	return 0;
+}
+
+static void refuse(int fd)
+{
+	_cleanup_(json_decref) json_t *reply = json_pack("{s:b, s:s}", "ok", 0, "message", "busy");
+
+	if (reply)
+		send_reply(fd, reply);
+}
+
+static int on_connection(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+	struct control *c = userdata;
+	_cleanup_close_ int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct client *client;
+
+	(void)s;
+	(void)revents;
+	if (peer < 0)
+		return 0;
+	if (c->n_clients == CONTROL_CLIENTS_MAX) {
+		refuse(peer);
+		return 0;
+	}
+	client = calloc(1, sizeof(*client));
+	if (!client)
+		return 0;
+	client->control = c;
+	client->fd = TAKE_FD(peer);
+	client->next = c->clients;
+	c->clients = client;
+	c->n_clients++;
+	if (sd_event_add_io(c->event, &client->io, client->fd, EPOLLIN, on_readable, client) < 0 ||
+	    sd_event_add_time_relative(c->event, &client->timer, CLOCK_MONOTONIC,
+				       CLIENT_PATIENCE_USEC, 0, on_impatience, client) < 0)
+		client_free(client);
+	return 0;
+}
+
+static int open_runtime_dir(struct control *c, const char *dir)
+{
+	struct stat st;
+
+	if (mkdir(dir, 0700) == 0)
+		c->made_dir = true;
+	else if (errno != EEXIST)
+		return log_error_errno(errno, "Cannot make the runtime directory %s", dir);
+	c->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (c->dir_fd < 0 || fstat(c->dir_fd, &st) < 0)
+		return log_error_errno(errno, "Cannot open the runtime directory %s", dir);
+	if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & (S_IWGRP | S_IWOTH))) {
+		log_error("The runtime directory %s can be written by others than root: refused",
+			  dir);
+		return -EPERM;
+	}
+	if (flock(c->dir_fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	if (errno == EWOULDBLOCK)
+		return log_error_errno(EBUSY, "Another sockpol runs with the runtime directory %s",
+				       dir);
+	return log_error_errno(errno, "Cannot lock the runtime directory %s", dir);
+}
+
+/* The lock is ours, so a socket that is there is a dead agent's. */
+static int remove_stale(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : log_error_errno(errno, "Cannot look at %s", path);
+	if (!S_ISSOCK(st.st_mode)) {
+		log_error("%s is in the way of the control socket, and is none: left alone", path);
+		return -EEXIST;
+	}
+	return unlink(path) < 0 ? log_error_errno(errno, "Cannot remove %s", path) : 0;
+}
+
+static int listen_at(struct control *c, const char *dir)
+{
+	struct sockaddr_un address;
+	mode_t mask;
+	int r = socket_address(dir, &address);
+
+	if (r < 0)
+		return log_error_errno(r, "The runtime directory's name %s is too long", dir);
+	r = remove_stale(address.sun_path);
+	if (r < 0)
+		return r;
+	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (c->fd < 0)
+		return log_error_errno(errno, "Cannot make the control socket");
+	mask = umask(0177);
+	r = bind(c->fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+	umask(mask);
+	if (r == 0 &&
+	    (lstat(address.sun_path, &c->socket) < 0 || listen(c->fd, CONTROL_CLIENTS_MAX) < 0))
+		r = -errno;
+	return r < 0 ? log_error_errno(r, "Cannot listen at %s", address.sun_path) : 0;
+}
+
+static int start(struct control *c)
+{
+	int r = open_runtime_dir(c, c->dir);
+
+	if (r == 0)
+		r = listen_at(c, c->dir);
+	if (r < 0)
+		return r;
+	r = sd_event_add_io(c->event, &c->io, c->fd, EPOLLIN, on_connection, c);
+	return r < 0 ? log_error_errno(r, "Cannot wait for clients") : 0;
+}
+
+/* Is the socket in the file system the one that we listen at? */
+static bool is_in_place(const struct control *c, struct sockaddr_un *ret_address)
+{
+	struct stat st;
+
+	return socket_address(c->dir, ret_address) == 0 && c->fd >= 0 &&
+	       lstat(ret_address->sun_path, &st) == 0 && st.st_dev == c->socket.st_dev &&
+	       st.st_ino == c->socket.st_ino;
+}
+
+static void stop(struct control *c)
+{
+	struct sockaddr_un address;
+
+	c->io = sd_event_source_disable_unref(c->io);
+	if (is_in_place(c, &address))
+		unlink(address.sun_path);
+	if (c->fd >= 0)
+		close(c->fd);
+	if (c->dir_fd >= 0)
+		close(c->dir_fd);
+	c->fd = c->dir_fd = -1;
+}
+
+int control_new(const char *runtime_dir, sd_event *event, control_fn *fn, void *userdata,
+		struct control **ret)
+{
+	_cleanup_(control_free) struct control *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (!c)
+		return log_oom();
+	c->fd = c->dir_fd = -1;
+	c->event = event;
+	c->fn = fn;
+	c->userdata = userdata;
+	c->dir = strdup(runtime_dir);
+	if (!c->dir)
+		return log_oom();
+	r = start(c);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(c);
+	return 0;
+}
+
+void control_renew(struct control *c)
+{
+	struct sockaddr_un address;
+
+	if (is_in_place(c, &address))
+		return;
+	log_warning("The control socket in %s is gone: making it again", c->dir);
+	stop(c);
+	if (start(c) < 0)
+		stop(c);
+}
+
+void control_free(struct control *c)
+{
+	while (c->clients)
+		client_free(c->clients);
+	stop(c);
+	if (c->made_dir)
+		rmdir(c->dir);
+	free(c->dir);
+	free(c);
+}
+
+static int connect_to(const char *runtime_dir, unsigned seconds)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const struct timeval patience = { .tv_sec = seconds };
+	struct sockaddr_un address;
+	int r = socket_address(runtime_dir, &address);
+
+	if (fd < 0)
+		return -errno;
+	if (r < 0)
+		return r;
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return errno == EAGAIN ? -ETIMEDOUT : -errno;
+	return TAKE_FD(fd);
+}
+
+/* A busy agent hangs up without a look at the request, but not without a word. */
+static int send_request(int fd, const char *command)
+{
+	_cleanup_(json_decref) json_t *request = json_pack("{s:s}", "command", command);
+	_cleanup_free_ char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
+	size_t n;
+
+	if (!text)
+		return -ENOMEM;
+	n = strlen(text);
+	text[n] = '\n';
+	if (send(fd, text, n + 1, MSG_NOSIGNAL) < 0 && errno != EPIPE)
+		return errno == EAGAIN ? -ETIMEDOUT : -errno;
+	return 0;
+}
+
+int control_call(const char *runtime_dir, const char *command, unsigned seconds, json_t **ret,
+		 pid_t *ret_pid)
+{
+	_cleanup_close_ int fd = connect_to(runtime_dir, seconds);
+	struct pollfd wait = { .fd = fd, .events = POLLIN };
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+	json_t *reply;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (ret_pid) {
+		if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+			return -errno;
+		*ret_pid = peer.pid;
+	}
+	r = send_request(fd, command);
+	if (r < 0)
+		return r;
+	r = poll(&wait, 1, (int)seconds * 1000); /* the reply comes in one go */
+	if (r <= 0)
+		return r < 0 ? -errno : -ETIMEDOUT;
+	reply = json_loadfd(fd, JSON_DISABLE_EOF_CHECK, NULL);
+	if (!reply)
+		return -EBADMSG;
+	*ret = reply;
+	return 0;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The cgroup2 hierarchy: where it is mounted, ids and paths of cgroups, the cgroup of a process. */
+#ifndef SOCKPOL_CGROUP_H
+#define SOCKPOL_CGROUP_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/util.h"
+
+/* The cgroup2 mount, from /proc/self/mountinfo ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"); owned
+ * by the caller.  -ENOENT: no cgroup2 is mounted. */
+int cgroup_mount(char **ret);
+/* The same from an open file in mountinfo's format. */
+int cgroup_mount_in(FILE *mountinfo, char **ret);
+/* The id (st_ino) of the cgroup whose directory this is. */
+int cgroup_id_of_dir(const char *directory, uint64_t *ret);
+/* How many cgroups live below this directory; 0 where the kernel does not say. */
+size_t cgroup_n_descendants(const char *directory);
+/* The cgroup below the mount ("/a/b") of a process, by /proc/PID/cgroup; owned by the caller.
+ * -ESRCH: no such process. */
+int cgroup_of_pid(pid_t pid, char **ret);
+/* The same from an open file in that format; -ENODATA: it has no cgroup2 line. */
+int cgroup_of_file(FILE *proc_cgroup, char **ret);
+/* The path below the mount of the cgroup with this id; owned.  -ENOENT: no such directory (any
+ * more). */
+int cgroup_path_of_id(const char *mount, uint64_t id, char **ret);
+/* The same for n ids at once, whatever it costs to look: sets paths[i], owned, where ids[i] has
+ * one. */
+int cgroup_paths_of_ids(const char *mount, const uint64_t *ids, size_t n, char **paths);
+/* The path below the mount of what an administrator calls a cgroup: a directory, also relative to
+ * the working directory, or a path below the mount; owned.  -EINVAL: "..". */
+int cgroup_resolve(const char *mount, const char *name, char **ret);
+/* Makes "/a/b" of "a/b", "/a/b/", "//a/b" and of a directory below the mount (NULL: not known);
+ * owned.  -EINVAL: "..". */
+int cgroup_normalize(const char *mount, const char *path, char **ret);
+
+#endif

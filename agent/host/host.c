@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+#include <bpf/btf.h>
+
+#include "host/host.h"
+
+#define LINE_SIZE 1024
+
+/* The first line of a file without its newline; NULL when it cannot be read.  Owned by the caller.
+ */
+static char *read_line(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char line[LINE_SIZE];
+	ssize_t n;
+
+	/* At once, as a sysctl(5) file wants it: what comes after the first read is empty. */
+	n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+	if (n < 0)
+		return NULL;
+	line[n] = '\0';
+	line[strcspn(line, "\n")] = '\0';
+	return strdup(line);
+}
+
+/* The field-th (from 0) of the whole numbers in a sysctl; -1 when there is none. */
+static int64_t read_number(const char *path, unsigned field)
+{
+	_cleanup_free_ char *line = read_line(path);
+	char *at = line, *end;
+	int64_t value = -1;
+
+	if (!line)
+		return -1;
+	for (unsigned i = 0; i <= field; i++) {
+		errno = 0;
+		value = strtoll(at, &end, 10);
+		if (end == at || errno || value < 0)
+			return -1;
+		at = end;
+	}
+	return value;
+}
+
+static int64_t read_tick(void)
+{
+	struct timespec tick;
+
+	/* The coarse clocks advance with the tick, so their resolution is one jiffy. */
+	if (clock_getres(CLOCK_MONOTONIC_COARSE, &tick) < 0)
+		return -1;
+	return (int64_t)tick.tv_sec * 1000000 + tick.tv_nsec / 1000;
+}
+
+/* Appends " word" to the owned *list. Out of memory: *list stays as it is. */
+static void append_word(char **list, const char *word, size_t len)
+{
+	char *longer;
+
+	if (asprintf(&longer, "%s %.*s", *list, (int)len, word) < 0)
+		return;
+	free(*list);
+	*list = longer;
+}
+
+/*
+ * The kernel loads the module tcp_NAME when CAP_NET_ADMIN asks for a congestion control that is not
+ * there yet: those can be had too.  modules.dep has a line "PATH/tcp_NAME.ko[.xz]: ..." each.
+ */
+static void append_loadable(char **list)
+{
+	_cleanup_free_ char *path = NULL, *line = NULL;
+	_cleanup_fclose_ FILE *f = NULL;
+	static const char prefix[] = "/net/ipv4/tcp_";
+	struct utsname u;
+	size_t size = 0;
+
+	if (uname(&u) < 0 || asprintf(&path, "/lib/modules/%s/modules.dep", u.release) < 0)
+		return;
+	f = fopen(path, "re");
+	while (f && getline(&line, &size, f) >= 0) {
+		const char *name = strstr(line, prefix);
+		const char *colon = strchr(line, ':');
+
+		if (!name || !colon || name > colon)
+			continue;
+		name += strlen(prefix);
+		append_word(list, name, strcspn(name, ".:"));
+	}
+}
+
+int64_t host_ticks(int64_t usec, int64_t tick_usec)
+{
+	/* By frequency: with 300 Hz the tick is no whole number of microseconds. */
+	int64_t hz = 1000000 / tick_usec;
+
+	return (usec * hz + 999999) / 1000000;
+}
+
+int host_jiffies(int64_t usec)
+{
+	int64_t tick = read_tick();
+
+	return tick > 0 ? (int)host_ticks(usec, tick) : 0;
+}
+
+static int find_enumerator(const struct btf *btf, const char *type, const char *name)
+{
+	int id = btf__find_by_name_kind(btf, type, BTF_KIND_ENUM);
+	const struct btf_type *t = id < 0 ? NULL : btf__type_by_id(btf, (__u32)id);
+
+	if (!t)
+		return -ENODATA;
+	for (__u16 i = 0; i < btf_vlen(t); i++)
+		if (streq(btf__name_by_offset(btf, btf_enum(t)[i].name_off), name))
+			return 1;
+	return 0;
+}
+
+int host_has_unix_hooks(void)
+{
+	static int answer = -EAGAIN; /* the kernel does not change while we run */
+	struct btf *btf;
+
+	if (answer != -EAGAIN)
+		return answer;
+	btf = btf__load_vmlinux_btf();
+	answer =
+		btf ? find_enumerator(btf, "bpf_attach_type", "BPF_CGROUP_UNIX_CONNECT") : -ENODATA;
+	btf__free(btf);
+	return answer;
+}
+
+void host_read(struct host *h)
+{
+	*h = (struct host){
+		.rmem_max = read_number("/proc/sys/net/core/rmem_max", 0),
+		.wmem_max = read_number("/proc/sys/net/core/wmem_max", 0),
+		.tcp_rmem_max = read_number("/proc/sys/net/ipv4/tcp_rmem", 2),
+		.tick_usec = read_tick(),
+		.congestion = read_line("/proc/sys/net/ipv4/tcp_available_congestion_control"),
+	};
+	if (h->congestion)
+		append_loadable(&h->congestion);
+}
+
+void host_clear(struct host *h)
+{
+	free(h->congestion);
+	*h = (struct host){ -1, -1, -1, -1, NULL };
+}
+
+int host_has_congestion(const struct host *h, const char *name)
+{
+	size_t len = strlen(name);
+
+	if (!h->congestion)
+		return -ENODATA;
+	for (const char *word = h->congestion; *word; word += strcspn(word, " ")) {
+		word += strspn(word, " ");
+		if (strcspn(word, " ") == len && len && !strncmp(word, name, len))
+			return 1;
+	}
+	return 0;
+}

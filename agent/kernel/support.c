@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include "kernel/hooks.h"
+#include "host/host.h"
+#include "base/log.h"
+#include "kernel/probe.h"
+#include "policy/stage.h"
+#include "kernel/support.h"
+
+const struct missing_hook missing_hooks[] = {
+	{ "hooks for AF_UNIX sockets", BIT(SP_STAGE_UNIX_CONNECT) | BIT(SP_STAGE_UNIX_SEND),
+	  "6.7" },
+};
+const size_t n_missing_hooks = ARRAY_SIZE(missing_hooks);
+
+/* A configuration on its way through. */
+struct support {
+	const struct kernel_support *kernel;
+	struct config *config;
+	const struct policy *policy; /* the one that is looked at ... */
+	const struct rule *rule;     /* ... and its rule; NULL: its base options */
+	struct diags *diags;
+	bool bad;
+	int error; /* -ENOMEM */
+};
+
+static void note(struct support *s, const char *what, const char *since)
+{
+	struct config *c = s->config;
+
+	if (GROW(c->unsupported, c->n_unsupported) < 0)
+		s->error = -ENOMEM;
+	else
+		c->unsupported[c->n_unsupported++] = (struct unsupported){
+			.policy = s->policy->name,
+			.rule = s->rule ? s->rule->name : NULL,
+			.what = what,
+			.since = since,
+		};
+}
+
+bool support_has_option(const struct kernel_support *k, enum option_id id)
+{
+	return k->options[id] == 0 || k->options[id] == PROBE_UNKNOWN;
+}
+
+/* False: the setting goes. */
+static bool check_setting(struct support *s, const struct setting *setting)
+{
+	const struct option *o = setting->option;
+
+	if (setting->unset || support_has_option(s->kernel, option_id(o)))
+		return true;
+	note(s, o->name, o->since);
+	if (s->policy->refuse_unsupported) {
+		diag_error(s->diags, &setting->at,
+			   "this kernel's bpf_setsockopt does not take %s, and policy '%s' says "
+			   "on_unsupported: refuse",
+			   o->name, s->policy->name);
+		s->bad = true;
+	} else {
+		diag_warning(s->diags, &setting->at,
+			     "this kernel's bpf_setsockopt does not take %s (since %s): left out "
+			     "of policy '%s'",
+			     o->name, o->since, s->policy->name);
+	}
+	return false;
+}
+
+static void check_block(struct support *s, struct settings *block)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < block->n; i++) {
+		if (check_setting(s, &block->v[i]))
+			block->v[kept++] = block->v[i];
+		else if (!block->v[i].unset)
+			sockopt_destroy(&block->v[i].value);
+	}
+	block->n = kept;
+}
+
+static bool lacks_hook(const struct kernel_support *k, const struct missing_hook *h)
+{
+	return k->missing_stages & h->stages;
+}
+
+static bool may_hold_at(const struct when *w, uint64_t stages)
+{
+	for (int i = 0; i < SP_STAGE_MAX; i++)
+		if (stages & BIT(i) && stage_may_hold(&stage_table[i], w))
+			return true;
+	return false;
+}
+
+/* That a rule does nothing without the hook is a warning of lint's, unless the policy insists. */
+static void check_hooks(struct support *s)
+{
+	for (size_t i = 0; i < n_missing_hooks; i++) {
+		const struct missing_hook *h = &missing_hooks[i];
+
+		if (!lacks_hook(s->kernel, h) || !may_hold_at(&s->rule->when, h->stages))
+			continue;
+		note(s, h->what, h->since);
+		if (!s->policy->refuse_unsupported)
+			continue;
+		diag_error(s->diags, &s->rule->at,
+			   "this kernel has no %s (%s and later have), and policy '%s' says "
+			   "on_unsupported: refuse",
+			   h->what, h->since, s->policy->name);
+		s->bad = true;
+	}
+}
+
+int support_apply(const struct kernel_support *k, struct config *c, struct diags *diags)
+{
+	struct support s = { .kernel = k, .config = c, .diags = diags };
+
+	for (size_t i = 0; i < c->n_policies; i++) {
+		struct policy *p = &c->policies[i];
+
+		s.policy = p;
+		s.rule = NULL;
+		check_block(&s, &p->base);
+		for (size_t j = 0; j < p->n_rules; j++) {
+			s.rule = &p->rules[j];
+			check_block(&s, &p->rules[j].options);
+			check_hooks(&s);
+		}
+	}
+	if (s.error < 0)
+		return s.error;
+	return s.bad ? -EBADMSG : 0;
+}
+
+int support_probe(const struct kernel_support **ret)
+{
+	static struct kernel_support answers; /* the kernel does not change while we run */
+	static bool asked;
+	int r;
+
+	if (!asked) {
+		r = probe_options(answers.options);
+		if (r == 0)
+			r = hooks_probe(&answers.missing_stages);
+		if (r < 0)
+			return r;
+		asked = true;
+	}
+	*ret = &answers;
+	return 0;
+}
+
+/* Where congestion controls are looked for. */
+struct congestions {
+	const struct host *host; /* looked up; or NULL: ... */
+	int socket;		 /* ... tried */
+};
+
+/*
+ * Setting a congestion control on a socket of one's own makes the kernel load its module, which
+ * bpf_setsockopt never does.  (EPERM would mean: it is there, but not for us.)
+ */
+static bool has_congestion(const struct congestions *k, const char *name)
+{
+	if (k->host)
+		return host_has_congestion(k->host, name) != 0;
+	return setsockopt(k->socket, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) ==
+		       0 ||
+	       errno == EPERM;
+}
+
+static bool check_congestion(const struct congestions *k, const struct settings *block,
+			     struct diags *diags)
+{
+	const struct setting *s = settings_find(block, &option_table[OPTION_TCP_CONGESTION]);
+
+	if (!s || s->unset || has_congestion(k, sockopt_data(&s->value)))
+		return true;
+	diag_error(diags, &s->at, "this kernel has no congestion control '%s'",
+		   (const char *)sockopt_data(&s->value));
+	return false;
+}
+
+static bool check_congestions(const struct congestions *k, const struct config *c,
+			      struct diags *diags)
+{
+	bool good = true;
+
+	for (size_t i = 0; i < c->n_policies; i++) {
+		const struct policy *p = &c->policies[i];
+
+		good &= check_congestion(k, &p->base, diags);
+		for (size_t j = 0; j < p->n_rules; j++)
+			good &= check_congestion(k, &p->rules[j].options, diags);
+	}
+	return good;
+}
+
+static int check_config(const struct congestions *congestions, struct config *c,
+			struct diags *diags)
+{
+	static const struct kernel_support unknown;
+	const struct kernel_support *k = &unknown;
+	int r = support_probe(&k);
+
+	if (r < 0 && r != -ESRCH) /* no BTF: loading the programs fails too, and says so */
+		log_warning_errno(r,
+				  "Cannot try which options and hooks this kernel has, ignoring");
+	r = support_apply(k, c, diags);
+	if (r == -ENOMEM)
+		return log_oom();
+	return check_congestions(congestions, c, diags) ? r : -EBADMSG;
+}
+
+int support_prepare(struct config *c, struct diags *diags)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const struct congestions congestions = { .socket = fd };
+
+	if (fd < 0)
+		return log_error_errno(errno, "Cannot make a socket");
+	return check_config(&congestions, c, diags);
+}
+
+int support_foresee(struct config *c, const struct host *host, struct diags *diags)
+{
+	const struct congestions congestions = { .host = host, .socket = -1 };
+
+	return check_config(&congestions, c, diags);
+}

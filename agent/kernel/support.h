@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Does the running kernel have what a configuration asks for? */
+#ifndef SOCKPOL_SUPPORT_H
+#define SOCKPOL_SUPPORT_H
+
+#include "host/host.h"
+#include "policy/policy.h"
+
+/* What a kernel answers when it is tried. */
+struct kernel_support {
+	int options[OPTION_MAX]; /* see probe_options() */
+	uint64_t missing_stages; /* BIT(enum sp_stage): it has no hook for them */
+};
+
+/* Hooks that not every kernel has that we run on. */
+struct missing_hook {
+	const char *what;
+	uint64_t stages; /* BIT(enum sp_stage): that are theirs */
+	const char *since;
+};
+extern const struct missing_hook missing_hooks[];
+extern const size_t n_missing_hooks;
+
+/* Tries them all, once.  Returns 0 or a negative errno (-EPERM: no privilege). */
+int support_probe(const struct kernel_support **ret);
+
+bool support_has_option(const struct kernel_support *k, enum option_id id);
+
+/*
+ * Takes options that the kernel lacks out of the configuration, with a warning, and notes them and
+ * rules that need hooks it lacks in c->unsupported; with `on_unsupported: refuse` each is an error.
+ * Returns 0, -EBADMSG (errors in diags) or -ENOMEM.
+ */
+int support_apply(const struct kernel_support *k, struct config *c, struct diags *diags);
+
+/*
+ * The same for the running kernel, and has it load the congestion controls that the configuration
+ * names: one that does not exist is an error.  Returns 0, -EBADMSG (errors in diags) or another
+ * negative errno, logged.
+ */
+int support_prepare(struct config *c, struct diags *diags);
+/* The same without a change to the kernel: congestion controls are looked up, in host. */
+int support_foresee(struct config *c, const struct host *host, struct diags *diags);
+
+#endif

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <linux/bpf.h>
+
+#include "base/diag.h"
+#include "option/option.h"
+
+#ifndef TCP_RTO_MAX_MS
+#define TCP_RTO_MAX_MS 44 /* since 6.15: newer than the headers of Debian 12 */
+#endif
+
+const struct option option_table[OPTION_MAX] = {
+#define OPTION(name_, ...) [OPTION_##name_] = { .name = #name_, __VA_ARGS__ },
+#include "../include/option_table.h"
+#undef OPTION
+};
+
+/* What the order of the rows is for: see include/option_table.h. */
+static_assert(OPTION_MAX <= SP_STAGE_OPS_MAX, "a stage holds every option once");
+static_assert((int)OPTION_IP_TOS < (int)OPTION_SO_PRIORITY, "IP_TOS overwrites SO_PRIORITY");
+static_assert((int)OPTION_TCP_CONGESTION < (int)OPTION_TCP_BPF_SNDCWND_CLAMP &&
+		      (int)OPTION_TCP_CONGESTION < (int)OPTION_TCP_BPF_IW &&
+		      (int)OPTION_TCP_CONGESTION < (int)OPTION_SO_MAX_PACING_RATE,
+	      "a congestion control may touch window and pacing when it starts");
+static_assert((int)OPTION_TCP_KEEPIDLE < (int)OPTION_SO_KEEPALIVE &&
+		      (int)OPTION_TCP_KEEPINTVL < (int)OPTION_SO_KEEPALIVE &&
+		      (int)OPTION_TCP_KEEPCNT < (int)OPTION_SO_KEEPALIVE,
+	      "SO_KEEPALIVE arms the timer with the times");
+
+const struct option_shorthand option_shorthands[] = {
+	{ "DSCP",
+	  OPTION_DSCP,
+	  { &option_table[OPTION_IP_TOS], &option_table[OPTION_IPV6_TCLASS] },
+	  "IP_TOS and IPV6_TCLASS together: the six bits of the DSCP, the ECN bits left to the kernel" },
+};
+const size_t n_option_shorthands = ARRAY_SIZE(option_shorthands);
+
+unsigned option_families(const struct option *o)
+{
+	switch (o->level) {
+	case IPPROTO_IP:
+		return SP_FAMILY_IPV4;
+	case IPPROTO_IPV6:
+		return SP_FAMILY_IPV6;
+	default:
+		return SP_FAMILY_IPV4 | SP_FAMILY_IPV6;
+	}
+}
+
+const struct option *option_find(const char *name)
+{
+	for (size_t i = 0; i < OPTION_MAX; i++)
+		if (streq(option_table[i].name, name))
+			return &option_table[i];
+	return NULL;
+}
+
+const struct option_shorthand *option_find_shorthand(const char *name)
+{
+	for (size_t i = 0; i < n_option_shorthands; i++)
+		if (streq(option_shorthands[i].name, name))
+			return &option_shorthands[i];
+	return NULL;
+}
+
+const struct option_refused *option_find_refused(const char *name)
+{
+	for (size_t i = 0; i < n_option_refused; i++)
+		if (streq(option_refused[i].name, name))
+			return &option_refused[i];
+	return NULL;
+}
+
+const char *option_suggest(const char *name)
+{
+	size_t n = 0, room = OPTION_MAX + n_option_shorthands + n_option_refused;
+	_cleanup_free_ const char **candidates = calloc(room, sizeof(*candidates));
+
+	if (!candidates)
+		return NULL;
+	/* What can be set comes first: of two names equally near it is the better advice. */
+	for (size_t i = 0; i < OPTION_MAX; i++)
+		candidates[n++] = option_table[i].name;
+	for (size_t i = 0; i < n_option_shorthands; i++)
+		candidates[n++] = option_shorthands[i].name;
+	for (size_t i = 0; i < n_option_refused; i++)
+		candidates[n++] = option_refused[i].name;
+	return suggest(name, candidates, n);
+}
+
+static const char *const direction_names[] = {
+	[DIRECTION_CONNECT] = "connect",
+	[DIRECTION_ACCEPT] = "accept",
+	[DIRECTION_LISTEN] = "listen",
+};
+static_assert(ARRAY_SIZE(direction_names) == DIRECTION_MAX, "a name for each direction");
+
+const char *direction_name(enum direction d)
+{
+	return direction_names[d];
+}
+
+enum direction direction_from_name(const char *name)
+{
+	for (int d = 0; d < DIRECTION_MAX; d++)
+		if (streq(direction_names[d], name))
+			return (enum direction)d;
+	return DIRECTION_INVALID;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The option table: what sockpol knows about each socket option, one row an option. */
+#ifndef SOCKPOL_OPTION_H
+#define SOCKPOL_OPTION_H
+
+#include <stdint.h>
+
+#include "../include/abi.h"
+#include "base/util.h"
+
+/* How a socket came to talk (POLICY.md, `direction`). */
+enum direction {
+	DIRECTION_CONNECT,
+	DIRECTION_ACCEPT,
+	DIRECTION_LISTEN,
+	DIRECTION_MAX,
+	DIRECTION_INVALID = -1,
+};
+
+/* What an administrator may write as the value. */
+enum option_type {
+	OPTION_INT,    /* decimal; 0x hex where .hex */
+	OPTION_BOOL,   /* on off yes no true false 1 0 */
+	OPTION_SIZE,   /* bytes, or with K M G (1024) */
+	OPTION_RATE,   /* bytes/s, kbit/s ... GiB/s, unlimited */
+	OPTION_TIME,   /* number and unit; converted to .unit_usec */
+	OPTION_TCLASS, /* 0-255 or the name of a DSCP class */
+	OPTION_DSCP,   /* 0-63 or the name of a DSCP class: the shorthand */
+	OPTION_STRING, /* at most .max characters */
+	OPTION_TYPE_MAX,
+};
+
+/* What the kernel makes of a value that it accepts. */
+enum option_result {
+	RESULT_AS_IS,
+	RESULT_DOUBLED_RMEM, /* capped at net.core.rmem_max, doubled, floor 2304 */
+	RESULT_DOUBLED_WMEM, /* capped at net.core.wmem_max, doubled, floor 4608 */
+	RESULT_JIFFIES,	     /* rounded up to the kernel's tick; refused below two ticks */
+	RESULT_TICKS,	     /* rounded up to the kernel's tick */
+	RESULT_FLOOR_1152,   /* raised to 1152 (half of SOCK_MIN_RCVBUF) */
+	RESULT_RCVLOWAT,     /* 0 becomes 1; capped at half of tcp_rmem[2] */
+	RESULT_ECN_MASKED,   /* on TCP the two ECN bits stay the kernel's */
+};
+
+struct option {
+	const char *name;   /* as in setsockopt(2) */
+	int level, optname; /* as bpf_setsockopt takes them */
+	enum option_type type;
+	int64_t min, max;   /* in the option's own unit; OPTION_STRING: lengths */
+	bool zero;	    /* 0 is accepted too, below min */
+	bool hex;	    /* 0x hex is accepted */
+	unsigned unit_usec; /* OPTION_TIME: the option's own unit, in microseconds */
+	enum option_result result;
+
+	/* By direction: the stages (BIT(enum sp_stage)) at which setting it is effective, every one
+	 * of which is used.  0: no hook makes it effective in that direction. */
+	unsigned stages[DIRECTION_MAX];
+	/* A listener carries the base value too: it works only there, or the SYN-ACK needs it. */
+	bool carried;
+	/* It counts when the route is chosen: of no use to a connection that has its local address.
+	 */
+	bool route;
+
+	/* IP_TOS overwrites it: it is set where IP_TOS is, after it. */
+	bool after_tos;
+
+	const char *since;   /* the kernel that first has it, for bpf_setsockopt */
+	const char *summary; /* one line: what it does for the administrator */
+	const char *kernel;  /* one line: what the kernel really does with it */
+};
+
+/* OPTION_SO_RCVBUF and so on, in the order in which a hook sets them. */
+enum option_id {
+#define OPTION(name, ...) OPTION_##name,
+#include "../include/option_table.h"
+#undef OPTION
+	OPTION_MAX,
+};
+
+extern const struct option option_table[OPTION_MAX];
+
+static inline enum option_id option_id(const struct option *o)
+{
+	return (enum option_id)(o - option_table);
+}
+
+/* SP_FAMILY_*: the families of IP that a socket must speak for the option to mean something. */
+unsigned option_families(const struct option *o);
+
+/* A shorthand stands for several options that take the same value. */
+struct option_shorthand {
+	const char *name;
+	enum option_type type;
+	const struct option *expands_to[2];
+	const char *summary;
+};
+extern const struct option_shorthand option_shorthands[];
+extern const size_t n_option_shorthands;
+
+/* Options that exist but that bpf_setsockopt cannot set. */
+struct option_refused {
+	const char *name;
+	const char *why;     /* a clause: "bpf_setsockopt does not take it (...)" */
+	const char *instead; /* a clause, or NULL */
+};
+extern const struct option_refused option_refused[];
+extern const size_t n_option_refused;
+
+/* Exact names.  NULL when there is none. */
+const struct option *option_find(const char *name);
+const struct option_shorthand *option_find_shorthand(const char *name);
+const struct option_refused *option_find_refused(const char *name);
+/* The name nearest to a misspelt one, among options and shorthands, or NULL. */
+const char *option_suggest(const char *name);
+
+const char *direction_name(enum direction d); /* "connect", "accept", "listen" */
+enum direction direction_from_name(const char *name);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The text of an option's value, and back. */
+#ifndef SOCKPOL_VALUE_H
+#define SOCKPOL_VALUE_H
+
+#include "host/host.h"
+#include "option/option.h"
+#include "option/sockopt.h"
+
+/*
+ * Parses `text` (a NUL-terminated scalar) as a value of `o` into an uninitialised *ret, which the
+ * caller then owns: an int (4 bytes, host byte order; unsigned 32-bit values by their bits), or for
+ * OPTION_STRING the characters and a NUL.
+ * Returns 0, -EINVAL (not a value of this type), -ERANGE (out of range, or does not convert
+ * exactly), -ENOMEM; then *ret is untouched and *ret_error is an owned sentence that names the
+ * offending text and says what is accepted (NULL with -ENOMEM).
+ */
+int value_parse(const struct option *o, const char *text, struct sockopt *ret, char **ret_error);
+
+/* The same for a shorthand: one value, in the form its options take it (DSCP: shifted left by 2).
+ */
+int value_parse_shorthand(const struct option_shorthand *s, const char *text, struct sockopt *ret,
+			  char **ret_error);
+
+/* As an administrator would write it, in its shortest exact form ("60s", "4M", "AF41", "on",
+ * "200MB/s", "0x10"): parses back to the same value.  Owned by the caller; NULL: out of memory. */
+char *value_format(const struct option *o, const struct sockopt *value);
+/* The number a getsockopt(2) deals in (bytes, ms, ...); 0 for strings. */
+int64_t value_number(const struct option *o, const struct sockopt *value);
+
+/* What the kernel will make of it on this host. */
+struct value_result {
+	char *text;  /* owned: "8388608 bytes", "12ms", ...; what getsockopt(2) then shows, in words
+			where that differs from what was asked; NULL when it is just the value */
+	bool capped; /* less than what was asked comes out */
+	bool refused; /* this kernel will answer EINVAL */
+};
+int value_result(const struct option *o, const struct sockopt *value, const struct host *h,
+		 struct value_result *ret);
+
+/* Spells out what text is accepted, for messages, `sockpol options` and the manual:
+ * "bytes, or with K, M, G; 1 to 2147483647".  Owned by the caller. */
+char *value_syntax(const struct option *o);
+char *value_syntax_shorthand(const struct option_shorthand *s);
+
+#endif

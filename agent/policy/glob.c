@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+#include <fnmatch.h>
+#include <limits.h>
+#include <stdarg.h>
+
+#include "policy/glob.h"
+
+#define PATTERN_LENGTH_MAX 4095 /* bytes; no cgroup's path is longer (PATH_MAX) */
+#define PATTERN_SHOWN	   80	/* characters of an offending pattern in a message */
+
+struct component {
+	const char *text; /* points into glob.text */
+	size_t length;
+	bool any;     /* "**": zero or more components */
+	bool literal; /* compare the bytes */
+};
+
+struct glob {
+	enum glob_kind kind;
+	char *pattern; /* as it was written */
+	char *text;    /* the same, cut into components */
+	struct component *v;
+	size_t n; /* GLOB_CGROUP: 0 for "/"; GLOB_UNIT: 1 */
+};
+
+/* Returns -EINVAL with the sentence, -ENOMEM without. */
+static int PRINTF_LIKE(3, 4) refuse(const char *pattern, char **ret_error, const char *format, ...)
+{
+	_cleanup_free_ char *why = NULL;
+	char *sentence;
+	va_list args;
+	int r;
+
+	va_start(args, format);
+	r = vasprintf(&why, format, args);
+	va_end(args);
+	if (r < 0) {
+		why = NULL;
+		return -ENOMEM;
+	}
+	if (asprintf(&sentence, "'%.*s%s': %s", PATTERN_SHOWN, pattern,
+		     strlen(pattern) > PATTERN_SHOWN ? "..." : "", why) < 0)
+		return -ENOMEM;
+	*ret_error = sentence;
+	return -EINVAL;
+}
+
+/* As fnmatch(3) sees it. */
+const char *glob_bracket_end(const char *s)
+{
+	s++;
+	if (*s == '!' || *s == '^')
+		s++;
+	if (*s == ']')
+		s++;
+	while (*s && *s != ']') {
+		if (s[0] == '[' && (s[1] == ':' || s[1] == '.' || s[1] == '=')) {
+			const char close[] = { s[1], ']', '\0' };
+			const char *end = strstr(s + 2, close);
+
+			if (end) {
+				s = end + 2;
+				continue;
+			}
+		}
+		s++;
+	}
+	return *s ? s : NULL;
+}
+
+/* What both kinds ask of a component.  Returns a clause that says what is wrong, or NULL. */
+static const char *component_error(const char *s)
+{
+	if (!*s)
+		return "an empty component never matches; leave the extra '/' out";
+	if (streq(s, ".") || streq(s, ".."))
+		return "'.' and '..' are not names of cgroups";
+	for (; *s; s++) {
+		if (*s != '[')
+			continue;
+		s = glob_bracket_end(s);
+		if (!s)
+			return "'[' begins a class that no ']' ends before the next '/'; for the "
+			       "character itself write '[[]'";
+	}
+	return NULL;
+}
+
+static struct component component_of(const char *s)
+{
+	return (struct component){
+		.text = s,
+		.length = strlen(s),
+		.any = streq(s, "**"),
+		.literal = !strpbrk(s, "*?["),
+	};
+}
+
+static bool looks_like_unit(const char *pattern)
+{
+	static const char *const suffixes[] = { ".service", ".socket", ".scope",
+						".slice",   ".mount",  ".swap" };
+	size_t length = strlen(pattern);
+
+	if (strchr(pattern, '/'))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
+		size_t suffix = strlen(suffixes[i]);
+
+		if (length > suffix && streq(pattern + length - suffix, suffixes[i]))
+			return true;
+	}
+	return false;
+}
+
+static int parse_cgroup(struct glob *g, char **ret_error)
+{
+	char *rest = g->text + 1;
+
+	if (g->text[0] != '/') {
+		if (looks_like_unit(g->pattern))
+			return refuse(g->pattern, ret_error,
+				      "a cgroup pattern begins with '/'; for a systemd unit write "
+				      "'unit: %s'",
+				      g->pattern);
+		return refuse(g->pattern, ret_error,
+			      "a cgroup pattern begins with '/': write '/%s'", g->pattern);
+	}
+	if (!*rest)
+		return 0;
+	if (rest[strlen(rest) - 1] == '/')
+		return refuse(g->pattern, ret_error, "a cgroup pattern does not end with '/'");
+	while (rest) {
+		const char *text = strsep(&rest, "/");
+		const char *why = component_error(text);
+
+		if (!why && strstr(text, "**") && !streq(text, "**"))
+			why = "'**' stands for whole components, so only '/' may be next to it; "
+			      "within a component write '*'";
+		if (why)
+			return refuse(g->pattern, ret_error, "%s", why);
+		if (GROW(g->v, g->n) < 0)
+			return -ENOMEM;
+		g->v[g->n++] = component_of(text);
+	}
+	return 0;
+}
+
+static int parse_unit(struct glob *g, char **ret_error)
+{
+	const char *why;
+
+	if (strchr(g->pattern, '/'))
+		return refuse(g->pattern, ret_error,
+			      "a unit is named without a path; for a path write 'cgroup: %s%s'",
+			      g->pattern[0] == '/' ? "" : "/", g->pattern);
+	why = component_error(g->text);
+	if (!why && strstr(g->text, "**"))
+		why = "'**' stands for whole components, and a unit's name is only one: write '*'";
+	if (why)
+		return refuse(g->pattern, ret_error, "%s", why);
+	if (GROW(g->v, g->n) < 0)
+		return -ENOMEM;
+	g->v[g->n++] = component_of(g->text);
+	return 0;
+}
+
+int glob_new(enum glob_kind kind, const char *pattern, struct glob **ret, char **ret_error)
+{
+	_cleanup_(glob_free) struct glob *g = NULL;
+	int r;
+
+	*ret_error = NULL;
+	if (!*pattern)
+		return refuse(pattern, ret_error, "an empty pattern never matches");
+	if (strlen(pattern) > PATTERN_LENGTH_MAX)
+		return refuse(pattern, ret_error,
+			      "%zu bytes are too long for a pattern, at most %d are allowed",
+			      strlen(pattern), PATTERN_LENGTH_MAX);
+	g = calloc(1, sizeof(*g));
+	if (!g)
+		return -ENOMEM;
+	g->kind = kind;
+	g->pattern = strdup(pattern);
+	g->text = strdup(pattern);
+	if (!g->pattern || !g->text)
+		return -ENOMEM;
+	r = kind == GLOB_CGROUP ? parse_cgroup(g, ret_error) : parse_unit(g, ret_error);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(g);
+	return 0;
+}
+
+void glob_free(struct glob *g)
+{
+	if (!g)
+		return;
+	free(g->pattern);
+	free(g->text);
+	free(g->v);
+	free(g);
+}
+
+/* Does one component match a name that is not NUL-terminated? */
+static bool component_match(const struct component *c, const char *name, size_t length)
+{
+	char copy[NAME_MAX + 1];
+
+	if (c->literal)
+		return c->length == length && memcmp(c->text, name, length) == 0;
+	if (length > NAME_MAX) /* no cgroup can have it */
+		return false;
+	memcpy(copy, name, length);
+	copy[length] = '\0';
+	/* Backslashes are literal: systemd's names have them (\x2d). */
+	return fnmatch(c->text, copy, FNM_NOESCAPE) == 0;
+}
+
+/*
+ * Each component of the pattern but "**" takes one of the path, so that on a mismatch only the last
+ * "**" need take one more: going back to an earlier one could find nothing new.  This keeps the
+ * time within the product of the lengths.
+ */
+static bool match_cgroup(const struct glob *g, const char *path)
+{
+	const char *at = path + 1, *retry_at = NULL;
+	size_t i = 0, retry = 0;
+
+	if (!*at) /* the root: only a literal "/" */
+		return g->n == 0;
+	while (at) {
+		const char *end = strchrnul(at, '/');
+		const char *next = *end ? end + 1 : NULL;
+
+		if (i < g->n && g->v[i].any) {
+			retry = ++i;
+			retry_at = at;
+		} else if (i < g->n && component_match(&g->v[i], at, (size_t)(end - at))) {
+			i++;
+			at = next;
+		} else if (retry_at) {
+			end = strchrnul(retry_at, '/');
+			retry_at = *end ? end + 1 : NULL;
+			at = retry_at;
+			i = retry;
+		} else {
+			return false;
+		}
+	}
+	while (i < g->n && g->v[i].any)
+		i++;
+	return i == g->n;
+}
+
+static bool all_slices(const char *path, const char *end)
+{
+	static const char suffix[] = ".slice";
+	const size_t length = sizeof(suffix) - 1;
+
+	for (const char *at = path + 1; at < end;) {
+		const char *slash = strchrnul(at, '/');
+
+		if ((size_t)(slash - at) < length || memcmp(slash - length, suffix, length) != 0)
+			return false;
+		at = slash + 1;
+	}
+	return true;
+}
+
+static bool match_unit(const struct glob *g, const char *path)
+{
+	const char *last = strrchr(path, '/');
+	const char *name = last + 1;
+
+	/* systemd puts '_' before a name that the kernel's own files could have (cg_escape). */
+	if (*name == '_')
+		name++;
+	if (!*name || !component_match(&g->v[0], name, strlen(name)))
+		return false;
+	return all_slices(path, last);
+}
+
+bool glob_match(const struct glob *g, const char *path)
+{
+	return g->kind == GLOB_CGROUP ? match_cgroup(g, path) : match_unit(g, path);
+}
+
+const char *glob_pattern(const struct glob *g)
+{
+	return g->pattern;
+}
+
+enum glob_kind glob_kind(const struct glob *g)
+{
+	return g->kind;
+}
+
+size_t glob_n_components(const struct glob *g)
+{
+	return g->n;
+}
+
+const char *glob_component(const struct glob *g, size_t i)
+{
+	return g->v[i].text;
+}
+
+/* Could the component match some name that begins and ends so?  Rather yes than no. */
+static bool may_match(const struct component *c, const char *begin, const char *end)
+{
+	size_t head = strcspn(c->text, "*?[");
+	size_t begin_length = strlen(begin), end_length = strlen(end), tail = 0;
+
+	if (c->literal)
+		return c->length >= begin_length + end_length &&
+		       strncmp(c->text, begin, begin_length) == 0 &&
+		       streq(c->text + c->length - end_length, end);
+	while (!strchr("*?]", c->text[c->length - 1 - tail]))
+		tail++;
+	if (head > begin_length)
+		head = begin_length;
+	if (tail > end_length)
+		tail = end_length;
+	return strncmp(c->text, begin, head) == 0 &&
+	       memcmp(c->text + c->length - tail, end + end_length - tail, tail) == 0;
+}
+
+/*
+ * Steps a set of positions in "/user.slice/user-UID.slice/user@UID.service/X/..." (the number of
+ * components taken so far) over the pattern's components.
+ */
+bool glob_reaches_delegated(const struct glob *g)
+{
+	static const struct {
+		const char *begin, *end;
+	} tree[] = { { "user", ".slice" }, { "user-", ".slice" }, { "user@", ".service" } };
+	const size_t inside = ARRAY_SIZE(tree) + 1; /* one component more is enough */
+	unsigned positions = BIT(0);
+
+	if (g->kind == GLOB_UNIT)
+		return false;
+	for (size_t i = 0; i < g->n; i++) {
+		unsigned next = 0;
+
+		for (size_t at = 0; at <= inside; at++) {
+			if (!(positions & BIT(at)))
+				continue;
+			if (g->v[i].any)
+				next |= (BIT(inside + 1) - 1) & ~(BIT(at) - 1);
+			else if (at >= ARRAY_SIZE(tree) ||
+				 may_match(&g->v[i], tree[at].begin, tree[at].end))
+				next |= BIT(at < inside ? at + 1 : inside);
+		}
+		positions = next;
+	}
+	return positions & BIT(inside);
+}

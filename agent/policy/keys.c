@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "policy/keys.h"
+
+#define KEYS_MAX   8
+#define KNOWN_SIZE 256
+
+/* "connect, accept, listen" */
+static const char *join(const char *const *words, size_t n, char *to, size_t size)
+{
+	*to = '\0';
+	for (size_t i = 0; i < n; i++) {
+		size_t length = strlen(to);
+
+		snprintf(to + length, size - length, "%s%s", i ? ", " : "", words[i]);
+	}
+	return to;
+}
+
+void report_unknown_word(const struct parse *p, const struct yaml_node *item, const char *what,
+			 const char *const *words, size_t n)
+{
+	const char *near = diags_may_suggest(p->diags) ? suggest(item->text, words, n) : NULL;
+	char known[KNOWN_SIZE];
+
+	diag_error(p->diags, &item->at, "%s '%s' is not one of %s%s%s%s", what, EXCERPT(item->text),
+		   join(words, n, known, sizeof(known)), near ? "; did you mean '" : "",
+		   near ? near : "", near ? "'?" : "");
+}
+
+static void report_unknown_key(const struct parse *p, const struct yaml_node *key, const char *what,
+			       const struct key *keys, size_t n)
+{
+	const char *names[KEYS_MAX];
+	char known[KNOWN_SIZE];
+	const char *near;
+
+	if (option_find(key->text) || option_find_shorthand(key->text)) {
+		diag_error(p->diags, &key->at, "%s is an option: it belongs under 'options'",
+			   key->text);
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		names[i] = keys[i].name;
+	near = diags_may_suggest(p->diags) ? suggest(key->text, names, n) : NULL;
+	diag_error(p->diags, &key->at, "unknown key '%s' in %s; %s%s%s", EXCERPT(key->text), what,
+		   near ? "did you mean '" : "known: ",
+		   near ? near : join(names, n, known, sizeof(known)), near ? "'?" : "");
+}
+
+int parse_map(struct parse *p, const struct yaml_node *map, const char *what,
+	      const struct key *keys, size_t n, void *target)
+{
+	if (map->kind == NODE_BAD)
+		return 0;
+	if (map->kind != NODE_MAP) {
+		diag_error(p->diags, &map->at, "%s must be a mapping (key: value), not %s", what,
+			   NODE_WORDS(map));
+		return 0;
+	}
+	for (size_t i = 0; i + 1 < map->n_items; i += 2) {
+		const struct yaml_node *key = map->items[i];
+		size_t k = 0;
+		int r;
+
+		while (k < n && !streq(keys[k].name, key->text))
+			k++;
+		if (k == n) {
+			report_unknown_key(p, key, what, keys, n);
+			continue;
+		}
+		r = keys[k].parse(p, key, map->items[i + 1], target);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static bool has_key(const struct yaml_node *map, const char *name)
+{
+	for (size_t i = 0; i + 1 < map->n_items; i += 2)
+		if (streq(map->items[i]->text, name))
+			return true;
+	return false;
+}
+
+void require_key(const struct parse *p, const struct yaml_node *map, const char *what,
+		 const char *name)
+{
+	if (map->kind == NODE_MAP && !has_key(map, name))
+		diag_error(p->diags, &map->at, "%s without '%s'", what, name);
+}
+
+const char *parse_scalar(const struct parse *p, const struct yaml_node *key,
+			 const struct yaml_node *value)
+{
+	if (value->kind == NODE_BAD)
+		return NULL;
+	if (value->kind != NODE_SCALAR || yaml_is_null(value)) {
+		diag_error(p->diags, &value->at, "'%s' takes text, not %s", key->text,
+			   NODE_WORDS(value));
+		return NULL;
+	}
+	return value->text;
+}
+
+int parse_each_scalar(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
+		      int (*one)(struct parse *p, const struct yaml_node *item, void *target),
+		      void *target)
+{
+	if (value->kind != NODE_LIST)
+		return parse_scalar(p, key, value) ? one(p, value, target) : 0;
+	for (size_t i = 0; i < value->n_items; i++) {
+		int r = parse_scalar(p, key, value->items[i]) ? one(p, value->items[i], target) : 0;
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Mappings whose keys are known: what the parsers of policies and of `when` have in common. */
+#ifndef SOCKPOL_KEYS_H
+#define SOCKPOL_KEYS_H
+
+#include "policy/policy.h"
+#include "policy/yaml_doc.h"
+
+struct parse {
+	struct config *config;
+	struct diags *diags;
+};
+
+/* A key that a mapping may have. */
+struct key {
+	const char *name;
+	int (*parse)(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
+		     void *target);
+};
+
+/* Hands each value of a mapping to its key's parser.  what: for messages, "a policy". */
+int parse_map(struct parse *p, const struct yaml_node *map, const char *what,
+	      const struct key *keys, size_t n, void *target);
+
+/* Reports a mapping that does not have the key. */
+void require_key(const struct parse *p, const struct yaml_node *map, const char *what,
+		 const char *name);
+
+/* Text of any kind; reports and returns NULL when it is something else. */
+const char *parse_scalar(const struct parse *p, const struct yaml_node *key,
+			 const struct yaml_node *value);
+
+/* A single value, or a list of them: calls `one` for each that is text. */
+int parse_each_scalar(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
+		      int (*one)(struct parse *p, const struct yaml_node *item, void *target),
+		      void *target);
+
+/* Reports a word that is none of those that `what` knows. */
+void report_unknown_word(const struct parse *p, const struct yaml_node *item, const char *what,
+			 const char *const *words, size_t n);
+
+#endif

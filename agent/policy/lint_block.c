@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "policy/lint_block.h"
+#include "option/value.h"
+
+static void lint_congestion(const struct lint *l, const struct setting *s)
+{
+	const char *name;
+
+	if (option_id(s->option) != OPTION_TCP_CONGESTION)
+		return;
+	name = sockopt_data(&s->value);
+	if (host_has_congestion(l->host, name) == 0)
+		diag_warning(l->diags, &s->at,
+			     "congestion control '%s' is not loaded in the running kernel; the "
+			     "agent has it loaded, and refuses the configuration if that fails",
+			     EXCERPT(name));
+}
+
+static void lint_value(const struct lint *l, const struct setting *s)
+{
+	_cleanup_free_ char *asked = NULL;
+	struct value_result result = { 0 };
+
+	if (value_result(s->option, &s->value, l->host, &result) < 0)
+		return;
+	asked = value_format(s->option, &s->value);
+	if (asked && result.refused)
+		diag_warning(l->diags, &s->at, "%s: %s is refused%s%s", s->option->name, asked,
+			     result.text ? ": " : "", result.text ? result.text : "");
+	else if (asked && result.capped)
+		diag_warning(l->diags, &s->at, "%s: %s is capped%s%s", s->option->name, asked,
+			     result.text ? ": " : "", result.text ? result.text : "");
+	free(result.text);
+}
+
+/*
+ * The families of IP that matter to the sockets that a block reaches, none if they are all AF_UNIX:
+ * an IPv6 socket that has no peer yet may come to speak IPv4 too.
+ */
+static unsigned families_reached(const struct block *b)
+{
+	static const enum sp_stage without_peer[] = { SP_STAGE_TCP_BIND, SP_STAGE_TCP_LISTEN,
+						      SP_STAGE_UDP_BIND, SP_STAGE_UDP_SEND };
+	const unsigned both = SP_FAMILY_IPV4 | SP_FAMILY_IPV6;
+	unsigned families = b->rule ? when_ip_families(&b->rule->when) : both;
+
+	for (size_t i = 0; i < ARRAY_SIZE(without_peer); i++)
+		if (families & SP_FAMILY_IPV6 && block_reaches(b, without_peer[i]))
+			return both;
+	return families;
+}
+
+/* Is it set anywhere, where the block holds? */
+static bool reaches_a_hook(const struct block *b, const struct option *o)
+{
+	for (int s = 0; s < SP_STAGE_MAX; s++)
+		if (setting_due_at(b, o, stage_table[s].direction, (enum sp_stage)s) &&
+		    block_reaches(b, (enum sp_stage)s))
+			return true;
+	return false;
+}
+
+static void lint_effect(const struct lint *l, const struct block *b, const struct setting *s)
+{
+	unsigned works_for = option_families(s->option), families = families_reached(b);
+	const char *rule = b->rule ? b->rule->name : "";
+
+	if (!reaches_a_hook(b, s->option))
+		diag_warning(l->diags, &s->at, "%s: no hook of rule '%s' can make it effective",
+			     s->option->name, rule);
+	else if (!s->shorthand && families && !(works_for & families))
+		diag_warning(l->diags, &s->at,
+			     "%s: rule '%s' holds for %s only, where it has no effect",
+			     s->option->name, rule, works_for & SP_FAMILY_IPV4 ? "IPv6" : "IPv4");
+}
+
+/* The kernel chooses route and local address together, and a rule may ask for the latter. */
+static void lint_route(const struct lint *l, const struct block *b, const struct setting *s)
+{
+	const struct when *w = b->rule ? &b->rule->when : NULL;
+
+	if (!w || !s->option->route || !(w->has_local || w->has_local_port) ||
+	    !block_reaches(b, SP_STAGE_TCP_SYN))
+		return;
+	diag_warning(l->diags, &s->at,
+		     "%s: rule '%s' asks for '%s', which a connecting TCP socket has only when its "
+		     "route is chosen: too late for the route, also where another rule sets it",
+		     s->option->name, b->rule->name, w->has_local ? "local" : "local_port");
+}
+
+/* Unset where accepted sockets inherit: the listener has the value, and a child is born with it. */
+static void lint_unset(const struct lint *l, const struct block *b, const struct setting *s)
+{
+	const struct setting *carried = l->carried[option_id(s->option)];
+
+	if (!carried || !block_reaches(b, SP_STAGE_TCP_PASSIVE_EST) ||
+	    block_reaches(b, SP_STAGE_TCP_LISTEN))
+		return;
+	diag_warning(l->diags, &s->at,
+		     "%s: unset has no effect on accepted sockets: listeners carry the value of "
+		     "%s:%u:%u, and accepted sockets inherit it",
+		     s->option->name, carried->at.file, carried->at.line, carried->at.column);
+}
+
+void lint_block(const struct lint *l, const struct block *b)
+{
+	for (size_t i = 0; i < b->options->n; i++) {
+		const struct setting *s = &b->options->v[i];
+
+		if (s->unset) {
+			lint_unset(l, b, s);
+			continue;
+		}
+		lint_effect(l, b, s);
+		lint_route(l, b, s);
+		lint_value(l, s);
+		lint_congestion(l, s);
+	}
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Warnings about one block of options, and about the rule that it is. */
+#ifndef SOCKPOL_LINT_BLOCK_H
+#define SOCKPOL_LINT_BLOCK_H
+
+#include "compile/compile.h"
+#include "host/host.h"
+
+struct lint {
+	const struct host *host;
+	struct diags *diags;
+	/* By option: a setting that some listener carries into what it accepts, or NULL. */
+	const struct setting *carried[OPTION_MAX];
+};
+
+/* SP_FAMILY_*: the families of IP in which a connection can be all that a rule asks for. */
+unsigned when_ip_families(const struct when *w);
+/* Can a block hold for some socket at a stage, its addresses considered too? */
+bool block_reaches(const struct block *b, enum sp_stage s);
+
+void lint_block(const struct lint *l, const struct block *b);
+void lint_rule(const struct lint *l, const struct policy *p, const struct rule *r);
+
+#endif

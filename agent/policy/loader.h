@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* From directories and files to a configuration: which files, safe to trust, in which order. */
+#ifndef SOCKPOL_LOADER_H
+#define SOCKPOL_LOADER_H
+
+#include "host/host.h"
+#include "policy/policy.h"
+
+#define LOADER_FILE_SIZE_MAX (4u << 20) /* bytes */
+#define LOADER_FILES_MAX     4096u
+#define LOADER_POLICIES_MAX  10000u
+#define LOADER_PREFIXES_MAX  100000u /* of all rules in all files */
+#define LOADER_DEPTH_MAX     16u     /* nested YAML collections */
+#define LOADER_NODES_MAX     400000u /* YAML nodes of a file, aliases followed */
+
+/* The three of POLICY.md, NULL-terminated, earlier wins. */
+extern const char *const loader_default_dirs[];
+
+/*
+ * Reads every policy file of `dirs` (NULL-terminated; one that does not exist is empty, with a
+ * warning unless it is a default one) and then `files` (NULL-terminated or NULL, read as they are,
+ * no masking).  Everything wrong in everything is added to `diags`; also warnings (see lint.h),
+ * with `host` as the kernel's facts. Returns 0 with a configuration that the caller owns, -EBADMSG
+ * when diags holds an error (then *ret is untouched), or -ENOMEM.
+ */
+int config_load(const char *const *dirs, const char *const *files, const struct host *host,
+		struct diags *diags, struct config **ret);
+
+#endif

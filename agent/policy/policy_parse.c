@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+
+#include "policy/condition.h"
+#include "base/duplicates.h"
+#include "policy/keys.h"
+#include "policy/loader.h"
+#include "policy/policy_parse.h"
+#include "policy/when_parse.h"
+
+static bool name_is_good(const char *name)
+{
+	size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-");
+
+	return length && length < SP_NAME_SIZE && !name[length];
+}
+
+/* The name of a policy or a rule, and its place. */
+static int parse_name(const struct parse *p, const struct yaml_node *key,
+		      const struct yaml_node *value, char **name, struct position *at)
+{
+	const char *text = parse_scalar(p, key, value);
+
+	if (!text)
+		return 0;
+	if (!name_is_good(text)) {
+		diag_error(p->diags, &value->at,
+			   "name '%s' is not 1 to %d characters of a-z 0-9 . _ -", EXCERPT(text),
+			   SP_NAME_SIZE - 1);
+		return 0;
+	}
+	free(*name);
+	*name = strdup(text);
+	*at = value->at;
+	return *name ? 0 : -ENOMEM;
+}
+
+/* Rules. */
+
+static int parse_rule_when(struct parse *p, const struct yaml_node *key,
+			   const struct yaml_node *value, void *target)
+{
+	struct rule *rule = target;
+
+	(void)key;
+	return when_parse(p, value, &rule->when);
+}
+
+static int parse_rule_name(struct parse *p, const struct yaml_node *key,
+			   const struct yaml_node *value, void *target)
+{
+	struct rule *rule = target;
+
+	return parse_name(p, key, value, &rule->name, &rule->at);
+}
+
+static int parse_rule_options(struct parse *p, const struct yaml_node *key,
+			      const struct yaml_node *value, void *target)
+{
+	struct rule *rule = target;
+
+	(void)key;
+	return settings_parse(value, &rule->options, p->diags);
+}
+
+static const struct key rule_keys[] = {
+	{ "name", parse_rule_name },
+	{ "when", parse_rule_when },
+	{ "options", parse_rule_options },
+};
+
+static int parse_rule(struct parse *p, const struct yaml_node *node, struct policy *policy)
+{
+	struct rule *rule;
+	int r;
+
+	if (GROW(policy->rules, policy->n_rules) < 0)
+		return -ENOMEM;
+	rule = &policy->rules[policy->n_rules++];
+	*rule = (struct rule){ .at = node->at };
+	when_init(&rule->when);
+	require_key(p, node, "a rule", "name");
+	r = parse_map(p, node, "a rule", rule_keys, ARRAY_SIZE(rule_keys), rule);
+	rule->condition = condition_digest(&rule->when);
+	return r;
+}
+
+static int report_duplicate_rules(const struct parse *p, const struct policy *policy)
+{
+	_cleanup_free_ struct named *names = NULL;
+	size_t n = 0;
+
+	names = calloc(policy->n_rules + 1, sizeof(*names));
+	if (!names)
+		return -ENOMEM;
+	for (size_t i = 0; i < policy->n_rules; i++)
+		if (policy->rules[i].name)
+			names[n++] =
+				(struct named){ policy->rules[i].name, &policy->rules[i].at, i };
+	duplicates_report(names, n, "rule name", p->diags);
+	return 0;
+}
+
+static int parse_rules(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
+		       void *target)
+{
+	struct policy *policy = target;
+
+	if (value->kind == NODE_BAD || yaml_is_null(value))
+		return 0;
+	if (value->kind != NODE_LIST) {
+		diag_error(p->diags, &value->at, "'%s' takes a list of rules, not %s", key->text,
+			   NODE_WORDS(value));
+		return 0;
+	}
+	for (size_t i = 0; i < value->n_items; i++) {
+		const struct yaml_node *node = value->items[i];
+		int r;
+
+		if (policy->n_rules == SP_RULES_MAX) {
+			diag_error(p->diags, &node->at, "more than %u rules in a policy",
+				   SP_RULES_MAX);
+			break;
+		}
+		r = parse_rule(p, node, policy);
+		if (r < 0)
+			return r;
+	}
+	return report_duplicate_rules(p, policy);
+}
+
+/* What a policy matches. */
+
+static int add_pattern(struct parse *p, const struct yaml_node *item, enum glob_kind kind,
+		       struct patterns *patterns)
+{
+	_cleanup_(glob_free) struct glob *glob = NULL;
+	_cleanup_free_ char *error = NULL;
+	int r;
+
+	r = glob_new(kind, item->text, &glob, &error);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0) {
+		diag_error(p->diags, &item->at, "%s", error);
+		return 0;
+	}
+	if (GROW(patterns->v, patterns->n) < 0)
+		return -ENOMEM;
+	patterns->v[patterns->n++] = (struct pattern){ .glob = TAKE_PTR(glob), .at = item->at };
+	return 0;
+}
+
+static int add_cgroup(struct parse *p, const struct yaml_node *item, void *target)
+{
+	return add_pattern(p, item, GLOB_CGROUP, target);
+}
+
+static int add_unit(struct parse *p, const struct yaml_node *item, void *target)
+{
+	return add_pattern(p, item, GLOB_UNIT, target);
+}
+
+static int parse_match_cgroup(struct parse *p, const struct yaml_node *key,
+			      const struct yaml_node *value, void *target)
+{
+	struct policy *policy = target;
+
+	return parse_each_scalar(p, key, value, add_cgroup, &policy->match);
+}
+
+static int parse_match_unit(struct parse *p, const struct yaml_node *key,
+			    const struct yaml_node *value, void *target)
+{
+	struct policy *policy = target;
+
+	return parse_each_scalar(p, key, value, add_unit, &policy->match);
+}
+
+static int parse_exclude_cgroup(struct parse *p, const struct yaml_node *key,
+				const struct yaml_node *value, void *target)
+{
+	struct policy *policy = target;
+
+	return parse_each_scalar(p, key, value, add_cgroup, &policy->exclude);
+}
+
+static int parse_exclude_unit(struct parse *p, const struct yaml_node *key,
+			      const struct yaml_node *value, void *target)
+{
+	struct policy *policy = target;
+
+	return parse_each_scalar(p, key, value, add_unit, &policy->exclude);
+}
+
+static const struct key exclude_keys[] = {
+	{ "cgroup", parse_exclude_cgroup },
+	{ "unit", parse_exclude_unit },
+};
+
+static int parse_exclude(struct parse *p, const struct yaml_node *key,
+			 const struct yaml_node *value, void *target)
+{
+	(void)key;
+	if (yaml_is_null(value))
+		return 0;
+	return parse_map(p, value, "'exclude'", exclude_keys, ARRAY_SIZE(exclude_keys), target);
+}
+
+static const struct key match_keys[] = {
+	{ "cgroup", parse_match_cgroup },
+	{ "unit", parse_match_unit },
+	{ "exclude", parse_exclude },
+};
+
+/* Of whatever kind: a pattern that is wrong is reported as such, not as missing. */
+static bool has_pattern(const struct yaml_node *match)
+{
+	for (size_t i = 0; i + 1 < match->n_items; i += 2) {
+		const struct yaml_node *value = match->items[i + 1];
+
+		if (!streq(match->items[i]->text, "exclude") &&
+		    (value->kind != NODE_LIST || value->n_items))
+			return true;
+	}
+	return false;
+}
+
+static int parse_match(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
+		       void *target)
+{
+	int r;
+
+	r = parse_map(p, value, "'match'", match_keys, ARRAY_SIZE(match_keys), target);
+	if (r < 0)
+		return r;
+	if (value->kind == NODE_MAP && !has_pattern(value))
+		diag_error(p->diags, &key->at, "'match' needs a pattern of 'cgroup' or 'unit'");
+	return 0;
+}
+
+/* Policies. */
+
+static int parse_policy_name(struct parse *p, const struct yaml_node *key,
+			     const struct yaml_node *value, void *target)
+{
+	struct policy *policy = target;
+
+	return parse_name(p, key, value, &policy->name, &policy->at);
+}
+
+static int parse_description(struct parse *p, const struct yaml_node *key,
+			     const struct yaml_node *value, void *target)
+{
+	struct policy *policy = target;
+	const char *text = yaml_is_null(value) ? NULL : parse_scalar(p, key, value);
+
+	if (!text)
+		return 0;
+	free(policy->description);
+	policy->description = strdup(text);
+	return policy->description ? 0 : -ENOMEM;
+}
+
+static int parse_on_unsupported(struct parse *p, const struct yaml_node *key,
+				const struct yaml_node *value, void *target)
+{
+	static const char *const words[] = { "degrade", "refuse" };
+	struct policy *policy = target;
+	const char *text = parse_scalar(p, key, value);
+
+	if (!text)
+		return 0;
+	policy->refuse_unsupported = streq(text, "refuse");
+	if (policy->refuse_unsupported || streq(text, "degrade"))
+		return 0;
+	report_unknown_word(p, value, "on_unsupported", words, ARRAY_SIZE(words));
+	return 0;
+}
+
+static int parse_policy_options(struct parse *p, const struct yaml_node *key,
+				const struct yaml_node *value, void *target)
+{
+	struct policy *policy = target;
+
+	(void)key;
+	return settings_parse(value, &policy->base, p->diags);
+}
+
+static const struct key policy_keys[] = {
+	{ "name", parse_policy_name },
+	{ "description", parse_description },
+	{ "match", parse_match },
+	{ "on_unsupported", parse_on_unsupported },
+	{ "options", parse_policy_options },
+	{ "rules", parse_rules },
+};
+
+static int parse_policy(struct parse *p, const struct yaml_node *node)
+{
+	struct config *c = p->config;
+	struct policy *policy;
+
+	if (GROW(c->policies, c->n_policies) < 0)
+		return -ENOMEM;
+	policy = &c->policies[c->n_policies++];
+	*policy = (struct policy){ .at = node->at };
+	require_key(p, node, "a policy", "name");
+	require_key(p, node, "a policy", "match");
+	return parse_map(p, node, "a policy", policy_keys, ARRAY_SIZE(policy_keys), policy);
+}
+
+static int parse_policies(struct parse *p, const struct yaml_node *key,
+			  const struct yaml_node *value, void *target)
+{
+	(void)target;
+	if (value->kind == NODE_BAD || yaml_is_null(value))
+		return 0;
+	if (value->kind != NODE_LIST) {
+		diag_error(p->diags, &value->at, "'%s' takes a list of policies, not %s", key->text,
+			   NODE_WORDS(value));
+		return 0;
+	}
+	for (size_t i = 0; i < value->n_items; i++) {
+		const struct yaml_node *node = value->items[i];
+		int r;
+
+		if (p->config->n_policies == LOADER_POLICIES_MAX) {
+			diag_error(p->diags, &node->at, "more than %u policies",
+				   LOADER_POLICIES_MAX);
+			return 0;
+		}
+		r = parse_policy(p, node);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static const struct key top_keys[] = {
+	{ "policies", parse_policies },
+};
+
+int policies_parse(const struct yaml_node *root, struct config *config, struct diags *diags)
+{
+	struct parse p = { .config = config, .diags = diags };
+
+	if (yaml_is_null(root))
+		return 0;
+	return parse_map(&p, root, "a policy file", top_keys, ARRAY_SIZE(top_keys), NULL);
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
+
+#include <linux/bpf.h>
+
+#include "policy/stage.h"
+
+#define INET (BIT(SP_FAMILY_INDEX_IPV4) | BIT(SP_FAMILY_INDEX_IPV6))
+#define UNIX BIT(SP_FAMILY_INDEX_UNIX)
+
+#define REPLIES                                                                                    \
+	(BIT(BPF_SOCK_OPS_TIMEOUT_INIT) | BIT(BPF_SOCK_OPS_RWND_INIT) |                            \
+	 BIT(BPF_SOCK_OPS_NEEDS_ECN) | BIT(BPF_SOCK_OPS_BASE_RTT))
+
+const struct stage stage_table[] = {
+	[SP_STAGE_TCP_BIND] = { "tcp-bind", "bind4, bind6", DIRECTION_LISTEN, TRANSPORT_TCP,
+				.has_local = true },
+	[SP_STAGE_TCP_CONNECT] = { "tcp-connect", "connect4, connect6", DIRECTION_CONNECT,
+				   TRANSPORT_TCP, .has_remote = true },
+	[SP_STAGE_TCP_SYN] = { "tcp-syn", "sock_ops TCP_CONNECT_CB", DIRECTION_CONNECT,
+			       TRANSPORT_TCP, .has_remote = true, .has_local = true,
+			       .sock_ops = BIT(BPF_SOCK_OPS_TCP_CONNECT_CB) },
+	[SP_STAGE_TCP_ACTIVE_EST] = { "tcp-active-est", "sock_ops ACTIVE_ESTABLISHED_CB",
+				      DIRECTION_CONNECT, TRANSPORT_TCP, .has_remote = true,
+				      .has_local = true,
+				      .sock_ops = BIT(BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB) },
+	[SP_STAGE_TCP_PASSIVE_EST] = { "tcp-passive-est", "sock_ops PASSIVE_ESTABLISHED_CB",
+				       DIRECTION_ACCEPT, TRANSPORT_TCP, .has_remote = true,
+				       .has_local = true,
+				       .sock_ops = BIT(BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB) },
+	[SP_STAGE_TCP_LISTEN] = { "tcp-listen", "sock_ops TCP_LISTEN_CB", DIRECTION_LISTEN,
+				  TRANSPORT_TCP, .has_local = true,
+				  .sock_ops = BIT(BPF_SOCK_OPS_TCP_LISTEN_CB) },
+	[SP_STAGE_UDP_BIND] = { "udp-bind", "bind4, bind6", DIRECTION_LISTEN, TRANSPORT_UDP,
+				.has_local = true },
+	[SP_STAGE_UDP_CONNECT] = { "udp-connect", "connect4, connect6", DIRECTION_CONNECT,
+				   TRANSPORT_UDP, .has_remote = true, .has_local = true },
+	[SP_STAGE_UDP_SEND] = { "udp-send", "sendmsg4, sendmsg6", DIRECTION_CONNECT,
+				TRANSPORT_UDP },
+	[SP_STAGE_UNIX_CONNECT] = { "unix-connect", "connect_unix", DIRECTION_CONNECT,
+				    TRANSPORT_UNIX },
+	[SP_STAGE_UNIX_SEND] = { "unix-send", "sendmsg_unix", DIRECTION_CONNECT, TRANSPORT_UNIX },
+	[SP_STAGE_REPLY_ACTIVE] = { "reply-active", "sock_ops", DIRECTION_CONNECT, TRANSPORT_TCP,
+				    .has_remote = true, .has_local = true, .sock_ops = REPLIES },
+	[SP_STAGE_REPLY_PASSIVE] = { "reply-passive", "sock_ops", DIRECTION_ACCEPT, TRANSPORT_TCP,
+				     .has_remote = true, .has_local = true, .sock_ops = REPLIES },
+};
+static_assert(ARRAY_SIZE(stage_table) == SP_STAGE_MAX, "a row for each stage");
+
+static bool holds_for_transport(const struct when *w, enum transport t)
+{
+	switch (t) {
+	case TRANSPORT_TCP:
+		return w->protocols & BIT(PROTOCOL_TCP) && w->families & INET;
+	case TRANSPORT_UDP:
+		return w->protocols & BIT(PROTOCOL_UDP) && w->families & INET;
+	case TRANSPORT_UNIX:
+		return !w->has_protocol && w->families & UNIX;
+	}
+	return false;
+}
+
+bool stage_may_hold(const struct stage *s, const struct when *w)
+{
+	return w->directions & BIT(s->direction) && holds_for_transport(w, s->transport) &&
+	       (s->has_remote || !(w->has_remote || w->has_remote_port)) &&
+	       (s->has_local || !(w->has_local || w->has_local_port));
+}
+
+bool stage_depends(const struct stage *s, const struct when *w)
+{
+	bool one_family = s->transport != TRANSPORT_UNIX && (w->families & INET) != INET;
+
+	return one_family || w->has_remote || w->has_local || w->has_remote_port ||
+	       w->has_local_port;
+}
+
+enum sp_stage stage_of_sock_op(uint64_t stages, int op)
+{
+	for (int s = 0; s < SP_STAGE_MAX; s++)
+		if (stages & BIT(s) && stage_table[s].sock_ops >> op & 1)
+			return s == SP_STAGE_REPLY_PASSIVE ? SP_STAGE_REPLY_ACTIVE
+							   : (enum sp_stage)s;
+	return 0;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The stages of include/abi.h: which hook each is, for which sockets, and what is known there. */
+#ifndef SOCKPOL_STAGE_H
+#define SOCKPOL_STAGE_H
+
+#include "policy/policy.h"
+
+enum transport {
+	TRANSPORT_TCP,
+	TRANSPORT_UDP,
+	TRANSPORT_UNIX,
+};
+
+struct stage {
+	const char *name;  /* "tcp-connect", ... */
+	const char *hooks; /* "connect4, connect6", "sock_ops TCP_LISTEN_CB", ... */
+	enum direction direction;
+	enum transport transport;
+	bool has_remote;   /* address and port of the peer are known */
+	bool has_local;	   /* address and port of this end are known, if bound */
+	uint64_t sock_ops; /* BIT(BPF_SOCK_OPS_*): those that it is; 0: it is another hook */
+};
+
+extern const struct stage stage_table[SP_STAGE_MAX];
+
+static inline const char *stage_name(enum sp_stage s)
+{
+	return stage_table[s].name;
+}
+
+static inline const char *stage_hooks(enum sp_stage s)
+{
+	return stage_table[s].hooks;
+}
+
+/* Of the stages (BIT(enum sp_stage)) the one that this op is, as sp_state.sock_ops has it. */
+enum sp_stage stage_of_sock_op(uint64_t stages, int op);
+
+/* Can a rule hold for any socket at this stage? */
+bool stage_may_hold(const struct stage *s, const struct when *w);
+/* Where it can: does that depend on the connection? */
+bool stage_depends(const struct stage *s, const struct when *w);
+
+#endif

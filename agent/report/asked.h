@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The connection that `explain` is asked about, as far as it was told. */
+#ifndef SOCKPOL_ASKED_H
+#define SOCKPOL_ASKED_H
+
+#include <jansson.h>
+
+#include "policy/connection.h"
+#include "policy/stage.h"
+
+/* The words of the command line; NULL: not given. */
+struct asked_words {
+	const char *direction, *protocol, *family;
+	const char *remote, *local; /* ADDR, ADDR:PORT, [V6]:PORT or :PORT */
+};
+
+struct asked {
+	bool connection;     /* else: only about directions, whatever the connection */
+	unsigned directions; /* BIT(enum direction); one of them for a connection */
+	unsigned protocols;  /* BIT(enum protocol): what it may be; none for AF_UNIX */
+	unsigned families;   /* BIT(enum sp_family): what it may be */
+	struct endpoint remote, local;
+};
+
+/*
+ * Returns 0; -EINVAL when that makes no sense or contradicts itself: *ret_error is then an owned
+ * sentence; or -ENOMEM.
+ */
+int asked_parse(const struct asked_words *words, struct asked *ret, char **ret_error);
+
+/*
+ * The first key of a rule's `when` that does not hold for the connection, or NULL: all do.  What
+ * was not told does not hold.
+ */
+const char *asked_fails(const struct asked *a, const struct when *w);
+/* Was the property that the key of `when` looks at not told? */
+bool asked_is_unknown(const struct asked *a, const char *key);
+
+/* Does such a socket pass this stage? */
+bool asked_passes(const struct asked *a, enum sp_stage s);
+/* SP_FAMILY_*: whose socket options it takes. */
+unsigned asked_speaks(const struct asked *a);
+
+/* "connect tcp ipv4, remote 10.1.2.3:5432; not given: local" */
+void asked_print(const struct asked *a, FILE *to);
+/* A new reference; null when not about a connection; NULL when memory is out. */
+json_t *asked_json(const struct asked *a);
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What `sockpol status` knows: read from the pinned maps and links, then from the agent if one
+ * runs. */
+#ifndef SOCKPOL_OVERVIEW_H
+#define SOCKPOL_OVERVIEW_H
+
+#include <jansson.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "kernel/neighbours.h"
+#include "kernel/pins.h"
+
+/* A program at its hook. */
+struct overview_link {
+	const char *hook; /* the program's name */
+	uint32_t link_id, program_id;
+	uint32_t attach_type; /* enum bpf_attach_type, on a cgroup */
+	uint64_t cgroup_id; /* 0: not attached to a cgroup (a tracepoint), or that cgroup is gone */
+	bool on_cgroup;
+};
+
+struct overview_failure {
+	uint32_t source;
+	const char *rule; /* "" for the policy's base options */
+	const char *option;
+	int error; /* positive errno */
+	uint64_t count;
+};
+
+struct overview_rule {
+	const char *name;
+	uint64_t applied;
+};
+
+struct overview_policy {
+	const char *name;
+	uint64_t cgroups; /* that it applies to */
+	uint64_t applied; /* sockets, once per direction */
+	struct overview_rule *rules;
+	size_t n_rules;
+	struct overview_failure *failed;
+	size_t n_failed;
+	bool by_events; /* the agent matches its globs, when it hears of a new cgroup */
+	bool cut;	/* the agent resolves the rarer of its combinations with others then */
+};
+
+struct overview {
+	bool running;	  /* an agent for these pins has the control socket ... */
+	bool answers;	  /* ... and is not stopped or stuck */
+	pid_t pid;	  /* 0: not known */
+	char *other_pins; /* where the agent at the control socket, if not ours, has its pins */
+	char *verdict;	  /* of its last load */
+	bool degraded;
+	/* What policies ask for and this kernel lacks: objects with `policy`, `rule` (or null),
+	 * `what`, `since`.  NULL: no agent that knows. */
+	json_t *unsupported;
+	uint64_t pins_lost; /* of the agent's, that somebody removed */
+
+	struct sp_state state;
+	struct overview_link *links;
+	size_t n_links;
+	struct neighbour *neighbours; /* programs of others at the same hooks */
+	size_t n_neighbours;
+	struct sp_source *sources;	  /* by id: the names that the pointers here point to */
+	struct overview_policy *policies; /* by name */
+	size_t n_policies;
+	uint64_t n_governed;
+
+	/* How full the maps are that fill up, in elements. */
+	uint64_t n_entries, room_cgroups; /* cgroups with an entry, governed or not */
+	uint64_t n_failures, room_failures;
+	uint64_t n_sources, room_sources;
+};
+
+/*
+ * pins NULL: only the agent is asked; runtime_dir NULL: only the pins are read.  Returns 0 or a
+ * negative errno, those of pins_open() among them.
+ */
+int overview_read(const char *pin_dir, const char *runtime_dir, const struct pins *pins,
+		  struct overview *ret);
+/* What the agent says, for when there is nothing to read. */
+void overview_ask(struct overview *o, const char *pin_dir, const char *runtime_dir);
+void overview_clear(struct overview *o);
+/* Says why there is none: an error of pins_open() or overview_read(). */
+void overview_complain(int err, const char *pin_dir);
+
+#endif

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <dirent.h>
+#include <errno.h>
+
+#include "policy/glob.h"
+#include "report/unit.h"
+
+static bool has_suffix(const char *s, const char *suffix)
+{
+	size_t a = strlen(s), b = strlen(suffix);
+
+	return a > b && streq(s + a - b, suffix);
+}
+
+/* "nginx" is nginx.service, as for systemctl(1). */
+static char *with_type(const char *name)
+{
+	static const char *const types[] = { ".service", ".socket", ".scope",	 ".slice",
+					     ".mount",	 ".swap",   ".timer",	 ".target",
+					     ".path",	 ".device", ".automount" };
+	char *full;
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+		if (has_suffix(name, types[i]))
+			return strdup(name);
+	if (strpbrk(name, "*?["))
+		return strdup(name);
+	return asprintf(&full, "%s.service", name) < 0 ? NULL : full;
+}
+
+static int add_cgroup(struct unit_cgroups *u, char *path)
+{
+	if (GROW(u->v, u->n) < 0)
+		return -ENOMEM;
+	u->v[u->n++] = path;
+	return 0;
+}
+
+/* Looks at the cgroups directly in `parent` ("" for the root), and into its slices. */
+static int search(const char *mount, const char *parent, const struct glob *g,
+		  struct unit_cgroups *u)
+{
+	_cleanup_free_ char *directory = NULL;
+	const struct dirent *e;
+	DIR *d;
+	int r = 0;
+
+	if (asprintf(&directory, "%s%s", mount, parent) < 0) {
+		directory = NULL;
+		return -ENOMEM;
+	}
+	d = opendir(directory);
+	if (!d) /* it went meanwhile */
+		return 0;
+	while (r == 0 && (e = readdir(d))) {
+		_cleanup_free_ char *path = NULL;
+
+		if (e->d_type != DT_DIR || e->d_name[0] == '.')
+			continue;
+		if (asprintf(&path, "%s/%s", parent, e->d_name) < 0) {
+			path = NULL;
+			r = -ENOMEM;
+			break;
+		}
+		if (has_suffix(e->d_name, ".slice"))
+			r = search(mount, path, g, u);
+		if (r == 0 && glob_match(g, path)) {
+			r = add_cgroup(u, path);
+			if (r == 0)
+				path = NULL; /* it is u's now */
+		}
+	}
+	closedir(d);
+	return r;
+}
+
+static int compare_paths(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* "a-b.slice" lies in "a.slice": "/a.slice/a-b.slice". */
+static void write_slice_path(const char *name, FILE *to)
+{
+	if (streq(name, "-.slice")) {
+		fputc('/', to);
+		return;
+	}
+	for (const char *dash = strchr(name, '-'); dash; dash = strchr(dash + 1, '-'))
+		fprintf(to, "/%.*s.slice", (int)(dash - name), name);
+	fprintf(to, "/%s", name);
+}
+
+/* The instances of a template have a slice: "/system.slice/system-T.slice/T@I.service". */
+static void write_instance_path(const char *name, const char *at, FILE *to)
+{
+	fprintf(to, "/system.slice/system-");
+	for (const char *s = name; s < at; s++) {
+		if (*s == '-')
+			fprintf(to, "\\x2d");
+		else
+			fputc(*s, to);
+	}
+	fprintf(to, ".slice/%s", name);
+}
+
+/* Where systemd puts a unit that nobody has given another Slice=. NULL: out of memory. */
+static char *usual_path(const char *name)
+{
+	const char *at = strchr(name, '@');
+	/* cg_escape() of systemd: names that could be the kernel's own files begin with "_" */
+	const char *escape = name[0] == '_' || name[0] == '.' ? "_" : "";
+	char *path = NULL;
+	size_t size;
+	FILE *f = open_memstream(&path, &size);
+
+	if (!f)
+		return NULL;
+	if (has_suffix(name, ".slice"))
+		write_slice_path(name, f);
+	else if (at && has_suffix(name, ".service"))
+		write_instance_path(name, at, f);
+	else
+		fprintf(f, "/system.slice/%s%s", escape, name);
+	if (fclose(f) != 0) {
+		free(path);
+		return NULL;
+	}
+	return path;
+}
+
+/* Returns a sentence that says why no place can be assumed, or NULL. */
+static const char *no_usual_path(const char *name)
+{
+	static const char *const bare[] = { ".timer", ".target", ".path", ".device", ".automount" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(bare); i++)
+		if (has_suffix(name, bare[i]))
+			return "units of this type have no cgroup";
+	if (strpbrk(name, "*?["))
+		return "no cgroup is there now that it matches";
+	if (has_suffix(name, ".scope"))
+		return "no such cgroup is there now, and systemd is told of a scope's place when it "
+		       "is made";
+	return NULL;
+}
+
+static int assume(const char *name, struct unit_cgroups *u, char **ret_error)
+{
+	const char *why = no_usual_path(name);
+	char *path;
+	int r;
+
+	if (why) {
+		if (asprintf(ret_error, "unit %s: %s", name, why) < 0) {
+			*ret_error = NULL;
+			return -ENOMEM;
+		}
+		return -ENOENT;
+	}
+	path = usual_path(name);
+	if (!path)
+		return -ENOMEM;
+	r = add_cgroup(u, path);
+	if (r < 0)
+		free(path);
+	u->assumed = true;
+	return r;
+}
+
+int unit_cgroups_find(const char *mount, const char *name, struct unit_cgroups *ret,
+		      char **ret_error)
+{
+	_cleanup_free_ char *full = *name ? with_type(name) : strdup(name);
+	_cleanup_(glob_free) struct glob *g = NULL;
+	struct unit_cgroups u = { 0 };
+	int r;
+
+	*ret_error = NULL;
+	if (!full)
+		return -ENOMEM;
+	r = glob_new(GLOB_UNIT, full, &g, ret_error);
+	if (r < 0)
+		return r;
+	r = mount ? search(mount, "", g, &u) : 0;
+	if (r == 0 && !u.n)
+		r = assume(full, &u, ret_error);
+	if (r < 0) {
+		unit_cgroups_clear(&u);
+		return r;
+	}
+	qsort(u.v, u.n, sizeof(*u.v), compare_paths);
+	*ret = u;
+	return 0;
+}
+
+void unit_cgroups_clear(struct unit_cgroups *u)
+{
+	for (size_t i = 0; i < u->n; i++)
+		free(u->v[i]);
+	free(u->v);
+	*u = (struct unit_cgroups){ 0 };
+}
