@@ -3,26 +3,28 @@
  * What the BPF programs and userspace share: the keys and values of the maps.
  *
  * All integers are in host byte order.  Every structure has fixed-width members and no implicit
- * padding; its size is asserted at compile time, so that a change to the layout is seen.  Whoever
- * changes a layout or a meaning raises SP_ABI_VERSION.
+ * padding; its size is asserted at compile time, so that a change to the layout is seen.  A change
+ * to a layout or a meaning raises SP_ABI_VERSION.
  *
- * The way of a socket through the maps:
+ * The way of a socket through the maps.  Maps marked with G belong to a generation: each is an
+ * array of maps whose element `generation & 1` is in force.
  *
- *   cgroups[id of the socket's cgroup].policy[generation & 1]   -> index into policies; most often
- *                                               known from cgroup_slots
- *   policies[index].stage[the hook's stage]                     -> ranges of tests, ops and credits
- *   tests[...]: range_nodes[address or port] -> class; vectors[class] -> which rules hold
- *   ops[...]: one an option: the rules that name it, and what holds where none of them does
- *   ops[alternative of the last rule that holds]                -> one bpf_setsockopt each
- *   credits[...]                                                -> whose `applied` counter to raise
+ *   G cgroup_cache[place of the cgroup's id]  -> no policy, one policy, or "see the lists"
+ *   G policy_lists[place of the cgroup's id]  -> the policies that apply, weakest first
+ *   G policies[number].stage[the hook's stage] -> the base's block, and which rules are looked at
+ *     the policy's tests: G range_nodes[address or port] -> class; G vectors[class] -> which rules
+ *                                                 this leaves
+ *   G blocks[a rule's]                        -> what a rule that holds sets
+ *   G ops[a block's]                          -> one bpf_setsockopt, or one reply, each
+ *   applied[counter]                          -> raised for each policy and rule that held
  *
- * The way of a new cgroup, inside mkdir(2):
+ * The way of a cgroup that is not in the cache:
  *
- *   cgroups[id of its parent]                -> the parent's class, and where the globs' machine is
- *   glob_states, glob_edges: "/" and its name, byte by byte -> its own state; what matches there
- *   steps[parent's class, what matches]      -> its own class and policy; no entry: that is the
- *                                               agent's to find out
- *   cgroups[its own id]                      <- policy, class and state
+ *   the names of its ancestors, from the root down, byte by byte over
+ *   G glob_nodes, glob_links                  -> the policies that match, the policies excluded
+ *   G cgroup_cache, policy_lists              <- the outcome
+ *   G walk_states                             <- where the globs are, so that the walk for a
+ *                                                descendant begins here
  */
 #ifndef SOCKPOL_ABI_H
 #define SOCKPOL_ABI_H
@@ -30,15 +32,15 @@
 #include <linux/types.h>
 
 #ifndef SP_ABI_VERSION /* a test build has another */
-#define SP_ABI_VERSION 5
+#define SP_ABI_VERSION 6
 #endif
 
 /* Names of policies and of rules: 1-63 bytes of a-z 0-9 . _ - and a NUL. */
 #define SP_NAME_SIZE 64
 
 /*
- * A stage is a moment in a socket's life at which operations are due.  Which hook it is:
- * see stage_hooks() in agent/option/option.c.
+ * A stage is a moment in a socket's life at which operations are due.  The table of stages
+ * (agent/policy/stage.c) says which hook each one is.
  */
 enum sp_stage {
 	SP_STAGE_TCP_BIND,    /* cgroup/bind4, bind6: before the port is taken */
@@ -54,7 +56,7 @@ enum sp_stage {
 	SP_STAGE_UNIX_SEND,	  /* cgroup/sendmsg_unix */
 	SP_STAGE_REPLY_ACTIVE,	  /* sock_ops that want a reply, on a connecting socket; in
 				     sp_state.sock_ops both of these */
-	SP_STAGE_REPLY_PASSIVE,	  /* the same on a request_sock: the listener's policy, the peer's
+	SP_STAGE_REPLY_PASSIVE,	  /* the same on a request_sock: the listener's policies, the peer's
 				     rules */
 	SP_STAGE_MAX,
 };
@@ -63,93 +65,115 @@ enum sp_stage {
 #define SP_FAMILY_IPV4 0x1
 #define SP_FAMILY_IPV6 0x2
 
-/*
- * Value of map `cgroups`; key: __u64, the cgroup's id (st_ino of its directory).  Every cgroup
- * below the agent's root has an entry, governed or not: its children follow from it.  All by
- * generation & 1; outside of a reload both are equal.
+/* --- which policies apply to a cgroup ----------------------------------------------------------
+ *
+ * A word is a cgroup (the low 44 bits of its id) and 20 bits about it.  Within a generation the
+ * words about a cgroup never change, so a reader that finds the cgroup's id in a word has the right
+ * one, whatever is written beside it meanwhile: there are no locks and no barriers.  0 is free.
+ *
+ * A policy's number is its index in the map `policies`; 0 is never used.
  */
-struct sp_cgroup {
-	__u64 id; /* again: an element that is replaced while a program reads it may become another
-		     cgroup's at once (it is written first, so what is read before it is right
-		     if it is) */
-	__u32 policy[2]; /* index into policies; 0: not governed */
-	__u32 class[2];	 /* which policies apply or are excluded, in which order; 0: not known, and
-			    then its children's are not either: the agent finds them out */
-	__u32 glob[2];	 /* where the globs' machine is after its path: index into glob_states; 0:
-			    not known */
+#define SP_WORD_BITS	      20
+#define SP_WORD(id, what)     ((__u64)(id) << SP_WORD_BITS | (what))
+#define SP_WORD_IS_OF(w, id)  ((((w) ^ (__u64)(id) << SP_WORD_BITS) >> SP_WORD_BITS) == 0)
+#define SP_WORD_WHAT(w)	      ((__u32)(w) & ((1u << SP_WORD_BITS) - 1))
+#define SP_WORD_IN_LISTS      ((1u << SP_WORD_BITS) - 1) /* several policies: see policy_lists */
+#define SP_POLICY_NUMBERS_MAX 32767			 /* 15 bits */
+
+/* The place of a cgroup in an array of 1 << bits elements.  The seed is odd and random, so nobody
+ * can aim at the place of another's cgroup. */
+#define SP_PLACE(id, seed, bits) ((__u32)((__u64)(id) * (seed) >> (64 - (bits))))
+
+/* Value of array `cgroup_cache`: what is known of four cgroups: 0 no policy applies, the number of
+ * the one policy, or SP_WORD_IN_LISTS. */
+#define SP_CACHE_BITS 14
+#define SP_CACHE_WAYS 4
+struct sp_cache_set {
+	__u64 way[SP_CACHE_WAYS];
+};
+
+/* Policies that apply to one cgroup; what POLICY.md says of more is in bpf/classify.h. */
+#define SP_LIST_MAX 32
+
+/* Value of array `policy_lists`: the lists of two cgroups.  word[0] has how many follow, the others
+ * the policies' numbers, weakest first. */
+#define SP_LIST_BITS 12
+#define SP_LIST_WAYS 2
+struct sp_list_cell {
+	struct {
+		__u64 word[1 + SP_LIST_MAX];
+	} of[SP_LIST_WAYS];
 };
 
 /*
- * Value of array `cgroup_slots`, at a place that follows from a cgroup's id (siblings' ids differ
- * by the number of their files, so it takes all bits of it): from here the hooks know most cgroups'
- * policies without the hash.  Each half is one word, written in one store: a cgroup and its policy,
- * as its entry has it, or 0; the two halves may be two cgroups'.  Whoever writes an entry writes
- * here, too, where no other cgroup is: who finds another's word looks in the hash.  Of the id the
- * lower 40 bits are compared, the inode number and 8 bits of its generation.
+ * Value of array `glob_nodes`: the automaton that reads cgroups' paths for many globs at once
+ * (agent/compile/glob_nodes.h).  All nodes lie interleaved in one array.  A node's number n is the
+ * index of its own element: this one says what the node does with a byte of a name that it has no
+ * edge for, and which globs end in it.  Byte b has an edge, element n + b, if `from` there is n.
+ * Index 0 is not a node: its chain of links has the nodes that are active before the first byte.
  */
-#define SP_CGROUP_SLOT_BITS 14
-#define SP_CGROUP_SLOTS	    (1u << SP_CGROUP_SLOT_BITS)
-#define SP_CGROUP_SLOT(id)                                                                         \
-	((__u32)((__u64)(id)*0x9e3779b97f4a7c15ull >> (64 - SP_CGROUP_SLOT_BITS)))
-#define SP_SLOT_POLICY_BITS	 24
-#define SP_SLOT_WORD(id, policy) ((__u64)(id) << SP_SLOT_POLICY_BITS | (policy))
-#define SP_SLOT_POLICY(word)	 ((__u32)(word) & ((1u << SP_SLOT_POLICY_BITS) - 1))
-#define SP_SLOT_IS_OF(word, id)                                                                    \
-	(((word) ^ (__u64)(id) << SP_SLOT_POLICY_BITS) >> SP_SLOT_POLICY_BITS == 0)
-struct sp_cgroup_slot {
-	__u64 half[2];
+#define SP_GLOB_NODES 65792u /* numbers have 16 bits, and the last node has edges too */
+struct sp_glob_node {
+	__u16 from;  /* 0: free */
+	__u16 to;    /* the node that becomes active; 0: none */
+	__u16 more;  /* index into glob_links: further ones; 0: none */
+	__u16 says;  /* index into glob_links: the globs that end here; a node's own element only */
+	__u16 first; /* `to` leads to globs from this one */
+	__u16 last;  /* to this one only */
+	__u8 flags;  /* SP_GLOB_*, of `to` */
+	__u8 reserved[3];
+};
+#define SP_GLOB_SHARED	    0x1 /* several nodes lead there: it may be active already */
+#define SP_GLOB_STAYS	    0x2 /* once active it stays so for all bytes but '/' */
+#define SP_GLOB_STAYS_SLASH 0x4 /* and for '/' as well */
+
+/* Value of array `glob_links`: an element of a chain. */
+#define SP_GLOB_LINKS 65536u
+struct sp_glob_link {
+	__u16 what;	   /* a node; or the number of a policy for which a glob ends */
+	__u16 next;	   /* 0: the last one */
+	__u16 first, last; /* as in sp_glob_node; of a glob that ends both are that glob */
+	__u8 flags;	   /* as in sp_glob_node */
+	__u8 reserved[3];
 };
 
+/* A configuration's globs are in several tables, walked one after the other: first those of
+ * `match`, then those of `exclude`.  Table t of a generation is element
+ * `(generation & 1) + 2 * t` of the arrays of maps glob_nodes and glob_links. */
+#define SP_GLOB_TABLES_MAX 16
+
 /*
- * Value of array `glob_states`: a state of the machine that reads cgroups' paths for all globs of
- * all policies at once (agent/compile/machine.h).  Index 0 is never used.
+ * Value of array `walk_states`: where the walk for one cgroup ended, if that took long.  word[0]:
+ * how many policies and nodes follow; then the policies that match, weakest first, with
+ * SP_WALK_EXCLUDED; then the active nodes with their table.
  */
-struct sp_glob_state {
-	__u32 first_edge; /* byte b goes along glob_edges[first_edge + b], if that is from here */
-	__u32 otherwise;  /* the next state for the bytes that have no edge */
-	__u32 matches;	  /* which globs match a path that ends here; 0: none */
-	__u32 reserved;
+#define SP_WALK_STATE_BITS  9
+#define SP_WALK_ACTIVE_MAX  48
+#define SP_WALK_EXCLUDED    0x8000u
+#define SP_WALK_NODE_BITS   16
+struct sp_walk_state {
+	__u64 word[1 + SP_LIST_MAX + SP_WALK_ACTIVE_MAX];
 };
 
-/* Value of array `glob_edges`.  The edges of many states lie interleaved. */
-struct sp_glob_edge {
-	__u32 from; /* 0: free */
-	__u32 to;
+/* --- what a policy does ------------------------------------------------------------------------
+ *
+ * A block is what the base of a policy, or one of its rules, sets at a stage.  Its operations are
+ * in the order of the option table and begin a cell of `ops`.
+ */
+struct sp_block {
+	__u64 options; /* BIT(row of the option table): what it decides, `unset` and what is not
+			  due at this stage among it */
+	__u32 first_cell;
+	__u16 n_ops; /* at most SP_BLOCK_OPS_MAX */
+	__u16 flags; /* 0 */
+	__u32 counter; /* of a rule: index of its counter, see `applied` */
+	__u32 threshold; /* 0 */
 };
-
-/* Key and value of hash `steps`: what becomes of a class where globs match. (Where none does, a
- * child is in its parent's class.)  Classes of the two generations have different numbers. */
-struct sp_step_key {
-	__u32 class;   /* of the parent */
-	__u32 matches; /* sp_glob_state.matches of the child; not 0 */
-};
-struct sp_step {
-	__u32 class;
-	__u32 policy; /* as in sp_cgroup */
-};
-
-/* What is due at a stage. */
-struct sp_stage_ops {
-	__u64 rules; /* bits of the rules that matter here; 0: none depends on the connection */
-	__u64 rule_credits; /* of these, those with a credit of their own, weakest first behind the
-			       n_credits */
-	__u32 first_op;
-	__u32 n_ops; /* at most SP_STAGE_OPS_MAX */
-	__u32 first_test;
-	__u32 n_tests; /* at most SP_STAGE_TESTS_MAX; 0: rules ask for the family only, if there are
-			  any */
-	__u32 first_credit;
-	__u32 n_credits; /* to look through: with those behind them at most SP_STAGE_CREDITS_MAX */
-	__u32 plain; /* 1: where no rule holds all n_credits are due, whatever the family, and there
-			are no more than SP_PLAIN_*_MAX of them and of ops */
-	__u32 only_credit; /* the source, if there is one only; else 0 */
-};
-#define SP_PLAIN_OPS_MAX     16
-#define SP_PLAIN_CREDITS_MAX 4
+#define SP_BLOCK_OPS_MAX 48
 
 /*
- * The rules of an effective policy that depend on the connection have a bit each, in walk order: of
- * the rules that hold and name an option, the highest bit wins.
+ * The rules of a policy that depend on the connection have a bit each, in their order: the highest
+ * bit wins.
  */
 #define SP_RULES_MAX 64
 
@@ -161,20 +185,29 @@ enum sp_family {
 	SP_FAMILY_INDEX_MAX,
 };
 
-/* Value of array `policies`: an effective policy.  Index 0 is never used. */
-struct sp_policy {
-	struct sp_stage_ops stage[SP_STAGE_MAX];
-	__u32 first_member; /* index into credits: every policy that applies, winner or not */
-	__u32 n_members;
-	__u64 families[SP_FAMILY_INDEX_MAX]; /* the rules that may hold for each */
-};
+/* When a stage raises the policy's own counter, once a direction: see sp_stage_of.counts. */
+#define SP_COUNTS_NEVER	  0
+#define SP_COUNTS_BY_RULE 1 /* if one of `counted` holds and none of `before` */
+#define SP_COUNTS_ALWAYS  2 /* unless one of `before` holds */
 
-/* One option at most once in a stage, so this bounds the number of rows in the option table. */
-#define SP_STAGE_OPS_MAX 64
-/* Credits are whole policies and single rules; userspace refuses a configuration with more. */
-#define SP_STAGE_CREDITS_MAX 256
-/* Policies with such rules that apply to one cgroup, times the properties they look at. */
-#define SP_STAGE_TESTS_MAX 64
+/* What a policy does at a stage: a cache line. */
+struct sp_stage_of {
+	__u64 rules;   /* the rules that are looked at; 0: none depends on the connection here */
+	__u64 acting;  /* of these, those that have a block: blocks[first_block] is the lowest's */
+	__u64 counted; /* of these, those whose counter is raised here; all of them act */
+	__u64 before;  /* rules for which the policy was counted at an earlier stage of this
+			  direction, if they hold */
+	__u64 options; /* the base's block, as in sp_block: what always holds here */
+	__u32 first_cell;
+	__u16 n_ops;
+	__u8 properties; /* BIT(enum sp_property): the tests that `rules` need */
+	__u8 counts;	 /* SP_COUNTS_* */
+	__u32 first_block;
+	__u16 n_always;	   /* vectors[first_always]: so many counters of rules that always hold here */
+	__u16 reserved;
+	__u32 first_always;
+	__u32 reserved2;
+};
 
 /* Properties of a connection that rules look at. */
 enum sp_property {
@@ -186,16 +219,26 @@ enum sp_property {
 };
 
 /*
- * Value of array `tests`: narrows down which rules hold.  The property is looked up in a tree,
- * which gives its class (0: in none of the prefixes or ports that rules list, or the socket has no
- * such property); vectors[first_vector + class] are the rules that this leaves.
+ * Narrows down which rules of a policy hold.  The property is looked up in a tree, which gives its
+ * class (0: in none of the prefixes or ports that the rules list, or the socket has no such
+ * property); vectors[first_vector + class] are the rules that this leaves.
  */
 struct sp_test {
-	__u32 property; /* enum sp_property */
 	__u32 first_vector;
-	__u32 n_vectors;
-	__u32 tree4; /* an answer, see below: for IPv4 addresses, or for ports */
-	__u32 tree6; /* for the first half of IPv6 addresses */
+	__u32 n_vectors; /* 0: no rule asks for the property */
+	__u32 tree4;	 /* an answer, see below: for IPv4 addresses, or for ports */
+	__u32 tree6;	 /* for the first half of IPv6 addresses */
+};
+
+/* Value of array `policies`: a policy, compiled on its own. */
+struct sp_policy {
+	struct sp_stage_of stage[SP_STAGE_MAX];
+	struct sp_test tests[SP_PROPERTY_MAX];
+	__u64 families[SP_FAMILY_INDEX_MAX]; /* the rules that may hold for each */
+	__u64 decided_late; /* options that a connect rule which asks for `local` may win: for
+			       every policy of the cgroup they are decided at SP_STAGE_TCP_SYN */
+	__u32 counter;	    /* index of its counter, see `applied` */
+	__u32 reserved[7];
 };
 
 /*
@@ -210,150 +253,141 @@ struct sp_test {
 /*
  * Value of array `range_nodes`: a node, of the size of a cache line.  It divides its keys into
  * ranges, of which it has the last key of each but the last; where there are fewer, the greatest
- * number for the others.
+ * number for the others.  (A struct: clang 14 leaves only a forward declaration of a bare union in
+ * the BTF of an inner map.)
  */
 #define SP_NODE_CHILDREN 8
 #define SP_LEAF_RANGES	 6
-union sp_range_node {
-	struct {
-		__u64 last[SP_NODE_CHILDREN - 1];
-		__u32 first_child; /* index into range_nodes; the others follow */
-		__u32 reserved;
-	} inner;
-	struct {
-		__u64 last[SP_LEAF_RANGES - 1];
-		__u32 answer[SP_LEAF_RANGES];
-	} leaf;
+struct sp_range_node {
+	union {
+		struct {
+			__u64 last[SP_NODE_CHILDREN - 1];
+			__u32 first_child; /* index into range_nodes; the others follow */
+			__u32 reserved;
+		} inner;
+		struct {
+			__u64 last[SP_LEAF_RANGES - 1];
+			__u32 answer[SP_LEAF_RANGES];
+		} leaf;
+	};
 };
 
 #define SP_VALUE_SIZE 16
 
-/* Value of array `ops`: one call of bpf_setsockopt, or (level SP_LEVEL_REPLY) one reply. */
+/* One call of bpf_setsockopt, or (level SP_LEVEL_REPLY) one reply. */
 struct sp_op {
-	__u64 rules;   /* in a stage's list: bits of the rules that name this option; else 0 */
 	__u16 level;   /* SOL_SOCKET, IPPROTO_TCP, ... */
 	__u16 optname; /* as in setsockopt(2), or TCP_BPF_*; for a reply BPF_SOCK_OPS_* */
-	__u16 option;  /* row of the option table (enum option_id), for the failure counter */
-	__u8 optlen;   /* bytes of value, 1 to SP_VALUE_SIZE; 0: leave the option alone */
-	__u8 families; /* SP_FAMILY_*: applies to a socket that speaks one of these */
-	__u32 source;  /* index into sources: the rule or base block that set it */
-	__u32 first_alternative;   /* index into ops: of the lowest of `rules`; the others follow */
+	__u8 option;   /* row of the option table (enum option_id) */
+	__u8 optlen;   /* bytes of value, 1 to SP_VALUE_SIZE */
+	__u8 families; /* SP_FAMILY_*: applies to a socket that speaks one of these; 0: to all */
+	__u8 flags;    /* 0 */
+	__u32 counter; /* of the policy or rule that says so: for the failures, and for `explain` */
+	__u32 reserved;
 	__u8 value[SP_VALUE_SIZE]; /* host byte order; strings with their NUL */
-	__u8 block; /* the bit by which credits know who set it: in list: see sp_credit.always */
-	__u8 reserved[3];
-	__u32 condition; /* digest of the rule's `when`: for `explain`, no program reads it */
 };
 
 /* The level of what is no socket option but sock_ops' reply. */
 #define SP_LEVEL_REPLY 0xffff
-#define SP_REPLIES_MAX 4 /* sock_ops that take one from a policy */
 
-/* Value of array `credits`: who is credited when one of these set something. */
-struct sp_credit {
-	__u64 rules;  /* bits of rules that depend on the connection: they set something */
-	__u64 held;   /* the same, but that they hold is enough: what they set, another hook sets */
-	__u64 always; /* bits of blocks that do not, by sp_op.block */
-	__u32 source;
-	__u32 reserved;
+/* Value of array `ops`: operations lie in cells, since each look-up costs some ten nanoseconds. */
+#define SP_OPS_CELL 8
+struct sp_op_cell {
+	struct sp_op op[SP_OPS_CELL];
 };
 
-/*
- * Value of array `sources`: who stands behind an operation.  With an empty rule name it is the
- * policy as a whole (and its base options).  An id keeps its meaning over reloads.
- * Index 0 is never used.
+/* --- counters ----------------------------------------------------------------------------------
+ *
+ * A policy and each of its rules has a counter, by an index that keeps its meaning over reloads.
+ * `applied` is an array of maps, per-CPU arrays of SP_COUNTERS_CHUNK elements each, made as they
+ * are needed: sockets for which the policy, or the rule, held, once a direction.
  */
-struct sp_source {
-	char policy[SP_NAME_SIZE]; /* empty: this id is free */
-	char rule[SP_NAME_SIZE];
-	__u32 flags; /* SP_SOURCE_* */
-	__u32 reserved;
-};
-/* Of a policy: its globs do not fit the machine, so the agent, told of each new cgroup, matches
- * them. */
-#define SP_SOURCE_BY_EVENTS 0x1
-/* Of a policy: it matches in steps that are not in `steps` (SP_STATE_STEPS_CUT), too. */
-#define SP_SOURCE_CUT 0x2
-
-/* Value of per-CPU array `applied`, by source id: sockets, once per direction. */
+#define SP_COUNTERS_CHUNK  1024u
+#define SP_COUNTERS_CHUNKS 1024u
 typedef __u64 sp_applied_t;
+
+/* Value of hash `counters`, by the counter's index; userspace only.  Index 0 is never used. */
+struct sp_counter {
+	char policy[SP_NAME_SIZE];
+	char rule[SP_NAME_SIZE]; /* empty: the policy as a whole (and its base options) */
+};
 
 /* Key of hash `failures`; value: __u64, how often. */
 struct sp_failure {
-	__u32 source;
+	__u32 counter;
 	__u16 option; /* enum option_id */
 	__s16 error;  /* negative errno from bpf_setsockopt */
 };
 
-/* Array `state`, one element: to the programs a variable. */
+/* --- state ------------------------------------------------------------------------------------- */
+
+/* What goes with a generation and is no array. */
+struct sp_generation {
+	__u64 after_others; /* options that are set after all others: SO_PRIORITY, where IP_TOS is
+			       used too */
+	__u32 flags;	    /* SP_GENERATION_* */
+	__u16 n_match_tables;	/* of globs */
+	__u16 n_exclude_tables; /* behind those */
+	__u64 stages;		/* BIT(enum sp_stage): some policy has something due there */
+	__u64 loaded_usec;	/* CLOCK_REALTIME, microseconds, when it came in force */
+	__u32 n_policies;
+	__u32 reserved[7];
+};
+#define SP_GENERATION_DECIDES_LATE 0x1 /* some policy has decided_late */
+
+/* Array `state`, one element: to the programs a variable.  The agent writes the first part, programs
+ * only count in the last. */
 #define SP_SOCK_OPS_MAX 64 /* BPF_SOCK_OPS_* are below */
 struct sp_state {
-	__u64 generation;    /* the bit 0 of it selects sp_cgroup.policy[]; raised by each reload */
-	__u64 loaded_usec;   /* CLOCK_REALTIME, microseconds, when this generation came in force */
-	__u64 events_lost;   /* cgroup events that did not fit the ring buffer */
-	__u64 failures_lost; /* failures that did not fit the map `failures` */
-	__u64 no_room;	     /* new cgroups that found no room in the maps, ever */
-	__u64 cgroup_root_id; /* id of the cgroup that the programs are attached to */
+	__u64 generation; /* bit 0 says which maps are in force; raised by each reload */
+	__u64 seed;	  /* odd; see SP_PLACE */
+	__u64 stages;	  /* BIT(enum sp_stage): some policy in force, or about to be, has something
+			     due there */
+	__u64 cgroup_root_id; /* the cgroup that the programs are attached to */
 	__u64 missing_stages; /* BIT(enum sp_stage): this kernel has no hook for them */
-	__u64 stages;	      /* BIT(enum sp_stage): some policy has something due there */
-	__u32 abi_version;    /* SP_ABI_VERSION; keeps its place in every version */
-	__u32 n_policies;     /* policies in the configuration in force */
-	__u64 unresolved; /* new cgroups that got their parent's policy until the agent looked, as
-			     `steps` had no entry */
-	__u32 flags;	  /* SP_STATE_* */
-	__u32 maps;	  /* tells by the ids of all maps that they belong together; 0: not known */
-	__u64 no_room_settled;		/* of no_room: those that have their entry, or are gone */
-	__u8 sock_ops[SP_SOCK_OPS_MAX]; /* the stage that an op is, where some policy has something
-					   due there; else 0, which is no op's */
+	__u64 reserved[3];
+	__u32 abi_version; /* SP_ABI_VERSION; keeps its place in every version */
+	__u32 flags;	   /* 0 */
+	__u64 reserved2[7];
+	struct sp_generation of[2];		/* by generation & 1 */
+	__u8 sock_ops[SP_SOCK_OPS_MAX];		/* the stage that an op is, where some policy has
+						   something due there; else 0, which is no op's */
+	__u8 reply_options[SP_SOCK_OPS_MAX];	/* the row of the option table for an op's reply */
+	/* Counted by the programs. */
+	__u64 misses;	     /* cgroups that were classified */
+	__u64 cut;	     /* of these, those that have what an ancestor has: SP_LEVELS_MAX */
+	__u64 left_out;	     /* of these, those with more than SP_LIST_MAX policies */
+	__u64 lists_lost;    /* sockets whose list another cgroup took away, again and again */
+	__u64 failures_lost; /* failures that did not fit the map `failures` */
+	__u64 reserved3[3];
 };
-#define SP_STATE_STEPS_CUT 0x1 /* not every step that can be is in `steps`: there were too many */
-#define SP_STATE_NO_TRACEPOINTS                                                                    \
-	0x2 /* the kernel classifies nothing: the agent looks at directories */
-#define SP_STATE_BY_EVENTS                                                                         \
-	0x4 /* the agent matches some globs, so it hears of each new cgroup at once */
+/* A cgroup below this level has the policies that its ancestor there has. */
+#define SP_LEVELS_MAX 1024
 
 /* Local storage of UDP and unix sockets. */
 struct sp_socket {
 	__u64 seen; /* generation in which its sends were last looked at, and 1 more: 0 is never */
-	__u32 counted; /* bit: 1 << enum sp_stage: it was counted there, and that is once only */
+	__u32 counted; /* bit: 1 << direction: it was counted there, and that is once only */
 	__u32 reserved;
 };
 
-/*
- * Record of ring buffer `events`.  What the kernel has settled by itself only waits there, until
- * the agent reads for another reason or a quarter is full.
- */
-enum sp_event_kind {
-	SP_EVENT_MKDIR,
-	SP_EVENT_RELEASE,
-};
-
-#define SP_CGROUP_NAME_SIZE 256 /* NAME_MAX and a NUL */
-
-struct sp_event {
-	__u64 id;
-	__u64 parent_id;
-	__u32 kind; /* enum sp_event_kind */
-	__u32 reserved;
-	char name[SP_CGROUP_NAME_SIZE]; /* last component of its path; MKDIR only */
-};
-
-_Static_assert(sizeof(struct sp_cgroup) == 32, "abi");
-_Static_assert(sizeof(struct sp_cgroup_slot) == 16, "abi");
-_Static_assert(sizeof(struct sp_stage_ops) == 48, "abi");
-_Static_assert(sizeof(struct sp_policy) == 48 * SP_STAGE_MAX + 8 + 8 * SP_FAMILY_INDEX_MAX, "abi");
-_Static_assert(sizeof(struct sp_test) == 20, "abi");
-_Static_assert(sizeof(union sp_range_node) == 64, "abi");
-_Static_assert(sizeof(struct sp_op) == 48, "abi");
-_Static_assert(sizeof(struct sp_credit) == 32, "abi");
-_Static_assert(sizeof(struct sp_source) == 136, "abi");
+_Static_assert(sizeof(struct sp_cache_set) == 32, "abi");
+_Static_assert(sizeof(struct sp_glob_node) == 16, "abi");
+_Static_assert(sizeof(struct sp_glob_link) == 12, "abi");
+_Static_assert(sizeof(struct sp_block) == 24, "abi");
+_Static_assert(sizeof(struct sp_stage_of) == 64, "abi: a cache line");
+_Static_assert(sizeof(struct sp_test) == 16, "abi");
+_Static_assert(sizeof(struct sp_policy) ==
+		       64 * SP_STAGE_MAX + 16 * SP_PROPERTY_MAX + 8 * SP_FAMILY_INDEX_MAX + 40,
+	       "abi");
+_Static_assert(sizeof(struct sp_range_node) == 64, "abi");
+_Static_assert(sizeof(struct sp_op) == 32, "abi");
+_Static_assert(sizeof(struct sp_counter) == 128, "abi");
 _Static_assert(sizeof(struct sp_failure) == 8, "abi");
-_Static_assert(sizeof(struct sp_state) == 160, "abi");
+_Static_assert(sizeof(struct sp_generation) == 64, "abi");
 _Static_assert(__builtin_offsetof(struct sp_state, abi_version) == 64, "abi");
-_Static_assert(sizeof(struct sp_glob_state) == 16, "abi");
-_Static_assert(sizeof(struct sp_glob_edge) == 8, "abi");
-_Static_assert(sizeof(struct sp_step_key) == 8, "abi");
-_Static_assert(sizeof(struct sp_step) == 8, "abi");
+_Static_assert(__builtin_offsetof(struct sp_state, misses) == 384, "abi: a cache line of its own");
+_Static_assert(sizeof(struct sp_state) == 448, "abi");
 _Static_assert(sizeof(struct sp_socket) == 16, "abi");
-_Static_assert(sizeof(struct sp_event) == 24 + SP_CGROUP_NAME_SIZE, "abi");
 
 #endif

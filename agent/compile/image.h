@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A configuration as the maps of one generation have it, in memory: what the kernel side writes,
+ * and what `explain` and the tests compare with.  Every policy is compiled on its own; no cgroup is
+ * looked at.
+ */
+#ifndef SOCKPOL_IMAGE_H
+#define SOCKPOL_IMAGE_H
+
+#include "compile/glob_nodes.h"
+#include "compile/maps.h"
+#include "policy/policy.h"
+
+struct image {
+	const struct config *config; /* must outlive the image */
+	struct sp_generation generation;
+	struct {
+		void *values; /* owned; n elements of map_table[].value_size */
+		uint32_t n;
+	} of[MAP_ID_MAX]; /* the EXACT ones; index 0 of `policies` is unused */
+	struct glob_tables globs;
+};
+
+/* The index of the counter of a policy (rule NULL) or a rule; 0: it has none. */
+typedef uint32_t image_counter_fn(const struct policy *p, const struct rule *r, void *userdata);
+
+/*
+ * Returns 0, -ENOMEM, or -E2BIG: more than fits the maps; *ret_error is then an owned sentence and
+ * *ret_at the place in the files.
+ */
+int image_new(const struct config *c, image_counter_fn *counter, void *userdata, struct image **ret,
+	      char **ret_error, struct position *ret_at);
+void image_free(struct image *im);
+DEFINE_CLEANUP(struct image *, image_free)
+
+/* The number of a policy: its index in the map `policies`. */
+static inline uint32_t image_policy_number(const struct image *im, const struct policy *p)
+{
+	return 1 + (uint32_t)(p - im->config->policies);
+}
+
+#endif

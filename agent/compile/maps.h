@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The table of maps (include/map_table.h), as userspace sees it. */
+#ifndef SOCKPOL_MAPS_H
+#define SOCKPOL_MAPS_H
+
+#include <stdint.h>
+
+#include "../include/abi.h"
+#include "base/util.h"
+
+enum map_shape {
+	MAP_EXACT,
+	MAP_FIXED,
+	MAP_TABLES,
+	MAP_CHUNKS,
+	MAP_HASH,
+	MAP_STORAGE,
+	MAP_VARIABLE,
+};
+
+/* MAP_ID_policies and so on. */
+enum map_id {
+#define MAP(name, ...) MAP_ID_##name,
+#include "../include/map_table.h"
+#undef MAP
+	MAP_ID_MAX,
+};
+
+struct map {
+	const char *name; /* in the kernel, and of its pin */
+	enum map_shape shape;
+	uint32_t key_size, value_size; /* bytes; of the inner maps where it is an array of maps */
+	uint32_t entries; /* elements; of an inner map likewise; EXACT: as many as are needed */
+};
+
+extern const struct map map_table[MAP_ID_MAX];
+
+/* Elements of the array of maps; 0: it is none. */
+uint32_t map_n_slots(enum map_id id);
+/* Does each generation have its own? */
+bool map_is_of_generation(enum map_id id);
+
+#endif

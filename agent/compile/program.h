@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * From one policy to what each hook does for it: which options its base and its rules decide at
+ * which stage, which operations that takes, and where the sockets are counted.
+ */
+#ifndef SOCKPOL_PROGRAM_H
+#define SOCKPOL_PROGRAM_H
+
+#include "policy/policy.h"
+#include "policy/stage.h"
+
+/* One option that a block decides at a stage. */
+struct program_choice {
+	const struct option *option;
+	const struct setting *setting; /* NULL: nothing is set: `unset`, or not due at this stage */
+	const struct rule *rule;       /* that says so; NULL: the policy's base */
+};
+
+/* The base, with the rules that always hold at the stage; or one rule that may hold. */
+struct program_block {
+	const struct rule *rule; /* NULL: the base */
+	struct program_choice *choices; /* owned; in option table order */
+	size_t n_choices;
+};
+
+struct program_stage {
+	struct program_block base;
+	struct program_block *rules; /* owned; by their bit, lowest first */
+	size_t n_rules;
+	const struct rule **always; /* owned; counted here, and they always hold here */
+	size_t n_always;
+	/* As in struct sp_stage_of: */
+	uint64_t looked_at, counted, before;
+	uint8_t counts;
+};
+
+struct program {
+	const struct policy *policy;
+	struct program_stage stages[SP_STAGE_MAX];
+	uint64_t decided_late; /* BIT(enum option_id) */
+};
+
+/* Returns 0, -ENOMEM, or -E2BIG: more than SP_RULES_MAX rules depend on the connection; *ret_rule
+ * is then the first one too many.  decides_late: some policy of the configuration has
+ * decided_late, so every policy has at SP_STAGE_TCP_SYN what it has at SP_STAGE_TCP_CONNECT. */
+int program_compile(const struct policy *p, bool decides_late, struct program *ret,
+		    const struct rule **ret_rule);
+void program_clear(struct program *p);
+
+/* BIT(enum option_id): options that some connect rule of the policy which asks for `local` names,
+ * and SO_PRIORITY where IP_TOS is among them. */
+uint64_t program_decided_late(const struct policy *p);
+
+/* The bit of a rule among those of its policy that depend on the connection; -1: it has none. */
+int program_rule_bit(const struct policy *p, const struct rule *r);
+
+/* The form in which the hooks get a choice; `counter` is left 0. */
+void program_encode_op(const struct program_choice *choice, struct sp_op *ret);
+
+#endif
