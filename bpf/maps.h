@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The maps; what they hold is in include/abi.h.  A max_entries of 1 says nothing: the agent
- * sizes those before it loads (agent/kernel/kernel.c).
+ * The maps, declared from include/map_table.h; what they hold is in include/abi.h.
+ *
+ * An inner map is declared by the sizes of key and value: of their types clang 14 leaves only
+ * forward declarations in the BTF of an array of maps.
  */
 #ifndef SOCKPOL_BPF_MAPS_H
 #define SOCKPOL_BPF_MAPS_H
@@ -11,129 +13,66 @@
 
 #include "abi.h"
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);
-	__type(key, __u64);
-	__type(value, struct sp_cgroup);
-} cgroups SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE); /* the agent, too, writes a half in one store */
-	__uint(max_entries, SP_CGROUP_SLOTS);
-	__type(key, __u32);
-	__type(value, struct sp_cgroup_slot);
-} cgroup_slots SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sp_glob_state);
-} glob_states SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sp_glob_edge);
-} glob_edges SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);
-	__type(key, struct sp_step_key);
-	__type(value, struct sp_step);
-} steps SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sp_policy);
-} policies SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sp_op);
-} ops SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sp_credit);
-} credits SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sp_test);
-} tests SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} vectors SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags,
-	       BPF_F_MMAPABLE); /* starts with a page, so a node lies in one cache line */
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, union sp_range_node);
-} range_nodes SEC(".maps");
-
-/* Userspace only: no program reads it. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sp_source);
-} sources SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, sp_applied_t);
-} applied SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);
-	__type(key, struct sp_failure);
-	__type(value, __u64);
-} failures SEC(".maps");
-
+/* An array of `slots` maps. */
+#define MAP_OF_MAPS(name, slots, type_, flags, key_, value_, entries)                              \
+	struct inner_##name {                                                                      \
+		__uint(type, type_);                                                               \
+		__uint(map_flags, flags);                                                          \
+		__uint(max_entries, entries);                                                      \
+		__uint(key_size, sizeof(key_));                                                    \
+		__uint(value_size, sizeof(value_));                                                \
+	};                                                                                         \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);                                          \
+		__uint(max_entries, slots);                                                        \
+		__type(key, __u32);                                                                \
+		__array(values, struct inner_##name);                                              \
+	} name SEC(".maps");
+#define MAP_EXACT(name, key, value, entries)                                                       \
+	MAP_OF_MAPS(name, 2, BPF_MAP_TYPE_ARRAY, BPF_F_INNER_MAP, key, value, entries)
+#define MAP_FIXED(name, key, value, entries)                                                       \
+	MAP_OF_MAPS(name, 2, BPF_MAP_TYPE_ARRAY, 0, key, value, entries)
+#define MAP_TABLES(name, key, value, entries)                                                      \
+	MAP_OF_MAPS(name, 2 * SP_GLOB_TABLES_MAX, BPF_MAP_TYPE_ARRAY, 0, key, value, entries)
+#define MAP_CHUNKS(name, key, value, entries)                                                      \
+	MAP_OF_MAPS(name, SP_COUNTERS_CHUNKS, BPF_MAP_TYPE_PERCPU_ARRAY, 0, key, value, entries)
+#define MAP_HASH(name, key_, value_, entries)                                                      \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_HASH);                                                   \
+		__uint(map_flags, BPF_F_NO_PREALLOC);                                              \
+		__uint(max_entries, entries);                                                      \
+		__type(key, key_);                                                                 \
+		__type(value, value_);                                                             \
+	} name SEC(".maps");
+#define MAP_STORAGE(name, key_, value_, entries)                                                   \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_SK_STORAGE);                                             \
+		__uint(map_flags, BPF_F_NO_PREALLOC);                                              \
+		__type(key, key_);                                                                 \
+		__type(value, value_);                                                             \
+	} name SEC(".maps");
 /*
  * A variable, as a look-up takes longer than most runs of sock_ops.  Behind it is an array of one
  * element, which the agent makes and maps: so the switch to a new generation is one store.
  */
-struct sp_state state SEC(".data.state");
+#define MAP_VARIABLE(name, key, value, entries) value name SEC(".data.state");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct sp_socket);
-} sockets SEC(".maps");
+#define MAP(name, shape, key, value, entries) MAP_##shape(name, key, value, entries)
+#include "map_table.h"
+#undef MAP
 
-#define EVENTS_SIZE (512 * 1024) /* bytes: some 1,800 new cgroups in a burst */
+static __always_inline void *map_in_slot(void *maps, __u32 slot)
+{
+	return bpf_map_lookup_elem(maps, &slot);
+}
 
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, EVENTS_SIZE);
-} events SEC(".maps");
+/* The map at a place of an array of maps, or NULL. */
+#define MAP_IN(name, slot) map_in_slot(&name, slot)
+/* The element of that map, or NULL; key: a pointer. */
+#define MAP_LOOK(name, slot, key)                                                                  \
+	({                                                                                         \
+		void *in_slot_ = MAP_IN(name, slot);                                               \
+		in_slot_ ? bpf_map_lookup_elem(in_slot_, key) : NULL;                              \
+	})
 
 #endif

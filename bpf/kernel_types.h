@@ -3,8 +3,8 @@
  * The kernel's structures, by hand: only the fields that are used.  CO-RE relocates them against
  * the BTF of the kernel that loads the program, so neither order nor size matters here.
  */
-#ifndef SOCKPOL_BPF_KERNEL_H
-#define SOCKPOL_BPF_KERNEL_H
+#ifndef SOCKPOL_BPF_KERNEL_TYPES_H
+#define SOCKPOL_BPF_KERNEL_TYPES_H
 
 #include <linux/types.h>
 
@@ -15,21 +15,10 @@ struct kernfs_node {
 	__u64 id;
 };
 
-struct cgroup_root {
-	int hierarchy_id;
-};
-
-struct cgroup;
-
-struct cgroup_subsys_state {
-	struct cgroup *cgroup;
-	struct cgroup_subsys_state *parent;
-};
-
 struct cgroup {
-	struct cgroup_subsys_state self;
+	int level; /* the root's is 0 */
 	struct kernfs_node *kn;
-	struct cgroup_root *root;
+	struct cgroup *ancestors[]; /* by level, up to the cgroup itself */
 };
 
 struct sock_cgroup_data {
