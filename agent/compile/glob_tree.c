@@ -57,26 +57,30 @@ bool glob_tree_can(const struct glob *g)
 	return true;
 }
 
-static int new_node(struct glob_tree *t, struct glob_node like, uint32_t *ret)
+static int new_node(struct glob_tree *t, struct glob_tree_node like, uint32_t *ret)
 {
-	if (t->n >= GLOB_TREE_NODES_MAX)
-		return -E2BIG;
 	if (GROW(t->v, t->n) < 0)
 		return -ENOMEM;
 	like.follow = (uint32_t)t->n;
 	t->v[t->n] = like;
+	t->n_edges += 1 + (like.loop != LOOP_NONE);
+	if (like.reads == READS_SET) {
+		unsigned n = t->sets[like.set].n;
+
+		t->n_edges += n < UINT8_MAX - n ? n : UINT8_MAX - n;
+	}
 	*ret = (uint32_t)t->n++;
 	return 0;
 }
 
 /* The node after `at` that reads as `like` does, whether it is there already or not. */
-static int read_on(struct glob_tree *t, uint32_t at, struct glob_node like, uint32_t *ret)
+static int read_on(struct glob_tree *t, uint32_t at, struct glob_tree_node like, uint32_t *ret)
 {
 	uint32_t last = 0, child;
 	int r;
 
 	for (uint32_t i = t->v[at].first; i; i = t->v[i].next) {
-		const struct glob_node *has = &t->v[i];
+		const struct glob_tree_node *has = &t->v[i];
 
 		if (has->reads == like.reads && has->byte == like.byte && has->set == like.set &&
 		    has->loop == like.loop) {
@@ -98,7 +102,7 @@ static int read_on(struct glob_tree *t, uint32_t at, struct glob_node like, uint
 
 static int read_byte(struct glob_tree *t, uint32_t at, char byte, uint32_t *ret)
 {
-	const struct glob_node like = { .reads = READS_BYTE, .byte = (uint8_t)byte };
+	const struct glob_tree_node like = { .reads = READS_BYTE, .byte = (uint8_t)byte };
 
 	return read_on(t, at, like, ret);
 }
@@ -148,7 +152,7 @@ static int named_set_new(struct glob_tree *t, const char *s, size_t length, stru
 
 static int read_set(struct glob_tree *t, uint32_t at, const char *s, size_t length, uint32_t *ret)
 {
-	struct glob_node like = { .reads = READS_SET };
+	struct glob_tree_node like = { .reads = READS_SET };
 	struct named_set *found;
 	int r = 0;
 
@@ -168,7 +172,7 @@ static int add_star(struct glob_tree *t, uint32_t at, uint32_t *ret)
 	if (!t->v[at].star) {
 		uint32_t star;
 
-		r = new_node(t, (struct glob_node){ .loop = LOOP_NAME }, &star);
+		r = new_node(t, (struct glob_tree_node){ .loop = LOOP_NAME }, &star);
 		if (r == 0)
 			t->v[at].star = star;
 	}
@@ -182,14 +186,14 @@ static int add_star(struct glob_tree *t, uint32_t at, uint32_t *ret)
  */
 static int add_any(struct glob_tree *t, uint32_t at, uint32_t *ret)
 {
-	static const struct glob_node like_inside = { .reads = READS_BYTE,
+	static const struct glob_tree_node like_inside = { .reads = READS_BYTE,
 						      .byte = '/',
 						      .loop = LOOP_PATH };
 	uint32_t any, inside;
 	int r;
 
 	if (!t->v[at].any) {
-		r = new_node(t, (struct glob_node){ 0 }, &any);
+		r = new_node(t, (struct glob_tree_node){ 0 }, &any);
 		if (r < 0)
 			return r;
 		t->v[at].any = any;
@@ -204,7 +208,7 @@ static int add_any(struct glob_tree *t, uint32_t at, uint32_t *ret)
 
 static int add_element(struct glob_tree *t, uint32_t at, const char **s, uint32_t *ret)
 {
-	static const struct glob_node like_any_byte = { .reads = READS_ANY_BYTE };
+	static const struct glob_tree_node like_any_byte = { .reads = READS_ANY_BYTE };
 	const char *begin = (*s)++;
 
 	switch (*begin) {
@@ -224,18 +228,18 @@ static int add_name(struct glob_tree *t, const char *s, uint32_t *at)
 {
 	int r = 0;
 
-	while (r == 0 && *s) {
+	while (r == 0 && *s)
 		r = add_element(t, *at, &s, at);
-		t->v[*at].n_ends++;
-	}
 	return r;
 }
 
+/* The glob that was added last. */
 static int add_say(struct glob_tree *t, uint32_t at, uint32_t who)
 {
 	if (GROW(t->says, t->n_says) < 0)
 		return -ENOMEM;
-	t->says[t->n_says] = (struct say){ who, t->v[at].says };
+	t->n_edges += !t->v[at].says;
+	t->says[t->n_says] = (struct glob_tree_say){ who, t->n_globs, t->v[at].says };
 	t->v[at].says = (uint32_t)t->n_says++;
 	return 0;
 }
@@ -261,12 +265,10 @@ static int add_cgroup(struct glob_tree *t, const struct glob *g, uint32_t who)
 				continue; /* two of them say no more than one */
 			before = at;
 			r = add_any(t, at, &at);
-			t->v[at].n_ends++;
 			continue;
 		}
 		before = 0;
 		r = read_byte(t, at, '/', &at);
-		t->v[at].n_ends++;
 		if (r == 0)
 			r = add_name(t, s, &at);
 	}
@@ -275,32 +277,36 @@ static int add_cgroup(struct glob_tree *t, const struct glob *g, uint32_t who)
 	return before ? end_in_any(t, before, at, who) : add_say(t, at, who);
 }
 
-static int add_glob(struct glob_tree *t, const struct glob *g, uint32_t who)
+int glob_tree_add(struct glob_tree *t, const struct glob *g, uint32_t who)
 {
 	uint32_t at = t->name;
 	int r;
 
-	if (glob_kind(g) == GLOB_CGROUP)
-		return add_cgroup(t, g, who);
-	t->v[t->units].n_ends++;
-	r = add_name(t, glob_component(g, 0), &at);
-	return r < 0 ? r : add_say(t, at, who);
+	if (glob_kind(g) == GLOB_CGROUP) {
+		r = add_cgroup(t, g, who);
+	} else {
+		r = add_name(t, glob_component(g, 0), &at);
+		if (r == 0)
+			r = add_say(t, at, who);
+	}
+	t->n_globs++;
+	return r;
 }
 
 /* A path of slices, and a name. */
 static int add_units(struct glob_tree *t)
 {
-	static const struct glob_node like_slices = { .reads = READS_BYTE,
+	static const struct glob_tree_node like_slices = { .reads = READS_BYTE,
 						      .byte = '/',
 						      .loop = LOOP_NAME };
 	uint32_t at;
 	int r;
 
-	r = new_node(t, (struct glob_node){ 0 }, &t->units);
+	r = new_node(t, (struct glob_tree_node){ 0 }, &t->units);
 	if (r == 0)
 		r = read_byte(t, t->units, '/', &t->name);
 	if (r == 0)
-		r = new_node(t, (struct glob_node){ .reads = READS_BYTE, .byte = '_' },
+		r = new_node(t, (struct glob_tree_node){ .reads = READS_BYTE, .byte = '_' },
 			     &t->escaped);
 	if (r == 0)
 		r = read_on(t, t->units, like_slices, &at);
@@ -310,88 +316,11 @@ static int add_units(struct glob_tree *t)
 		return r;
 	t->v[t->escaped].follow = t->name;
 	t->v[at].follow = t->units;
+	t->last_slice = at;
 	return 0;
 }
 
-static int add_globs(struct glob_tree *t, const struct patterns *from, uint32_t who)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < from->n && r == 0; i++)
-		r = add_glob(t, from->v[i].glob, who);
-	return r;
-}
-
-/*
- * Puts nodes in preorder, so that a loop and the chain that leads only to it are neighbours.
- * tops: the first of the chain that ends here, by loop.
- */
-struct ordering {
-	const struct glob_tree *from;
-	uint32_t *number; /* new, by old */
-	struct glob_node *to;
-	uint32_t n;
-};
-
-struct chain {
-	uint32_t top[LOOP_PATH + 1];
-	uint32_t n_ends;
-};
-
-static void order(struct ordering *o, uint32_t old, struct chain c)
-{
-	const struct glob_node *p = &o->from->v[old];
-	const bool reads_slash = p->reads == READS_BYTE && p->byte == '/';
-	const uint32_t self = o->n++, n_ends = o->from->v[p->follow].n_ends;
-
-	o->number[old] = self;
-	o->to[self] = *p;
-	if (!c.n_ends || n_ends != c.n_ends)
-		c = (struct chain){ { self, self, self }, n_ends };
-	else if (reads_slash)
-		c.top[LOOP_NAME] = self;
-	o->to[self].top = c.top[p->loop];
-	if (p->star)
-		order(o, p->star, c);
-	if (p->any)
-		order(o, p->any, c);
-	for (uint32_t i = p->first; i; i = o->from->v[i].next)
-		order(o, i, c);
-	if (old == o->from->name)
-		order(o, o->from->escaped, (struct chain){ 0 });
-}
-
-static int put_in_preorder(struct glob_tree *t)
-{
-	_cleanup_free_ uint32_t *number = calloc(t->n, sizeof(*number));
-	struct ordering o = { t, number, calloc(t->n, sizeof(*o.to)), 1 };
-
-	if (!number || !o.to) {
-		free(o.to);
-		return -ENOMEM;
-	}
-	/* Chains do not begin before the first byte was read. */
-	order(&o, t->root, (struct chain){ 0 });
-	order(&o, t->units, (struct chain){ 0 });
-	for (uint32_t i = 1; i < o.n; i++) {
-		struct glob_node *at = &o.to[i];
-
-		at->next = number[at->next];
-		at->first = number[at->first];
-		at->follow = number[at->follow];
-		at->star = number[at->star];
-		at->any = number[at->any];
-	}
-	t->root = number[t->root];
-	t->units = number[t->units];
-	t->name = number[t->name];
-	t->escaped = number[t->escaped];
-	free(t->v);
-	t->v = o.to;
-	return 0;
-}
-
-int glob_tree_new(const struct config *c, const bool *included, struct glob_tree **ret)
+int glob_tree_new(struct glob_tree **ret)
 {
 	_cleanup_(glob_tree_free) struct glob_tree *t = calloc(1, sizeof(*t));
 	uint32_t unused;
@@ -400,23 +329,66 @@ int glob_tree_new(const struct config *c, const bool *included, struct glob_tree
 	if (!t || GROW(t->says, 0) < 0)
 		return -ENOMEM;
 	t->n_says = 1;
-	r = new_node(t, (struct glob_node){ 0 }, &unused);
+	r = new_node(t, (struct glob_tree_node){ 0 }, &unused);
 	if (r == 0)
-		r = new_node(t, (struct glob_node){ 0 }, &t->root);
+		r = new_node(t, (struct glob_tree_node){ 0 }, &t->root);
 	if (r == 0)
 		r = add_units(t);
-	for (size_t i = 0; i < c->n_policies && r == 0; i++) {
-		if (!included[i])
-			continue;
-		r = add_globs(t, &c->policies[i].match, (uint32_t)i * 2);
-		if (r == 0)
-			r = add_globs(t, &c->policies[i].exclude, (uint32_t)i * 2 + 1);
-	}
-	if (r == 0)
-		r = put_in_preorder(t);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(t);
+	return 0;
+}
+
+struct numbering {
+	struct glob_tree *tree;
+	uint32_t *number; /* by the order in which globs were added; UINT32_MAX: none yet */
+	uint32_t n;
+};
+
+/* First what is behind the node: a glob that ends in two nodes ends last in the one behind. */
+static void number_node(struct numbering *n, uint32_t at)
+{
+	struct glob_tree_node *node = &n->tree->v[at];
+
+	node->first_glob = n->n;
+	if (node->star)
+		number_node(n, node->star);
+	if (node->any)
+		number_node(n, node->any);
+	for (uint32_t i = node->first; i; i = n->tree->v[i].next)
+		number_node(n, i);
+	for (uint32_t i = node->says; i; i = n->tree->says[i].next) {
+		uint32_t *number = &n->number[n->tree->says[i].glob];
+
+		if (*number == UINT32_MAX)
+			*number = n->n++;
+		n->tree->says[i].glob = *number;
+	}
+	node->n_globs = n->n - node->first_glob;
+}
+
+static void take_globs(struct glob_tree *t, uint32_t at, uint32_t from)
+{
+	t->v[at].first_glob = t->v[from].first_glob;
+	t->v[at].n_globs = t->v[from].n_globs;
+}
+
+int glob_tree_number(struct glob_tree *t)
+{
+	_cleanup_free_ uint32_t *number = malloc(sizeof(*number) * (t->n_globs + 1));
+	struct numbering n = { t, number, 0 };
+
+	if (!number)
+		return -ENOMEM;
+	memset(number, 0xff, sizeof(*number) * (t->n_globs + 1));
+	number_node(&n, t->root);
+	number_node(&n, t->units);
+	/* What leads from slice to slice leads to all units. */
+	for (uint32_t i = t->units; i <= t->last_slice; i++)
+		take_globs(t, i, t->units);
+	for (uint32_t i = 1; i < t->n; i++)
+		take_globs(t, i, t->v[i].follow);
 	return 0;
 }
 

@@ -1,0 +1,635 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+
+#include "compile/glob_nodes.h"
+#include "compile/glob_room.h"
+#include "compile/glob_tree.h"
+
+#define NUMBERS	      (UINT16_MAX + 1u) /* of nodes, 0 is none; of links the same */
+#define ELEMENTS_FULL (NUMBERS / 16 * 15) /* the last ones are hard to find room for */
+#define BYTES	      (UINT8_MAX + 1)
+#define GLOB_SHOWN    80 /* characters of an offending glob in a message */
+
+struct targets {
+	uint32_t *v; /* nodes of the tree */
+	size_t n;
+};
+
+/* Where a node of the tree leads to. */
+struct moves {
+	struct targets by[BYTES]; /* by[0]: for bytes that have none of their own */
+	uint8_t bytes[BYTES];	  /* those that have */
+	size_t n;
+};
+
+/* For many bytes, or for one. */
+struct step {
+	uint32_t to;
+	const struct byte_set *set; /* NULL: all but '/' */
+	uint8_t byte;		    /* not 0: only this one */
+	uint8_t but;		    /* not 0: all but this one */
+};
+
+struct packer {
+	const struct glob_tree *t;
+	struct glob_table *to;
+	struct moves moves;
+	struct step *steps;
+	size_t n_steps;
+	uint32_t *source; /* by node: the only one that leads to it; SEVERAL */
+	uint16_t *number; /* by node; 0: it is never active */
+	uint8_t *flags;	  /* by node: SP_GLOB_* */
+	bool used[SP_GLOB_NODES], taken[NUMBERS]; /* elements; numbers */
+	uint32_t cursor[BYTES];			  /* see find_room() */
+	size_t n_links;
+};
+#define SEVERAL UINT32_MAX
+
+static int add_target(struct targets *t, uint32_t node)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (t->v[i] == node)
+			return 0;
+	if (GROW(t->v, t->n) < 0)
+		return -ENOMEM;
+	t->v[t->n++] = node;
+	return 0;
+}
+
+/* Has neither a glob that ends nor one that goes on. */
+static bool is_dead(const struct glob_tree *t, uint32_t at)
+{
+	const struct glob_tree_node *node = &t->v[at];
+
+	if (!node->n_globs)
+		return true;
+	return !node->loop && !node->says && !t->v[node->follow].first && at != t->name &&
+	       at != t->escaped;
+}
+
+/* A node, and those that become active together with it. */
+static int add_reached(const struct glob_tree *t, uint32_t at, struct targets *to)
+{
+	const struct glob_tree_node *node = &t->v[at];
+	int r = 0;
+
+	if (!is_dead(t, at))
+		r = add_target(to, at);
+	if (at == t->name || at == t->escaped)
+		return r;
+	if (r == 0 && node->star)
+		r = add_reached(t, node->star, to);
+	if (r == 0 && node->any)
+		r = add_reached(t, node->any, to);
+	return r;
+}
+
+static int add_step(struct packer *p, struct step step)
+{
+	if (GROW(p->steps, p->n_steps) < 0)
+		return -ENOMEM;
+	p->steps[p->n_steps++] = step;
+	return 0;
+}
+
+static int add_steps(struct packer *p, uint32_t at, uint8_t but)
+{
+	const struct glob_tree *t = p->t;
+	int r = 0;
+
+	if (t->v[at].loop)
+		r = add_step(p, (struct step){ .to = at, .but = but });
+	for (uint32_t i = t->v[t->v[at].follow].first; i && r == 0; i = t->v[i].next) {
+		const struct glob_tree_node *node = &t->v[i];
+
+		if (node->reads == READS_SET)
+			r = add_step(p, (struct step){ i, &t->sets[node->set], 0, but });
+		else if (node->reads == READS_ANY_BYTE)
+			r = add_step(p, (struct step){ .to = i, .but = but });
+		else if (node->byte != but)
+			r = add_step(p, (struct step){ .to = i, .byte = node->byte });
+	}
+	return r;
+}
+
+/* What the node does, byte by byte; at a unit's name a '_' is skipped. */
+static int find_steps(struct packer *p, uint32_t at)
+{
+	const struct glob_tree *t = p->t;
+	uint8_t but = at == t->name ? '_' : 0;
+	int r = 0;
+
+	p->n_steps = 0;
+	if (but)
+		r = add_step(p, (struct step){ .to = t->escaped, .byte = but });
+	if (r == 0)
+		r = add_steps(p, at, but);
+	if (r == 0 && (at == t->name || at == t->escaped) && t->v[t->name].star)
+		r = add_steps(p, t->v[t->name].star, but);
+	return r;
+}
+
+/* byte 0: one that no step mentions. */
+static bool goes_with(const struct step *s, unsigned byte)
+{
+	if (s->byte || byte == '/')
+		return s->byte == byte && byte;
+	if (s->but && byte == s->but)
+		return false;
+	if (!s->set)
+		return true;
+	return byte ? byte_set_has(s->set, byte) : s->set->n >= BYTES / 2;
+}
+
+/* Is a set smaller without the bytes that it mentions? */
+static void mention(const struct step *s, bool *mentioned)
+{
+	if (s->byte)
+		mentioned[s->byte] = true;
+	if (s->but)
+		mentioned[s->but] = true;
+	for (unsigned b = 1; s->set && b < BYTES; b++)
+		if (b != '/' && byte_set_has(s->set, b) != (s->set->n >= BYTES / 2))
+			mentioned[b] = true;
+}
+
+static bool targets_equal(const struct targets *a, const struct targets *b)
+{
+	return a->n == b->n && (!a->n || !memcmp(a->v, b->v, sizeof(*a->v) * a->n));
+}
+
+static int find_targets(struct packer *p, unsigned byte)
+{
+	struct targets *to = &p->moves.by[byte];
+	int r = 0;
+
+	to->n = 0;
+	for (size_t i = 0; i < p->n_steps && r == 0; i++)
+		if (goes_with(&p->steps[i], byte))
+			r = add_reached(p->t, p->steps[i].to, to);
+	return r;
+}
+
+/* Most nodes read one byte. */
+static bool is_single(const struct packer *p)
+{
+	return p->n_steps == 1 && p->steps[0].byte;
+}
+
+static int find_moves(struct packer *p, uint32_t at)
+{
+	struct moves *m = &p->moves;
+	bool mentioned[BYTES] = { 0 };
+	int r = find_steps(p, at);
+
+	m->n = 0;
+	m->by[0].n = 0;
+	if (r == 0 && is_single(p)) {
+		m->bytes[m->n++] = p->steps[0].byte;
+		return find_targets(p, p->steps[0].byte);
+	}
+	if (r == 0)
+		r = find_targets(p, 0);
+	for (size_t i = 0; i < p->n_steps; i++)
+		mention(&p->steps[i], mentioned);
+	for (unsigned b = 1; b < BYTES && r == 0; b++) {
+		if (!mentioned[b])
+			continue;
+		r = find_targets(p, b);
+		if (b == '/' ? m->by[b].n > 0 : !targets_equal(&m->by[b], &m->by[0]))
+			m->bytes[m->n++] = (uint8_t)b;
+	}
+	return r;
+}
+
+static void note_sources(struct packer *p, uint32_t at, const struct targets *to)
+{
+	for (size_t i = 0; i < to->n; i++) {
+		uint32_t *source = &p->source[to->v[i]];
+
+		*source = !*source || *source == at ? at : SEVERAL;
+	}
+}
+
+static uint8_t flags_of(const struct packer *p, uint32_t at)
+{
+	const struct glob_tree_node *node = &p->t->v[at];
+	const struct moves *m = &p->moves;
+	uint8_t flags = node->says ? SP_GLOB_SAYS : 0;
+
+	if (!node->loop)
+		return flags;
+	flags |= SP_GLOB_STAYS;
+	if (node->loop == LOOP_PATH)
+		flags |= SP_GLOB_STAYS_SLASH;
+	if (m->by[0].n == 1 && (m->n == 0 || (m->n == 1 && m->bytes[0] == '/')))
+		flags |= SP_GLOB_IDLE;
+	return flags;
+}
+
+/* Does the node need an element of its own, where nobody reads a byte? */
+static bool has_own(const struct packer *p, uint32_t at)
+{
+	return p->moves.by[0].n || p->t->v[at].says;
+}
+
+static bool is_free(const struct packer *p, uint32_t number, bool own)
+{
+	if (p->taken[number] || (own && p->used[number]))
+		return false;
+	for (size_t i = 0; i < p->moves.n; i++)
+		if (p->used[number + p->moves.bytes[i]])
+			return false;
+	return true;
+}
+
+/*
+ * The first number with which the node's elements find room between those of others.  Places before
+ * the cursor are in use for all nodes that need one at the same distance.
+ */
+static uint32_t find_room(struct packer *p, bool own)
+{
+	uint8_t key = own || !p->moves.n ? 0 : p->moves.bytes[0];
+	uint32_t *cursor = &p->cursor[key], number;
+
+	while (*cursor < NUMBERS && (p->taken[*cursor] || p->used[*cursor + key]))
+		++*cursor;
+	for (number = *cursor; number < NUMBERS; number++)
+		if (is_free(p, number, own))
+			break;
+	if (number > *cursor + 2048) /* these will hardly fit later */
+		*cursor = number - 1024;
+	return number;
+}
+
+/* Decides where a node lies.  Returns -ENOSPC: the table is full. */
+static int place_node(struct packer *p, uint32_t at)
+{
+	const struct moves *m = &p->moves;
+	bool own;
+	uint32_t number;
+	int r = find_moves(p, at);
+
+	if (r < 0)
+		return r;
+	note_sources(p, at, &m->by[0]);
+	for (size_t i = 0; i < m->n; i++)
+		note_sources(p, at, &m->by[m->bytes[i]]);
+	p->flags[at] = flags_of(p, at);
+	own = has_own(p, at);
+	number = find_room(p, own);
+	if (number >= NUMBERS)
+		return -ENOSPC;
+	p->number[at] = (uint16_t)number;
+	p->taken[number] = true;
+	if (own)
+		p->used[number] = true;
+	for (size_t i = 0; i < m->n; i++)
+		p->used[number + m->bytes[i]] = true;
+	return 0;
+}
+
+static uint16_t last_glob(const struct glob_tree_node *node)
+{
+	return (uint16_t)(node->first_glob + node->n_globs - 1);
+}
+
+static uint8_t target_flags(const struct packer *p, uint32_t at)
+{
+	return p->flags[at] | (p->source[at] == SEVERAL ? SP_GLOB_SHARED : 0);
+}
+
+static int add_link(struct packer *p, struct sp_glob_link link)
+{
+	if (p->n_links >= NUMBERS)
+		return -ENOSPC;
+	if (GROW(p->to->links, p->n_links) < 0)
+		return -ENOMEM;
+	p->to->links[p->n_links++] = link;
+	return 0;
+}
+
+/* A chain of the targets from place `first` on; *ret_more: its index, or 0. */
+static int write_links(struct packer *p, const struct targets *to, size_t first, uint16_t *ret_more)
+{
+	uint16_t next = 0;
+
+	for (size_t i = to->n; i-- > first;) {
+		const struct glob_tree_node *node = &p->t->v[to->v[i]];
+		int r = add_link(p, (struct sp_glob_link){
+					    .what = p->number[to->v[i]],
+					    .next = next,
+					    .first = (uint16_t)node->first_glob,
+					    .last = last_glob(node),
+					    .flags = target_flags(p, to->v[i]),
+				    });
+
+		if (r < 0)
+			return r;
+		next = (uint16_t)(p->n_links - 1);
+	}
+	*ret_more = next;
+	return 0;
+}
+
+static int write_says(struct packer *p, uint32_t at, uint16_t *ret_says)
+{
+	uint16_t next = 0;
+
+	for (uint32_t i = p->t->v[at].says; i; i = p->t->says[i].next) {
+		const struct glob_tree_say *say = &p->t->says[i];
+		uint16_t glob = (uint16_t)say->glob;
+		int r = add_link(p, (struct sp_glob_link){ (uint16_t)say->who, next, glob, glob,
+							   0, { 0 } });
+
+		if (r < 0)
+			return r;
+		next = (uint16_t)(p->n_links - 1);
+	}
+	*ret_says = next;
+	return 0;
+}
+
+static int write_element(struct packer *p, uint32_t at, unsigned byte)
+{
+	const struct targets *to = &p->moves.by[byte];
+	struct sp_glob_node *e = &p->to->nodes[p->number[at] + byte];
+	const struct glob_tree_node *first;
+
+	e->from = p->number[at];
+	if (p->number[at] + byte >= p->to->n_nodes)
+		p->to->n_nodes = p->number[at] + byte + 1;
+	if (!to->n)
+		return 0;
+	first = &p->t->v[to->v[0]];
+	e->to = p->number[to->v[0]];
+	e->first = (uint16_t)first->first_glob;
+	e->last = last_glob(first);
+	e->flags = target_flags(p, to->v[0]);
+	return write_links(p, to, 1, &e->more);
+}
+
+static int write_node(struct packer *p, uint32_t at)
+{
+	const struct moves *m = &p->moves;
+	int r = find_moves(p, at);
+
+	if (r == 0 && has_own(p, at)) {
+		struct sp_glob_node *own = &p->to->nodes[p->number[at]];
+
+		r = write_element(p, at, 0);
+		if (r == 0)
+			r = write_says(p, at, &own->says);
+	}
+	for (size_t i = 0; i < m->n && r == 0; i++) {
+		struct sp_glob_node *e = &p->to->nodes[p->number[at]];
+
+		if (i && targets_equal(&m->by[m->bytes[i]], &m->by[m->bytes[i - 1]])) {
+			e[m->bytes[i]] = e[m->bytes[i - 1]]; /* a set's bytes share a chain */
+			if (p->number[at] + m->bytes[i] >= p->to->n_nodes)
+				p->to->n_nodes = p->number[at] + m->bytes[i] + 1u;
+			continue;
+		}
+		r = write_element(p, at, m->bytes[i]);
+	}
+	return r;
+}
+
+static int pack(struct packer *p)
+{
+	const struct glob_tree *t = p->t;
+	struct targets begin = { 0 };
+	struct sp_glob_node *zero = p->to->nodes;
+	int r = add_reached(t, t->root, &begin);
+
+	if (r == 0)
+		r = add_reached(t, t->units, &begin);
+	note_sources(p, (uint32_t)t->n, &begin);
+	for (uint32_t i = 1; i < t->n && r == 0; i++)
+		if (!is_dead(t, i))
+			r = place_node(p, i);
+	if (r == 0)
+		r = add_link(p, (struct sp_glob_link){ 0 });
+	if (r == 0)
+		r = write_links(p, &begin, 0, &zero->more);
+	zero->last = (uint16_t)(t->n_globs - 1);
+	p->to->n_nodes = 1;
+	for (uint32_t i = 1; i < t->n && r == 0; i++)
+		if (p->number[i])
+			r = write_node(p, i);
+	p->to->n_links = (uint32_t)p->n_links;
+	p->to->n_globs = t->n_globs;
+	free(begin.v);
+	return r;
+}
+
+static void glob_table_clear(struct glob_table *t)
+{
+	free(t->nodes);
+	free(t->links);
+	*t = (struct glob_table){ 0 };
+}
+
+static void packer_free(struct packer *p)
+{
+	for (size_t i = 0; i < BYTES; i++)
+		free(p->moves.by[i].v);
+	free(p->steps);
+	free(p->source);
+	free(p->number);
+	free(p->flags);
+	free(p);
+}
+DEFINE_CLEANUP(struct packer *, packer_free)
+
+static int pack_tree(const struct glob_tree *t, struct glob_table *ret)
+{
+	_cleanup_(packer_free) struct packer *p = calloc(1, sizeof(*p));
+	struct glob_table table = { .nodes = calloc(SP_GLOB_NODES, sizeof(*table.nodes)) };
+	int r = -ENOMEM;
+
+	if (p && table.nodes) {
+		p->t = t;
+		p->to = &table;
+		p->source = calloc(t->n, sizeof(*p->source));
+		p->number = calloc(t->n, sizeof(*p->number));
+		p->flags = calloc(t->n, sizeof(*p->flags));
+		p->used[0] = p->taken[0] = true;
+		r = p->source && p->number && p->flags ? pack(p) : -ENOMEM;
+	}
+	if (r < 0) {
+		glob_table_clear(&table);
+		return r;
+	}
+	*ret = table;
+	return 0;
+}
+
+/* --- several tables ---------------------------------------------------------------------------- */
+
+struct numbered_glob {
+	const struct pattern *pattern;
+	uint32_t policy;
+};
+
+struct numbered_globs {
+	struct numbered_glob *v;
+	size_t n;
+};
+
+static int collect(struct numbered_globs *to, const struct config *c, bool exclude)
+{
+	for (size_t i = 0; i < c->n_policies; i++) {
+		const struct patterns *from = exclude ? &c->policies[i].exclude :
+							&c->policies[i].match;
+
+		for (size_t k = 0; k < from->n; k++) {
+			if (GROW(to->v, to->n) < 0)
+				return -ENOMEM;
+			to->v[to->n++] = (struct numbered_glob){ &from->v[k], (uint32_t)i + 1 };
+		}
+	}
+	return 0;
+}
+
+static int PRINTF_LIKE(4, 5)
+	refuse(const struct numbered_glob *g, char **ret_error, struct position *ret_at,
+	       const char *format, ...)
+{
+	const char *text = glob_pattern(g->pattern->glob);
+	_cleanup_free_ char *why = NULL;
+	char *sentence;
+	va_list ap;
+	int r;
+
+	va_start(ap, format);
+	r = vasprintf(&why, format, ap);
+	va_end(ap);
+	if (r < 0) {
+		why = NULL;
+		return -ENOMEM;
+	}
+	if (asprintf(&sentence, "'%.*s%s': %s", GLOB_SHOWN, text,
+		     strlen(text) > GLOB_SHOWN ? "..." : "", why) < 0)
+		return -ENOMEM;
+	*ret_error = sentence;
+	*ret_at = g->pattern->at;
+	return -E2BIG;
+}
+
+static int check(const struct numbered_globs *globs, char **ret_error, struct position *ret_at)
+{
+	for (size_t i = 0; i < globs->n; i++) {
+		const struct glob *g = globs->v[i].pattern->glob;
+
+		if (!glob_tree_can(g))
+			return refuse(&globs->v[i], ret_error, ret_at,
+				      "a bracket expression may have ranges and classes such as "
+				      "[:alpha:], but no '[.', '[=' or other '[:'");
+		if (glob_room(g) > SP_GLOB_ACTIVE_MAX)
+			return refuse(&globs->v[i], ret_error, ret_at,
+				      "could match in too many ways at once (%zu, at most %d); use "
+				      "fewer '*' and '?'",
+				      glob_room(g), SP_GLOB_ACTIVE_MAX);
+		if (globs->v[i].policy > SP_POLICY_NUMBERS_MAX)
+			return refuse(&globs->v[i], ret_error, ret_at,
+				      "there are more than %d policies", SP_POLICY_NUMBERS_MAX);
+	}
+	return 0;
+}
+
+/* As many globs from place `first` on as fit in a tree of so many edges, at least one. */
+static int grow_tree(const struct numbered_globs *globs, size_t first, size_t edges_max,
+		     struct glob_tree **ret)
+{
+	_cleanup_(glob_tree_free) struct glob_tree *t = NULL;
+	int r = glob_tree_new(&t);
+
+	for (size_t i = first; i < globs->n && r == 0; i++) {
+		if (t->n_globs && (t->n_edges >= edges_max || t->n_globs >= NUMBERS - 1))
+			break;
+		r = glob_tree_add(t, globs->v[i].pattern->glob, globs->v[i].policy);
+	}
+	if (r == 0)
+		r = glob_tree_number(t);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(t);
+	return 0;
+}
+
+/* Returns -ENOSPC: the one at place `first` is too large on its own. */
+static int fill_table(const struct numbered_globs *globs, size_t first, struct glob_table *ret)
+{
+	size_t edges_max = ELEMENTS_FULL;
+
+	for (;;) {
+		_cleanup_(glob_tree_free) struct glob_tree *t = NULL;
+		int r = grow_tree(globs, first, edges_max, &t);
+
+		if (r < 0)
+			return r;
+		r = pack_tree(t, ret);
+		if (r != -ENOSPC || t->n_globs == 1)
+			return r;
+		edges_max = (t->n_edges < edges_max ? t->n_edges : edges_max) / 8 * 7;
+	}
+}
+
+static int fill_tables(const struct numbered_globs *globs, struct glob_tables *to, uint32_t *n,
+		       char **ret_error, struct position *ret_at)
+{
+	int r = check(globs, ret_error, ret_at);
+
+	for (size_t i = 0; i < globs->n && r == 0; ++*n) {
+		uint32_t at = to->n_match + to->n_exclude;
+
+		if (at >= SP_GLOB_TABLES_MAX)
+			return refuse(&globs->v[i], ret_error, ret_at,
+				      "this glob and those behind it do not fit: %d tables are full",
+				      SP_GLOB_TABLES_MAX);
+		r = fill_table(globs, i, &to->v[at]);
+		if (r == -ENOSPC)
+			return refuse(&globs->v[i], ret_error, ret_at, "too long");
+		i += to->v[at].n_globs;
+	}
+	return r;
+}
+
+static int add_tables(const struct config *c, bool exclude, struct glob_tables *to,
+		      char **ret_error, struct position *ret_at)
+{
+	struct numbered_globs globs = { 0 };
+	int r = collect(&globs, c, exclude);
+
+	if (r == 0)
+		r = fill_tables(&globs, to, exclude ? &to->n_exclude : &to->n_match, ret_error,
+				ret_at);
+	free(globs.v);
+	return r;
+}
+
+int glob_tables_new(const struct config *c, struct glob_tables *ret, char **ret_error,
+		    struct position *ret_at)
+{
+	struct glob_tables t = { 0 };
+	int r;
+
+	*ret_error = NULL;
+	r = add_tables(c, false, &t, ret_error, ret_at);
+	if (r == 0)
+		r = add_tables(c, true, &t, ret_error, ret_at);
+	if (r < 0) {
+		glob_tables_clear(&t);
+		return r;
+	}
+	*ret = t;
+	return 0;
+}
+
+void glob_tables_clear(struct glob_tables *t)
+{
+	for (size_t i = 0; i < SP_GLOB_TABLES_MAX; i++)
+		glob_table_clear(&t->v[i]);
+	*t = (struct glob_tables){ 0 };
+}
