@@ -21,7 +21,8 @@
 #ifndef __always_inline
 #define __always_inline inline
 #endif
-#define __noinline static
+#undef __noinline
+#define __noinline __attribute__((noinline))
 
 static void *twin_lookup(const void *map, const void *key);
 static uint32_t twin_random(void);
@@ -62,7 +63,7 @@ static long twin_loop(uint32_t n, long (*body)(uint32_t i, void *ctx), void *ctx
 #pragma GCC diagnostic ignored "-Wunknown-pragmas"
 #pragma GCC diagnostic ignored "-Wunused-function"
 #pragma GCC diagnostic ignored "-Wunused-parameter"
-#pragma GCC diagnostic ignored "-Wpedantic"
+#pragma GCC diagnostic ignored "-Wmissing-prototypes"
 #include "../../bpf/classify.h"
 #pragma GCC diagnostic pop
 #undef state
@@ -223,8 +224,12 @@ static inline struct policy_list twin_policies(const char *path)
 	if (!cache_recall(id, 0, &what))
 		what = classify(id, (uint64_t)(uintptr_t)p.cgroup, 0);
 	if (what == SP_WORD_IN_LISTS) {
-		if (!cache_recall_list(id, 0, &list))
-			abort(); /* one task: nobody can have taken its place */
+		/* Another cgroup's list may have taken its place; but not since it is there again. */
+		if (!cache_recall_list(id, 0, &list)) {
+			classify(id, (uint64_t)(uintptr_t)p.cgroup, 0);
+			if (!cache_recall_list(id, 0, &list))
+				abort();
+		}
 	} else if (what) {
 		list.n = 1;
 		list.number[0] = (uint16_t)what;
