@@ -171,6 +171,8 @@ static __always_inline void set_block(void *ctx, __u32 cell, __u32 n_ops, __u32 
 struct merge {
 	__u64 done;  /* options that are decided, or are not this stage's */
 	__u64 later; /* options that the second pass sets */
+	__u64 again; /* of these, those that some block names: without any there is no second pass
+		      */
 	/* The policy at hand: */
 	__u64 left; /* rules that hold, act, and are still to be looked at */
 	__u64 acting, counted;
@@ -236,6 +238,7 @@ static __always_inline void begin_policy(struct merge *m, const struct policy_li
 static __always_inline void begin_block(struct merge *m, __u64 options, __u32 cell, __u32 n_ops,
 					bool second)
 {
+	m->again |= options & m->later;
 	options &= (second ? m->later : ~m->later) & ~m->done;
 	m->done |= options;
 	m->but = ~options;
@@ -267,7 +270,7 @@ __noinline int next_block(struct merge *m, const struct policy_list *list,
 		return 1;
 	m->n_ops = 0;
 	if (!m->left && !m->has_base) {
-		if (m->turn >= (m->later ? 2 * list->n : list->n))
+		if (m->turn >= (m->again ? 2 * list->n : list->n))
 			return 1;
 		begin_policy(m, list, facts);
 	}
