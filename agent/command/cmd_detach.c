@@ -5,13 +5,13 @@
  */
 #include <errno.h>
 #include <fts.h>
-#include <mntent.h>
 #include <sys/stat.h>
 
 #include "host/cgroup.h"
 #include "command/commands.h"
 #include "kernel/kernel.h"
 #include "host/listeners.h"
+#include "host/mount.h"
 #include "base/log.h"
 #include "kernel/pin.h"
 #include "kernel/pin_dir.h"
@@ -21,7 +21,6 @@
 #define DEPTH_MAX 8 /* below a bpffs mount, where pin directories are looked for */
 
 DEFINE_CLEANUP(FTS *, fts_close)
-DEFINE_CLEANUP(FILE *, endmntent)
 
 struct in_force {
 	struct pins *pins;
@@ -165,17 +164,17 @@ static int detach_below(const char *mount, size_t *n)
 /* Every pin directory on every bpffs that is mounted.  Returns 0, or the last error of one. */
 static int detach_all(void)
 {
-	_cleanup_(endmntent) FILE *mounts = setmntent("/proc/self/mounts", "re");
-	const struct mntent *m;
+	_cleanup_fclose_ FILE *mountinfo = fopen(MOUNTINFO, "re");
+	_cleanup_(mount_clear) struct mount m = { 0 };
 	int result = 0, r;
 	size_t n = 0;
 
-	if (!mounts)
-		return log_error_errno(errno, "Cannot read /proc/self/mounts");
-	while ((m = getmntent(mounts))) {
-		if (!streq(m->mnt_type, "bpf"))
+	if (!mountinfo)
+		return log_error_errno(errno, "Cannot read " MOUNTINFO);
+	while (mount_next(mountinfo, &m) > 0) {
+		if (!streq(m.type, "bpf"))
 			continue;
-		r = detach_below(m->mnt_dir, &n);
+		r = detach_below(m.point, &n);
 		result = r < 0 ? r : result;
 	}
 	if (!n)
