@@ -84,6 +84,11 @@ static inline enum option_id option_id(const struct option *o)
 	return (enum option_id)(o - option_table);
 }
 
+/* Are they the same, or two spellings of one option (SO_BINDTODEVICE, SO_BINDTOIFINDEX)? */
+bool options_rival(const struct option *a, const struct option *b);
+/* Does an earlier row of the table spell the same option? */
+bool option_is_second_spelling(enum option_id id);
+
 /* SP_FAMILY_*: the families of IP that a socket must speak for the option to mean something. */
 unsigned option_families(const struct option *o);
 
