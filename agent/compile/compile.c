@@ -62,12 +62,12 @@ bool block_may_hold(const struct block *block, enum sp_stage s)
 
 	if (!block->rule) /* AF_UNIX sockets are governed by rules that say so only */
 		return stage->transport != TRANSPORT_UNIX;
-	return stage_may_hold(stage, &block->rule->when);
+	return when_may_hold(&block->rule->when, stage);
 }
 
 static bool block_depends(const struct block *block, enum sp_stage s)
 {
-	return block->rule && stage_depends(&stage_table[s], &block->rule->when);
+	return block->rule && when_depends(&block->rule->when, &stage_table[s]);
 }
 
 unsigned rule_bit(const struct effective *e, const struct block *block)

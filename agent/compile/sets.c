@@ -91,18 +91,6 @@ int sets_flush(struct sets *s, const char **ret_what)
 	return map_half_flush(&s->nodes, ret_what);
 }
 
-bool when_asks(const struct when *w, enum sp_property property)
-{
-	const bool asks[SP_PROPERTY_MAX] = {
-		[SP_PROPERTY_REMOTE] = w->has_remote,
-		[SP_PROPERTY_LOCAL] = w->has_local,
-		[SP_PROPERTY_REMOTE_PORT] = w->has_remote_port,
-		[SP_PROPERTY_LOCAL_PORT] = w->has_local_port,
-	};
-
-	return asks[property];
-}
-
 bool policy_asks(const struct policy *p, enum sp_property property)
 {
 	for (size_t i = 0; i < p->n_rules; i++)

@@ -45,7 +45,6 @@ int sets_get(struct sets *s, const struct policy *p, enum sp_property property,
 /* What was made is in the kernel only after this. */
 int sets_flush(struct sets *s, const char **ret_what);
 
-bool when_asks(const struct when *w, enum sp_property property);
 /* Does a rule of the policy ask for it? */
 bool policy_asks(const struct policy *p, enum sp_property property);
 

@@ -5,16 +5,8 @@
 
 #include "daemon/governor_impl.h"
 #include "host/listeners.h"
+#include "base/digest.h"
 #include "base/log.h"
-
-/* FNV-1a */
-#define DIGEST_START 2166136261u
-static uint32_t digest_bytes(uint32_t digest, const void *bytes, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		digest = (digest ^ ((const unsigned char *)bytes)[i]) * 16777619u;
-	return digest;
-}
 
 /* Without what a generation numbers as it comes, and without who set it. */
 static int digest_op(const struct governor *g, uint32_t index, uint32_t *digest, struct sp_op *ret)

@@ -6,7 +6,7 @@
 
 #include <linux/bpf.h>
 
-#include "base/diag.h"
+#include "base/suggest.h"
 #include "option/option.h"
 
 #ifndef TCP_RTO_MAX_MS
@@ -92,22 +92,14 @@ const char *option_suggest(const char *name)
 	return suggest(name, candidates, n);
 }
 
-static const char *const direction_names[] = {
+const char *const direction_words[] = {
 	[DIRECTION_CONNECT] = "connect",
 	[DIRECTION_ACCEPT] = "accept",
 	[DIRECTION_LISTEN] = "listen",
 };
-static_assert(ARRAY_SIZE(direction_names) == DIRECTION_MAX, "a name for each direction");
+static_assert(ARRAY_SIZE(direction_words) == DIRECTION_MAX, "a name for each direction");
 
 const char *direction_name(enum direction d)
 {
-	return direction_names[d];
-}
-
-enum direction direction_from_name(const char *name)
-{
-	for (int d = 0; d < DIRECTION_MAX; d++)
-		if (streq(direction_names[d], name))
-			return (enum direction)d;
-	return DIRECTION_INVALID;
+	return direction_words[d];
 }

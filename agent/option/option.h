@@ -113,7 +113,7 @@ const struct option_refused *option_find_refused(const char *name);
 /* The name nearest to a misspelt one, among options and shorthands, or NULL. */
 const char *option_suggest(const char *name);
 
+extern const char *const direction_words[DIRECTION_MAX];
 const char *direction_name(enum direction d); /* "connect", "accept", "listen" */
-enum direction direction_from_name(const char *name);
 
 #endif

@@ -2,6 +2,14 @@
 #include "policy/lint_block.h"
 #include "option/value.h"
 
+bool block_reaches(const struct block *b, enum sp_stage s)
+{
+	if (!block_may_hold(b, s))
+		return false;
+	return !b->rule || stage_table[s].transport == TRANSPORT_UNIX ||
+	       when_ip_families(&b->rule->when);
+}
+
 static void lint_congestion(const struct lint *l, const struct setting *s)
 {
 	const char *name;
@@ -116,4 +124,49 @@ void lint_block(const struct lint *l, const struct block *b)
 		lint_value(l, s);
 		lint_congestion(l, s);
 	}
+}
+
+static bool reaches_some_stage(const struct block *b)
+{
+	for (int s = 0; s < SP_STAGE_MAX; s++)
+		if (block_reaches(b, (enum sp_stage)s))
+			return true;
+	return false;
+}
+
+static void lint_unix(const struct lint *l, const struct rule *r)
+{
+	/* in this order: to ask is to read the kernel's BTF */
+	if (r->when.families & BIT(SP_FAMILY_INDEX_UNIX) && host_has_unix_hooks() == 0)
+		diag_warning(l->diags, &r->at,
+			     "this kernel has no hooks for AF_UNIX sockets (6.7 and later have): "
+			     "rule '%s' does nothing for them",
+			     r->name);
+}
+
+static void lint_when(const struct lint *l, const struct block *b)
+{
+	const struct rule *r = b->rule;
+	const enum when_key empty = when_empty_key(&r->when);
+
+	if (empty != WHEN_KEY_MAX) {
+		diag_warning(l->diags, &r->at, "rule '%s' can never match: its %s is empty",
+			     r->name, when_key_name(empty));
+	} else if (!reaches_some_stage(b)) {
+		diag_warning(l->diags, &r->at, "rule '%s' can never match: %s", r->name,
+			     when_contradiction(&r->when));
+	} else { /* what a rule sets that never matches is no matter */
+		lint_unix(l, r);
+		lint_block(l, b);
+	}
+}
+
+void lint_rule(const struct lint *l, const struct policy *p, const struct rule *r)
+{
+	const struct block b = { .policy = p, .rule = r, .options = &r->options };
+
+	if (!r->options.n)
+		diag_warning(l->diags, &r->at, "rule '%s' has no options: it does nothing",
+			     r->name);
+	lint_when(l, &b);
 }

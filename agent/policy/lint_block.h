@@ -13,8 +13,6 @@ struct lint {
 	const struct setting *carried[OPTION_MAX];
 };
 
-/* SP_FAMILY_*: the families of IP in which a connection can be all that a rule asks for. */
-unsigned when_ip_families(const struct when *w);
 /* Can a block hold for some socket at a stage, its addresses considered too? */
 bool block_reaches(const struct block *b, enum sp_stage s);
 

@@ -5,9 +5,6 @@
 
 #include "policy/stage.h"
 
-#define INET (BIT(SP_FAMILY_INDEX_IPV4) | BIT(SP_FAMILY_INDEX_IPV6))
-#define UNIX BIT(SP_FAMILY_INDEX_UNIX)
-
 #define REPLIES                                                                                    \
 	(BIT(BPF_SOCK_OPS_TIMEOUT_INIT) | BIT(BPF_SOCK_OPS_RWND_INIT) |                            \
 	 BIT(BPF_SOCK_OPS_NEEDS_ECN) | BIT(BPF_SOCK_OPS_BASE_RTT))
@@ -46,34 +43,6 @@ const struct stage stage_table[] = {
 				     .has_remote = true, .has_local = true, .sock_ops = REPLIES },
 };
 static_assert(ARRAY_SIZE(stage_table) == SP_STAGE_MAX, "a row for each stage");
-
-static bool holds_for_transport(const struct when *w, enum transport t)
-{
-	switch (t) {
-	case TRANSPORT_TCP:
-		return w->protocols & BIT(PROTOCOL_TCP) && w->families & INET;
-	case TRANSPORT_UDP:
-		return w->protocols & BIT(PROTOCOL_UDP) && w->families & INET;
-	case TRANSPORT_UNIX:
-		return !w->has_protocol && w->families & UNIX;
-	}
-	return false;
-}
-
-bool stage_may_hold(const struct stage *s, const struct when *w)
-{
-	return w->directions & BIT(s->direction) && holds_for_transport(w, s->transport) &&
-	       (s->has_remote || !(w->has_remote || w->has_remote_port)) &&
-	       (s->has_local || !(w->has_local || w->has_local_port));
-}
-
-bool stage_depends(const struct stage *s, const struct when *w)
-{
-	bool one_family = s->transport != TRANSPORT_UNIX && (w->families & INET) != INET;
-
-	return one_family || w->has_remote || w->has_local || w->has_remote_port ||
-	       w->has_local_port;
-}
 
 enum sp_stage stage_of_sock_op(uint64_t stages, int op)
 {

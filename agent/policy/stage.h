@@ -36,9 +36,4 @@ static inline const char *stage_hooks(enum sp_stage s)
 /* Of the stages (BIT(enum sp_stage)) the one that this op is, as sp_state.sock_ops has it. */
 enum sp_stage stage_of_sock_op(uint64_t stages, int op);
 
-/* Can a rule hold for any socket at this stage? */
-bool stage_may_hold(const struct stage *s, const struct when *w);
-/* Where it can: does that depend on the connection? */
-bool stage_depends(const struct stage *s, const struct when *w);
-
 #endif
