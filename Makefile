@@ -352,12 +352,17 @@ $(O)/lint/%.tidy: % .clang-tidy Makefile $(filter %.h,$(C_FILES)) $(SKELETONS)
 	$(Q)clang-tidy --quiet $< -- $(TIDY_FLAGS) 2>$@.log >$@ || \
 		{ cat $@ $@.log; exit 1; }
 
-.PHONY: lint lint-run lint-format lint-cppcheck lint-shell lint-python lint-examples
+.PHONY: lint lint-run lint-rooms lint-format lint-cppcheck lint-shell lint-python lint-examples
 lint: deps ## clang-format, clang-tidy, cppcheck, shellcheck, pyflakes, what examples of changes cost
 	$(Q)tests/install-deps $(LINT_DEPS)
 	$(Q)$(SUBMAKE) lint-run
 
-lint-run: lint-format lint-cppcheck lint-shell lint-python lint-examples $(TIDY:%=$(O)/lint/%.tidy)
+lint-run: lint-rooms lint-format lint-cppcheck lint-shell lint-python lint-examples $(TIDY:%=$(O)/lint/%.tidy)
+
+lint-rooms:
+	$(say) ROOMS
+	$(Q)tests/lint/rooms.py --self-test
+	$(Q)tests/lint/rooms.py
 
 lint-format:
 	$(say) FORMAT

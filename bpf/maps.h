@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/*
- * The maps; what they hold is in include/abi.h.  A max_entries of 1 says nothing: the agent
- * sizes those before it loads (agent/kernel/kernel.c).
- */
+/* The maps, as include/map_table.h lists them; what they hold is in include/abi.h. */
 #ifndef SOCKPOL_BPF_MAPS_H
 #define SOCKPOL_BPF_MAPS_H
 
@@ -11,129 +8,72 @@
 
 #include "abi.h"
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);
-	__type(key, __u64);
-	__type(value, struct sp_cgroup);
-} cgroups SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE); /* the agent, too, writes a half in one store */
-	__uint(max_entries, SP_CGROUP_SLOTS);
-	__type(key, __u32);
-	__type(value, struct sp_cgroup_slot);
-} cgroup_slots SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sp_glob_state);
-} glob_states SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sp_glob_edge);
-} glob_edges SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);
-	__type(key, struct sp_step_key);
-	__type(value, struct sp_step);
-} steps SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sp_policy);
-} policies SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sp_op);
-} ops SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sp_credit);
-} credits SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sp_test);
-} tests SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} vectors SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags,
-	       BPF_F_MMAPABLE); /* starts with a page, so a node lies in one cache line */
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, union sp_range_node);
-} range_nodes SEC(".maps");
-
-/* Userspace only: no program reads it. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sp_source);
-} sources SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, sp_applied_t);
-} applied SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);
-	__type(key, struct sp_failure);
-	__type(value, __u64);
-} failures SEC(".maps");
-
-/*
- * A variable, as a look-up takes longer than most runs of sock_ops.  Behind it is an array of one
- * element, which the agent makes and maps: so the switch to a new generation is one store.
+/* Inner maps are declared by sizes: of types clang 14 leaves only forward declarations in the BTF.
  */
-struct sp_state state SEC(".data.state");
+#define INNER(name, map_type, flags, value, entries)                                               \
+	struct inner_##name {                                                                      \
+		__uint(type, map_type);                                                            \
+		__uint(map_flags, flags);                                                          \
+		__uint(max_entries, entries);                                                      \
+		__uint(key_size, sizeof(__u32));                                                   \
+		__uint(value_size, sizeof(value));                                                 \
+	}
+#define OUTER(name, slots)                                                                         \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);                                          \
+		__uint(max_entries, slots);                                                        \
+		__type(key, __u32);                                                                \
+		__array(values, struct inner_##name);                                              \
+	} name SEC(".maps")
 
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct sp_socket);
-} sockets SEC(".maps");
+#define DECLARE_EXACT(name, key_, value_, entries)                                                 \
+	INNER(name, BPF_MAP_TYPE_ARRAY, BPF_F_INNER_MAP, value_, entries);                         \
+	OUTER(name, 2);
+#define DECLARE_FIXED(name, key_, value_, entries)                                                 \
+	INNER(name, BPF_MAP_TYPE_ARRAY, 0, value_, entries);                                       \
+	OUTER(name, 2);
+#define DECLARE_TABLES(name, key_, value_, entries)                                                \
+	INNER(name, BPF_MAP_TYPE_ARRAY, 0, value_, entries);                                       \
+	OUTER(name, 2 * SP_GLOB_TABLES_MAX);
+#define DECLARE_CHUNKS(name, key_, value_, entries)                                                \
+	INNER(name, BPF_MAP_TYPE_PERCPU_ARRAY, 0, value_, entries);                                \
+	OUTER(name, SP_COUNTERS_CHUNKS);
+#define DECLARE_HASH(name, key_, value_, entries)                                                  \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_HASH);                                                   \
+		__uint(map_flags, BPF_F_NO_PREALLOC);                                              \
+		__uint(max_entries, entries);                                                      \
+		__type(key, key_);                                                                 \
+		__type(value, value_);                                                             \
+	} name SEC(".maps");
+#define DECLARE_STORAGE(name, key_, value_, entries)                                               \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_SK_STORAGE);                                             \
+		__uint(map_flags, BPF_F_NO_PREALLOC);                                              \
+		__type(key, key_);                                                                 \
+		__type(value, value_);                                                             \
+	} name SEC(".maps");
+/* A look-up would take longer than most runs of sock_ops.  The agent makes the map behind the
+ * variable, and maps it: so the switch to a new generation is one store. */
+#define DECLARE_VARIABLE(name, key_, value_, entries) value_ name SEC(".data." #name);
 
-#define EVENTS_SIZE (512 * 1024) /* bytes: some 1,800 new cgroups in a burst */
+#define MAP(name, shape, key, value, entries) DECLARE_##shape(name, key, value, entries)
+#include "map_table.h"
+#undef MAP
 
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, EVENTS_SIZE);
-} events SEC(".maps");
+static __always_inline void *slot_of(void *outer, __u32 slot)
+{
+	return bpf_map_lookup_elem(outer, &slot);
+}
+
+/* The generation's own map, NULL if there is none. */
+#define MAP_OF(name, generation) slot_of(&(name), (generation)&1)
+
+/* An element of the generation's own map, NULL if there is none. */
+#define LOOK_UP(name, generation, key)                                                             \
+	({                                                                                         \
+		void *map_ = MAP_OF(name, generation);                                             \
+		map_ ? bpf_map_lookup_elem(map_, key) : NULL;                                      \
+	})
 
 #endif

@@ -3,8 +3,8 @@
  * The kernel's structures, by hand: only the fields that are used.  CO-RE relocates them against
  * the BTF of the kernel that loads the program, so neither order nor size matters here.
  */
-#ifndef SOCKPOL_BPF_KERNEL_H
-#define SOCKPOL_BPF_KERNEL_H
+#ifndef SOCKPOL_BPF_KERNEL_TYPES_H
+#define SOCKPOL_BPF_KERNEL_TYPES_H
 
 #include <linux/types.h>
 
@@ -15,21 +15,10 @@ struct kernfs_node {
 	__u64 id;
 };
 
-struct cgroup_root {
-	int hierarchy_id;
-};
-
-struct cgroup;
-
-struct cgroup_subsys_state {
-	struct cgroup *cgroup;
-	struct cgroup_subsys_state *parent;
-};
-
 struct cgroup {
-	struct cgroup_subsys_state self;
+	int level;
 	struct kernfs_node *kn;
-	struct cgroup_root *root;
+	struct cgroup *ancestors[]; /* from the root down to itself */
 };
 
 struct sock_cgroup_data {
@@ -56,6 +45,11 @@ struct inet_sock {
 
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+};
+
+/* The kernel's side of struct bpf_sock_ops. */
+struct bpf_sock_ops_kern {
+	struct sock *sk;
 };
 
 struct tcp_sock {
