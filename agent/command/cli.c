@@ -10,7 +10,6 @@
 
 #define HELP_OPTION 'h'
 #define FIRST_LONG  256 /* getopt values of `options`, beyond any character */
-#define NAMES_MAX   32	/* of commands; of one command's options; of one option's words */
 
 static void print_help(FILE *to, const struct command *c)
 {
@@ -114,7 +113,7 @@ static int take_option(const struct command *c, const struct cli_option *o, void
 static void explain_usage(const struct command *c, const char *argument)
 {
 	_cleanup_free_ char *name = strndup(argument, strcspn(argument, "="));
-	const char *names[NAMES_MAX], *near;
+	const char *names[CLI_NAMES_MAX], *near;
 
 	for (size_t i = 0; i < c->n_options; i++)
 		names[i] = c->options[i].name;
@@ -129,10 +128,10 @@ static void explain_usage(const struct command *c, const char *argument)
  */
 static int parse(const struct command *c, int argc, char **argv, void *options, int *ret_status)
 {
-	struct option longs[NAMES_MAX + 2];
+	struct option longs[CLI_NAMES_MAX + 2];
 	int found;
 
-	assert(c->n_options <= NAMES_MAX);
+	assert(c->n_options <= CLI_NAMES_MAX);
 	fill_long_options(c, longs);
 	*ret_status = EXIT_USAGE;
 	optind = 0; /* glibc: start over, and permute anew */
@@ -213,9 +212,9 @@ static void print_commands(FILE *to, const struct command *const *commands, size
 
 int cli_main(const struct command *const *commands, size_t n, int argc, char **argv)
 {
-	const char *names[NAMES_MAX], *near;
+	const char *names[CLI_NAMES_MAX], *near;
 
-	assert(n <= NAMES_MAX);
+	assert(n <= CLI_NAMES_MAX);
 	if (argc < 2) {
 		print_commands(stderr, commands, n);
 		return EXIT_USAGE;

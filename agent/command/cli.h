@@ -17,6 +17,8 @@ enum exit_status {
 #define DEFAULT_PIN_DIR	    "/sys/fs/bpf/sockpol"
 #define DEFAULT_RUNTIME_DIR "/run/sockpol"
 
+#define CLI_NAMES_MAX 32 /* commands; options of one */
+
 enum cli_type {
 	CLI_TYPE_FLAG,
 	CLI_TYPE_TEXT,

@@ -1,26 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The commands: cmd_NAME.c has each, main.c their table. */
+/* The table of commands. */
 #ifndef SOCKPOL_COMMANDS_H
 #define SOCKPOL_COMMANDS_H
 
 #include "command/cli.h"
 #include "kernel/support.h"
 
-/* In the order in which they are listed. */
-enum command_id {
-	COMMAND_RUN,
-	COMMAND_CHECK,
-	COMMAND_EXPLAIN,
-	COMMAND_STATUS,
-	COMMAND_METRICS,
-	COMMAND_OPTIONS,
-	COMMAND_RELOAD,
-	COMMAND_DETACH,
-	COMMAND_MAX,
-};
+/* A row a command, in the order in which they are listed; cmd_NAME.c says all about each. */
+#define COMMANDS(ROW)                                                                              \
+	ROW(run)                                                                                   \
+	ROW(check)                                                                                 \
+	ROW(explain)                                                                               \
+	ROW(status)                                                                                \
+	ROW(metrics)                                                                               \
+	ROW(options)                                                                               \
+	ROW(reload)                                                                                \
+	ROW(detach)
 
-extern const struct command cmd_run, cmd_check, cmd_explain, cmd_status, cmd_metrics, cmd_options,
-	cmd_reload, cmd_detach;
+#define COMMAND_DECLARE(name) extern const struct command cmd_##name;
+COMMANDS(COMMAND_DECLARE)
+#undef COMMAND_DECLARE
+
+#define COMMAND_POINTER(name) &cmd_##name,
 
 /* What the running kernel lacks, and which policies that concerns: `sockpol check --kernel`.
  * c: after support_apply(); NULL when there is none, as the files are wrong. */

@@ -1,17 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* The table of commands. */
 #include <assert.h>
 
 #include "base/log.h"
 #include "command/commands.h"
 
-static const struct command *const commands[] = {
-	[COMMAND_RUN] = &cmd_run,	  [COMMAND_CHECK] = &cmd_check,
-	[COMMAND_EXPLAIN] = &cmd_explain, [COMMAND_STATUS] = &cmd_status,
-	[COMMAND_METRICS] = &cmd_metrics, [COMMAND_OPTIONS] = &cmd_options,
-	[COMMAND_RELOAD] = &cmd_reload,	  [COMMAND_DETACH] = &cmd_detach,
-};
-static_assert(ARRAY_SIZE(commands) == COMMAND_MAX, "a row for each command");
+static const struct command *const commands[] = { COMMANDS(COMMAND_POINTER) };
+static_assert(ARRAY_SIZE(commands) <= CLI_NAMES_MAX, "room for the commands' names");
 
 int main(int argc, char **argv)
 {

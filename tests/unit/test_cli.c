@@ -273,17 +273,14 @@ static void commands_by_name(void **state)
 /* Each field lies in its command's struct, and has a reader in cli.c. */
 static void commands_of_sockpol(void **state)
 {
-	const struct command *const all[] = {
-		&cmd_run,     &cmd_check,   &cmd_explain, &cmd_status,
-		&cmd_metrics, &cmd_options, &cmd_reload,  &cmd_detach
-	};
+	const struct command *const all[] = { COMMANDS(COMMAND_POINTER) };
 
 	(void)state;
-	assert_int_equal(ARRAY_SIZE(all), COMMAND_MAX);
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
 		const struct command *c = all[i];
 
 		assert_true(c->summary && c->description && c->run);
+		assert_true(c->n_options <= CLI_NAMES_MAX);
 		assert_int_equal(strncmp(c->synopsis, c->name, strlen(c->name)), 0);
 		for (size_t o = 0; o < c->n_options; o++) {
 			const struct cli_option *option = &c->options[o];
