@@ -8,7 +8,7 @@
 
 /* What the rules of a policy ask for, a number each: of the places at which a rule begins or ends
  * to hold, going up the addresses or ports. */
-struct conditions {
+struct rule_conditions {
 	uint64_t digest[SP_PROPERTY_MAX][SP_RULES_MAX];
 };
 
@@ -110,7 +110,7 @@ static int sweep_domain(struct sweep *s, uint64_t domain, uint32_t answer, uint6
 }
 
 static int sweep_property(const struct generation_view *v, const struct sp_policy *p,
-			  enum sp_property property, struct conditions *to)
+			  enum sp_property property, struct rule_conditions *to)
 {
 	const bool ports =
 		property == SP_PROPERTY_REMOTE_PORT || property == SP_PROPERTY_LOCAL_PORT;
@@ -130,10 +130,10 @@ static int sweep_property(const struct generation_view *v, const struct sp_polic
 	return r;
 }
 
-static int read_conditions(struct generation_view *v, uint32_t number, const struct conditions **ret)
+static int read_conditions(struct generation_view *v, uint32_t number, const struct rule_conditions **ret)
 {
 	const struct sp_policy *p = generation_view_at(v, MAP_ID_policies, number);
-	struct conditions *c = v->conditions[number];
+	struct rule_conditions *c = v->conditions[number];
 	int r = 0;
 
 	*ret = c;
@@ -154,7 +154,7 @@ static int read_conditions(struct generation_view *v, uint32_t number, const str
 
 /* What the hook at this stage asks before the rule with this bit holds. */
 static uint64_t condition_at(const struct sp_policy *p, const struct sp_stage_of *stage,
-			     const struct conditions *c, int bit)
+			     const struct rule_conditions *c, int bit)
 {
 	uint64_t digest = 0;
 
@@ -163,44 +163,6 @@ static uint64_t condition_at(const struct sp_policy *p, const struct sp_stage_of
 	for (int i = 0; i < SP_FAMILY_INDEX_MAX; i++)
 		digest = mixed(digest, p->families[i] >> bit & 1);
 	return digest;
-}
-
-/* --- a generation ------------------------------------------------------------------------------ */
-
-int generation_view_init(struct generation_view *v, const struct image *image,
-			 const struct counters *counters)
-{
-	*v = (struct generation_view){ .image = image, .counters = counters };
-	v->conditions = calloc(generation_view_n_policies(v) + 1, sizeof(*v->conditions));
-	return v->conditions ? 0 : -ENOMEM;
-}
-
-void generation_view_clear(struct generation_view *v)
-{
-	for (uint32_t i = 1; v->conditions && i < generation_view_n_policies(v); i++)
-		free(v->conditions[i]);
-	free(v->conditions);
-	*v = (struct generation_view){ 0 };
-}
-
-const void *generation_view_at(const struct generation_view *v, enum map_id map, uint32_t index)
-{
-	if (!v->image || index >= v->image->of[map].n)
-		return NULL;
-	return (const char *)v->image->of[map].values + (size_t)index * map_table[map].value_size;
-}
-
-uint32_t generation_view_n_policies(const struct generation_view *v)
-{
-	return v->image ? v->image->of[MAP_ID_policies].n : 0;
-}
-
-const char *generation_view_policy_name(const struct generation_view *v, uint32_t number)
-{
-	const struct sp_policy *p = generation_view_at(v, MAP_ID_policies, number);
-	const struct sp_counter *c = p ? counters_at(v->counters, p->counter) : NULL;
-
-	return c ? c->policy : "?";
 }
 
 /* --- contests ---------------------------------------------------------------------------------- */
@@ -303,7 +265,7 @@ static int enter_rules(struct generation_view *v, uint32_t number, enum sp_stage
 {
 	const struct sp_policy *p = generation_view_at(v, MAP_ID_policies, number);
 	const struct sp_stage_of *stage = &p->stage[s];
-	const struct conditions *conditions;
+	const struct rule_conditions *conditions;
 	uint32_t index = stage->first_block;
 	int r = stage->acting ? read_conditions(v, number, &conditions) : 0;
 

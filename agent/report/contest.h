@@ -8,28 +8,8 @@
 #define SOCKPOL_CONTEST_H
 
 #include "compile/glob_walk.h"
-#include "compile/image.h"
 #include "option/option.h"
-#include "report/counters.h"
-
-/* A generation that is looked at.  The image and the names must outlive it. */
-struct generation_view {
-	const struct image *image;
-	const struct counters *counters;
-	struct conditions **conditions; /* owned, as they are; by the policy's number */
-};
-
-/* image NULL: nothing is in force.  Returns 0 or -ENOMEM. */
-int generation_view_init(struct generation_view *v, const struct image *image,
-			 const struct counters *counters);
-void generation_view_clear(struct generation_view *v);
-
-/* An element of the maps; NULL where there is none with this index. */
-const void *generation_view_at(const struct generation_view *v, enum map_id map, uint32_t index);
-/* Policies have the numbers from 1 to below this. */
-uint32_t generation_view_n_policies(const struct generation_view *v);
-/* "?" where the maps are not as they should be. */
-const char *generation_view_policy_name(const struct generation_view *v, uint32_t number);
+#include "report/generations.h"
 
 struct contestant {
 	bool present;
