@@ -21,6 +21,7 @@ const struct option option_table[OPTION_MAX] = {
 
 /* What the order of the rows is for: see include/option_table.h. */
 static_assert(OPTION_MAX <= SP_BLOCK_OPS_MAX, "a block holds every option once");
+static_assert(OPTION_MAX <= 64, "a bit for each option");
 static_assert((int)OPTION_IP_TOS < (int)OPTION_SO_PRIORITY, "IP_TOS overwrites SO_PRIORITY");
 static_assert((int)OPTION_TCP_CONGESTION < (int)OPTION_TCP_BPF_SNDCWND_CLAMP &&
 		      (int)OPTION_TCP_CONGESTION < (int)OPTION_TCP_BPF_IW &&
@@ -39,7 +40,6 @@ const struct option_shorthand option_shorthands[] = {
 };
 const size_t n_option_shorthands = ARRAY_SIZE(option_shorthands);
 
-/* The other spelling of the same option, or OPTION_MAX. */
 static enum option_id other_spelling(enum option_id id)
 {
 	switch (id) {
@@ -57,9 +57,16 @@ bool options_rival(const struct option *a, const struct option *b)
 	return a == b || option_id(a) == other_spelling(option_id(b));
 }
 
-bool option_is_second_spelling(enum option_id id)
+bool is_second_spelling(enum option_id id)
 {
 	return other_spelling(id) < id;
+}
+
+uint64_t option_bits(const struct option *o)
+{
+	enum option_id other = other_spelling(option_id(o));
+
+	return 1ull << option_id(o) | (other < OPTION_MAX ? 1ull << other : 0);
 }
 
 unsigned option_families(const struct option *o)

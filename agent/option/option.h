@@ -84,10 +84,12 @@ static inline enum option_id option_id(const struct option *o)
 	return (enum option_id)(o - option_table);
 }
 
-/* Are they the same, or two spellings of one option (SO_BINDTODEVICE, SO_BINDTOIFINDEX)? */
+/* Are they one option, perhaps in two spellings (SO_BINDTODEVICE, SO_BINDTOIFINDEX)? */
 bool options_rival(const struct option *a, const struct option *b);
-/* Does an earlier row of the table spell the same option? */
-bool option_is_second_spelling(enum option_id id);
+/* Is it the one of two spellings that comes later in the table? */
+bool is_second_spelling(enum option_id id);
+/* 1 << option_id() of each spelling. */
+uint64_t option_bits(const struct option *o);
 
 /* SP_FAMILY_*: the families of IP that a socket must speak for the option to mean something. */
 unsigned option_families(const struct option *o);

@@ -52,3 +52,40 @@ enum sp_stage stage_of_sock_op(uint64_t stages, int op)
 							   : (enum sp_stage)s;
 	return 0;
 }
+
+bool stage_rule_may_hold(const struct rule *r, enum sp_stage s)
+{
+	const struct stage *stage = &stage_table[s];
+
+	return r ? when_may_hold(&r->when, stage) : stage->transport != TRANSPORT_UNIX;
+}
+
+bool stage_rule_depends(const struct rule *r, enum sp_stage s)
+{
+	return r && when_depends(&r->when, &stage_table[s]);
+}
+
+static bool names_direction(const struct rule *r, enum direction d)
+{
+	return r && r->when.has_direction && r->when.directions & BIT(d);
+}
+
+bool stage_setting_due(const struct rule *r, const struct option *o, enum direction d,
+		       enum sp_stage s)
+{
+	enum sp_stage as = s == SP_STAGE_TCP_SYN ? SP_STAGE_TCP_CONNECT : s;
+
+	if (!(o->stages[d] & BIT(as)))
+		return false;
+	return s != SP_STAGE_TCP_LISTEN || o->carried || names_direction(r, DIRECTION_LISTEN);
+}
+
+unsigned stage_settings(const struct rule *r, const struct option *o, enum direction d)
+{
+	unsigned stages = 0;
+
+	for (int s = 0; s < SP_STAGE_MAX; s++)
+		if (s != SP_STAGE_TCP_SYN && stage_setting_due(r, o, d, (enum sp_stage)s))
+			stages |= BIT(s);
+	return stages;
+}

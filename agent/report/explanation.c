@@ -63,7 +63,7 @@ static int explain_options(const struct host *host, struct explanation *e)
 			int r;
 
 			if (!(e->asked.directions & BIT(d)) ||
-			    option_is_second_spelling((enum option_id)id))
+			    is_second_spelling((enum option_id)id))
 				continue;
 			r = explanation_add_option(e, host, (enum direction)d, &option_table[id]);
 			if (r < 0)
