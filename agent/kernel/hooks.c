@@ -228,18 +228,15 @@ static int update(struct hooks *h, enum hook_id id)
 	return r;
 }
 
-/* What earlier agents' programs are left. */
-static void catch_up(struct hooks *h)
+static void catch_up(struct hooks *h, enum hook_id id)
 {
-	for (int i = 0; i < HOOK_MAX; i++) {
-		int r = h->v[i].behind ? update(h, i) : 0;
+	int r = update(h, id);
 
-		if (r < 0)
-			log_error_errno(r,
-					"Cannot replace the program at %s: the earlier agent's "
-					"goes on there until a reload can",
-					hook_table[i].name);
-	}
+	if (r < 0)
+		log_error_errno(r,
+				"Cannot replace the program at %s: the earlier agent's goes on "
+				"there until a reload can",
+				hook_table[id].name);
 }
 
 int hooks_take_over(struct hooks *h)
@@ -252,11 +249,9 @@ int hooks_take_over(struct hooks *h)
 		if (r < 0 && !any)
 			return log_error_errno(r, "Cannot replace the program at %s",
 					       hook_table[i].name);
-		if (r < 0) { /* there is no way back */
-			catch_up(h);
-			return 0;
-		}
-		any |= h->v[i].link >= 0;
+		if (r < 0) /* there is no way back */
+			catch_up(h, i);
+		any |= h->v[i].link >= 0 && !h->v[i].behind;
 	}
 	return 0;
 }
@@ -281,14 +276,13 @@ int hooks_moved(struct hooks *h, const char *dir)
 }
 
 /* Is it the program that its link has, and does it work on the maps that we have? */
-static bool is_in_place(const struct hooks *h, int program, uint32_t link_program, uint32_t state)
+static bool is_in_place(int program, uint32_t link_program, uint32_t state)
 {
 	uint32_t maps[64] = { 0 };
 	struct bpf_prog_info info = { .nr_map_ids = ARRAY_SIZE(maps),
 				      .map_ids = (__u64)(uintptr_t)maps };
 	__u32 size = sizeof(info);
 
-	(void)h;
 	if (bpf_obj_get_info_by_fd(program, &info, &size) < 0 || info.id != link_program)
 		return false;
 	for (uint32_t i = 0; i < info.nr_map_ids && i < ARRAY_SIZE(maps); i++)
@@ -312,7 +306,7 @@ static void adopt_one(struct hooks *h, enum hook_id id, uint32_t state, bool sam
 		return;
 	a->program = pin_get(h->dir, name, PIN_PROGRAM);
 	pin_link_info(a->link, &info);
-	if (a->program >= 0 && is_in_place(h, a->program, info.program_id, state))
+	if (a->program >= 0 && is_in_place(a->program, info.program_id, state))
 		a->behind = false;
 	else
 		close_fd(&a->program);
@@ -343,12 +337,12 @@ static int add(struct hooks *h, uint32_t hooks)
 
 		if (!(hooks & BIT(i)))
 			continue;
+		if (a->link >= 0 && !a->behind)
+			continue;
 		if (a->link < 0)
 			r = attach(h, i);
-		else if (a->behind)
-			r = update(h, i);
 		else
-			continue;
+			catch_up(h, i);
 		if (r == 0)
 			r = pin(h, i);
 	}
