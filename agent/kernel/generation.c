@@ -251,14 +251,41 @@ void generation_switch(struct kernel *k, const struct image *im)
 		generation_give_up(k);
 }
 
+static bool has_slots(const struct kernel *k, uint64_t generation)
+{
+	for (int id = 0; id < MAP_ID_MAX; id++) {
+		uint32_t n_slots = map_is_of_generation(id) ? map_n_slots(id) : 0;
+
+		for (uint32_t slot = generation & 1; slot < n_slots; slot += 2) {
+			uint32_t inner;
+
+			if (bpf_map_lookup_elem(kernel_map_fd(k, id), &slot, &inner) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
 void generation_give_up(struct kernel *k)
 {
-	int r = generation_wait_for_programs(k);
+	uint64_t next = kernel_next_generation(k);
+	int r;
 
+	if (!has_slots(k, next))
+		return;
+	r = generation_wait_for_programs(k);
 	if (r < 0)
 		log_warning_errno(r, "Cannot wait for running programs, ignoring");
 	else
-		remove_slots(k, kernel_next_generation(k));
+		remove_slots(k, next);
+}
+
+void generation_settle(struct kernel *k)
+{
+	struct sp_state *state = kernel_state(k);
+
+	set_stages(state, state->of[state->generation & 1].stages);
+	generation_give_up(k);
 }
 
 /* With its own map a slot can be updated at any time.  That may run out of memory; membarrier(2)

@@ -28,8 +28,10 @@ int generation_write(struct kernel *k, const struct image *im);
  * uses the one before, which is gone.
  */
 void generation_switch(struct kernel *k, const struct image *im);
-/* In place of the switch; and of what a killed agent left. */
+/* In place of the switch. */
 void generation_give_up(struct kernel *k);
+/* Of a reload in which an earlier agent was killed nothing is left but what is in force. */
+void generation_settle(struct kernel *k);
 
 /* Returns when no program that runs now has anything that it read before this call. */
 int generation_wait_for_programs(const struct kernel *k);
