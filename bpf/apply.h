@@ -171,6 +171,8 @@ static __always_inline void set_block(void *ctx, __u32 cell, __u32 n_ops, __u32 
 struct merge {
 	__u64 done;  /* options that are decided, or are not this stage's */
 	__u64 later; /* options that the second pass sets */
+	__u64 again; /* of these, those that some block names: without any there is no second pass
+		      */
 	/* The policy at hand: */
 	__u64 left; /* rules that hold, act, and are still to be looked at */
 	__u64 acting, counted;
@@ -178,11 +180,9 @@ struct merge {
 	__u32 base_cell, first_block;
 	__u32 how;
 	__u16 base_ops;
-	__u8 turn;     /* policies that were begun, of both passes */
-	__u8 has_base; /* the base is still to be looked at */
-	/* The block at hand: what is to be set of it. */
-	__u64 but;
-	__u32 cell, n_ops;
+	__u8 turn;	   /* policies that were begun, of both passes */
+	__u8 has_base;	   /* the base is still to be looked at */
+	__u32 cell, n_ops; /* the block at hand: its operations */
 };
 
 /* Is the policy's own counter raised here? */
@@ -236,9 +236,9 @@ static __always_inline void begin_policy(struct merge *m, const struct policy_li
 static __always_inline void begin_block(struct merge *m, __u64 options, __u32 cell, __u32 n_ops,
 					bool second)
 {
+	m->again |= options & m->later;
 	options &= (second ? m->later : ~m->later) & ~m->done;
 	m->done |= options;
-	m->but = ~options;
 	m->cell = cell;
 	m->n_ops = options ? n_ops : 0;
 }
@@ -258,8 +258,8 @@ static __always_inline void begin_rule(struct merge *m, bool second)
 	begin_block(m, b->options, b->first_cell, b->n_ops, second);
 }
 
-/* Goes on to the next block: its operations are m->n_ops from m->cell on, less those for m->but.
- * Returns 1 where there is none any more. */
+/* Goes on to the next block: m->n_ops operations from m->cell on, of which those for the options
+ * that become m->done are set.  Returns 1 where there is none any more. */
 __noinline int next_block(struct merge *m, const struct policy_list *list,
 			  const struct facts *facts)
 {
@@ -267,7 +267,7 @@ __noinline int next_block(struct merge *m, const struct policy_list *list,
 		return 1;
 	m->n_ops = 0;
 	if (!m->left && !m->has_base) {
-		if (m->turn >= (m->later ? 2 * list->n : list->n))
+		if (m->turn >= (m->again ? 2 * list->n : list->n))
 			return 1;
 		begin_policy(m, list, facts);
 	}
@@ -289,9 +289,11 @@ struct merging {
 
 static __always_inline long merge_turn(struct merging *x, bool ops)
 {
+	__u64 before = x->m.done;
+
 	if (next_block(&x->m, x->list, x->facts))
 		return 1;
-	set_block(x->ctx, x->m.cell, x->m.n_ops, x->m.how, x->m.but, ops);
+	set_block(x->ctx, x->m.cell, x->m.n_ops, x->m.how, ~(x->m.done ^ before), ops);
 	return 0;
 }
 

@@ -217,8 +217,8 @@ __noinline int merge_connect6(struct bpf_sock_addr *ctx, __u64 id, __u32 what, _
 		}                                                                                  \
 	} while (0)
 
-/* Which families' options a connection takes. */
-static __always_inline __u32 families_of_peer6(struct bpf_sock_addr *ctx)
+/* Which families' options a connection takes.  Not inlined, for the caller's stack. */
+static __noinline __u32 families_of_peer6(struct bpf_sock_addr *ctx)
 {
 	return is_v4_mapped(ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2]) ? SP_FAMILY_IPV4
 										  : SP_FAMILY_IPV6;
