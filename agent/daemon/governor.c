@@ -10,7 +10,7 @@
 #include "daemon/governor.h"
 #include "daemon/stale.h"
 #include "host/cgroup.h"
-#include "kernel/counters.h"
+#include "kernel/counting.h"
 #include "kernel/generation.h"
 #include "kernel/kernel.h"
 #include "kernel/pin.h"
@@ -24,7 +24,7 @@ struct governor {
 	char *pin_dir;
 	uint64_t cgroup_id;	   /* that the kernel side is attached to */
 	struct kernel *kernel;	   /* NULL: nothing is in force by this governor */
-	struct counters *counters; /* of the kernel side */
+	struct counting *counters; /* of the kernel side */
 	struct config *config;	   /* in force; NULL: an earlier agent's */
 };
 
@@ -49,7 +49,7 @@ int governor_new(const char *mount, const char *root_path, const char *pin_dir,
 static void drop_kernel(struct governor *g)
 {
 	if (g->counters)
-		counters_free(g->counters);
+		counting_free(g->counters);
 	if (g->kernel)
 		kernel_free(g->kernel);
 	if (g->config)
@@ -90,17 +90,17 @@ static int find_place(const struct governor *g, struct kernel_place *ret)
 
 int governor_adopt(struct governor *g)
 {
-	_cleanup_(counters_free) struct counters *counters = NULL;
+	_cleanup_(counting_free) struct counting *counters = NULL;
 	_cleanup_(kernel_free) struct kernel *k = NULL;
 	struct kernel_place place;
 	_cleanup_close_ int fd = find_place(g, &place);
-	int r = fd < 0 ? fd : counters_new(&counters);
+	int r = fd < 0 ? fd : counting_new(&counters);
 
 	if (r == 0)
 		r = kernel_adopt(&place, &k);
 	if (r < 0)
 		return r;
-	r = counters_read(counters, k);
+	r = counting_read(counters, k);
 	if (r < 0)
 		return log_error_errno(r, "Cannot read the counters of the agent before");
 	generation_settle(k);
@@ -118,7 +118,7 @@ bool governor_has_policy(const struct governor *g)
 /* A configuration on its way. */
 struct change {
 	struct config *config;
-	struct counters *counters;
+	struct counting *counters;
 	struct image *image;  /* of the configuration */
 	struct image *before; /* what listeners were set by; NULL: nothing, or it is not known */
 };
@@ -136,7 +136,7 @@ static int compile(struct change *c, struct diags *diags)
 {
 	_cleanup_free_ char *error = NULL;
 	struct position at = { 0 };
-	int r = counters_add_config(c->counters, c->config);
+	int r = counting_add_config(c->counters, c->config);
 
 	if (r == -ENOSPC) {
 		diag_error(diags, &c->config->policies[c->config->n_policies - 1].at,
@@ -144,7 +144,7 @@ static int compile(struct change *c, struct diags *diags)
 		return -EBADMSG;
 	}
 	if (r == 0)
-		r = image_new(c->config, counters_index, c->counters, &c->image, &error, &at);
+		r = image_new(c->config, counting_index, c->counters, &c->image, &error, &at);
 	return r < 0 ? explain_image_failure(r, error, &at, diags) : 0;
 }
 
@@ -172,7 +172,7 @@ static uint64_t stages_in_force(const struct kernel *k)
 static int replace(struct governor *g, struct change *c)
 {
 	uint64_t before = stages_in_force(g->kernel), after = c->image->generation.stages;
-	int r = counters_write(c->counters, g->kernel);
+	int r = counting_write(c->counters, g->kernel);
 
 	if (r == 0)
 		r = kernel_use_stages(g->kernel, before | after);
@@ -191,13 +191,13 @@ static int replace(struct governor *g, struct change *c)
 }
 
 /* What an earlier agent counted, when its programs have run for the last time. */
-static void carry_counters(const struct governor *g, const struct kernel *k, struct counters *c)
+static void carry_counters(const struct governor *g, const struct kernel *k, struct counting *c)
 {
 	_cleanup_free_ char *current = pin_path(g->pin_dir, PIN_CURRENT);
 
 	if (!current || generation_wait_for_programs(k) < 0)
 		return;
-	counters_carry(c, k, pin_is_lost(current, "state") ? g->pin_dir : current);
+	counting_carry(c, k, pin_is_lost(current, "state") ? g->pin_dir : current);
 }
 
 /* In the place of what an earlier agent left, or of nothing. */
@@ -208,7 +208,7 @@ static int start(struct governor *g, const struct kernel_place *place, struct ch
 
 	still_alive();
 	if (r == 0)
-		r = counters_write(c->counters, k);
+		r = counting_write(c->counters, k);
 	if (r == 0)
 		r = generation_write(k, c->image);
 	if (r < 0)
@@ -232,7 +232,7 @@ static void settle(struct governor *g, struct change *c)
 	if (g->config)
 		config_free(g->config);
 	g->config = TAKE_PTR(c->config);
-	counters_keep_only(g->counters, g->kernel, g->config);
+	counting_keep_only(g->counters, g->kernel, g->config);
 }
 
 static int activate(struct governor *g, struct change *c, struct diags *diags)
@@ -252,7 +252,7 @@ static int activate(struct governor *g, struct change *c, struct diags *diags)
 	}
 	fresh = !g->kernel;
 	c->counters = g->counters;
-	r = fresh ? counters_new(&c->counters) : 0;
+	r = fresh ? counting_new(&c->counters) : 0;
 	if (r == 0)
 		r = compile(c, diags);
 	if (r == 0) {
@@ -262,9 +262,9 @@ static int activate(struct governor *g, struct change *c, struct diags *diags)
 	if (r == 0)
 		settle(g, c);
 	else if (!fresh)
-		counters_keep_only(g->counters, g->kernel, g->config);
+		counting_keep_only(g->counters, g->kernel, g->config);
 	if (fresh && c->counters)
-		counters_free(c->counters);
+		counting_free(c->counters);
 	return r;
 }
 

@@ -6,7 +6,7 @@
 #include <uthash.h>
 
 #include "base/log.h"
-#include "kernel/counters.h"
+#include "kernel/counting.h"
 #include "kernel/map_contents.h"
 #include "kernel/pin.h"
 
@@ -19,16 +19,16 @@ struct entry {
 	UT_hash_handle hh;
 };
 
-struct counters {
+struct counting {
 	struct entry *by_name;
 	bool used[SP_COUNTERS_MAX];	 /* by index */
 	uint32_t next;			 /* where to look for a free index first */
 	bool chunks[SP_COUNTERS_CHUNKS]; /* their maps are in their slots */
 };
 
-int counters_new(struct counters **ret)
+int counting_new(struct counting **ret)
 {
-	struct counters *c = calloc(1, sizeof(*c));
+	struct counting *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return log_oom();
@@ -38,7 +38,7 @@ int counters_new(struct counters **ret)
 	return 0;
 }
 
-void counters_free(struct counters *c)
+void counting_free(struct counting *c)
 {
 	struct entry *e, *tmp;
 
@@ -62,7 +62,7 @@ static void make_name(struct sp_counter *ret, const struct policy *p, const stru
 	copy_name(ret, p->name, r ? r->name : "");
 }
 
-static struct entry *find(const struct counters *c, const struct sp_counter *name)
+static struct entry *find(const struct counting *c, const struct sp_counter *name)
 {
 	struct entry *found;
 
@@ -70,7 +70,7 @@ static struct entry *find(const struct counters *c, const struct sp_counter *nam
 	return found;
 }
 
-static struct entry *keep(struct counters *c, uint32_t index, const struct sp_counter *name)
+static struct entry *keep(struct counting *c, uint32_t index, const struct sp_counter *name)
 {
 	struct entry *e = calloc(1, sizeof(*e));
 
@@ -83,7 +83,7 @@ static struct entry *keep(struct counters *c, uint32_t index, const struct sp_co
 	return e;
 }
 
-static uint32_t free_index(const struct counters *c)
+static uint32_t free_index(const struct counting *c)
 {
 	for (uint32_t i = 0; i < SP_COUNTERS_MAX - 1; i++) {
 		uint32_t index = 1 + (c->next - 1 + i) % (SP_COUNTERS_MAX - 1);
@@ -94,7 +94,7 @@ static uint32_t free_index(const struct counters *c)
 	return 0;
 }
 
-static int add(struct counters *c, const struct policy *p, const struct rule *r)
+static int add(struct counting *c, const struct policy *p, const struct rule *r)
 {
 	struct sp_counter name;
 	struct entry *e;
@@ -115,7 +115,7 @@ static int add(struct counters *c, const struct policy *p, const struct rule *r)
 	return 0;
 }
 
-int counters_add_config(struct counters *c, const struct config *config)
+int counting_add_config(struct counting *c, const struct config *config)
 {
 	int r = 0;
 
@@ -129,7 +129,7 @@ int counters_add_config(struct counters *c, const struct config *config)
 	return r;
 }
 
-uint32_t counters_index(const struct policy *p, const struct rule *r, void *counters)
+uint32_t counting_index(const struct policy *p, const struct rule *r, void *counters)
 {
 	struct sp_counter name;
 	const struct entry *e;
@@ -144,7 +144,7 @@ static void chunk_name(uint32_t chunk, char ret[32])
 	snprintf(ret, 32, "%s_%u", map_table[MAP_ID_applied].name, chunk);
 }
 
-int counters_read(struct counters *c, const struct kernel *k)
+int counting_read(struct counting *c, const struct kernel *k)
 {
 	struct map_contents all = { 0 };
 	int r = map_contents_read(kernel_map_fd(k, MAP_ID_counters), &all);
@@ -196,7 +196,7 @@ static int make_chunk(const struct kernel *k, uint32_t chunk)
 	return 0;
 }
 
-int counters_write(struct counters *c, const struct kernel *k)
+int counting_write(struct counting *c, const struct kernel *k)
 {
 	int fd = kernel_map_fd(k, MAP_ID_counters), r;
 	struct entry *e, *tmp;
@@ -247,7 +247,7 @@ static void zero_applied(const struct kernel *k, uint32_t index)
 }
 
 /* Failures of counters that have no name any more. */
-static void drop_failures(const struct counters *c, const struct kernel *k)
+static void drop_failures(const struct counting *c, const struct kernel *k)
 {
 	struct map_contents all = { 0 };
 	int fd = kernel_map_fd(k, MAP_ID_failures);
@@ -262,7 +262,7 @@ static void drop_failures(const struct counters *c, const struct kernel *k)
 	map_contents_clear(&all);
 }
 
-static void drop(struct counters *c, const struct kernel *k, struct entry *e)
+static void drop(struct counting *c, const struct kernel *k, struct entry *e)
 {
 	if (e->written) {
 		if (bpf_map_delete_elem(kernel_map_fd(k, MAP_ID_counters), &e->index) < 0)
@@ -274,7 +274,7 @@ static void drop(struct counters *c, const struct kernel *k, struct entry *e)
 	free(e);
 }
 
-void counters_keep_only(struct counters *c, const struct kernel *k, const struct config *config)
+void counting_keep_only(struct counting *c, const struct kernel *k, const struct config *config)
 {
 	struct entry *e, *tmp;
 	bool dropped = false;
@@ -284,7 +284,7 @@ void counters_keep_only(struct counters *c, const struct kernel *k, const struct
 		e->found &= !config;
 	}
 	if (config) /* they all have their indices: it only marks them */
-		(void)counters_add_config(c, config);
+		(void)counting_add_config(c, config);
 	HASH_ITER (hh, c->by_name, e, tmp) {
 		if (e->wanted || e->found)
 			continue;
@@ -321,7 +321,7 @@ static bool has_layout(int fd, uint32_t key_size, uint32_t value_size)
 }
 
 /* Our index for what has `index` there; 0: we have no such policy or rule. */
-static uint32_t same_name(const struct counters *c, const struct earlier *from, uint32_t index)
+static uint32_t same_name(const struct counting *c, const struct earlier *from, uint32_t index)
 {
 	struct source source = { 0 };
 	struct sp_counter counter = { 0 }, name;
@@ -338,7 +338,7 @@ static uint32_t same_name(const struct counters *c, const struct earlier *from, 
 	return ours ? ours->index : 0;
 }
 
-static void carry_failures(const struct counters *c, const struct kernel *k,
+static void carry_failures(const struct counting *c, const struct kernel *k,
 			   const struct earlier *from)
 {
 	_cleanup_close_ int fd = pin_get(from->dir, "failures", PIN_MAP);
@@ -367,7 +367,7 @@ static void carry_failures(const struct counters *c, const struct kernel *k,
 	map_contents_clear(&all);
 }
 
-static void carry_applied(const struct counters *c, const struct kernel *k,
+static void carry_applied(const struct counting *c, const struct kernel *k,
 			  const struct earlier *from)
 {
 	struct map_contents all = { 0 };
@@ -396,7 +396,7 @@ static void carry_applied(const struct counters *c, const struct kernel *k,
 	map_contents_clear(&all);
 }
 
-void counters_carry(const struct counters *c, const struct kernel *k, const char *dir)
+void counting_carry(const struct counting *c, const struct kernel *k, const char *dir)
 {
 	_cleanup_close_ int counters = pin_get(dir, "counters", PIN_MAP),
 			    sources = pin_get(dir, "sources", PIN_MAP);
