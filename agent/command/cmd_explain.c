@@ -4,7 +4,7 @@
 #include <limits.h>
 
 #include "host/cgroup.h"
-#include "command/cli.h"
+#include "command/commands.h"
 #include "report/explain_report.h"
 #include "report/explanation.h"
 #include "policy/loader.h"
@@ -12,26 +12,38 @@
 #include "kernel/support.h"
 #include "report/unit.h"
 
-#define SYNOPSIS                                                                                   \
-	"explain --cgroup PATH | --unit NAME | --pid PID [--direction D]\n"                        \
-	"                       [--remote ADDR[:PORT]] [--local ADDR[:PORT]]\n"                    \
-	"                       [--protocol P] [--family F]\n"                                     \
-	"                       [--policy-dir DIR]... [--pin-dir DIR] [--json]"
-#define DESCRIPTION                                                                                \
-	"Says which options the new sockets of a cgroup, a systemd unit or a process get by the\n" \
-	"policy files, which policy, rule and line set each, and what that beat: for every\n"      \
-	"connection, with the conditions of the rules, or for the one that --remote, --local,\n"   \
-	"--protocol and --family tell of.  What these leave open does not hold in any rule.\n"     \
-	"Needs no privilege; as root it says also when what is in force differs from the files,\n" \
-	"and leaves out what the running kernel lacks.\n"                                          \
-	"Exit status: 0 good, 1 errors in the files or no such process or unit, 2 usage."
-
 struct request {
-	const char *cgroup, *unit, *pid;
+	const char *cgroup, *unit;
+	long pid; /* 0: not given */
 	struct asked_words words;
 	const char **dirs;
 	const char *pin_dir;
 	bool json;
+};
+
+static const struct cli_option options[] = {
+	{ "cgroup", "PATH", "this cgroup, below the cgroup2 mount",
+	  CLI_TEXT(struct request, cgroup) },
+	{ "unit", "NAME", "the cgroups of this systemd unit", CLI_TEXT(struct request, unit) },
+	{ "pid", "PID", "the cgroup of this process, and its sockets'",
+	  CLI_NUMBER(struct request, pid, 1, INT_MAX) },
+	{ "direction", "D",
+	  "only connect, accept or listen; of one connection: listen if only\n"
+	  "                        --local is given, else connect",
+	  CLI_WORD(struct request, words.directions, direction_words) },
+	{ "remote", "ADDR[:PORT]", "the peer: 192.0.2.1:443, [2001:db8::1]:443, or without port",
+	  CLI_TEXT(struct request, words.remote) },
+	{ "local", "ADDR[:PORT]", "this end, as far as it is bound; :PORT is the port alone",
+	  CLI_TEXT(struct request, words.local) },
+	{ "protocol", "P", "tcp or udp",
+	  CLI_WORD(struct request, words.protocols, protocol_words) },
+	{ "family", "F", "ipv4, ipv6 or unix; an address says it, a v4-mapped one is ipv4",
+	  CLI_WORD(struct request, words.families, family_words) },
+	{ "policy-dir", "DIR", "read policies here (may repeat, earlier wins)",
+	  CLI_LIST(struct request, dirs) },
+	{ "pin-dir", "DIR", "the agent's pins (" DEFAULT_PIN_DIR ")",
+	  CLI_TEXT(struct request, pin_dir) },
+	{ "json", NULL, "print JSON", CLI_FLAG(struct request, json) },
 };
 
 /* What the answers come from. */
@@ -231,31 +243,14 @@ static int explain_process(const struct inputs *s, pid_t pid, const struct asked
 	return r < 0 ? r : explain_sockets(s, pid, asked, report);
 }
 
-static int parse_pid(const char *text, pid_t *ret)
-{
-	char *end;
-	long n;
-
-	errno = 0;
-	n = strtol(text, &end, 10);
-	if (errno || end == text || *end || n <= 0 || n > INT_MAX || *text < '0' || *text > '9')
-		return -EINVAL;
-	*ret = (pid_t)n;
-	return 0;
-}
-
-/* Exactly one of the three, and values that mean something. */
-static int check_usage(const struct request *q, pid_t *ret_pid, struct asked *ret_asked)
+/* Exactly one of the three, and a connection that there can be. */
+static int check_usage(const struct request *q, struct asked *ret_asked)
 {
 	_cleanup_free_ char *error = NULL;
 	int r;
 
 	if (!!q->cgroup + !!q->unit + !!q->pid != 1) {
 		fprintf(stderr, "sockpol explain: give one of --cgroup, --unit and --pid\n");
-		return -EINVAL;
-	}
-	if (q->pid && parse_pid(q->pid, ret_pid) < 0) {
-		fprintf(stderr, "sockpol explain: '%s' is not a process id\n", q->pid);
 		return -EINVAL;
 	}
 	r = asked_parse(&q->words, ret_asked, &error);
@@ -267,7 +262,7 @@ static int check_usage(const struct request *q, pid_t *ret_pid, struct asked *re
 }
 
 /* -EINVAL: what was asked for makes no sense. */
-static int explain(const struct request *q, pid_t pid, const struct asked *asked)
+static int explain_request(const struct request *q, const struct asked *asked)
 {
 	struct explain_report report = { 0 };
 	struct inputs s = { 0 };
@@ -279,7 +274,7 @@ static int explain(const struct request *q, pid_t pid, const struct asked *asked
 		else if (q->unit)
 			r = explain_unit(&s, q, asked, &report);
 		else
-			r = explain_process(&s, pid, asked, &report);
+			r = explain_process(&s, (pid_t)q->pid, asked, &report);
 	}
 	if (r == 0)
 		r = q->json ? explain_report_json(&report, stdout)
@@ -291,51 +286,37 @@ static int explain(const struct request *q, pid_t pid, const struct asked *asked
 	return r;
 }
 
-int cmd_explain(int argc, char **argv)
+static int explain(const void *given, const char *const *arguments)
 {
-	_cleanup_free_ const char **dirs = calloc((size_t)argc + 1, sizeof(*dirs));
-	struct request q = { .dirs = dirs, .pin_dir = DEFAULT_PIN_DIR };
-	const struct cli_option options[] = {
-		{ "cgroup", "PATH", "this cgroup, below the cgroup2 mount", .value = &q.cgroup },
-		{ "unit", "NAME", "the cgroups of this systemd unit", .value = &q.unit },
-		{ "pid", "PID", "the cgroup of this process, and its sockets'", .value = &q.pid },
-		{ "direction", "D",
-		  "only connect, accept or listen; of one connection: listen if only\n"
-		  "                        --local is given, else connect",
-		  .value = &q.words.direction },
-		{ "remote", "ADDR[:PORT]",
-		  "the peer: 192.0.2.1:443, [2001:db8::1]:443, or without port",
-		  .value = &q.words.remote },
-		{ "local", "ADDR[:PORT]",
-		  "this end, as far as it is bound; :PORT is the port alone",
-		  .value = &q.words.local },
-		{ "protocol", "P", "tcp or udp", .value = &q.words.protocol },
-		{ "family", "F", "ipv4, ipv6 or unix; an address says it, a v4-mapped one is ipv4",
-		  .value = &q.words.family },
-		{ "policy-dir", "DIR", "read policies here (may repeat, earlier wins)",
-		  .list = dirs },
-		{ "pin-dir", "DIR", "the agent's pins (" DEFAULT_PIN_DIR ")", .value = &q.pin_dir },
-		{ "json", NULL, "print JSON", .flag = &q.json },
-	};
-	const struct cli_syntax syntax = {
-		.synopsis = SYNOPSIS,
-		.description = DESCRIPTION,
-		.options = options,
-		.n_options = ARRAY_SIZE(options),
-	};
-	int status, r;
+	const struct request *q = given;
 	struct asked asked;
-	pid_t pid = 0;
+	int r = check_usage(q, &asked);
 
-	if (!dirs)
-		return EXIT_BAD;
-	if (cli_parse(argc, argv, &syntax, &status) < 0)
-		return status;
-	r = check_usage(&q, &pid, &asked);
+	(void)arguments;
 	if (r < 0)
 		return r == -ENOMEM ? EXIT_BAD : EXIT_USAGE;
-	r = explain(&q, pid, &asked);
+	r = explain_request(q, &asked);
 	if (r == -EINVAL)
 		return EXIT_USAGE;
 	return r < 0 ? EXIT_BAD : EXIT_GOOD;
 }
+
+const struct command cmd_explain = {
+	.name = "explain",
+	.summary = "say which options a cgroup's sockets get, and why",
+	.synopsis = "explain --cgroup PATH | --unit NAME | --pid PID [--direction D]\n"
+		    "                       [--remote ADDR[:PORT]] [--local ADDR[:PORT]]\n"
+		    "                       [--protocol P] [--family F]\n"
+		    "                       [--policy-dir DIR]... [--pin-dir DIR] [--json]",
+	.description =
+		"Says which options the new sockets of a cgroup, a systemd unit or a process get by the\n"
+		"policy files, which policy, rule and line set each, and what that beat: for every\n"
+		"connection, with the conditions of the rules, or for the one that --remote, --local,\n"
+		"--protocol and --family tell of.  What these leave open does not hold in any rule.\n"
+		"Needs no privilege; as root it says also when what is in force differs from the files,\n"
+		"and leaves out what the running kernel lacks.\n"
+		"Exit status: 0 good, 1 errors in the files or no such process or unit, 2 usage.",
+	CLI_OPTIONS(options, struct request),
+	.defaults = &(const struct request){ .pin_dir = DEFAULT_PIN_DIR },
+	.run = explain,
+};

@@ -6,7 +6,7 @@
 #include <jansson.h>
 
 #include "host/cgroup.h"
-#include "command/cli.h"
+#include "command/commands.h"
 #include "base/log.h"
 #include "report/overview.h"
 #include "kernel/pin_dir.h"
@@ -554,28 +554,37 @@ static int status(const char *pin_dir, const char *runtime_dir, const char *path
 	return r < 0 ? say_why_not(r, pin_dir, runtime_dir) : EXIT_GOOD;
 }
 
-int cmd_status(int argc, char **argv)
-{
-	const char *pin_dir = DEFAULT_PIN_DIR, *runtime_dir = DEFAULT_RUNTIME_DIR, *path = NULL;
-	bool as_json = false;
-	const struct cli_option options[] = {
-		{ "cgroup", "PATH", "what is in force for this cgroup", .value = &path },
-		{ "json", NULL, "as JSON", .flag = &as_json },
-		{ "pin-dir", "DIR", "the agent's (" DEFAULT_PIN_DIR ")", .value = &pin_dir },
-		{ "runtime-dir", "DIR", "the agent's (" DEFAULT_RUNTIME_DIR ")",
-		  .value = &runtime_dir },
-	};
-	const struct cli_syntax syntax = {
-		.synopsis = "status [OPTION]...",
-		.description =
-			"Says what is in force, from the kernel's maps: attachments, policies, cgroups, "
-			"counters.\nWorks with and without a running agent, as root.",
-		.options = options,
-		.n_options = ARRAY_SIZE(options),
-	};
-	int exit_status;
+struct request {
+	const char *cgroup, *pin_dir, *runtime_dir;
+	bool json;
+};
 
-	if (cli_parse(argc, argv, &syntax, &exit_status) < 0)
-		return exit_status;
-	return status(pin_dir, runtime_dir, path, as_json);
+static const struct cli_option options[] = {
+	{ "cgroup", "PATH", "what is in force for this cgroup", CLI_TEXT(struct request, cgroup) },
+	{ "json", NULL, "as JSON", CLI_FLAG(struct request, json) },
+	{ "pin-dir", "DIR", "the agent's (" DEFAULT_PIN_DIR ")",
+	  CLI_TEXT(struct request, pin_dir) },
+	{ "runtime-dir", "DIR", "the agent's (" DEFAULT_RUNTIME_DIR ")",
+	  CLI_TEXT(struct request, runtime_dir) },
+};
+
+static int run(const void *given, const char *const *arguments)
+{
+	const struct request *q = given;
+
+	(void)arguments;
+	return status(q->pin_dir, q->runtime_dir, q->cgroup, q->json);
 }
+
+const struct command cmd_status = {
+	.name = "status",
+	.summary = "say what is in force in the kernel, with its counters",
+	.synopsis = "status [OPTION]...",
+	.description =
+		"Says what is in force, from the kernel's maps: attachments, policies, cgroups, "
+		"counters.\nWorks with and without a running agent, as root.",
+	CLI_OPTIONS(options, struct request),
+	.defaults = &(const struct request){ .pin_dir = DEFAULT_PIN_DIR,
+					     .runtime_dir = DEFAULT_RUNTIME_DIR },
+	.run = run,
+};

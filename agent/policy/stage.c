@@ -6,9 +6,6 @@
 #include "policy/hook.h"
 #include "policy/stage.h"
 
-#define INET (BIT(SP_FAMILY_INDEX_IPV4) | BIT(SP_FAMILY_INDEX_IPV6))
-#define UNIX BIT(SP_FAMILY_INDEX_UNIX)
-
 #define REPLIES                                                                                    \
 	(BIT(BPF_SOCK_OPS_TIMEOUT_INIT) | BIT(BPF_SOCK_OPS_RWND_INIT) |                            \
 	 BIT(BPF_SOCK_OPS_NEEDS_ECN) | BIT(BPF_SOCK_OPS_BASE_RTT))
@@ -39,34 +36,6 @@ const struct stage stage_table[] = {
 				     .has_remote = true, .has_local = true, .sock_ops = REPLIES },
 };
 static_assert(ARRAY_SIZE(stage_table) == SP_STAGE_MAX, "a row for each stage");
-
-static bool holds_for_transport(const struct when *w, enum transport t)
-{
-	switch (t) {
-	case TRANSPORT_TCP:
-		return w->protocols & BIT(PROTOCOL_TCP) && w->families & INET;
-	case TRANSPORT_UDP:
-		return w->protocols & BIT(PROTOCOL_UDP) && w->families & INET;
-	case TRANSPORT_UNIX:
-		return !w->has_protocol && w->families & UNIX;
-	}
-	return false;
-}
-
-bool stage_may_hold(const struct stage *s, const struct when *w)
-{
-	return w->directions & BIT(s->direction) && holds_for_transport(w, s->transport) &&
-	       (s->has_remote || !(w->has_remote || w->has_remote_port)) &&
-	       (s->has_local || !(w->has_local || w->has_local_port));
-}
-
-bool stage_depends(const struct stage *s, const struct when *w)
-{
-	bool one_family = s->transport != TRANSPORT_UNIX && (w->families & INET) != INET;
-
-	return one_family || w->has_remote || w->has_local || w->has_remote_port ||
-	       w->has_local_port;
-}
 
 enum sp_stage stage_of_sock_op(uint64_t stages, int op)
 {
@@ -101,4 +70,41 @@ const char *stage_hooks(enum sp_stage stage)
 		if (sock_op_names[op] && s->sock_ops >> op & 1)
 			snprintf(text + n, sizeof(texts[stage]) - n, " %s", sock_op_names[op]);
 	return text;
+}
+
+bool stage_rule_may_hold(const struct rule *r, enum sp_stage s)
+{
+	const struct stage *stage = &stage_table[s];
+
+	return r ? when_may_hold(&r->when, stage) : stage->transport != TRANSPORT_UNIX;
+}
+
+bool stage_rule_depends(const struct rule *r, enum sp_stage s)
+{
+	return r && when_depends(&r->when, &stage_table[s]);
+}
+
+static bool names_direction(const struct rule *r, enum direction d)
+{
+	return r && r->when.has_direction && r->when.directions & BIT(d);
+}
+
+bool stage_setting_due(const struct rule *r, const struct option *o, enum direction d,
+		       enum sp_stage s)
+{
+	enum sp_stage as = s == SP_STAGE_TCP_SYN ? SP_STAGE_TCP_CONNECT : s;
+
+	if (!(o->stages[d] & BIT(as)))
+		return false;
+	return s != SP_STAGE_TCP_LISTEN || o->carried || names_direction(r, DIRECTION_LISTEN);
+}
+
+unsigned stage_settings(const struct rule *r, const struct option *o, enum direction d)
+{
+	unsigned stages = 0;
+
+	for (int s = 0; s < SP_STAGE_MAX; s++)
+		if (s != SP_STAGE_TCP_SYN && stage_setting_due(r, o, d, (enum sp_stage)s))
+			stages |= BIT(s);
+	return stages;
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
-#include "policy/condition.h"
 #include "report/explanation.h"
 
 static const struct pattern *matching_pattern(const struct patterns *p, const char *path)
@@ -78,18 +77,19 @@ static int explain_rules(const struct effective *effective, struct explanation *
 {
 	for (size_t i = 0; i < effective->n_blocks && e->asked.connection; i++) {
 		const struct block *b = &effective->blocks[i];
-		const char *key = b->rule ? asked_fails(&e->asked, &b->rule->when) : NULL;
+		const enum when_key key =
+			b->rule ? asked_fails(&e->asked, &b->rule->when) : WHEN_KEY_MAX;
 		struct explained_rule *rule;
 
-		if (!key)
+		if (key == WHEN_KEY_MAX)
 			continue;
 		if (GROW(e->not_holding, e->n_not_holding) < 0)
 			return -ENOMEM;
 		rule = &e->not_holding[e->n_not_holding++];
 		*rule = (struct explained_rule){
 			.block = b,
-			.key = key,
-			.when = condition_key_text(&b->rule->when, key),
+			.key = when_key_name(key),
+			.when = when_key_text(&b->rule->when, key),
 			.unknown = asked_is_unknown(&e->asked, key),
 		};
 		if (!rule->when)

@@ -3,7 +3,6 @@
 #include <errno.h>
 
 #include "compile/compile.h"
-#include "policy/condition.h"
 #include "report/explanation.h"
 
 #define UNIX BIT(SP_FAMILY_INDEX_UNIX)
@@ -51,7 +50,7 @@ static bool may_decide_at(const struct block *b, enum sp_stage s)
 static bool may_hold(const struct inquiry *q, const struct block *b)
 {
 	if (q->asked->connection)
-		return b->rule ? !asked_fails(q->asked, &b->rule->when)
+		return b->rule ? asked_fails(q->asked, &b->rule->when) == WHEN_KEY_MAX
 			       : q->asked->families != UNIX;
 	for (int s = 0; s < SP_STAGE_MAX; s++)
 		if (stage_table[s].direction == q->direction && block_may_hold(b, (enum sp_stage)s))
@@ -129,7 +128,7 @@ static int add_rule(const struct inquiry *q, const struct block *b, const struct
 		return r;
 	if (only_unix)
 		when.families = UNIX;
-	choice->when = condition_text(&when);
+	choice->when = when_text(&when);
 	return choice->when ? 0 : -ENOMEM;
 }
 
@@ -168,7 +167,7 @@ static int add_block(const struct inquiry *q, const struct block *b, const struc
 		return winner ? add_loser(b, setting, o)
 			      : fill_choice(q, b, setting, false, &o->winner);
 	if (!winner) {
-		if (b->rule && !condition_is_empty(&b->rule->when))
+		if (b->rule && !when_is_empty(&b->rule->when))
 			return add_rule(q, b, setting, false, o);
 		return fill_choice(q, b, setting, false, &o->winner);
 	}

@@ -4,9 +4,7 @@
 
 #include <uthash.h>
 
-#include "compile/map_half.h"
-#include "compile/range_tree.h"
-#include "compile/sets.h"
+#include "compile/prefix_sets.h"
 
 /* A prefix, and the class of what it is the longest for.  Zero-padded: hashed whole. */
 struct entry {
@@ -16,15 +14,14 @@ struct entry {
 	uint8_t data[16]; /* network byte order */
 };
 
-/* A set in the kernel. */
 struct set {
 	struct entry *entries; /* the key; sorted */
 	uint32_t tree4, tree6;
 	UT_hash_handle hh;
 };
 
-struct sets {
-	struct map_half nodes;
+struct prefix_sets {
+	struct range_nodes *nodes;
 	struct set *by_content;
 };
 
@@ -39,23 +36,15 @@ struct items {
 	size_t n;
 };
 
-static int make(const struct kernel *k, uint32_t first, uint32_t room, struct sets **ret)
+int prefix_sets_new(struct range_nodes *nodes, struct prefix_sets **ret)
 {
-	struct sets *s = calloc(1, sizeof(*s));
+	struct prefix_sets *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return -ENOMEM;
-	map_half_init(&s->nodes, k, KERNEL_MAP_RANGE_NODES, sizeof(union sp_range_node), first,
-		      room);
+	s->nodes = nodes;
 	*ret = s;
 	return 0;
-}
-
-int sets_new(const struct kernel *k, unsigned half, struct sets **ret)
-{
-	const uint32_t room = kernel_sizes_of(k)->range_nodes;
-
-	return make(k, half * room, room, ret);
 }
 
 static void set_free(struct set *set)
@@ -64,7 +53,7 @@ static void set_free(struct set *set)
 	free(set);
 }
 
-void sets_free(struct sets *s)
+void prefix_sets_free(struct prefix_sets *s)
 {
 	struct set *set, *tmp;
 
@@ -72,43 +61,7 @@ void sets_free(struct sets *s)
 		HASH_DEL(s->by_content, set);
 		set_free(set);
 	}
-	map_half_clear(&s->nodes);
 	free(s);
-}
-
-void sets_count(struct sets *s, bool count)
-{
-	s->nodes.counts = count;
-}
-
-uint32_t sets_needed(const struct sets *s)
-{
-	return s->nodes.n;
-}
-
-int sets_flush(struct sets *s, const char **ret_what)
-{
-	return map_half_flush(&s->nodes, ret_what);
-}
-
-bool when_asks(const struct when *w, enum sp_property property)
-{
-	const bool asks[SP_PROPERTY_MAX] = {
-		[SP_PROPERTY_REMOTE] = w->has_remote,
-		[SP_PROPERTY_LOCAL] = w->has_local,
-		[SP_PROPERTY_REMOTE_PORT] = w->has_remote_port,
-		[SP_PROPERTY_LOCAL_PORT] = w->has_local_port,
-	};
-
-	return asks[property];
-}
-
-bool policy_asks(const struct policy *p, enum sp_property property)
-{
-	for (size_t i = 0; i < p->n_rules; i++)
-		if (when_asks(&p->rules[i].when, property))
-			return true;
-	return false;
 }
 
 static int add_item(struct items *items, const struct entry *entry, uint64_t rule)
@@ -237,7 +190,7 @@ struct class
 	UT_hash_handle hh;
 };
 
-static int class_of(struct class **classes, uint64_t rules, struct set_view *view, uint32_t *ret)
+static int class_of(struct class **classes, uint64_t rules, struct prefix_view *view, uint32_t *ret)
 {
 	struct class *c;
 
@@ -268,7 +221,7 @@ static void free_classes(struct class **classes)
 }
 
 /* Numbers the classes, and moves the entries out. */
-static int classify(struct items *items, struct set_view *view, struct entry **ret)
+static int classify(struct items *items, struct prefix_view *view, struct entry **ret)
 {
 	_cleanup_free_ struct entry *entries = calloc(items->n + 1, sizeof(*entries));
 	struct class *classes = NULL;
@@ -306,8 +259,7 @@ static struct span span_of(uint64_t first, unsigned length, uint32_t answer)
 	return (struct span){ first, first | others, answer };
 }
 
-static int write_tree4(struct sets *s, const struct entry *entries, size_t n, uint32_t *ret,
-		       const char **ret_what)
+static int write_tree4(struct prefix_sets *s, const struct entry *entries, size_t n, uint32_t *ret)
 {
 	_cleanup_free_ struct span *spans = calloc(n + 1, sizeof(*spans));
 
@@ -316,12 +268,12 @@ static int write_tree4(struct sets *s, const struct entry *entries, size_t n, ui
 	for (size_t i = 0; i < n; i++)
 		spans[i] = span_of(first_half(&entries[i]) >> 32, 32u + entries[i].length,
 				   entries[i].class);
-	return range_tree_write(&s->nodes, spans, n, 0, ret, ret_what);
+	return range_tree_write(s->nodes, spans, n, 0, ret);
 }
 
 /* Entries longer than 64 bits, all of the same first half. */
-static int write_second_halves(struct sets *s, const struct entry *entries, size_t n,
-			       uint32_t outside, uint32_t *ret, const char **ret_what)
+static int write_second_halves(struct prefix_sets *s, const struct entry *entries, size_t n,
+			       uint32_t outside, uint32_t *ret)
 {
 	_cleanup_free_ struct span *spans = calloc(n, sizeof(*spans));
 
@@ -330,7 +282,7 @@ static int write_second_halves(struct sets *s, const struct entry *entries, size
 	for (size_t i = 0; i < n; i++)
 		spans[i] = span_of(number_at(entries[i].data + 8), entries[i].length - 64u,
 				   entries[i].class);
-	return range_tree_write(&s->nodes, spans, n, outside, ret, ret_what);
+	return range_tree_write(s->nodes, spans, n, outside, ret);
 }
 
 /* How many of the n that begin here are longer than 64 bits and of the same first half.  In their
@@ -345,8 +297,7 @@ static size_t count_longer(const struct entry *entries, size_t n)
 }
 
 /* A span for each of up to 64 bits, and one for each first half of the longer ones. */
-static int write_tree6(struct sets *s, const struct entry *entries, size_t n, uint32_t *ret,
-		       const char **ret_what)
+static int write_tree6(struct prefix_sets *s, const struct entry *entries, size_t n, uint32_t *ret)
 {
 	_cleanup_free_ struct span *spans = calloc(n + 1, sizeof(*spans));
 	const struct entry *around[65]; /* one a length at most */
@@ -363,34 +314,28 @@ static int write_tree6(struct sets *s, const struct entry *entries, size_t n, ui
 		taken = count_longer(e, n - i);
 		if (taken) {
 			r = write_second_halves(s, e, taken, depth ? around[depth - 1]->class : 0,
-						&span->answer, ret_what);
+						&span->answer);
 		} else {
 			taken = 1;
 			around[depth++] = e;
 		}
 	}
-	return r < 0 ? r : range_tree_write(&s->nodes, spans, n_spans, 0, ret, ret_what);
+	return r < 0 ? r : range_tree_write(s->nodes, spans, n_spans, 0, ret);
 }
 
-static int write_trees(struct sets *s, struct set *set, size_t n, const char **ret_what)
+static int write_trees(struct prefix_sets *s, struct set *set, size_t n)
 {
-	uint32_t before = s->nodes.n;
 	size_t n4 = 0;
 	int r;
 
 	while (n4 < n && !set->entries[n4].v6)
 		n4++;
-	r = write_tree4(s, set->entries, n4, &set->tree4, ret_what);
-	if (r == 0)
-		r = write_tree6(s, set->entries + n4, n - n4, &set->tree6, ret_what);
-	if (r < 0)
-		map_half_cut(&s->nodes, before);
-	return r;
+	r = write_tree4(s, set->entries, n4, &set->tree4);
+	return r < 0 ? r : write_tree6(s, set->entries + n4, n - n4, &set->tree6);
 }
 
 /* Takes the entries when it makes a new set of them. */
-static int intern(struct sets *s, struct entry **entries, size_t n, struct set **ret,
-		  const char **ret_what)
+static int intern(struct prefix_sets *s, struct entry **entries, size_t n, struct set **ret)
 {
 	struct set *set;
 	int r;
@@ -401,7 +346,7 @@ static int intern(struct sets *s, struct entry **entries, size_t n, struct set *
 		if (!set)
 			return -ENOMEM;
 		set->entries = TAKE_PTR(*entries);
-		r = write_trees(s, set, n, ret_what);
+		r = write_trees(s, set, n);
 		if (r < 0) {
 			set_free(set);
 			return r;
@@ -412,31 +357,30 @@ static int intern(struct sets *s, struct entry **entries, size_t n, struct set *
 	return 0;
 }
 
-static int collect(const struct policy *p, enum sp_property property, struct items *items,
-		   uint64_t *asking)
+static int collect(const struct rule *const *rules, size_t n, enum sp_property property,
+		   struct items *items, uint64_t *asking)
 {
 	int r = 0;
 
 	*asking = 0;
-	for (size_t i = 0; i < p->n_rules && i < SP_RULES_MAX && r == 0; i++) {
-		if (!when_asks(&p->rules[i].when, property))
+	for (size_t i = 0; i < n && r == 0; i++) {
+		if (!when_asks(&rules[i]->when, property))
 			continue;
 		*asking |= 1ull << i;
-		r = collect_rule(items, &p->rules[i].when, property, 1ull << i);
+		r = collect_rule(items, &rules[i]->when, property, 1ull << i);
 	}
 	return r;
 }
 
-int sets_get(struct sets *s, const struct policy *p, enum sp_property property,
-	     struct set_view *ret, const char **ret_what)
+int prefix_sets_get(struct prefix_sets *s, const struct rule *const *rules, size_t n,
+		    enum sp_property property, struct prefix_view *ret)
 {
 	_cleanup_free_ struct entry *entries = NULL;
-	struct set_view view = { 0 };
+	struct prefix_view view = { 0 };
 	struct items items = { 0 };
 	struct set *set = NULL;
-	int r = collect(p, property, &items, &view.asking);
+	int r = collect(rules, n, property, &items, &view.asking);
 
-	*ret_what = "memory";
 	if (r == 0 && items.n) {
 		qsort(items.v, items.n, sizeof(*items.v), compare_items);
 		merge_equal(&items);
@@ -445,45 +389,14 @@ int sets_get(struct sets *s, const struct policy *p, enum sp_property property,
 	if (r == 0)
 		r = classify(&items, &view, &entries);
 	if (r == 0)
-		r = intern(s, &entries, items.n, &set, ret_what);
+		r = intern(s, &entries, items.n, &set);
 	free(items.v);
-	if (set) {
-		view.tree4 = set->tree4;
-		view.tree6 = set->tree6;
-		*ret = view;
-	} else {
+	if (r < 0) {
 		free(view.rules);
-	}
-	return r;
-}
-
-static int count_policy(struct sets *s, const struct policy *p)
-{
-	int r = 0;
-
-	for (int property = 0; property < SP_PROPERTY_MAX && r == 0; property++) {
-		struct set_view view = { 0 };
-		const char *what;
-
-		if (!policy_asks(p, property))
-			continue;
-		r = sets_get(s, p, property, &view, &what);
-		if (r == 0)
-			free(view.rules);
-	}
-	return r;
-}
-
-int sets_needed_for(const struct config *c, uint32_t *ret)
-{
-	_cleanup_(sets_free) struct sets *s = NULL;
-	int r = make(NULL, 0, 0, &s);
-
-	if (r < 0)
 		return r;
-	sets_count(s, true);
-	for (size_t i = 0; i < c->n_policies && r == 0; i++)
-		r = count_policy(s, &c->policies[i]);
-	*ret = sets_needed(s);
-	return r;
+	}
+	view.tree4 = set->tree4;
+	view.tree6 = set->tree6;
+	*ret = view;
+	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The words that values are written with, which parser and formatter share. */
-#ifndef SOCKPOL_VALUE_UNITS_H
-#define SOCKPOL_VALUE_UNITS_H
+#ifndef SOCKPOL_VALUE_FORMAT_H
+#define SOCKPOL_VALUE_FORMAT_H
 
 #include "option/option.h"
 

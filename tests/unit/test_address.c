@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "policy/when_parse.h"
+#include "policy/address.h"
 
 /* `input` is this prefix, as prefix_format() has it; "v4:" or "v6:" before it says which. */
 static void parse_prefix_one(const char *input, const char *expected)
@@ -257,92 +257,165 @@ static void ports(void **state)
 	parse_port_bad("80-0", "ends below where it begins; did you mean '0-80'?");
 }
 
-/* A whole `when`, from YAML. */
-static void parse_when_one(const char *yaml, struct when *ret)
+/* "" : not known.  The parser is not what is tested here: v4-mapped addresses are IPv4 to it too.
+ */
+static struct endpoint endpoint(const char *address, uint16_t port)
 {
-	struct config config = { 0 };
-	struct diags diags = { 0 };
-	struct parse p = { .config = &config, .diags = &diags };
-	struct yaml_doc doc;
+	_cleanup_free_ char *error = NULL;
+	struct endpoint e = { .port = port };
+	struct prefix p;
 
-	assert_int_equal(yaml_doc_parse(yaml, strlen(yaml), "when", &diags, &doc), 0);
-	when_init(ret);
-	assert_int_equal(when_parse(&p, doc.root, ret), 0);
-	diags_print(&diags, stderr);
-	assert_int_equal(diags.n, 0);
-	assert_int_equal(config.n_prefixes, ret->remote.n + ret->local.n);
-	diags_clear(&diags);
-	yaml_doc_clear(&doc);
+	if (!*address)
+		return e;
+	assert_int_equal(prefix_parse(address, &p, &error), 0);
+	e.known = true;
+	e.v4 = p.v4;
+	memcpy(e.address, p.address, sizeof(e.address));
+	return e;
 }
 
-static void nothing_given(void **state)
+static void prefix_one(const char *prefix, const char *address, bool expected)
 {
-	const unsigned inet = BIT(SP_FAMILY_INDEX_IPV4) | BIT(SP_FAMILY_INDEX_IPV6);
-	static const char *const texts[] = { "{}", "~", "null" };
+	_cleanup_free_ char *error = NULL;
+	const struct endpoint e = endpoint(address, 80);
+	struct prefix p;
+
+	assert_int_equal(prefix_parse(prefix, &p, &error), 0);
+	if (prefix_holds(&p, &e) != expected)
+		fail_msg("%s in %s: not %d", address, prefix, expected);
+}
+
+static void prefixes(void **state)
+{
+	(void)state;
+	prefix_one("0.0.0.0/0", "0.0.0.0", true);
+	prefix_one("0.0.0.0/0", "255.255.255.255", true);
+	prefix_one("0.0.0.0/0", "", false);
+	prefix_one("10.0.0.1", "10.0.0.1", true);
+	prefix_one("10.0.0.1", "10.0.0.0", false);
+	prefix_one("10.0.0.1", "10.0.0.2", false);
+	prefix_one("10.0.0.0/8", "10.0.0.0", true);
+	prefix_one("10.0.0.0/8", "10.255.255.255", true);
+	prefix_one("10.0.0.0/8", "9.255.255.255", false);
+	prefix_one("10.0.0.0/8", "11.0.0.0", false);
+	prefix_one("10.64.0.0/10", "10.127.255.255", true);
+	prefix_one("10.64.0.0/10", "10.128.0.0", false);
+	prefix_one("10.64.0.0/10", "10.63.255.255", false);
+	prefix_one("128.0.0.0/1", "127.255.255.255", false);
+	prefix_one("128.0.0.0/1", "128.0.0.0", true);
+	prefix_one("10.0.0.0/31", "10.0.0.1", true);
+	prefix_one("10.0.0.0/31", "10.0.0.2", false);
+	prefix_one("::/0", "::", true);
+	prefix_one("::/0", "ffff::", true);
+	prefix_one("fd00::/8", "fdff:ffff::1", true);
+	prefix_one("fd00::/8", "fe00::", false);
+	prefix_one("fc00::/7", "fd00::1", true);
+	prefix_one("fc00::/7", "fe00::", false);
+	prefix_one("2001:db8::/127", "2001:db8::1", true);
+	prefix_one("2001:db8::/127", "2001:db8::2", false);
+	prefix_one("2001:db8::1", "2001:db8::1", true);
+	prefix_one("2001:db8::1", "2001:db8::", false);
+}
+
+static void families_do_not_mix(void **state)
+{
+	(void)state;
+	prefix_one("::/0", "10.0.0.1", false);
+	prefix_one("0.0.0.0/0", "::1", false);
+	prefix_one("0.0.0.0/0", "::", false);
+	/* the same bytes */
+	prefix_one("32.1.13.184", "2001:db8::", false);
+	prefix_one("2001:db8::/32", "32.1.13.184", false);
+	/* v4-mapped is IPv4, on either side */
+	prefix_one("10.0.0.0/8", "::ffff:10.1.2.3", true);
+	prefix_one("::ffff:10.0.0.0/104", "10.1.2.3", true);
+	prefix_one("::ffff:0:0/96", "10.1.2.3", true);
+	prefix_one("::/0", "::ffff:10.1.2.3", false);
+	prefix_one("::/80", "::ffff:10.1.2.3", false);
+}
+
+/* `input` is this end, as endpoint_format() has it. */
+static void parse_endpoint_one(const char *input, bool v4, const char *expected)
+{
+	_cleanup_free_ char *error = NULL;
+	char text[ENDPOINT_TEXT_SIZE];
+	struct endpoint e;
+	int r = endpoint_parse(input, &e, &error);
+
+	if (r)
+		fail_msg("'%s': %d, %s", input, r, error ? error : "no message");
+	assert_string_equal(endpoint_format(&e, text), expected);
+	assert_int_equal(e.v4, v4);
+}
+
+static void endpoints(void **state)
+{
+	const struct endpoint nothing = { 0 };
+	char text[ENDPOINT_TEXT_SIZE];
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
-		struct when w;
+	parse_endpoint_one("10.0.0.1", true, "10.0.0.1");
+	parse_endpoint_one("10.0.0.1:65535", true, "10.0.0.1:65535");
+	parse_endpoint_one("fd00::1", false, "fd00::1");
+	parse_endpoint_one("[fd00::1]", false, "fd00::1");
+	parse_endpoint_one("[fd00::1]:443", false, "[fd00::1]:443");
+	parse_endpoint_one("[::ffff:10.0.0.1]:80", true, "10.0.0.1:80");
+	parse_endpoint_one(":80", false, ":80");
+	assert_null(endpoint_format(&nothing, text));
+}
 
-		parse_when_one(texts[i], &w);
-		assert_int_equal(w.directions, BIT(DIRECTION_MAX) - 1);
-		assert_int_equal(w.protocols, BIT(PROTOCOL_TCP) | BIT(PROTOCOL_UDP));
-		assert_int_equal(w.families, inet);
-		assert_false(w.has_direction || w.has_protocol || w.has_family);
-		assert_false(w.has_remote || w.has_local || w.has_remote_port || w.has_local_port);
-		when_clear(&w);
+static void no_endpoints(void **state)
+{
+	static const char *const bad[] = {
+		"",
+		":",
+		"10.0.0.1:",
+		"10.0.0.1:0",
+		"10.0.0.1:65536",
+		"10.0.0/8",
+		"10.0.0.0/8",
+		"10.0.0.256",
+		"[fd00::1",
+		"[fd00::1]443",
+		"[fd00::1]:",
+		"[10.0.0.1]:80",
+		"fe80::1%lo",
+		"1.2.3.4:80-90",
+		"localhost",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		_cleanup_free_ char *error = NULL, *expected = NULL;
+		struct endpoint e = { .port = 77 };
+
+		if (endpoint_parse(bad[i], &e, &error) != -EINVAL)
+			fail_msg("'%s' is taken", bad[i]);
+		assert_true(asprintf(&expected,
+				     "'%s' is not an address, with or without a port (192.0.2.1, "
+				     "192.0.2.1:443, [2001:db8::1]:443, :443)",
+				     bad[i]) > 0);
+		assert_string_equal(error, expected);
+		assert_int_equal(e.port, 77); /* untouched */
 	}
 }
 
-static void everything_given(void **state)
+static void wildcards(void **state)
 {
-	struct when w;
+	static const struct {
+		const char *address;
+		bool wildcard;
+	} cases[] = {
+		{ "0.0.0.0", true }, { "0.0.0.1", false }, { "1.0.0.0", false },
+		{ "::", true },	     { "::1", false },	   { "1::", false },
+	};
 
 	(void)state;
-	parse_when_one("direction: [accept, connect]\n"
-		       "protocol: tcp\n"
-		       "family: [ipv6, unix]\n"
-		       "remote: [10.0.0.0/8, fd00::/8, \"::1\"]\n"
-		       "local: ::ffff:10.0.0.1\n"
-		       "remote_port: [5432, 6432-6439]\n"
-		       "local_port: 80\n",
-		       &w);
-	assert_true(w.has_direction && w.has_protocol && w.has_family);
-	assert_true(w.has_remote && w.has_local && w.has_remote_port && w.has_local_port);
-	assert_int_equal(w.directions, BIT(DIRECTION_ACCEPT) | BIT(DIRECTION_CONNECT));
-	assert_int_equal(w.protocols, BIT(PROTOCOL_TCP));
-	assert_int_equal(w.families, BIT(SP_FAMILY_INDEX_IPV6) | BIT(SP_FAMILY_INDEX_UNIX));
-	assert_int_equal(w.remote.n, 3);
-	assert_true(w.remote.v[0].v4);
-	assert_int_equal(w.remote.v[0].length, 8);
-	assert_int_equal(w.remote.v[0].at.line, 4);
-	assert_int_equal(w.remote.v[1].at.column, 22);
-	assert_false(w.remote.v[1].v4);
-	assert_int_equal(w.remote.v[2].length, 128);
-	assert_int_equal(w.local.n, 1);
-	assert_true(w.local.v[0].v4);
-	assert_int_equal(w.remote_port.n, 2);
-	assert_int_equal(w.remote_port.v[1].first, 6432);
-	assert_int_equal(w.remote_port.v[1].last, 6439);
-	assert_int_equal(w.remote_port.v[1].at.line, 6);
-	assert_int_equal(w.local_port.n, 1);
-	assert_int_equal(w.local_port.v[0].first, 80);
-	when_clear(&w);
-	assert_null(w.remote.v);
-}
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct endpoint e = endpoint(cases[i].address, 80);
 
-static void empty_lists(void **state)
-{
-	struct when w;
-
-	(void)state;
-	parse_when_one("{direction: [], protocol: [], family: [], remote: [], local: [], "
-		       "remote_port: [], local_port: []}",
-		       &w);
-	assert_true(w.has_remote && w.has_local && w.has_remote_port && w.has_local_port);
-	assert_int_equal(w.directions | w.protocols | w.families, 0);
-	assert_int_equal(w.remote.n + w.local.n + w.remote_port.n + w.local_port.n, 0);
-	when_clear(&w);
+		assert_int_equal(endpoint_is_wildcard(&e), cases[i].wildcard);
+	}
 }
 
 int main(void)
@@ -355,9 +428,11 @@ int main(void)
 		cmocka_unit_test(prefix_lengths),
 		cmocka_unit_test(no_addresses),
 		cmocka_unit_test(ports),
-		cmocka_unit_test(nothing_given),
-		cmocka_unit_test(everything_given),
-		cmocka_unit_test(empty_lists),
+		cmocka_unit_test(prefixes),
+		cmocka_unit_test(families_do_not_mix),
+		cmocka_unit_test(endpoints),
+		cmocka_unit_test(no_endpoints),
+		cmocka_unit_test(wildcards),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
