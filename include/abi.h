@@ -332,7 +332,8 @@ struct sp_generation {
 	__u64 stages;		/* BIT(enum sp_stage): some policy has something due there */
 	__u64 loaded_usec;	/* CLOCK_REALTIME, microseconds, when it came in force */
 	__u32 n_policies;
-	__u32 reserved[7];
+	__u32 n_glob_nodes, n_glob_links; /* elements that a table has at most that are not 0 */
+	__u32 reserved[5];
 };
 #define SP_GENERATION_DECIDES_LATE 0x1 /* some policy has decided_late */
 

@@ -131,6 +131,7 @@ static int reload(struct agent *a, struct diags *diags)
 	r = load(a, diags);
 	diags_sort(diags);
 	diags_log(diags);
+	governor_settle(a->governor);
 	if (a->metrics)
 		metrics_file_refresh(a->metrics);
 	if (r < 0)
@@ -298,13 +299,14 @@ static int start(struct agent *a)
 		log_error("%s", a->verdict);
 		return r;
 	}
-	if (a->metrics)
-		metrics_file_refresh(a->metrics);
 	if (r < 0)
 		log_warning("ready, but degraded: %s", a->verdict);
 	else
 		log_info("ready: %s", a->verdict);
 	sd_notifyf(0, "READY=1\nSTATUS=%s", a->verdict);
+	governor_settle(a->governor);
+	if (a->metrics)
+		metrics_file_refresh(a->metrics);
 	return 0;
 }
 

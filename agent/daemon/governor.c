@@ -22,10 +22,12 @@ struct governor {
 	char *root_path; /* of the cgroup that it governs, below the mount */
 	char *directory; /* of that */
 	char *pin_dir;
-	uint64_t cgroup_id;	   /* that the kernel side is attached to */
-	struct kernel *kernel;	   /* NULL: nothing is in force by this governor */
-	struct counting *counters; /* of the kernel side */
-	struct config *config;	   /* in force; NULL: an earlier agent's */
+	uint64_t cgroup_id;	      /* that the kernel side is attached to */
+	struct kernel *kernel;	      /* NULL: nothing is in force by this governor */
+	struct counting *counters;    /* of the kernel side */
+	struct config *config;	      /* in force; NULL: an earlier agent's */
+	bool unsettled;		      /* what was in force before is still in the maps */
+	struct image *before, *after; /* then: what listeners were set by, and are; or NULL */
 };
 
 int governor_new(const char *mount, const char *root_path, const char *pin_dir,
@@ -46,8 +48,18 @@ int governor_new(const char *mount, const char *root_path, const char *pin_dir,
 	return 0;
 }
 
+static void free_images(struct governor *g)
+{
+	if (g->before)
+		image_free(g->before);
+	if (g->after)
+		image_free(g->after);
+	g->before = g->after = NULL;
+}
+
 static void drop_kernel(struct governor *g)
 {
+	free_images(g);
 	if (g->counters)
 		counting_free(g->counters);
 	if (g->kernel)
@@ -57,6 +69,7 @@ static void drop_kernel(struct governor *g)
 	g->counters = NULL;
 	g->kernel = NULL;
 	g->config = NULL;
+	g->unsettled = false;
 }
 
 void governor_free(struct governor *g)
@@ -185,8 +198,6 @@ static int replace(struct governor *g, struct change *c)
 	}
 	still_alive();
 	generation_switch(g->kernel, c->image);
-	if (kernel_use_stages(g->kernel, after) < 0)
-		log_warning("Hooks that no policy needs any more may still be attached, ignoring");
 	return 0;
 }
 
@@ -217,22 +228,13 @@ static int start(struct governor *g, const struct kernel_place *place, struct ch
 	r = kernel_take_over(k);
 	if (r < 0)
 		return r;
-	carry_counters(g, k, c->counters);
+	if (kernel_has_earlier(k))
+		carry_counters(g, k, c->counters);
 	kernel_commit(k);
 	g->cgroup_id = place->cgroup_id;
 	g->kernel = TAKE_PTR(k);
 	g->counters = TAKE_PTR(c->counters);
 	return 0;
-}
-
-static void settle(struct governor *g, struct change *c)
-{
-	if (c->before)
-		stale_name_listeners(g->mount, g->root_path, c->before, c->image);
-	if (g->config)
-		config_free(g->config);
-	g->config = TAKE_PTR(c->config);
-	counting_keep_only(g->counters, g->kernel, g->config);
 }
 
 static int activate(struct governor *g, struct change *c, struct diags *diags)
@@ -244,6 +246,7 @@ static int activate(struct governor *g, struct change *c, struct diags *diags)
 
 	if (fd < 0)
 		return fd;
+	governor_settle(g);
 	if (g->kernel && place.cgroup_id != g->cgroup_id) { /* the cgroup was made anew */
 		drop_kernel(g);
 		r = pin_dir_recover(g->pin_dir);
@@ -259,13 +262,20 @@ static int activate(struct governor *g, struct change *c, struct diags *diags)
 		read_before(g, c);
 		r = fresh ? start(g, &place, c) : replace(g, c);
 	}
-	if (r == 0)
-		settle(g, c);
-	else if (!fresh)
-		counting_keep_only(g->counters, g->kernel, g->config);
 	if (fresh && c->counters)
 		counting_free(c->counters);
-	return r;
+	if (r < 0) {
+		if (!fresh)
+			counting_keep_only(g->counters, g->kernel, g->config);
+		return r;
+	}
+	if (g->config)
+		config_free(g->config);
+	g->config = TAKE_PTR(c->config);
+	g->before = TAKE_PTR(c->before);
+	g->after = TAKE_PTR(c->image);
+	g->unsettled = true;
+	return 0;
 }
 
 int governor_activate(struct governor *g, struct config *config, struct diags *diags)
@@ -281,8 +291,22 @@ int governor_activate(struct governor *g, struct config *config, struct diags *d
 		image_free(c.before);
 	if (c.config)
 		config_free(c.config);
-	malloc_trim(0); /* most of what made the generation is free now */
 	return r;
+}
+
+void governor_settle(struct governor *g)
+{
+	if (!g->unsettled)
+		return;
+	generation_free_others(g->kernel);
+	if (kernel_use_stages(g->kernel, stages_in_force(g->kernel)) < 0)
+		log_warning("Hooks that no policy needs any more may still be attached, ignoring");
+	counting_keep_only(g->counters, g->kernel, g->config);
+	if (g->before)
+		stale_name_listeners(g->mount, g->root_path, g->before, g->after);
+	free_images(g);
+	g->unsettled = false;
+	malloc_trim(0); /* most of what made the generation is free now */
 }
 
 const struct config *governor_config(const struct governor *g)

@@ -31,6 +31,13 @@ bool governor_has_policy(const struct governor *g);
  */
 int governor_activate(struct governor *g, struct config *c, struct diags *diags);
 
+/*
+ * After a governor_activate() that succeeded, when there is time (a few grace periods): frees what
+ * was in force before, detaches hooks that nothing needs any more, and names the listeners that
+ * keep old values.
+ */
+void governor_settle(struct governor *g);
+
 /* The configuration in force; NULL: none, or an earlier agent's. */
 const struct config *governor_config(const struct governor *g);
 

@@ -181,7 +181,7 @@ int generation_write(struct kernel *k, const struct image *im)
 		r = apply(&all);
 	close_all(&all);
 	if (r < 0)
-		generation_give_up(k);
+		generation_free_others(k);
 	return r;
 }
 
@@ -234,21 +234,35 @@ static uint64_t now_usec(void)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+/* What the maps do not say themselves. */
+static struct sp_generation complete(const struct image *im)
+{
+	struct sp_generation g = im->generation;
+
+	g.loaded_usec = now_usec();
+	for (uint32_t t = 0; t < im->globs.n_match + im->globs.n_exclude; t++) {
+		const struct glob_table *table = &im->globs.v[t];
+
+		if (g.n_glob_nodes < table->n_nodes)
+			g.n_glob_nodes = table->n_nodes;
+		if (g.n_glob_links < table->n_links)
+			g.n_glob_links = table->n_links;
+	}
+	return g;
+}
+
 void generation_switch(struct kernel *k, const struct image *im)
 {
 	struct sp_state *state = kernel_state(k);
 	uint64_t next = kernel_next_generation(k);
 	bool first = state->generation == 0;
 
-	state->of[next & 1] = im->generation;
-	state->of[next & 1].loaded_usec = now_usec();
+	state->of[next & 1] = complete(im);
 	/* The first generation becomes one before anything is due. */
 	if (!first)
 		set_stages(state, state->stages | im->generation.stages);
 	__atomic_store_n(&state->generation, next, __ATOMIC_SEQ_CST);
 	set_stages(state, im->generation.stages);
-	if (!first)
-		generation_give_up(k);
 }
 
 static bool has_slots(const struct kernel *k, uint64_t generation)
@@ -266,7 +280,7 @@ static bool has_slots(const struct kernel *k, uint64_t generation)
 	return false;
 }
 
-void generation_give_up(struct kernel *k)
+void generation_free_others(struct kernel *k)
 {
 	uint64_t next = kernel_next_generation(k);
 	int r;
@@ -285,7 +299,7 @@ void generation_settle(struct kernel *k)
 	struct sp_state *state = kernel_state(k);
 
 	set_stages(state, state->of[state->generation & 1].stages);
-	generation_give_up(k);
+	generation_free_others(k);
 }
 
 /* With its own map a slot can be updated at any time.  That may run out of memory; membarrier(2)

@@ -23,13 +23,12 @@ static inline uint32_t generation_slot(uint64_t generation, uint32_t table)
  * nothing of it is left.
  */
 int generation_write(struct kernel *k, const struct image *im);
-/*
- * Puts it in force by one store; hooks for its stages must be there.  When this returns no program
- * uses the one before, which is gone.
- */
+/* Puts it in force by one store; hooks for its stages must be there.  Programs that run now may
+ * still use the one before. */
 void generation_switch(struct kernel *k, const struct image *im);
-/* In place of the switch. */
-void generation_give_up(struct kernel *k);
+/* Waits for such programs, and frees whatever is not in force: after a switch, or in place of it.
+ */
+void generation_free_others(struct kernel *k);
 /* Of a reload in which an earlier agent was killed nothing is left but what is in force. */
 void generation_settle(struct kernel *k);
 

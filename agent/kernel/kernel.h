@@ -37,6 +37,8 @@ int kernel_load(const struct kernel_place *place, uint64_t stages, struct kernel
 /* When a generation is in force in the maps.  On failure what an earlier agent left is as it was;
  * afterwards there is no way back. */
 int kernel_take_over(struct kernel *k);
+/* Is there something in force that it takes the place of? */
+bool kernel_has_earlier(const struct kernel *k);
 /* Its pins come in force, and what was there goes.  Errors are logged, and change nothing. */
 void kernel_commit(struct kernel *k);
 /*

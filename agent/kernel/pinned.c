@@ -141,6 +141,17 @@ static int read_array(int fd, uint32_t n, size_t value_size, void **ret)
 	return 0;
 }
 
+/* Tables have all the same size, however little is in them. */
+static uint32_t n_used(const struct pinned *p, enum map_id id, uint32_t n)
+{
+	const struct sp_generation *g = pinned_generation(p);
+	uint32_t used = id == MAP_ID_glob_nodes	  ? g->n_glob_nodes
+			: id == MAP_ID_glob_links ? g->n_glob_links
+						  : n;
+
+	return used < n ? used : n;
+}
+
 int pinned_read(const struct pinned *p, enum map_id id, uint32_t table, void **ret, uint32_t *ret_n)
 {
 	_cleanup_close_ int fd = -1;
@@ -149,6 +160,7 @@ int pinned_read(const struct pinned *p, enum map_id id, uint32_t table, void **r
 	int r;
 
 	fd = open_inner(p, id, generation_slot(p->state.generation, table), &n);
+	n = n_used(p, id, n);
 	r = fd < 0 ? fd : read_array(fd, n, map_table[id].value_size, &values);
 	if (pinned_is_outdated(p)) {
 		free(values);

@@ -19,13 +19,16 @@ DEFINE_CLEANUP(struct bpf_object *, bpf_object__close)
 
 uint64_t programs_digest(void)
 {
-	uint64_t digest = 14695981039346656037ull; /* FNV-1a */
+	static uint64_t digest;
 	size_t size;
 	const unsigned char *object = sockpol_bpf__elf_bytes(&size);
 
+	if (digest)
+		return digest;
+	digest = 14695981039346656037ull; /* FNV-1a */
 	for (size_t i = 0; i < size; i++)
 		digest = (digest ^ object[i]) * 1099511628211ull;
-	return digest ? digest : 1;
+	return digest |= 1;
 }
 
 static bool is_locked_down(void)
