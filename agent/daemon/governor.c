@@ -291,6 +291,7 @@ int governor_activate(struct governor *g, struct config *config, struct diags *d
 		image_free(c.before);
 	if (c.config)
 		config_free(c.config);
+	malloc_trim(0); /* what probing and compiling took */
 	return r;
 }
 
@@ -306,7 +307,7 @@ void governor_settle(struct governor *g)
 		stale_name_listeners(g->mount, g->root_path, g->before, g->after);
 	free_images(g);
 	g->unsettled = false;
-	malloc_trim(0); /* most of what made the generation is free now */
+	malloc_trim(0); /* what made the generation is free now */
 }
 
 const struct config *governor_config(const struct governor *g)
