@@ -24,8 +24,9 @@ const struct sp_generation *pinned_generation(const struct pinned *p);
 bool pinned_is_outdated(const struct pinned *p);
 
 /*
- * All elements of a map of the generation in force; table: of globs, 0 for the other maps.  *ret:
- * owned, *ret_n elements of map_table[id].value_size.  -ESTALE: a reload has come between.
+ * The elements of a map of the generation in force, without those at the end of a table of globs
+ * that are 0; table: of globs, 0 for the other maps.  *ret: owned, *ret_n elements of
+ * map_table[id].value_size.  -ESTALE: a reload has come between.
  */
 int pinned_read(const struct pinned *p, enum map_id id, uint32_t table, void **ret,
 		uint32_t *ret_n);
