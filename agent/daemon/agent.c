@@ -20,6 +20,7 @@
 #include "daemon/metrics_file.h"
 #include "kernel/pin_dir.h"
 #include "kernel/pinned.h"
+#include "kernel/programs.h"
 #include "base/utf8.h"
 
 #define DIAGNOSTICS_REPLY_MAX 65536 /* bytes; the rest is in the journal */
@@ -117,7 +118,7 @@ static int renew_pins(struct agent *a)
 	}
 	r = governor_mend(a->governor);
 	if (r == 0)
-		log_warning("%zu pins or links of %s were gone, and are there again", lost,
+		log_warning("%zu of the pins and links at %s were gone, and are there again", lost,
 			    a->options->pin_dir);
 	return r;
 }
@@ -362,6 +363,9 @@ static int run(struct agent *a)
 	int r;
 
 	r = capabilities_check();
+	if (r < 0)
+		return r;
+	r = programs_check_kernel();
 	if (r < 0)
 		return r;
 	r = find_cgroup_root(a);

@@ -130,12 +130,9 @@ static int load(struct kernel *k, uint64_t cgroup_id, uint64_t stages)
 
 int kernel_load(const struct kernel_place *place, uint64_t stages, struct kernel **ret)
 {
-	_cleanup_(kernel_free) struct kernel *k = NULL;
-	int r = programs_check_kernel();
+	_cleanup_(kernel_free) struct kernel *k = new_kernel(place, PIN_NEXT);
+	int r;
 
-	if (r < 0)
-		return r;
-	k = new_kernel(place, PIN_NEXT);
 	if (!k)
 		return -ENOMEM;
 	k->earlier = earlier_generation(place->pin_dir);
