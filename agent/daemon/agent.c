@@ -11,7 +11,6 @@
 #include "daemon/agent.h"
 #include "host/capabilities.h"
 #include "host/cgroup.h"
-#include "command/cli.h"
 #include "daemon/control.h"
 #include "base/diag.h"
 #include "daemon/governor.h"
@@ -334,7 +333,7 @@ static void say_what_stays(struct agent *a)
 {
 	_cleanup_(pinned_close) struct pinned *pinned = NULL;
 	const char *dir = a->options->pin_dir;
-	bool is_default = streq(dir, DEFAULT_PIN_DIR);
+	bool is_default = a->options->pin_dir_is_default;
 	uint32_t n;
 
 	if (pinned_open(dir, &pinned) < 0) {
