@@ -7,96 +7,59 @@
 #include <fts.h>
 #include <sys/stat.h>
 
-#include "host/cgroup.h"
-#include "command/commands.h"
-#include "kernel/kernel.h"
-#include "host/listeners.h"
-#include "host/mount.h"
 #include "base/log.h"
-#include "kernel/pin.h"
+#include "command/commands.h"
+#include "daemon/stale.h"
+#include "host/cgroup.h"
+#include "host/mount.h"
 #include "kernel/pin_dir.h"
-#include "kernel/pin_family.h"
-#include "kernel/pins.h"
+#include "kernel/pinned.h"
 
 #define DEPTH_MAX 8 /* below a bpffs mount, where pin directories are looked for */
 
 DEFINE_CLEANUP(FTS *, fts_close)
 
-struct in_force {
-	struct pins *pins;
-	char *mount; /* of cgroup2 */
-	char *path;  /* of the last listener's cgroup */
-};
-
-static const char *is_governed_listener(uint64_t cgroup_id, void *userdata)
-{
-	struct in_force *f = userdata;
-	struct sp_policy policy;
-	uint32_t index;
-
-	free(f->path);
-	f->path = NULL;
-	if (pins_cgroup(f->pins, cgroup_id, &index) < 0 || !index ||
-	    pins_policy(f->pins, index, &policy) < 0 || !policy.stage[SP_STAGE_TCP_LISTEN].n_ops ||
-	    cgroup_path_of_id(f->mount, cgroup_id, &f->path) < 0)
-		return NULL;
-	return f->path;
-}
-
 /* Before all goes; it is a courtesy, so what fails is passed over. */
 static void name_listeners(const char *pin_dir)
 {
-	struct in_force f = { 0 };
+	_cleanup_(pinned_close) struct pinned *p = NULL;
+	_cleanup_(image_free) struct image *im = NULL;
+	_cleanup_free_ char *mount = NULL, *root = NULL;
 	struct sp_state state;
 
-	if (pins_open(pin_dir, &f.pins) < 0)
-		return;
-	if (pins_state(f.pins, &state) == 0 && state.stages & BIT(SP_STAGE_TCP_LISTEN) &&
-	    cgroup_mount(&f.mount) == 0)
-		(void)listeners_name_stale(is_governed_listener, &f);
-	pins_close(f.pins);
-	free(f.mount);
-	free(f.path);
+	if (pinned_open(pin_dir, &p) == 0 && pinned_state(p, &state) == 0 &&
+	    pinned_generation(p)->stages & BIT(SP_STAGE_TCP_LISTEN) && cgroup_mount(&mount) == 0 &&
+	    cgroup_path_of_id(mount, state.cgroup_root_id, &root) == 0 && pinned_image(p, &im) == 0)
+		stale_name_listeners(mount, root, im, NULL);
 }
 
-static int remove_pins(const struct pin_family *family)
+static void name_foreign(const struct pin_family *f)
 {
-	int result = 0;
-
-	for (size_t i = 0; i < family->n; i++) {
-		int r = pin_remove(family->paths[i]);
-
-		if (r < 0)
-			result = log_error_errno(r, "Cannot remove the pin %s", family->paths[i]);
-	}
-	return result;
-}
-
-static void say_what_went(const char *path, const struct pin_family *family)
-{
-	if (family->n)
-		printf("%s: %zu pins taken out; nothing of it is in force any more\n", path,
-		       family->n);
-	else
-		printf("%s: nothing of sockpol is pinned there\n", path);
-	for (size_t i = 0; i < family->n_foreign; i++)
-		log_warning("%s is not sockpol's: left where it is", family->foreign[i]);
+	for (size_t i = 0; i < f->n; i++)
+		if (!f->v[i].ours)
+			log_warning("%s is not sockpol's: left where it is", f->v[i].path);
 }
 
 static int detach_locked(const char *path)
 {
-	struct pin_family family;
-	int r = pin_family_read(path, &family), n;
+	struct pin_dir d = { 0 };
+	int r = pin_dir_read(path, &d), n;
 
 	if (r < 0)
 		return log_error_errno(r, "Cannot read the pin directory %s", path);
-	if (family.n)
+	n = (int)pin_dir_n_ours(&d);
+	if (n) {
 		name_listeners(path);
-	r = remove_pins(&family);
-	if (r == 0)
-		say_what_went(path, &family);
-	n = (int)family.n;
-	pin_family_clear(&family);
+		r = pin_dir_remove(path);
+	}
+	if (r == 0 && n)
+		printf("%s: %d pins taken out; nothing of it is in force any more\n", path, n);
+	else if (r == 0)
+		printf("%s: nothing of sockpol is pinned there\n", path);
+	name_foreign(&d.current);
+	name_foreign(&d.next);
+	name_foreign(&d.flat);
+	pin_dir_clear(&d);
 	/* The default one is systemd-tmpfiles' to make and to remove: the unit cannot start
 	 * without. */
 	if (r == 0 && !streq(path, DEFAULT_PIN_DIR))
@@ -126,13 +89,10 @@ static int detach_pin_dir(const char *path)
 /* Is it worth a look?  Only what lies in it decides what is removed. */
 static bool has_our_pins(const char *path)
 {
-	struct pin_family family;
-	bool has;
+	struct pin_dir d = { 0 };
+	bool has = pin_dir_read(path, &d) == 0 && pin_dir_n_ours(&d) > 0;
 
-	if (pin_family_read(path, &family) < 0)
-		return false;
-	has = family.n > 0;
-	pin_family_clear(&family);
+	pin_dir_clear(&d);
 	return has;
 }
 
@@ -156,6 +116,7 @@ static int detach_below(const char *mount, size_t *n)
 			continue;
 		r = detach_pin_dir(one->fts_path);
 		result = r < 0 ? r : result;
+		fts_set(walk, one, FTS_SKIP); /* `current/` is of the same agent */
 		(*n)++;
 	}
 	return result;

@@ -3,6 +3,7 @@
 
 #include <linux/bpf.h>
 
+#include "policy/hook.h"
 #include "policy/stage.h"
 
 #define REPLIES                                                                                    \
@@ -10,36 +11,28 @@
 	 BIT(BPF_SOCK_OPS_NEEDS_ECN) | BIT(BPF_SOCK_OPS_BASE_RTT))
 
 const struct stage stage_table[] = {
-	[SP_STAGE_TCP_BIND] = { "tcp-bind", "bind4, bind6", DIRECTION_LISTEN, TRANSPORT_TCP,
-				.has_local = true },
-	[SP_STAGE_TCP_CONNECT] = { "tcp-connect", "connect4, connect6", DIRECTION_CONNECT,
-				   TRANSPORT_TCP, .has_remote = true },
-	[SP_STAGE_TCP_SYN] = { "tcp-syn", "sock_ops TCP_CONNECT_CB", DIRECTION_CONNECT,
-			       TRANSPORT_TCP, .has_remote = true, .has_local = true,
-			       .sock_ops = BIT(BPF_SOCK_OPS_TCP_CONNECT_CB) },
-	[SP_STAGE_TCP_ACTIVE_EST] = { "tcp-active-est", "sock_ops ACTIVE_ESTABLISHED_CB",
-				      DIRECTION_CONNECT, TRANSPORT_TCP, .has_remote = true,
-				      .has_local = true,
+	[SP_STAGE_TCP_BIND] = { "tcp-bind", DIRECTION_LISTEN, TRANSPORT_TCP, .has_local = true },
+	[SP_STAGE_TCP_CONNECT] = { "tcp-connect", DIRECTION_CONNECT, TRANSPORT_TCP,
+				   .has_remote = true },
+	[SP_STAGE_TCP_SYN] = { "tcp-syn", DIRECTION_CONNECT, TRANSPORT_TCP, .has_remote = true,
+			       .has_local = true, .sock_ops = BIT(BPF_SOCK_OPS_TCP_CONNECT_CB) },
+	[SP_STAGE_TCP_ACTIVE_EST] = { "tcp-active-est", DIRECTION_CONNECT, TRANSPORT_TCP,
+				      .has_remote = true, .has_local = true,
 				      .sock_ops = BIT(BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB) },
-	[SP_STAGE_TCP_PASSIVE_EST] = { "tcp-passive-est", "sock_ops PASSIVE_ESTABLISHED_CB",
-				       DIRECTION_ACCEPT, TRANSPORT_TCP, .has_remote = true,
-				       .has_local = true,
+	[SP_STAGE_TCP_PASSIVE_EST] = { "tcp-passive-est", DIRECTION_ACCEPT, TRANSPORT_TCP,
+				       .has_remote = true, .has_local = true,
 				       .sock_ops = BIT(BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB) },
-	[SP_STAGE_TCP_LISTEN] = { "tcp-listen", "sock_ops TCP_LISTEN_CB", DIRECTION_LISTEN,
-				  TRANSPORT_TCP, .has_local = true,
+	[SP_STAGE_TCP_LISTEN] = { "tcp-listen", DIRECTION_LISTEN, TRANSPORT_TCP, .has_local = true,
 				  .sock_ops = BIT(BPF_SOCK_OPS_TCP_LISTEN_CB) },
-	[SP_STAGE_UDP_BIND] = { "udp-bind", "bind4, bind6", DIRECTION_LISTEN, TRANSPORT_UDP,
-				.has_local = true },
-	[SP_STAGE_UDP_CONNECT] = { "udp-connect", "connect4, connect6", DIRECTION_CONNECT,
-				   TRANSPORT_UDP, .has_remote = true, .has_local = true },
-	[SP_STAGE_UDP_SEND] = { "udp-send", "sendmsg4, sendmsg6", DIRECTION_CONNECT,
-				TRANSPORT_UDP },
-	[SP_STAGE_UNIX_CONNECT] = { "unix-connect", "connect_unix", DIRECTION_CONNECT,
-				    TRANSPORT_UNIX },
-	[SP_STAGE_UNIX_SEND] = { "unix-send", "sendmsg_unix", DIRECTION_CONNECT, TRANSPORT_UNIX },
-	[SP_STAGE_REPLY_ACTIVE] = { "reply-active", "sock_ops", DIRECTION_CONNECT, TRANSPORT_TCP,
+	[SP_STAGE_UDP_BIND] = { "udp-bind", DIRECTION_LISTEN, TRANSPORT_UDP, .has_local = true },
+	[SP_STAGE_UDP_CONNECT] = { "udp-connect", DIRECTION_CONNECT, TRANSPORT_UDP,
+				   .has_remote = true, .has_local = true },
+	[SP_STAGE_UDP_SEND] = { "udp-send", DIRECTION_CONNECT, TRANSPORT_UDP },
+	[SP_STAGE_UNIX_CONNECT] = { "unix-connect", DIRECTION_CONNECT, TRANSPORT_UNIX },
+	[SP_STAGE_UNIX_SEND] = { "unix-send", DIRECTION_CONNECT, TRANSPORT_UNIX },
+	[SP_STAGE_REPLY_ACTIVE] = { "reply-active", DIRECTION_CONNECT, TRANSPORT_TCP,
 				    .has_remote = true, .has_local = true, .sock_ops = REPLIES },
-	[SP_STAGE_REPLY_PASSIVE] = { "reply-passive", "sock_ops", DIRECTION_ACCEPT, TRANSPORT_TCP,
+	[SP_STAGE_REPLY_PASSIVE] = { "reply-passive", DIRECTION_ACCEPT, TRANSPORT_TCP,
 				     .has_remote = true, .has_local = true, .sock_ops = REPLIES },
 };
 static_assert(ARRAY_SIZE(stage_table) == SP_STAGE_MAX, "a row for each stage");
@@ -51,6 +44,32 @@ enum sp_stage stage_of_sock_op(uint64_t stages, int op)
 			return s == SP_STAGE_REPLY_PASSIVE ? SP_STAGE_REPLY_ACTIVE
 							   : (enum sp_stage)s;
 	return 0;
+}
+
+static const char *const sock_op_names[] = {
+	[BPF_SOCK_OPS_TCP_CONNECT_CB] = "TCP_CONNECT_CB",
+	[BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB] = "ACTIVE_ESTABLISHED_CB",
+	[BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB] = "PASSIVE_ESTABLISHED_CB",
+	[BPF_SOCK_OPS_TCP_LISTEN_CB] = "TCP_LISTEN_CB",
+};
+
+const char *stage_hooks(enum sp_stage stage)
+{
+	static char texts[SP_STAGE_MAX][48];
+	const struct stage *s = &stage_table[stage];
+	char *text = texts[stage];
+	size_t n = 0;
+
+	if (*text)
+		return text;
+	for (int i = 0; i < HOOK_MAX; i++)
+		if (hook_table[i].stages & BIT(stage))
+			n += (size_t)snprintf(text + n, sizeof(texts[stage]) - n, "%s%s",
+					      n ? ", " : "", hook_table[i].name);
+	for (size_t op = 0; op < ARRAY_SIZE(sock_op_names); op++)
+		if (sock_op_names[op] && s->sock_ops >> op & 1)
+			snprintf(text + n, sizeof(texts[stage]) - n, " %s", sock_op_names[op]);
+	return text;
 }
 
 bool stage_rule_may_hold(const struct rule *r, enum sp_stage s)

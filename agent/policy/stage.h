@@ -12,8 +12,7 @@ enum transport {
 };
 
 struct stage {
-	const char *name;  /* "tcp-connect", ... */
-	const char *hooks; /* "connect4, connect6", "sock_ops TCP_LISTEN_CB", ... */
+	const char *name; /* "tcp-connect", ... */
 	enum direction direction;
 	enum transport transport;
 	bool has_remote;   /* address and port of the peer are known */
@@ -28,10 +27,8 @@ static inline const char *stage_name(enum sp_stage s)
 	return stage_table[s].name;
 }
 
-static inline const char *stage_hooks(enum sp_stage s)
-{
-	return stage_table[s].hooks;
-}
+/* "connect4, connect6", "sock_ops TCP_LISTEN_CB", ... */
+const char *stage_hooks(enum sp_stage s);
 
 /* Of the stages (BIT(enum sp_stage)) the one that this op is, as sp_state.sock_ops has it. */
 enum sp_stage stage_of_sock_op(uint64_t stages, int op);
