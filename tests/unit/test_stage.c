@@ -45,7 +45,7 @@ static void test_rules(void **state)
 	/* may hold there, and depends on the connection: '+', '?' if it does */
 	static const struct {
 		enum sp_stage stage;
-		const char *base, *ear, *net, *own, *unix;
+		const char *base, *ear, *net, *own, *af_unix;
 	} cases[] = {
 		{ SP_STAGE_TCP_BIND, "+", "+", "", "?", "" },
 		{ SP_STAGE_TCP_CONNECT, "+", "", "?", "", "" },
@@ -66,9 +66,9 @@ static void test_rules(void **state)
 			const struct rule *rule;
 			const char *expected;
 		} blocks[] = {
-			{ NULL, cases[i].base },      { &rules[0], cases[i].ear },
-			{ &rules[1], cases[i].net },  { &rules[2], cases[i].own },
-			{ &rules[3], cases[i].unix },
+			{ NULL, cases[i].base },	 { &rules[0], cases[i].ear },
+			{ &rules[1], cases[i].net },	 { &rules[2], cases[i].own },
+			{ &rules[3], cases[i].af_unix },
 		};
 
 		for (size_t k = 0; k < ARRAY_SIZE(blocks); k++) {
