@@ -400,7 +400,7 @@ lint-python:
 EXAMPLE_PATCHES := $(sort $(wildcard tests/examples/*.patch))
 lint-examples: $(EXAMPLE_PATCHES:%=$(O)/lint/%.built)
 
-$(O)/lint/%.patch.built: %.patch tests/lint/examples.sh Makefile $(C_FILES) $(wildcard doc/*.scd)
+$(O)/lint/%.patch.built: %.patch tests/lint/examples.sh Makefile $(C_FILES) $(wildcard doc/*.scd tests/bad/*)
 	$(say) EXAMPLE $<
 	+$(Q)MAKE="$(SUBMAKE)" tests/lint/examples.sh $< $(@:.built=.tree) $(DEB_SOURCES)
 	$(Q)touch $@

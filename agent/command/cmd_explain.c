@@ -7,6 +7,7 @@
 #include "command/commands.h"
 #include "report/explain_report.h"
 #include "report/explanation.h"
+#include "report/generations.h"
 #include "policy/loader.h"
 #include "base/log.h"
 #include "kernel/support.h"
@@ -51,16 +52,14 @@ struct inputs {
 	char *mount; /* NULL: no cgroup2 here */
 	struct host host;
 	struct config *config;
-	struct cascade *cascade;
-	struct pins *pins;   /* NULL: not known what is in force ... */
-	const char *no_pins; /* ... because */
+	struct generations *generations; /* NULL: not known what is in force ... */
+	char *why_not_known;		 /* owned; ... because */
 };
 
 static void inputs_clear(struct inputs *s)
 {
-	if (s->pins)
-		pins_close(s->pins);
-	cascade_free(s->cascade);
+	generations_close(s->generations);
+	free(s->why_not_known);
 	config_free(s->config);
 	host_clear(&s->host);
 	free(s->mount);
@@ -87,10 +86,10 @@ static int load_policies(const struct request *q, struct inputs *s)
 	diags_sort(&diags);
 	diags_log(&diags);
 	diags_clear(&diags);
-	return r < 0 ? r : cascade_new(s->config, &s->cascade);
+	return r;
 }
 
-static const char *no_pins_because(int error)
+static const char *not_known_because(int error)
 {
 	switch (error) {
 	case -EACCES:
@@ -105,6 +104,26 @@ static const char *no_pins_because(int error)
 	}
 }
 
+/* What is in force is good to know, and no more: who may not read it gets the rest. */
+static int open_generations(const struct request *q, struct inputs *s)
+{
+	_cleanup_free_ char *error = NULL;
+	struct position at;
+	int r = generations_open(q->pin_dir, s->config, &s->generations, &error, &at);
+
+	if (r == 0 && !s->generations->are_pinned) {
+		generations_close(TAKE_PTR(s->generations));
+		r = -ENOENT;
+	}
+	if (r == 0 || r == -ENOMEM)
+		return r;
+	if (r != -E2BIG)
+		s->why_not_known = strdup(not_known_because(r));
+	else if (asprintf(&s->why_not_known, "not known (the files would be refused: %s)", error) < 0)
+		s->why_not_known = NULL;
+	return s->why_not_known ? 0 : -ENOMEM;
+}
+
 static int inputs_open(const struct request *q, struct inputs *s)
 {
 	int r = load_policies(q, s);
@@ -114,34 +133,25 @@ static int inputs_open(const struct request *q, struct inputs *s)
 	r = cgroup_mount(&s->mount);
 	if (r < 0 && r != -ENOENT)
 		return log_error_errno(r, "cannot find the cgroup2 mount");
-	r = pins_open(q->pin_dir, &s->pins);
-	if (r < 0)
-		s->no_pins = no_pins_because(r);
-	return 0;
+	return open_generations(q, s);
 }
 
-static int ask_kernel(const struct inputs *s, const char *cgroup, struct in_force *ret)
+/* The files' side is what was explained, by the patterns alone. */
+static int compare(const struct inputs *s, const struct explanation *e, struct in_force *ret)
 {
-	_cleanup_free_ char *directory = NULL;
-	const struct cgroup_class *k;
-	uint64_t id;
+	struct generations *g = s->generations;
+	struct glob_list in_force, by_files = { 0 };
 	int r;
 
-	if (!s->pins)
-		return in_force_unknown(s->no_pins, ret);
-	if (asprintf(&directory, "%s%s", s->mount ? s->mount : "", cgroup) < 0) {
-		directory = NULL;
-		return -ENOMEM;
-	}
-	r = s->mount ? cgroup_id_of_dir(directory, &id) : -ENOENT;
-	if (r < 0)
-		return in_force_unknown("not known (there is no such cgroup now)", ret);
-	r = cascade_walk(s->cascade, cgroup, &k);
+	if (!g)
+		return in_force_unknown(s->why_not_known, ret);
+	for (size_t i = 0; i < e->effective.n_policies; i++)
+		by_files.number[by_files.n++] =
+			(uint16_t)image_policy_number(g->built, e->effective.policies[i]);
+	r = generations_list_in_force(g, e->cgroup, &in_force);
 	if (r == 0)
-		r = in_force_compare(s->pins, id, cascade_effective(k), ret);
-	if (r < 0 && r != -ENOMEM)
-		return in_force_unknown(no_pins_because(r), ret);
-	return r;
+		r = in_force_compare(&g->in_force, &in_force, &g->files, &by_files, ret);
+	return r == -EPROTO ? in_force_unknown(not_known_because(r), ret) : r;
 }
 
 /* Adds the cgroup to what is explained, unless it is there. */
@@ -158,11 +168,11 @@ static int explain_cgroup(const struct inputs *s, const char *cgroup, const stru
 	if (r < 0)
 		return r;
 	e = &report->v[report->n];
-	r = explanation_make(s->cascade, &s->host, cgroup, asked, e);
+	r = explanation_make(s->config, &s->host, cgroup, asked, e);
 	if (r < 0)
 		return r;
 	report->n++;
-	return ask_kernel(s, cgroup, &e->in_force);
+	return compare(s, e, &e->in_force);
 }
 
 static int explain_path(const struct inputs *s, const struct request *q, const struct asked *asked,

@@ -2,7 +2,7 @@
 #include <errno.h>
 
 #include "command/commands.h"
-#include "daemon/control.h"
+#include "base/control_call.h"
 #include "report/dry_run.h"
 #include "policy/loader.h"
 #include "base/log.h"

@@ -139,7 +139,8 @@ static int write_tree(struct range_nodes *to, const struct ranges *from, uint32_
 		first = next;
 		n = divided(n, SP_NODE_CHILDREN);
 	}
-	*ret_answer = levels << SP_ANSWER_LEVELS_SHIFT | first;
+	if (r == 0)
+		*ret_answer = levels << SP_ANSWER_LEVELS_SHIFT | first;
 	return r;
 }
 
