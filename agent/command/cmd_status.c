@@ -269,8 +269,7 @@ static int name_cgroups(const struct generations *g, const char *policy, bool as
 		log_error("No policy '%s' is in force", policy);
 		return -ENODATA;
 	}
-	return as_json ? status_json_paths(g, number)
-		       : governed_each(g, number, print_path, NULL);
+	return as_json ? status_json_paths(g, number) : governed_each(g, number, print_path, NULL);
 }
 
 /* Pins that are not there: because there is no agent, or because somebody removed them. */
@@ -375,8 +374,9 @@ static int run(const void *given, const char *const *arguments)
 	int r;
 
 	if ((policy && !q->cgroups) || (q->cgroup && q->cgroups)) {
-		fprintf(stderr, "sockpol status: a POLICY goes with --cgroups, and --cgroups not with "
-				"--cgroup\n");
+		fprintf(stderr,
+			"sockpol status: a POLICY goes with --cgroups, and --cgroups not with "
+			"--cgroup\n");
 		return EXIT_USAGE;
 	}
 	r = policy || q->cgroup ? show_cgroups(q, policy) : show_overview(q);

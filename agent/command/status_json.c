@@ -27,11 +27,10 @@ static json_t *json_links(const struct overview *o)
 	for (size_t i = 0; i < o->n_links; i++) {
 		const struct overview_link *l = &o->links[i];
 
-		json_array_append_new(
-			links, json_pack("{s:s, s:I, s:I, s:I}", "hook", l->hook, "link",
-					 (json_int_t)l->link_id, "program",
-					 (json_int_t)l->program_id, "cgroup",
-					 (json_int_t)l->cgroup_id));
+		json_array_append_new(links, json_pack("{s:s, s:I, s:I, s:I}", "hook", l->hook,
+						       "link", (json_int_t)l->link_id, "program",
+						       (json_int_t)l->program_id, "cgroup",
+						       (json_int_t)l->cgroup_id));
 	}
 	return links;
 }
@@ -109,8 +108,8 @@ int status_json(const struct overview *o)
 			 "generation", (json_int_t)o->state.generation, "loaded_usec",
 			 (json_int_t)in_force->loaded_usec, "cgroup_root",
 			 (json_int_t)o->state.cgroup_root_id, "counts", json_counts(&o->state),
-			 "attachments", json_links(o), "neighbours", json_neighbours(o),
-			 "policies", policies, "unsupported", o->unsupported);
+			 "attachments", json_links(o), "neighbours", json_neighbours(o), "policies",
+			 policies, "unsupported", o->unsupported);
 	if (root && o->has_cgroups)
 		json_object_set_new(root, "cgroups",
 				    json_pack("{s:I, s:I}", "living", (json_int_t)o->n_cgroups,

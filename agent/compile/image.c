@@ -66,7 +66,7 @@ static int append_run(struct array *a, const void *values, uint32_t n, uint32_t 
 {
 	uint32_t first = a->since;
 
-	while (first + n <= a->n && memcmp(element(a, first), values, n * a->size) != 0)
+	while (n && first + n <= a->n && memcmp(element(a, first), values, n * a->size) != 0)
 		first++;
 	if (first + n > a->n) {
 		first = a->n;

@@ -60,7 +60,8 @@ static void comparison_clear(struct comparison *c)
 	dry_run_clear(&c->result);
 }
 
-/* --- policies ---------------------------------------------------------------------------------- */
+/* --- policies ----------------------------------------------------------------------------------
+ */
 
 struct named {
 	const char *name;
@@ -156,7 +157,8 @@ static int compare_policies(struct comparison *c)
 	return now && then ? compare_with(c, now, n_now, then, n_then) : -ENOMEM;
 }
 
-/* --- cgroups ----------------------------------------------------------------------------------- */
+/* --- cgroups -----------------------------------------------------------------------------------
+ */
 
 /* As a reload judges it: by what is set, not by who sets it; and something was set. */
 static bool changes_listeners(const struct in_force *f)
@@ -276,9 +278,9 @@ static int mark_listeners(struct comparison *c, const char *path, uint64_t id)
 {
 	const struct dry_run *d = &c->result;
 	const struct dry_run_listener key = { .cgroup_id = id };
-	struct dry_run_listener *l = d->n_listeners ? bsearch(&key, d->listeners, d->n_listeners,
-							      sizeof(key), by_cgroup)
-						    : NULL;
+	struct dry_run_listener *l =
+		d->n_listeners ? bsearch(&key, d->listeners, d->n_listeners, sizeof(key), by_cgroup)
+			       : NULL;
 
 	while (l && l > d->listeners && l[-1].cgroup_id == id)
 		l--;

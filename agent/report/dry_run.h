@@ -36,7 +36,7 @@ struct dry_run {
 	struct names come, go; /* policies, whether or not they apply to a cgroup that lives */
 	struct dry_run_policy *policies;
 	size_t n_policies;
-	bool other_order; /* of policies that are in force and in the files */
+	bool other_order;	      /* of policies that are in force and in the files */
 	struct dry_run_group *groups; /* by their first cgroup */
 	size_t n_groups;
 	struct dry_run_listener *listeners;

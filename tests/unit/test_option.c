@@ -313,6 +313,22 @@ static void stages_of_sock_ops(void **state)
 	assert_int_equal(stage_of_sock_op(0, BPF_SOCK_OPS_TCP_LISTEN_CB), 0);
 }
 
+static void test_spellings(void **state)
+{
+	const struct option *device = &option_table[OPTION_SO_BINDTODEVICE],
+			    *index = &option_table[OPTION_SO_BINDTOIFINDEX],
+			    *mark = &option_table[OPTION_SO_MARK];
+
+	(void)state;
+	assert_true(options_rival(device, index));
+	assert_true(options_rival(index, device));
+	assert_true(options_rival(mark, mark));
+	assert_false(options_rival(mark, &option_table[OPTION_IP_TOS]));
+	assert_int_not_equal(is_second_spelling(OPTION_SO_BINDTODEVICE),
+			     is_second_spelling(OPTION_SO_BINDTOIFINDEX));
+	assert_false(is_second_spelling(OPTION_SO_MARK));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -327,6 +343,7 @@ int main(void)
 		cmocka_unit_test(suggestions),
 		cmocka_unit_test(names_of_directions_and_stages),
 		cmocka_unit_test(stages_of_sock_ops),
+		cmocka_unit_test(test_spellings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
