@@ -1054,16 +1054,6 @@ static unsigned places_of_glob(const struct glob *g)
 	return places + most;
 }
 
-static int refuse(char **ret_error, const char *format, const char *pattern)
-{
-	char *sentence;
-
-	if (asprintf(&sentence, format, pattern) < 0)
-		return -ENOMEM;
-	*ret_error = sentence;
-	return -E2BIG;
-}
-
 /* The globs of `match` or of `exclude`, of all policies. */
 static int collect(const struct config *c, bool exclude, struct owned_glob **ret, size_t *ret_n,
 		   char **ret_error, struct position *ret_at)
@@ -1075,10 +1065,11 @@ static int collect(const struct config *c, bool exclude, struct owned_glob **ret
 		for (size_t k = 0; k < p->n; k++) {
 			if (places_of_glob(p->v[k].glob) > PLACES_MAX) {
 				*ret_at = p->v[k].at;
-				return refuse(ret_error,
-					      "'%s' could be at too many places of a name at once: "
-					      "write it with fewer wildcards",
-					      glob_pattern(p->v[k].glob));
+				return sentence(
+					ret_error, -E2BIG,
+					"'%s' could be at too many places of a name at once: "
+					"write it with fewer wildcards",
+					glob_pattern(p->v[k].glob));
 			}
 			if (GROW(*ret, *ret_n) < 0)
 				return -ENOMEM;
@@ -1100,8 +1091,8 @@ static int add_tables(const struct config *c, bool exclude, struct glob_tables *
 		r = fill_tables(globs, n, to, &n_tables, &at);
 	if (r == -E2BIG && !*ret_error) {
 		*ret_at = globs[at].pattern->at;
-		r = refuse(ret_error, "from '%s' on there is no room for the patterns",
-			   glob_pattern(globs[at].pattern->glob));
+		r = sentence(ret_error, -E2BIG, "from '%s' on there is no room for the patterns",
+			     glob_pattern(globs[at].pattern->glob));
 	}
 	*(exclude ? &to->n_exclude : &to->n_match) = n_tables;
 	return r;

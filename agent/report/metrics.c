@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
-#include "report/exposition.h"
+#include "base/exposition.h"
 #include "report/metrics.h"
 #include "policy/stage.h"
 
