@@ -149,7 +149,7 @@ static int append_stage(struct generations *g, const struct glob_list *list, enu
 	return 0;
 }
 
-int status_json_cgroup(struct generations *g, const char *path)
+int status_json_cgroup(struct generations *g, const char *path, uint64_t id)
 {
 	_cleanup_free_ char *escaped = utf8_escape(path);
 	json_t *policies = json_array(), *options = json_array();
@@ -166,9 +166,9 @@ int status_json_cgroup(struct generations *g, const char *path)
 		json_decref(options);
 		return r;
 	}
-	return print(json_pack("{s:{s:s, s:b, s:b, s:o, s:o}}", "cgroup", "path", escaped,
-			       "governed", list.n != 0, "left_out", list.left_out, "policies",
-			       policies, "options", options));
+	return print(json_pack("{s:{s:s, s:I, s:b, s:b, s:o, s:o}}", "cgroup", "path", escaped,
+			       "id", (json_int_t)id, "governed", list.n != 0, "left_out",
+			       list.left_out, "policies", policies, "options", options));
 }
 
 /* A long list is printed as it is found. */
