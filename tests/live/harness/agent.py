@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """A sockpol agent, and the commands that speak to it."""
 
+import contextlib
 import glob
 import json
 import os
@@ -13,7 +14,7 @@ import time
 
 from .result import DEADLINE, PATIENCE, Failure, check
 
-# "ready: N policies, M cgroups governed", or "ready, but degraded: ..." over pins and bad files
+# "ready: N policies", or "ready, but degraded: ..." over pins and bad files
 READY = r"^ready[:,] "
 
 
@@ -112,6 +113,16 @@ class Agent:
         self.end()
         self.process = None
 
+    @contextlib.contextmanager
+    def stopped(self):
+        """It does not run meanwhile."""
+        self.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
     def end(self):
         try:
             self.process.wait(timeout=DEADLINE)
@@ -166,6 +177,15 @@ class Agent:
             if policy["name"] == name:
                 return policy
         raise Failure("a policy in status --json", name, self.status()["policies"])
+
+    def pins(self):
+        """What is in the pin directory, by name."""
+        return sorted(os.path.relpath(os.path.join(directory, name), self.pin_dir)
+                      for directory, _, names in os.walk(self.pin_dir) for name in names)
+
+    def pin(self, name):
+        """The path of one in force."""
+        return f"{self.pin_dir}/current/{name}"
 
     def objects(self):
         """{("prog", id), ("map", id), ("link", id)}: what the agent holds in the kernel."""
