@@ -8,14 +8,18 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import threading
 import time
 
+from .foreign import bpf
 from .result import DEADLINE, PATIENCE, Failure, check
 
 # "ready: N policies", or "ready, but degraded: ..." over pins and bad files
 READY = r"^ready[:,] "
+
+GET_FD_BY_ID = {"prog": 13, "map": 14, "link": 30}  # commands of bpf(2)
 
 
 class Agent:
@@ -201,6 +205,9 @@ class Agent:
 
 def still_there(objects):
     """Those of Agent.objects() that the kernel still has."""
-    return {(kind, number) for kind, number in objects
-            if subprocess.run(["bpftool", kind, "show", "id", number], capture_output=True,
-                              check=False).returncode == 0}
+    found = set()
+    for kind, number in objects:
+        with contextlib.suppress(FileNotFoundError):
+            os.close(bpf(GET_FD_BY_ID[kind], struct.pack("<I", int(number))))
+            found.add((kind, number))
+    return found
