@@ -10,7 +10,7 @@ import sys
 
 from harness.flows import policies, policy, priority_policy
 from harness.newborns import Newborns
-from harness.result import Failure, check
+from harness.result import PATIENCE, Failure, check
 from harness.size import sized
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -19,7 +19,7 @@ from model import policies_in_order  # noqa: E402
 
 FILE = "50-test.yaml"
 CGROUPS = sized(short=300, full=10000, long=10000)  # for each state of the agent
-CONFIGURATIONS = sized(short=60, full=300, long=3000)
+CONFIGURATIONS = round(sized(short=60, full=300, long=3000) / PATIENCE) or 1
 NESTED = 40  # names of 255 bytes
 LEVELS = 1024  # below, a cgroup has what its ancestor there has
 
