@@ -15,6 +15,7 @@ import ctypes
 import itertools
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -71,7 +72,7 @@ class Storm:
                 self.held.append(made)
                 self.sockets += 1
             os.rmdir(name, dir_fd=self.at)
-            if len(self.held) > HELD:
+            if len(self.held) > HELD or not made:
                 self.held.pop(0).close()
 
     def run_deep(self):
@@ -130,6 +131,8 @@ def socket_of(parent, name):
 
 def main():
     directory, kind, uid = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     os.setgroups([])
     os.setgid(uid)
     os.setuid(uid)
