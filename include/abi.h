@@ -86,11 +86,7 @@ enum sp_stage {
 
 /* Value of array `cgroup_cache`: what is known of four cgroups: 0 no policy applies, the number of
  * the one policy, or SP_WORD_IN_LISTS. */
-#ifndef SP_CACHE_BITS /* a test build has less room in its cache */
-#define SP_CACHE_BITS	   14
-#define SP_LIST_BITS	   12
-#define SP_WALK_STATE_BITS 9
-#endif
+#define SP_CACHE_BITS 14
 #define SP_CACHE_WAYS 4
 struct sp_cache_set {
 	__u64 way[SP_CACHE_WAYS];
@@ -101,6 +97,7 @@ struct sp_cache_set {
 
 /* Value of array `policy_lists`: the lists of two cgroups.  word[0] has how many follow, the others
  * the policies' numbers, weakest first. */
+#define SP_LIST_BITS 12
 #define SP_LIST_WAYS 2
 struct sp_list_cell {
 	struct {
@@ -150,6 +147,7 @@ struct sp_glob_link {
  * how many policies and nodes follow; then the policies that match, weakest first, with
  * SP_WALK_EXCLUDED; then the active nodes with their table.
  */
+#define SP_WALK_STATE_BITS  9
 #define SP_WALK_ACTIVE_MAX  48
 #define SP_WALK_EXCLUDED    0x8000u
 #define SP_WALK_NODE_BITS   16

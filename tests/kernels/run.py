@@ -9,6 +9,7 @@ kernels counted.
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -64,6 +65,15 @@ def left_out(arguments):
     if arguments.patterns:
         return ()
     return LEFT_OUT + NOT_ESSENTIAL if arguments.essential else LEFT_OUT
+
+
+def check_left_out(sockpol):
+    """Each pattern names tests that there are."""
+    names = subprocess.run([sys.executable, "-B", os.path.join(HERE, "../live/run.py"), "--list",
+                            "--sockpol", sockpol], check=True, capture_output=True, text=True).stdout
+    for pattern in LEFT_OUT + NOT_ESSENTIAL:
+        if pattern not in names:
+            raise ImageError(f"no test is left out by {pattern}: tests/kernels/run.py names it")
 
 
 class Run:
@@ -128,6 +138,7 @@ class Run:
 
 def prepare(arguments, scratch):
     """The runs, ready to go."""
+    check_left_out(arguments.sockpol)
     os.makedirs(arguments.cache, exist_ok=True)
     kernels = [Kernel(series, metapackage, arguments.cache)
                for series, metapackage in KERNELS.items()
