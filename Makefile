@@ -37,7 +37,7 @@ BUILD_DEPS  := gcc libc6-dev make clang bpftool pkg-config libbpf-dev libelf-dev
                libsystemd-dev libjansson-dev libmnl-dev uthash-dev
 TEST_DEPS   := libcmocka-dev python3 iproute2 curl nginx
 SYSTEM_DEPS := systemd-container debootstrap
-LINT_DEPS   := clang-format clang-tidy cppcheck pyflakes3
+LINT_DEPS   := clang-format clang-tidy cppcheck pyflakes3 patch
 FUZZ_DEPS   := libclang-rt-dev
 
 LIBS        := libbpf libelf zlib yaml-0.1 libsystemd jansson libmnl
@@ -358,12 +358,12 @@ $(O)/lint/%.tidy: % .clang-tidy Makefile $(filter %.h,$(C_FILES)) $(SKELETONS)
 	$(Q)clang-tidy --quiet $< -- $(TIDY_FLAGS) 2>$@.log >$@ || \
 		{ cat $@ $@.log; exit 1; }
 
-.PHONY: lint lint-run lint-rooms lint-format lint-cppcheck lint-shell lint-python
-lint: deps ## clang-format, clang-tidy, cppcheck, shellcheck, pyflakes
+.PHONY: lint lint-run lint-rooms lint-format lint-cppcheck lint-shell lint-python lint-examples
+lint: deps ## clang-format, clang-tidy, cppcheck, shellcheck, pyflakes, what examples of changes cost
 	$(Q)tests/install-deps $(LINT_DEPS)
 	$(Q)$(SUBMAKE) lint-run
 
-lint-run: lint-rooms lint-format lint-cppcheck lint-shell lint-python $(TIDY:%=$(O)/lint/%.tidy)
+lint-run: lint-rooms lint-format lint-cppcheck lint-shell lint-python lint-examples $(TIDY:%=$(O)/lint/%.tidy)
 
 lint-rooms:
 	$(say) ROOMS
@@ -380,7 +380,7 @@ lint-cppcheck: $(SKELETONS)
 		--error-exitcode=1 --suppressions-list=tests/lint/suppressions --library=tests/lint/macros.cfg -Iagent -Iinclude agent tests/unit tests/fuzz
 
 # Maintainer scripts have only lines that dh_installdeb completes: #DEBHELPER# is a comment.
-SHELL_FILES := tests/install-deps .ci/run $(sort $(wildcard dist/debian/*.postinst dist/debian/*.prerm dist/debian/*.postrm))
+SHELL_FILES := tests/install-deps tests/lint/examples.sh .ci/run $(sort $(wildcard dist/debian/*.postinst dist/debian/*.prerm dist/debian/*.postrm))
 lint-shell:
 	$(say) SHELL
 	$(Q)shellcheck $(SHELL_FILES)
@@ -390,6 +390,15 @@ PYTHON_FILES := doc/option-table tests/run-all $(sort $(wildcard tests/*/*.py te
 lint-python:
 	$(say) PYTHON
 	$(Q)pyflakes3 $(PYTHON_FILES)
+
+# Each patch states how many files it may touch, and builds; again only when something has changed.
+EXAMPLE_PATCHES := $(sort $(wildcard tests/examples/*.patch))
+lint-examples: $(EXAMPLE_PATCHES:%=$(O)/lint/%.built)
+
+$(O)/lint/%.patch.built: %.patch tests/lint/examples.sh Makefile $(C_FILES) $(wildcard doc/*.scd)
+	$(say) EXAMPLE $<
+	+$(Q)MAKE="$(SUBMAKE)" tests/lint/examples.sh $< $(@:.built=.tree) $(DEB_SOURCES)
+	$(Q)touch $@
 
 EXAMPLES := $(sort $(wildcard dist/examples/*))
 

@@ -92,7 +92,7 @@ static bool lacks_hook(const struct kernel_support *k, const struct missing_hook
 static bool may_hold_at(const struct when *w, uint64_t stages)
 {
 	for (int i = 0; i < SP_STAGE_MAX; i++)
-		if (stages & BIT(i) && stage_may_hold(&stage_table[i], w))
+		if (stages & BIT(i) && when_may_hold(w, &stage_table[i]))
 			return true;
 	return false;
 }

@@ -263,42 +263,6 @@ static void test_excerpt(void **state)
 	excerpt_one(text, EXCERPT_SIZE - 2, true);
 }
 
-static void suggest_one(const char *word, const char *expected)
-{
-	static const char *const names[] = { "name",	"match",     "options",	    "rules",
-					     "SO_MARK", "SO_SNDBUF", "SO_KEEPALIVE" };
-	const char *got = suggest(word, names, ARRAY_SIZE(names));
-
-	if (!got && !expected)
-		return;
-	if (!got || !expected || strcmp(got, expected) != 0)
-		fail_msg("'%s': suggested %s, expected %s", word, got ? got : "nothing",
-			 expected ? expected : "nothing");
-}
-
-static void test_suggest(void **state)
-{
-	char longest[300];
-
-	(void)state;
-	suggest_one("nmae", "name");	   /* transposed */
-	suggest_one("nam", "name");	   /* missing */
-	suggest_one("naame", "name");	   /* doubled */
-	suggest_one("mame", "name");	   /* wrong */
-	suggest_one("so_mark", "SO_MARK"); /* case */
-	suggest_one("SO_KEPPALIVE", "SO_KEEPALIVE");
-	suggest_one("KEEPALIVE", "SO_KEEPALIVE");
-	suggest_one("optoins", "options");
-	suggest_one("", NULL);
-	suggest_one("x", NULL);
-	suggest_one("description", NULL);
-	suggest_one("TCP_CORK", NULL);
-	memset(longest, 'o', sizeof(longest));
-	longest[sizeof(longest) - 1] = '\0';
-	suggest_one(longest, NULL);
-	assert_null(suggest("name", NULL, 0));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -306,8 +270,7 @@ int main(void)
 		cmocka_unit_test(test_sort),	     cmocka_unit_test(test_sort_drops_repeated),
 		cmocka_unit_test(test_escape),	     cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_long_message), cmocka_unit_test(test_excerpt),
-		cmocka_unit_test(test_suggest),	     cmocka_unit_test(test_flood),
-		cmocka_unit_test(test_flood_of_one),
+		cmocka_unit_test(test_flood),	     cmocka_unit_test(test_flood_of_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
