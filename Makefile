@@ -120,6 +120,17 @@ other-abi:
 tiny-cache:
 	$(Q)$(SUBMAKE) O=$(O)/tiny-cache TINY_CACHE=1 $(O)/tiny-cache/sockpol
 
+# The last agent that pinned all in one directory (SP_ABI_VERSION 5), for the tests of its take-over; where the
+# history has it.
+FIRST_EDITION := 5f2942e
+.PHONY: first-edition
+first-edition: $(O)/first-edition/sockpol
+$(O)/first-edition/sockpol:
+	$(Q)mkdir -p $(@D)/source
+	$(Q)! git cat-file -e $(FIRST_EDITION)^{commit} 2>/dev/null || { \
+		git archive $(FIRST_EDITION) | tar -x -C $(@D)/source && \
+		$(SUBMAKE) -C $(@D)/source O=build build/sockpol && ln -f $(@D)/source/build/sockpol $@; }
+
 # The kernel side: built without any kernel's headers or BTF, relocated (CO-RE) when loaded.
 BPF_CFLAGS = $(ABI_FLAGS) -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Werror -Iinclude \
               -idirafter /usr/include/$(shell $(CC) -print-multiarch)
@@ -258,7 +269,7 @@ unit-build: $(UNIT_TESTS:%=$(O)/unit/%)
 asan-build: $(UNIT_TESTS:%=$(O)/unit-asan/%)
 replay-build: $(FUZZ_TARGETS:%=$(O)/fuzz/replay-%)
 fuzz-build: $(FUZZ_TARGETS:%=$(O)/fuzz/fuzz-%) $(O)/fuzz/loader.dict
-tests-build: all other-abi $(O)/mutant/sockpol $(LIVE_PROGRAMS) unit-build asan-build replay-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
+tests-build: all other-abi first-edition $(O)/mutant/sockpol $(LIVE_PROGRAMS) unit-build asan-build replay-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
 
 # tests/doc looks at the pages.
 tests-build test-unit: doc
@@ -288,7 +299,7 @@ fuzz: deps ## libFuzzer over the loader and the control socket, each for FUZZ_SE
 	$(Q)tests/run-all --counts "fuzz=tests/fuzz/run.py --build $(O)/fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)"
 
 .PHONY: test-live
-test-live: all other-abi $(O)/mutant/sockpol $(LIVE_PROGRAMS) $(O)/tests/conformance-table ## the agent on this kernel (root)
+test-live: all other-abi first-edition $(O)/mutant/sockpol $(LIVE_PROGRAMS) $(O)/tests/conformance-table ## the agent on this kernel (root)
 	$(Q)tests/run-all $(RUN)
 
 .PHONY: test-differential
@@ -395,7 +406,7 @@ lint-python:
 EXAMPLE_PATCHES := $(sort $(wildcard tests/examples/*.patch))
 lint-examples: $(EXAMPLE_PATCHES:%=$(O)/lint/%.built)
 
-$(O)/lint/%.patch.built: %.patch tests/lint/examples.sh Makefile $(C_FILES) $(wildcard doc/*.scd)
+$(O)/lint/%.patch.built: %.patch tests/lint/examples.sh Makefile $(C_FILES) $(wildcard doc/*.scd tests/bad/*)
 	$(say) EXAMPLE $<
 	+$(Q)MAKE="$(SUBMAKE)" tests/lint/examples.sh $< $(@:.built=.tree) $(DEB_SOURCES)
 	$(Q)touch $@

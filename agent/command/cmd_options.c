@@ -259,7 +259,7 @@ static const struct cli_option request_options[] = {
 	{ "json", NULL, "print JSON", CLI_FLAG(struct request, json) },
 };
 
-static int options(const void *given, const char *const *arguments)
+static int run(const void *given, const char *const *arguments)
 {
 	const struct request *q = given;
 	const struct option_shorthand *shorthand = NULL;
@@ -290,5 +290,5 @@ const struct command cmd_options = {
 		       "about one.",
 	CLI_OPTIONS(request_options, struct request),
 	.arguments_max = 1,
-	.run = options,
+	.run = run,
 };

@@ -38,6 +38,7 @@ static int run(const void *given, const char *const *arguments)
 
 	(void)arguments;
 	o.policy_dirs = q->dirs[0] ? q->dirs : loader_default_dirs;
+	o.pin_dir_is_default = streq(o.pin_dir, DEFAULT_PIN_DIR);
 	r = agent_run(&o);
 	if (r == -EBADMSG)
 		return EXIT_CONFIG;

@@ -11,7 +11,6 @@
 #include "daemon/agent.h"
 #include "host/capabilities.h"
 #include "host/cgroup.h"
-#include "command/cli.h"
 #include "daemon/control.h"
 #include "base/diag.h"
 #include "daemon/governor.h"
@@ -20,6 +19,7 @@
 #include "daemon/metrics_file.h"
 #include "kernel/pin_dir.h"
 #include "kernel/pinned.h"
+#include "kernel/programs.h"
 #include "base/utf8.h"
 
 #define DIAGNOSTICS_REPLY_MAX 65536 /* bytes; the rest is in the journal */
@@ -117,7 +117,7 @@ static int renew_pins(struct agent *a)
 	}
 	r = governor_mend(a->governor);
 	if (r == 0)
-		log_warning("%zu pins or links of %s were gone, and are there again", lost,
+		log_warning("%zu of the pins and links at %s were gone, and are there again", lost,
 			    a->options->pin_dir);
 	return r;
 }
@@ -333,7 +333,7 @@ static void say_what_stays(struct agent *a)
 {
 	_cleanup_(pinned_close) struct pinned *pinned = NULL;
 	const char *dir = a->options->pin_dir;
-	bool is_default = streq(dir, DEFAULT_PIN_DIR);
+	bool is_default = a->options->pin_dir_is_default;
 	uint32_t n;
 
 	if (pinned_open(dir, &pinned) < 0) {
@@ -362,6 +362,9 @@ static int run(struct agent *a)
 	int r;
 
 	r = capabilities_check();
+	if (r < 0)
+		return r;
+	r = programs_check_kernel();
 	if (r < 0)
 		return r;
 	r = find_cgroup_root(a);

@@ -21,9 +21,9 @@ struct entry {
 
 struct counting {
 	struct entry *by_name;
-	bool used[SP_COUNTERS_MAX];	 /* by index */
-	uint32_t next;			 /* where to look for a free index first */
-	bool chunks[SP_COUNTERS_CHUNKS]; /* their maps are in their slots */
+	bool used[SP_COUNTERS_MAX];	/* by index */
+	uint32_t next;			/* where to look for a free index first */
+	int chunks[SP_COUNTERS_CHUNKS]; /* of `applied`; -1: not made yet */
 };
 
 int counting_new(struct counting **ret)
@@ -32,6 +32,7 @@ int counting_new(struct counting **ret)
 
 	if (!c)
 		return log_oom();
+	memset(c->chunks, -1, sizeof(c->chunks));
 	c->used[0] = true;
 	c->next = 1;
 	*ret = c;
@@ -46,6 +47,9 @@ void counting_free(struct counting *c)
 		HASH_DEL(c->by_name, e);
 		free(e);
 	}
+	for (size_t i = 0; i < SP_COUNTERS_CHUNKS; i++)
+		if (c->chunks[i] >= 0)
+			close(c->chunks[i]);
 	free(c);
 }
 
@@ -144,6 +148,15 @@ static void chunk_name(uint32_t chunk, char ret[32])
 	snprintf(ret, 32, "%s_%u", map_table[MAP_ID_applied].name, chunk);
 }
 
+/* A chunk of `applied`; a negative number: there is none. */
+static int open_chunk(const char *dir, uint32_t chunk)
+{
+	char name[32];
+
+	chunk_name(chunk, name);
+	return pin_get(dir, name, PIN_MAP);
+}
+
 int counting_read(struct counting *c, const struct kernel *k)
 {
 	struct map_contents all = { 0 };
@@ -166,13 +179,9 @@ int counting_read(struct counting *c, const struct kernel *k)
 			e->found = e->written = true;
 	}
 	map_contents_clear(&all);
-	for (uint32_t chunk = 0; chunk < SP_COUNTERS_CHUNKS; chunk++) {
-		char pin[32];
-
-		/* Without its pin nobody could read it: then it is made anew. */
-		chunk_name(chunk, pin);
-		c->chunks[chunk] = !pin_is_lost(kernel_dir(k), pin);
-	}
+	/* Without its pin nobody could read one: then it is made anew. */
+	for (uint32_t chunk = 0; chunk < SP_COUNTERS_CHUNKS; chunk++)
+		c->chunks[chunk] = open_chunk(kernel_dir(k), chunk);
 	return r;
 }
 
@@ -181,7 +190,6 @@ static int make_chunk(const struct kernel *k, uint32_t chunk)
 	const struct map *m = &map_table[MAP_ID_applied];
 	_cleanup_close_ int fd = -1;
 	char name[32];
-	int r;
 
 	chunk_name(chunk, name);
 	fd = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, name, m->key_size, m->value_size, m->entries,
@@ -190,7 +198,20 @@ static int make_chunk(const struct kernel *k, uint32_t chunk)
 		return log_error_errno(fd, "Cannot make the map %s", name);
 	if (bpf_map_update_elem(kernel_map_fd(k, MAP_ID_applied), &chunk, &fd, BPF_ANY) < 0)
 		return log_error_errno(errno, "Cannot use the map %s", name);
-	r = pin_set(fd, kernel_dir(k), name);
+	return TAKE_FD(fd);
+}
+
+static int need_chunk(struct counting *c, const struct kernel *k, uint32_t chunk)
+{
+	char name[32];
+	int r;
+
+	if (c->chunks[chunk] < 0)
+		c->chunks[chunk] = make_chunk(k, chunk);
+	if (c->chunks[chunk] < 0)
+		return c->chunks[chunk];
+	chunk_name(chunk, name);
+	r = pin_is_lost(kernel_dir(k), name) ? pin_set(c->chunks[chunk], kernel_dir(k), name) : 0;
 	if (r < 0)
 		log_warning_errno(r, "Cannot pin %s/%s, ignoring", kernel_dir(k), name);
 	return 0;
@@ -198,34 +219,21 @@ static int make_chunk(const struct kernel *k, uint32_t chunk)
 
 int counting_write(struct counting *c, const struct kernel *k)
 {
-	int fd = kernel_map_fd(k, MAP_ID_counters), r;
+	bool needed[SP_COUNTERS_CHUNKS] = { 0 };
+	int fd = kernel_map_fd(k, MAP_ID_counters), r = 0;
 	struct entry *e, *tmp;
 
 	HASH_ITER (hh, c->by_name, e, tmp) {
-		uint32_t chunk = e->index / SP_COUNTERS_CHUNK;
-
-		if (!c->chunks[chunk]) {
-			r = make_chunk(k, chunk);
-			if (r < 0)
-				return r;
-			c->chunks[chunk] = true;
-		}
+		needed[e->index / SP_COUNTERS_CHUNK] = true;
 		if (e->written)
 			continue;
 		if (bpf_map_update_elem(fd, &e->index, &e->name, BPF_ANY) < 0)
 			return log_error_errno(errno, "Cannot write the map `counters`");
 		e->written = true;
 	}
-	return 0;
-}
-
-/* A chunk of `applied`, or a negative errno. */
-static int open_chunk(const char *dir, uint32_t index)
-{
-	char name[32];
-
-	chunk_name(index / SP_COUNTERS_CHUNK, name);
-	return pin_get(dir, name, PIN_MAP);
+	for (uint32_t chunk = 0; chunk < SP_COUNTERS_CHUNKS && r == 0; chunk++)
+		r = needed[chunk] ? need_chunk(c, k, chunk) : 0;
+	return r;
 }
 
 /* What every CPU counted, in memory of one's own; NULL: no memory. */
@@ -235,9 +243,9 @@ static sp_applied_t *per_cpu(int *ret_n)
 	return *ret_n > 0 ? calloc((size_t)*ret_n, sizeof(sp_applied_t)) : NULL;
 }
 
-static void zero_applied(const struct kernel *k, uint32_t index)
+static void zero_applied(const struct counting *c, uint32_t index)
 {
-	_cleanup_close_ int fd = open_chunk(kernel_dir(k), index);
+	int fd = c->chunks[index / SP_COUNTERS_CHUNK];
 	const uint32_t key = index % SP_COUNTERS_CHUNK;
 	int n;
 	_cleanup_free_ sp_applied_t *zero = per_cpu(&n);
@@ -267,7 +275,7 @@ static void drop(struct counting *c, const struct kernel *k, struct entry *e)
 	if (e->written) {
 		if (bpf_map_delete_elem(kernel_map_fd(k, MAP_ID_counters), &e->index) < 0)
 			log_warning("Cannot clear the counter %u, ignoring", e->index);
-		zero_applied(k, e->index);
+		zero_applied(c, e->index);
 	}
 	c->used[e->index] = false;
 	HASH_DEL(c->by_name, e);
@@ -367,8 +375,7 @@ static void carry_failures(const struct counting *c, const struct kernel *k,
 	map_contents_clear(&all);
 }
 
-static void carry_applied(const struct counting *c, const struct kernel *k,
-			  const struct earlier *from)
+static void carry_applied(const struct counting *c, const struct earlier *from)
 {
 	struct map_contents all = { 0 };
 	const uint32_t *indices;
@@ -382,8 +389,9 @@ static void carry_applied(const struct counting *c, const struct kernel *k,
 		uint32_t index = same_name(c, from, indices[i]);
 		const uint32_t their_key = indices[i] % SP_COUNTERS_CHUNK,
 			       our_key = index % SP_COUNTERS_CHUNK;
-		_cleanup_close_ int their_fd = open_chunk(from->dir, indices[i]);
-		_cleanup_close_ int our_fd = index ? open_chunk(kernel_dir(k), index) : -1;
+		_cleanup_close_ int their_fd =
+			open_chunk(from->dir, indices[i] / SP_COUNTERS_CHUNK);
+		int our_fd = index ? c->chunks[index / SP_COUNTERS_CHUNK] : -1;
 
 		if (their_fd < 0 || our_fd < 0 ||
 		    bpf_map_lookup_elem(their_fd, &their_key, theirs) < 0 ||
@@ -403,7 +411,7 @@ void counting_carry(const struct counting *c, const struct kernel *k, const char
 	struct earlier from = { dir, counters, false };
 
 	if (has_layout(counters, sizeof(uint32_t), sizeof(struct sp_counter))) {
-		carry_applied(c, k, &from);
+		carry_applied(c, &from);
 		carry_failures(c, k, &from);
 	} else if (has_layout(sources, sizeof(uint32_t), sizeof(struct source))) {
 		from.names = sources;

@@ -122,8 +122,11 @@ static int make_inner(const struct kernel *k, enum map_id id, uint32_t slot,
 	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, name, m->key_size, m->value_size, entries, &opts);
 	r = fd < 0 ? fd : fill(fd, c);
 	if (r < 0)
-		return log_error_errno(r, "Cannot make the map `%s` of %u elements, %zu kB",
-				       m->name, entries, (size_t)entries * m->value_size / 1024);
+		return log_error_errno(r, "Cannot make the map `%s` of %zu kB%s", m->name,
+				       (size_t)entries * m->value_size / 1024,
+				       r == -ENOMEM ? ", more than this machine, or the agent's "
+						      "MemoryMax=, has left"
+						    : "");
 	r = pin_set(fd, kernel_dir(k), name);
 	if (r < 0)
 		log_warning_errno(r, "Cannot pin %s/%s, ignoring", kernel_dir(k), name);

@@ -68,15 +68,22 @@ static int map_state(struct kernel *k)
 	return 0;
 }
 
+static int pin_map(const struct kernel *k, enum map_id id)
+{
+	int r = pin_set(k->maps[id], k->dir, map_table[id].name);
+
+	return r < 0 ? log_error_errno(r, "Cannot pin %s/%s", k->dir, map_table[id].name) : 0;
+}
+
+/* `state` first: by it the others are known for ours, also when we are killed in between. */
 static int pin_maps(const struct kernel *k)
 {
-	for (int i = 0; i < MAP_ID_MAX; i++) {
-		int r = pin_set(k->maps[i], k->dir, map_table[i].name);
+	int r = pin_map(k, MAP_ID_state);
 
-		if (r < 0)
-			return log_error_errno(r, "Cannot pin %s/%s", k->dir, map_table[i].name);
-	}
-	return 0;
+	for (int i = 0; i < MAP_ID_MAX && r == 0; i++)
+		if (i != MAP_ID_state)
+			r = pin_map(k, i);
+	return r;
 }
 
 static int init_state(struct kernel *k, uint64_t cgroup_id)
@@ -123,12 +130,9 @@ static int load(struct kernel *k, uint64_t cgroup_id, uint64_t stages)
 
 int kernel_load(const struct kernel_place *place, uint64_t stages, struct kernel **ret)
 {
-	_cleanup_(kernel_free) struct kernel *k = NULL;
-	int r = programs_check_kernel();
+	_cleanup_(kernel_free) struct kernel *k = new_kernel(place, PIN_NEXT);
+	int r;
 
-	if (r < 0)
-		return r;
-	k = new_kernel(place, PIN_NEXT);
 	if (!k)
 		return -ENOMEM;
 	k->earlier = earlier_generation(place->pin_dir);
@@ -264,17 +268,14 @@ size_t kernel_n_lost(const struct kernel *k)
 
 int kernel_mend(struct kernel *k)
 {
+	int r = 0;
+
 	if (mkdir(k->dir, 0700) < 0 && errno != EEXIST)
 		return log_error_errno(errno, "Cannot make the directory %s", k->dir);
-	for (int i = 0; i < MAP_ID_MAX; i++) {
-		int r = pin_is_lost(k->dir, map_table[i].name)
-				? pin_set(k->maps[i], k->dir, map_table[i].name)
-				: 0;
-
-		if (r < 0)
-			return log_error_errno(r, "Cannot pin %s/%s", k->dir, map_table[i].name);
-	}
-	return hooks_mend(k->hooks);
+	for (int i = 0; i < MAP_ID_MAX && r == 0; i++)
+		if (pin_is_lost(k->dir, map_table[i].name))
+			r = pin_map(k, i);
+	return r < 0 ? r : hooks_mend(k->hooks);
 }
 
 void kernel_free(struct kernel *k)

@@ -227,6 +227,13 @@ static int remove_next(const char *path, const struct pin_dir *d)
 	return r < 0 ? r : remove_dir(path, PIN_NEXT);
 }
 
+static int remove_flat(const struct pin_dir *d)
+{
+	const struct pin_family *others[] = { &d->current };
+
+	return remove_family(&d->flat, others, ARRAY_SIZE(others));
+}
+
 static int exchange(const char *path)
 {
 	_cleanup_free_ char *next = pin_path(path, PIN_NEXT),
@@ -257,6 +264,9 @@ int pin_dir_recover(const char *path)
 		r = pin_dir_commit(path);
 	} else {
 		r = remove_next(path, &d);
+		/* Likewise of an earlier version's pins. */
+		if (r == 0 && d.current.generation)
+			r = remove_flat(&d);
 	}
 	pin_dir_clear(&d);
 	return r;
@@ -283,7 +293,7 @@ int pin_dir_commit(const char *path)
 	if (r < 0)
 		return r;
 	if (remove_family(&d.next, others, 1) < 0 || remove_dir(path, PIN_NEXT) < 0 ||
-	    remove_family(&d.flat, others, 1) < 0)
+	    remove_flat(&d) < 0)
 		log_warning("Not all of what was in force before is out of %s, ignoring", path);
 	pin_dir_clear(&d);
 	return 0;

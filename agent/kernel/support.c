@@ -8,6 +8,7 @@
 #include "host/host.h"
 #include "base/log.h"
 #include "kernel/probe.h"
+#include "kernel/programs.h"
 #include "policy/stage.h"
 #include "kernel/support.h"
 
@@ -144,7 +145,9 @@ int support_probe(const struct kernel_support **ret)
 	int r;
 
 	if (!asked) {
-		r = probe_options(answers.options);
+		r = programs_check_kernel();
+		if (r == 0)
+			r = probe_options(answers.options);
 		if (r == 0)
 			r = hooks_probe(&answers.missing_stages);
 		if (r < 0)

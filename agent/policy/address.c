@@ -160,7 +160,7 @@ int port_range_parse(const char *text, struct port_range *ret, char **ret_error)
 static int parse_address(const char *text, struct endpoint *e)
 {
 	_cleanup_free_ char *error = NULL;
-	struct prefix p;
+	struct prefix p = { 0 };
 	int r = strchr(text, '/') ? -EINVAL : prefix_parse(text, &p, &error);
 
 	if (r < 0)
@@ -174,7 +174,7 @@ static int parse_address(const char *text, struct endpoint *e)
 static int parse_port(const char *text, struct endpoint *e)
 {
 	_cleanup_free_ char *error = NULL;
-	struct port_range range;
+	struct port_range range = { 0 };
 	int r = port_range_parse(text, &range, &error);
 
 	if (r < 0)

@@ -12,7 +12,7 @@ enum transport {
 };
 
 struct stage {
-	const char *name;  /* "tcp-connect", ... */
+	const char *name; /* "tcp-connect", ... */
 	enum direction direction;
 	enum transport transport;
 	bool has_remote;   /* address and port of the peer are known */

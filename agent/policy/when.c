@@ -618,9 +618,12 @@ enum when_key when_empty_key(const struct when *w)
 
 unsigned when_ip_families(const struct when *w)
 {
-	unsigned families = (w->families & BIT(SP_FAMILY_INDEX_IPV4) ? SP_FAMILY_IPV4 : 0) |
-			    (w->families & BIT(SP_FAMILY_INDEX_IPV6) ? SP_FAMILY_IPV6 : 0);
+	unsigned families = 0;
 
+	if (w->families & BIT(SP_FAMILY_INDEX_IPV4))
+		families |= SP_FAMILY_IPV4;
+	if (w->families & BIT(SP_FAMILY_INDEX_IPV6))
+		families |= SP_FAMILY_IPV6;
 	FOR_EACH_ROW (row)
 		if (row->kind->ip_families && is_given(row, w))
 			families &= row->kind->ip_families(value_of(row, w));

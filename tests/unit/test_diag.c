@@ -263,6 +263,27 @@ static void test_excerpt(void **state)
 	excerpt_one(text, EXCERPT_SIZE - 2, true);
 }
 
+static void test_duplicates(void **state)
+{
+	const struct position at[] = { { "a", 1, 1 }, { "a", 2, 1 }, { "a", 3, 1 }, { "b", 1, 9 } };
+	struct unique_name names[] = {
+		{ "x", &at[0], 0 }, { "y", &at[1], 1 }, { "x", &at[2], 2 }, { "x", &at[3], 3 }
+	};
+	struct diags d = { 0 };
+	char *text;
+
+	(void)state;
+	duplicates_report(names, ARRAY_SIZE(names), "name", &d);
+	text = diags_text(&d, 1000);
+	assert_non_null(text);
+	assert_string_equal(text, "a:3:1: error: duplicate name 'x', first at a:1:1\n"
+				  "b:1:9: error: duplicate name 'x', first at a:1:1\n");
+	free(text);
+	diags_clear(&d);
+	duplicates_report(names, 0, "name", &d);
+	assert_int_equal(d.n, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -271,6 +292,7 @@ int main(void)
 		cmocka_unit_test(test_escape),	     cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_long_message), cmocka_unit_test(test_excerpt),
 		cmocka_unit_test(test_flood),	     cmocka_unit_test(test_flood_of_one),
+		cmocka_unit_test(test_duplicates),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
