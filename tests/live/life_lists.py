@@ -34,7 +34,7 @@ def check_lists(box, name, make, *paths):
     for path in paths:
         cgroup = outer.child(path) if path else outer
         applying, left_out = walk({FILE: config}, cgroup.path)
-        before, shown = applied(agent), agent.status()["classified"]["left_out"]
+        before, shown = applied(agent), agent.status()["counts"]["left_out"]
         worker = box.worker(cgroup)
         with listening(peer) as listener, connection(worker, listener) as (client, _):
             check(f"SO_PRIORITY in {cgroup.path}", expected_priority(config, cgroup.path),
@@ -43,7 +43,7 @@ def check_lists(box, name, make, *paths):
               {one["name"] for one in applying},
               {one for one, number in applied(agent).items() if number != before[one]})
         check(f"counted as having too many: {cgroup.path}", shown + (1 if left_out else 0),
-              agent.status()["classified"]["left_out"])
+              agent.status()["counts"]["left_out"])
 
 
 def numbered(first, count, *globs, **exclude):
@@ -110,6 +110,6 @@ def test_storm_of_lists(box):
         check("exit status of hopper.py", 0, process.wait())
     check("sockets with another cgroup's list, or none", [[]] * len(groups),
           [one["wrong"] for one in answers])
-    state = agent.status()["classified"]
-    check("most of them had to be found again", True, state["misses"] > CONNECTS // 2)
-    check("lists lost", 0, state["lists_lost"])
+    counts = agent.status()["counts"]
+    check("most of them had to be found again", True, counts["classified"] > CONNECTS // 2)
+    check("lists lost", 0, counts["lists_lost"])
