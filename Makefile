@@ -54,6 +54,8 @@ FUZZ_CFLAGS := -O1 -g -w -fPIE $(SANITIZE) -fsanitize=fuzzer-no-link
 CFLAGS      ?= -O2 -g
 # A build of another ABI version, for tests of what agents of different versions do.
 ABI_FLAGS    = $(if $(ABI),-DSP_ABI_VERSION=$(ABI))
+# And one whose cache has room for 64 cgroups and lists of 8, so that tests see it evict.
+ABI_FLAGS   += $(if $(TINY_CACHE),-DSP_CACHE_BITS=4 -DSP_LIST_BITS=2 -DSP_WALK_STATE_BITS=1)
 BASE_CFLAGS  = $(ABI_FLAGS) -std=gnu11 -D_GNU_SOURCE -DSOCKPOL_VERSION='"$(VERSION)"' -Iagent -Iinclude -I$(O)/bpf \
                $(WARNINGS) $(PKG_CFLAGS)
 LDFLAGS     ?=
@@ -113,6 +115,10 @@ $(O)/sockpol: $(O)/agent/sockpol
 .PHONY: other-abi
 other-abi:
 	$(Q)$(SUBMAKE) O=$(O)/other-abi ABI=999 all
+
+.PHONY: tiny-cache
+tiny-cache:
+	$(Q)$(SUBMAKE) O=$(O)/tiny-cache TINY_CACHE=1 $(O)/tiny-cache/sockpol
 
 # The last agent that pinned all in one directory (SP_ABI_VERSION 5), for the tests of its take-over; where the
 # history has it.
@@ -240,7 +246,7 @@ $(O)/tests/inject.so: tests/live/inject.c Makefile | $(O)/tests
 	$(say) CC $@
 	$(Q)$(CC) $(CFLAGS) -fPIC -shared -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -o $@ $<
 
-LIVE_PROGRAMS := $(O)/tests/whole $(O)/tests/inject.so
+LIVE_PROGRAMS := $(O)/tests/whole $(O)/tests/inject.so tiny-cache
 
 # The unaware program of the system test; static, as it runs in another Debian.
 $(O)/tests/connector: tests/system/connector.c Makefile | $(O)/tests
@@ -317,7 +323,7 @@ KERNELS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sockpol/kernels
 .PHONY: test-kernels
 test-kernels: deps ## the live tests on Debian's 6.1 and 6.12, in virtual machines; KERNELS=--essential: a third of the time
 	$(Q)tests/install-deps $(KERNELS_DEPS)
-	$(Q)$(SUBMAKE) all
+	$(Q)$(SUBMAKE) all tiny-cache
 	$(Q)tests/run-all --counts "kernels=tests/kernels/run.py --sockpol $(O)/sockpol --cache $(KERNELS_CACHE) $(KERNELS)"
 
 # What the benchmarks need besides, by Debian 12's names.

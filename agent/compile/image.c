@@ -422,6 +422,8 @@ int image_new(const struct config *c, image_counter_fn *counter, void *userdata,
 
 void image_free(struct image *im)
 {
+	if (!im)
+		return;
 	for (int id = 0; id < MAP_ID_MAX; id++)
 		free(im->of[id].values);
 	glob_tables_clear(&im->globs);
