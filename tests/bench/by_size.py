@@ -18,25 +18,22 @@ from rows import Row, exactly
 
 MB = 1 << 20
 PREFIXES_EACH = 10
-# What the unit has that the agent runs in: RSS and maps are to stay below half of it.
-STARTS, RELOADS = 7, 7
 GLOBS, GLOB_BYTES, GLOBS_MORE = 12_000, 20, 4_000
 GLOBS_A_POLICY = 1_000
 
 
 class Size:
-    """`slices` slices of `units` units, each of which has a policy of its own in every slice."""
+    """So many slices have a unit each for every policy; starts and reloads are measured `times`."""
 
-    def __init__(self, policies_in_all, slices, **bars):
-        self.policies, self.slices, self.bars = policies_in_all, slices, bars
-        self.units = policies_in_all
-        self.cgroups = slices * self.units
+    def __init__(self, policies_in_all, slices, times, **bars):
+        self.policies, self.slices, self.times, self.bars = policies_in_all, slices, times, bars
+        self.cgroups = slices * self.policies
         self.title = (f"{self.policies:,} policies, {self.policies * PREFIXES_EACH:,} prefixes, "
                       f"{self.cgroups:,} cgroups")
 
 
-SMALL = Size(1_000, 10, start=300, reload=150, rss=16, maps=24)
-LARGE = Size(10_000, 10, start=1500, reload=1000, peak=256)
+SMALL = Size(1_000, 10, 7, start=300, reload=150, rss=16, maps=24)
+LARGE = Size(10_000, 10, 3, start=1500, reload=1000, peak=256)
 
 
 def priority(number, salt):
@@ -62,7 +59,7 @@ def write_policies(agent, size, salt):
 def make_cgroups(root, size):
     for at in range(size.slices):
         directory = root.child(f"tenant-{at}.slice").directory
-        for number in range(size.units):
+        for number in range(size.policies):
             os.mkdir(f"{directory}/app-{number}.service")
 
 
@@ -102,12 +99,12 @@ def measure(setup, size):
         agent, ready = box.agent("bench-size", root), Ready(setup)
         write_policies(agent, size, 0)
         starts, reloads = [], []
-        for again in reversed(range(setup.rounds(STARTS))):
+        for again in reversed(range(size.times)):
             start, end = ready.start(agent)
             starts.append(1000 * (end - start))
             if again:
                 agent.stop()
-        for salt in range(1, 1 + setup.rounds(RELOADS)):
+        for salt in range(1, 1 + size.times):
             write_policies(agent, size, salt)
             start = time.monotonic()
             agent.reload_good()
@@ -120,7 +117,7 @@ def measure(setup, size):
             agent.reload_good()
         found["maps_peak"], found["hwm"] = exactly(peak.most), exactly(megabytes(agent, "VmHWM"))
         found["peak"] = exactly(peak.most + found["hwm"]["median"])
-        for number in (0, size.units // 3, size.units - 1):
+        for number in (0, size.policies // 3, size.policies - 1):
             unit = root.child(f"tenant-{size.slices - 1}.slice/app-{number}.service", make=False)
             check_priority(unit.path, box.worker(unit), priority(number, salt + 1))
         agent.stop()
@@ -140,7 +137,7 @@ def rows_of(size, seen):
         yield Row(title, seen[key], unit, most=bar, digits=digits, exact=seen[key]["n"] == 1)
 
 
-def run_sizes(setup, found, sizes=(SMALL,)):
+def run_sizes(setup, found, sizes=(SMALL, LARGE)):
     rows = []
     for size in sizes:
         seen = found.setdefault("sizes_of_configurations", {})[size.title] = measure(setup, size)

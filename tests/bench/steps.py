@@ -87,7 +87,7 @@ def say_due(made, due=False):
     stages, sock_ops = 1 << PASSIVE if due else 0, bytearray(64)
     sock_ops[PASSIVE_ESTABLISHED_CB] = PASSIVE if due else 0
     generation = struct.pack(GENERATION, 0, 0, 0, 0, stages, 0, 1)
-    value = (struct.pack(STATE, 0, SEED, stages, *13 * [0]) + 2 * generation + sock_ops + bytes(64)
+    value = (struct.pack(STATE, 0, SEED, stages, *14 * [0]) + 2 * generation + sock_ops + bytes(64)
              + bytes(STATE_COUNTED))
     state = made.map(".data.state")
     if state:
