@@ -48,7 +48,7 @@ def say(text):
 
 
 def make_contestants(setup):
-    """{name: contestant}; each is looked at, whether its sockets are as they are to be."""
+    """{name: contestant}; the sockets of each are checked."""
     made = {}
     for make in setup.in_any_order((
             contestants.large, contestants.small, contestants.nothing, contestants.empty,

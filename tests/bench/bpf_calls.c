@@ -68,8 +68,8 @@ __attribute__((visibility("default"))) long syscall(long number, ...)
 	return r;
 }
 
-__attribute__((visibility("default"))) struct bpf_object *
-bpf_object__open_mem(const void *bytes, size_t size, const struct bpf_object_open_opts *opts)
+__attribute__((visibility("default"))) struct bpf_object *bpf_object__open_mem(
+	const void *bytes, size_t size, const struct bpf_object_open_opts *opts)
 {
 	static typeof(&bpf_object__open_mem) real;
 	uint64_t begin = now();

@@ -101,7 +101,7 @@ class ByAccounting:
                 for family in "46":
                     for key, part in shuffled(parts.items(), number):
                         spent, times = part.turn(family)
-                        if number:  # the first was to warm up
+                        if number:  # the first one warmed up
                             self.samples[key].spent[family].append(spent)
                             self.samples[key].times[family].append(times)
 
@@ -235,7 +235,7 @@ def sample_look_ups(setup, samples, family):
         for number in range(setup.rounds(LOOKUP_ROUNDS) + 1):
             for count, part in shuffled(parts.items(), number):
                 took = part.turn()
-                if number:  # the first was to warm up
+                if number:  # the first one warmed up
                     samples[count].append(took)
 
 

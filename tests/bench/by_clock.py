@@ -224,7 +224,7 @@ def make_directories(load, cgroup):
 
 
 def run_mkdir(setup, found):
-    """The agent is to have no part in it, whatever the cgroup's name."""
+    """The agent has no part in it, whatever the cgroup's name."""
     samples = {"with": [], "without": []}
     with setup.box.scope():
         made = Contestant(setup, "mkdir")

@@ -7,7 +7,6 @@ import os
 
 import accounting
 from contestants import FILE, Load
-from harness.cgroup import Cgroup
 from harness.flows import policies, policy
 from harness.result import check
 from intervals import interval, shuffled
@@ -96,7 +95,7 @@ def sample(setup, samples):
         for number in range(setup.rounds(ROUNDS) + 1):
             for title, part in shuffled(parts.items(), number):
                 first, second = part.turn(CGROUPS)
-                if number:  # the first was to warm up
+                if number:  # the first one warmed up
                     samples[title].append(first - second)
         for part in parts.values():
             part.check()

@@ -108,7 +108,7 @@ class Contestant:
         return end if self.application else "none"
 
     def check(self, end, governed=True, families="46"):
-        """Do the sockets have what the contestant is to give them?"""
+        """Do the sockets have what the contestant should give them?"""
         with self.load(end) as load:
             for family in families:
                 seen = load.ask(f"show{family}", 1, self.word(end))
@@ -232,7 +232,7 @@ def rule(name, when, options):
 
 
 def eight_by_rules(cgroup, n_rules):
-    """The eight options of the rule that holds; the others name them, too."""
+    """The eight options of the rule that holds; the others name the same options."""
     text = "".join(rule(f"elsewhere-{number}", f"remote: 10.{number}.0.0/16", OTHER)
                    for number in range(n_rules - 1))
     return policy("eight", cgroup, {}, f"    rules:\n{text}{rule('here', LOCAL, EIGHT)}")

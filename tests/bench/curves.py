@@ -180,7 +180,7 @@ def sample(setup, curve, above):
         for number in range(setup.rounds(ROUNDS) // 3 + 1):
             for point in shuffled([base, *points.values()], number):
                 point.turn()
-        base.spent.pop(0)  # the first was to warm up
+        base.spent.pop(0)  # the first one warmed up
         for x, point in points.items():
             point.check()
             point.spent.pop(0)

@@ -175,7 +175,7 @@ def sample(setup, samples):
         for turn in range(ROUNDS + 1):
             for step, part in shuffled(parts.items(), setup.number * (ROUNDS + 1) + turn):
                 took[step].append(part.turn())
-        for step in steps:  # the first round was to warm up
+        for step in steps:  # the first round warmed up
             samples.setdefault(step, []).append(statistics.median(took[step][1:]))
 
 
