@@ -29,7 +29,7 @@
 
 static __always_inline void raise_applied(__u32 counter)
 {
-	void *chunk = slot_of(&applied, counter / SP_COUNTERS_CHUNK);
+	void *chunk = map_in_slot(&applied, counter / SP_COUNTERS_CHUNK);
 	__u32 index = counter % SP_COUNTERS_CHUNK;
 	__u64 *count = chunk ? bpf_map_lookup_elem(chunk, &index) : NULL;
 
@@ -41,7 +41,7 @@ static __always_inline void raise_applied(__u32 counter)
  * A global function: the verifier walks it once, not again from each place that calls it. */
 __noinline int raise_always(__u32 first, __u32 n, __u32 generation)
 {
-	void *map = MAP_OF(vectors, generation);
+	void *map = MAP_IN(vectors, generation & 1);
 
 	for (__u32 i = 0; map && i < SP_RULES_MAX && i < n; i++) {
 		__u32 index = first + i;
@@ -104,7 +104,7 @@ static __always_inline void set_option(void *ctx, struct sp_op *op, __u32 famili
 #define SET_CELL(ctx, cell, n, how, but, set)                                                      \
 	do {                                                                                       \
 		__u32 index_ = (cell);                                                             \
-		struct sp_op_cell *cell_ = LOOK_UP(ops, HOW_GENERATION(how), &index_);             \
+		struct sp_op_cell *cell_ = MAP_LOOK(ops, HOW_GENERATION(how), &index_);             \
                                                                                                    \
 		if (!cell_)                                                                        \
 			break;                                                                     \
@@ -209,7 +209,7 @@ static __always_inline void begin_policy(struct merge *m, const struct policy_li
 	__u32 number = number_in_turn(m, list), generation = HOW_GENERATION(m->how),
 	      stage = HOW_STAGE(m->how);
 	bool counts = HOW_COUNTS(m->how) && m->turn < list->n;
-	struct sp_policy *p = LOOK_UP(policies, generation, &number);
+	struct sp_policy *p = MAP_LOOK(policies, generation & 1, &number);
 	const struct sp_stage_of *s;
 	__u64 held;
 
@@ -248,7 +248,7 @@ static __always_inline void begin_rule(struct merge *m, bool second)
 {
 	__u64 bit = highest_bit(m->left);
 	__u32 index = m->first_block + count_bits(m->acting & (bit - 1));
-	struct sp_block *b = LOOK_UP(blocks, HOW_GENERATION(m->how), &index);
+	struct sp_block *b = MAP_LOOK(blocks, HOW_GENERATION(m->how), &index);
 
 	m->left &= ~bit;
 	if (!b)
@@ -313,7 +313,7 @@ static long merge_turn_ops(__u32 i, struct merging *x)
 /* Options that one of the policies decides at SP_STAGE_TCP_SYN only. */
 __noinline __u64 decided_late(const struct policy_list *list, __u32 generation)
 {
-	void *map = MAP_OF(policies, generation);
+	void *map = MAP_IN(policies, generation & 1);
 	__u64 late = 0;
 
 	for (__u32 i = 0; map && list && i < SP_LIST_MAX && i < list->n; i++) {

@@ -16,9 +16,9 @@ struct kernfs_node {
 };
 
 struct cgroup {
-	int level;
+	int level; /* the root's is 0 */
 	struct kernfs_node *kn;
-	struct cgroup *ancestors[]; /* from the root down to itself */
+	struct cgroup *ancestors[]; /* by level, up to the cgroup itself */
 };
 
 struct sock_cgroup_data {

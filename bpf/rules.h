@@ -33,7 +33,7 @@ __noinline __u32 look_up_key(__u32 answer, __u64 key, __u32 generation)
 
 	if (!levels)
 		return answer;
-	map = MAP_OF(range_nodes, generation);
+	map = MAP_IN(range_nodes, generation & 1);
 	if (!map)
 		return 0;
 	for (__u32 i = 1; i < SP_RANGE_LEVELS_MAX && i < levels; i++) {
@@ -82,7 +82,7 @@ __noinline __u64 rules_by_test(const struct sp_test *test, const struct facts *f
 	if (index >= test->n_vectors)
 		index = 0;
 	index += test->first_vector;
-	vector = LOOK_UP(vectors, generation, &index);
+	vector = MAP_LOOK(vectors, generation & 1, &index);
 	return vector ? *vector : 0;
 }
 

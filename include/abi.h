@@ -107,10 +107,12 @@ struct sp_list_cell {
 
 /*
  * Value of array `glob_nodes`: the automaton that reads cgroups' paths for many globs at once
- * (agent/compile/glob_nodes.h).  All nodes lie interleaved in one array.  A node's number n is the
- * index of its own element: this one says what the node does with a byte of a name that it has no
- * edge for, and which globs end in it.  Byte b has an edge, element n + b, if `from` there is n.
- * Index 0 is not a node: its chain of links has the nodes that are active before the first byte.
+ * (agent/compile/glob_nodes.h).  All nodes lie interleaved in one array.  Byte b of a name takes
+ * node n over its edge, element n + b, if `from` there is n.  Else, and if b is not '/', the node's
+ * own element, n, says where to, if `from` there is n; it says too which globs end in the node.  A
+ * node has an own element only if that has something to say.
+ * Index 0 is not a node: its chain of links (`more`) has the nodes that are active before the first
+ * byte, and `last` is the number of the table's last glob.
  */
 #define SP_GLOB_NODES 65792u /* numbers have 16 bits, and the last node has edges too */
 struct sp_glob_node {
@@ -123,9 +125,11 @@ struct sp_glob_node {
 	__u8 flags;  /* SP_GLOB_*, of `to` */
 	__u8 reserved[3];
 };
-#define SP_GLOB_SHARED	    0x1 /* several nodes lead there: it may be active already */
-#define SP_GLOB_STAYS	    0x2 /* once active it stays so for all bytes but '/' */
-#define SP_GLOB_STAYS_SLASH 0x4 /* and for '/' as well */
+#define SP_GLOB_SHARED	    0x01 /* several nodes lead there: it may be active already */
+#define SP_GLOB_STAYS	    0x02 /* once active it stays so for all bytes but '/' */
+#define SP_GLOB_STAYS_SLASH 0x04 /* and for '/' as well */
+#define SP_GLOB_IDLE	    0x08 /* it stays, and no byte but '/' does more */
+#define SP_GLOB_SAYS	    0x10 /* globs end in it */
 
 /* Value of array `glob_links`: an element of a chain. */
 #define SP_GLOB_LINKS 65536u
@@ -142,18 +146,24 @@ struct sp_glob_link {
  * `(generation & 1) + 2 * t` of the arrays of maps glob_nodes and glob_links. */
 #define SP_GLOB_TABLES_MAX 16
 
+/* Nodes that may be active at once. */
+#define SP_GLOB_ACTIVE_MAX 48
+
 /*
- * Value of array `walk_states`: where the walk for one cgroup ended, if that took long.  word[0]:
- * how many policies and nodes follow; then the policies that match, weakest first, with
- * SP_WALK_EXCLUDED; then the active nodes with their table.
+ * Value of array `walk_states`: what is known of a cgroup at which a long walk came by: a walk for
+ * a descendant begins here.  word[0] says what follows, SP_WALK_*; then the policies that match,
+ * weakest first, with SP_WALK_EXCLUDED; then, from word[1 + SP_LIST_MAX] on, the active nodes, with
+ * their table in the bits above the node's.
  */
-#define SP_WALK_STATE_BITS  9
-#define SP_WALK_ACTIVE_MAX  48
-#define SP_WALK_EXCLUDED    0x8000u
-#define SP_WALK_NODE_BITS   16
+#define SP_WALK_STATE_BITS 9
+#define SP_WALK_ACTIVE_MAX 48
 struct sp_walk_state {
 	__u64 word[1 + SP_LIST_MAX + SP_WALK_ACTIVE_MAX];
 };
+#define SP_WALK_EXCLUDED    0x8000u
+#define SP_WALK_NODE_BITS   16
+#define SP_WALK_N_BITS	    6 /* word[0]: how many policies; above: how many nodes; above: */
+#define SP_WALK_ALL_TABLES  (1u << 2 * SP_WALK_N_BITS) /* those of `exclude` were walked too */
 
 /* --- what a policy does ------------------------------------------------------------------------
  *
@@ -355,7 +365,7 @@ struct sp_state {
 	__u8 reply_options[SP_SOCK_OPS_MAX];	/* the row of the option table for an op's reply */
 	/* Counted by the programs. */
 	__u64 misses;	     /* cgroups that were classified */
-	__u64 cut;	     /* of these, those that have what an ancestor has: SP_LEVELS_MAX */
+	__u64 cut;	     /* of these, those that have what an ancestor has, see classify.h */
 	__u64 left_out;	     /* of these, those with more than SP_LIST_MAX policies */
 	__u64 lists_lost;    /* sockets whose list another cgroup took away, again and again */
 	__u64 failures_lost; /* failures that did not fit the map `failures` */

@@ -1,0 +1,783 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Which policies apply to a cgroup that the cache does not know?  Walks the names of its ancestors,
+ * from the root down, over each table of globs: include/abi.h.
+ *
+ * A policy applies at the shallowest level at which one of its globs matches; the first SP_LIST_MAX
+ * by level, then by number, are kept, and then those that an `exclude` at any level names are left
+ * out.  That is exact, except that
+ * - time is bounded: below SP_LEVELS_MAX, or where the turns run out, a cgroup has what an ancestor
+ *   has for which all tables were walked (state.cut);
+ * - where more nodes would be active than the ring holds, the table is walked again, for one
+ *   interval of its globs after the other: longer, but the same outcome.  (The agent refuses a
+ *   glob that would not fit alone.)
+ *
+ * All is on the stack, since a scratch in a map would have to be claimed: tasks that are preempted
+ * in between could hold all of it.  The loop is flat, one bpf_loop whose every turn is a small step,
+ * as the verifier walks its body once, and nested callbacks would need a frame each.  For the same
+ * reason what has branches is a global function: behind a struct walk * the verifier tracks nothing.
+ */
+#ifndef SOCKPOL_BPF_CLASSIFY_H
+#define SOCKPOL_BPF_CLASSIFY_H
+
+#include <stdbool.h>
+
+#include <bpf/bpf_core_read.h>
+
+#include "cache.h"
+#include "kernel_types.h"
+#include "maps.h"
+
+#define WALK_CHUNK	 15	/* bytes of a name that are read at once */
+#define WALK_TURNS	 16384u /* in all */
+#define WALK_NODES	 8	/* steps a turn, which costs as much as one */
+#define WALK_LONG	 8	/* levels: a walk over more of them leaves its state to others */
+#define WALK_SEEK	 16	/* levels upwards in which a state is looked for */
+
+/* walk.found: a policy's number, whether it is excluded, and above that the level at which it was
+ * found, so that the numbers are in the policies' order. */
+#define FOUND_NUMBER	    0x00007fffu
+#define FOUND_EXCLUDED	    0x00008000u /* at a level above the last */
+#define FOUND_EXCLUDED_LAST 0x80000000u /* at the last */
+#define FOUND_LEVEL_SHIFT   16
+#define FOUND_LEVEL(found)  ((found) >> FOUND_LEVEL_SHIFT & 0x7fff)
+#define FOUND_FREE	    0xffffffffu
+
+enum walk_phase {
+	WALK_AT_STATE, /* is there one of an ancestor? */
+	WALK_AT_TABLE,
+	WALK_AT_PASS, /* over a table, for an interval of its globs */
+	WALK_AT_LEVEL,
+	WALK_AT_BYTES,
+	WALK_AT_ENDS, /* a name is over: which globs end here? */
+};
+
+/* What one step says. */
+enum walk_result {
+	WALK_ON,
+	WALK_END,
+	WALK_PASS_ENDS,
+	WALK_OVERFLOWS,
+};
+
+/* Small: 6.1 rounds each frame up to 32 bytes, and all together have 512. */
+struct walk {
+	__u64 cgroup, name; /* addresses; name: of the chunk that comes next */
+	__u16 turns;	    /* that are left */
+	__u16 until;	    /* so many are for what follows this pass, ... */
+	__u16 reserve;	    /* ... and so many for the tables after this one */
+	__u16 first, last;  /* the interval of globs */
+	__u16 level;
+	__u16 last_level; /* the cgroup's own */
+	__u16 start;	  /* the level of the state that the walk began with, or 0 */
+	__u16 limit;	  /* levels below are not walked any more */
+	__u16 goal;	  /* where this pass ends */
+	__u16 done;	  /* levels up to which the table was walked for all globs */
+	__u16 more;	  /* chain of links still to follow */
+	__u16 node;	  /* whose edge leads there */
+	__u8 head;	  /* of the ring: `now` active nodes from there on, then the `next` ones */
+	__u8 now, next;
+	__u8 at, byte; /* in the chunk; while names are over, `at` counts nodes */
+	__u8 phase;
+	__u8 generation;
+	__u8 table, n_match, n_tables;
+	__u8 busy, says;	 /* flags of the next nodes: not all are idle; a glob ends */
+	__u8 last_pass;		 /* none follows for further globs */
+	__u8 overflowed, stepping; /* this table: passes; each for one level more */
+	__u8 found_new;		 /* policies that the state had not */
+	__u8 state_is_whole;	 /* the state has nodes of the tables of `exclude` */
+	__u8 keeps, n_kept;	 /* leaves a state; nodes in it */
+	__u8 left_out;		   /* more policies matched than there is room for */
+	__u8 is_deeper;		   /* than SP_LEVELS_MAX */
+	__u32 found[SP_LIST_MAX]; /* ascending, FOUND_FREE behind */
+	__u16 ring[SP_GLOB_ACTIVE_MAX];
+	char chunk[WALK_CHUNK + 1]; /* NUL-terminated */
+};
+
+static __always_inline __u32 walk_slot(const struct walk *w)
+{
+	return (w->generation & 1) + 2 * (__u32)w->table;
+}
+
+static __always_inline struct sp_glob_node *walk_node(const struct walk *w, __u32 index)
+{
+	return MAP_LOOK(glob_nodes, walk_slot(w), &index);
+}
+
+static __always_inline struct sp_glob_link *walk_link(const struct walk *w, __u32 index)
+{
+	return MAP_LOOK(glob_links, walk_slot(w), &index);
+}
+
+/* The place behind the first active node by i, at most a ring's length. */
+static __always_inline __u16 *walk_ring(struct walk *w, __u32 i)
+{
+	i += *(volatile __u8 *)&w->head; /* read anew: in loops the verifier shall not follow it */
+	if (i >= SP_GLOB_ACTIVE_MAX)
+		i -= SP_GLOB_ACTIVE_MAX;
+	asm volatile("" : "+r"(i));
+	return &w->ring[i < SP_GLOB_ACTIVE_MAX ? i : 0];
+}
+
+/* The ancestor at a level, as a number. */
+static __always_inline __u64 walk_ancestor(const struct walk *w, __u32 level)
+{
+	__u64 at = 0;
+
+	bpf_probe_read_kernel(&at, sizeof(at),
+			      (void *)(w->cgroup + bpf_core_field_offset(struct cgroup, ancestors) +
+				       sizeof(at) * level));
+	return at;
+}
+
+static __always_inline struct sp_walk_state *walk_state_at(const struct walk *w, __u32 level,
+							   __u64 *ret_id)
+{
+	struct cgroup *ancestor = (struct cgroup *)walk_ancestor(w, level);
+	__u64 id = BPF_CORE_READ(ancestor, kn, id);
+	__u32 at = SP_PLACE(id, state.seed, SP_WALK_STATE_BITS);
+
+	*ret_id = id;
+	return MAP_LOOK(walk_states, w->generation & 1, &at);
+}
+
+/* --- over the bytes ---------------------------------------------------------------------------- */
+
+/* Is the node among those that will be active, or among those that are and stay? */
+__noinline int walk_has(struct walk *w, __u32 node, __u32 flags)
+{
+	__u32 first, n;
+
+	if (!w)
+		return 1;
+	first = flags & (w->byte == '/' ? SP_GLOB_STAYS_SLASH : SP_GLOB_STAYS) ? 0 : w->now;
+	n = w->now + w->next - first;
+	for (__u32 i = 0; i < SP_GLOB_ACTIVE_MAX; i++) {
+		if (i >= n)
+			break;
+		if (*walk_ring(w, first + i) == node)
+			return 1;
+	}
+	return 0;
+}
+
+/* 0: the name is over. */
+static __always_inline __u32 walk_byte(struct walk *w)
+{
+	__u32 at = w->at + 1;
+
+	if (at >= WALK_CHUNK) {
+		if (bpf_probe_read_kernel_str(w->chunk, sizeof(w->chunk), (void *)w->name) < 0)
+			return 0;
+		w->name += WALK_CHUNK;
+		at = 0;
+	}
+	w->at = at;
+	asm volatile("" : "+r"(at)); /* or clang leaves the mask out, which the verifier needs */
+	return (__u8)w->chunk[at & WALK_CHUNK];
+}
+
+static __always_inline void walk_end_name(struct walk *w)
+{
+	w->at = 0;
+	w->phase = WALK_AT_ENDS;
+	if (!w->says) {
+		w->level++;
+		w->phase = WALK_AT_LEVEL;
+	}
+}
+
+/* One active node over one byte, or one more node that this byte leads to. */
+static __always_inline int walk_step(struct walk *w)
+{
+	__u32 to, first, last, flags;
+
+	if (w->more) {
+		struct sp_glob_link *link = walk_link(w, w->more);
+
+		if (!link)
+			return WALK_END;
+		to = link->what;
+		first = link->first;
+		last = link->last;
+		flags = link->flags;
+		w->more = link->next;
+	} else {
+		struct sp_glob_node *edge;
+		__u32 node;
+
+		if (!w->now) { /* the byte is over */
+			w->now = w->next;
+			w->next = 0;
+			if (!w->now)
+				return WALK_PASS_ENDS; /* nothing can match here or below */
+			w->byte = w->busy ? walk_byte(w) : 0;
+			if (!w->byte) {
+				walk_end_name(w);
+				return WALK_ON;
+			}
+			w->busy = w->says = 0;
+		}
+		node = *walk_ring(w, 0);
+		w->head = w->head + 1 < SP_GLOB_ACTIVE_MAX ? w->head + 1 : 0;
+		w->now--;
+		edge = walk_node(w, node + w->byte);
+		if (!edge)
+			return WALK_END;
+		if (edge->from != node) {
+			if (w->byte == '/')
+				return WALK_ON;
+			edge = walk_node(w, node);
+			if (!edge || edge->from != node)
+				return WALK_ON;
+		}
+		to = edge->to;
+		if (!to)
+			return WALK_ON;
+		first = edge->first;
+		last = edge->last;
+		flags = edge->flags;
+		w->more = edge->more;
+		w->node = node;
+	}
+	if (first > w->last || last < w->first)
+		return WALK_ON;
+	if (flags & SP_GLOB_SHARED && to != w->node && walk_has(w, to, flags))
+		return WALK_ON;
+	if (w->now + w->next >= SP_GLOB_ACTIVE_MAX)
+		return WALK_OVERFLOWS;
+	*walk_ring(w, w->now + w->next) = to;
+	w->next++;
+	w->busy |= ~flags & SP_GLOB_IDLE;
+	w->says |= flags & SP_GLOB_SAYS;
+	return WALK_ON;
+}
+
+__noinline int walk_bytes(struct walk *w)
+{
+	if (!w)
+		return WALK_END;
+	for (int i = 0; i < WALK_NODES && w->phase == WALK_AT_BYTES; i++) {
+		int r = walk_step(w);
+
+		if (r != WALK_ON)
+			return r;
+	}
+	return WALK_ON;
+}
+
+/* --- globs that end ---------------------------------------------------------------------------- */
+
+/* A policy matches at this level: takes its place in the order, and what is last may fall out. */
+static __always_inline void walk_find(struct walk *w, __u32 number)
+{
+	__u32 key = (__u32)w->level << FOUND_LEVEL_SHIFT | number, carried = key;
+
+	for (__u32 i = 0; i < SP_LIST_MAX; i++) {
+		__u32 *place = &w->found[cache_index(i)];
+		__u32 here = *place;
+		bool same = (here & FOUND_NUMBER) == number && here != FOUND_FREE;
+
+		if (here < carried) {
+			if (same) /* it matched at a level above, or another glob did here */
+				return;
+			continue;
+		}
+		*place = carried;
+		w->found_new |= here != key;
+		if (same || here == FOUND_FREE)
+			return;
+		carried = here;
+	}
+	w->left_out = 1;
+}
+
+static __always_inline void walk_exclude(struct walk *w, __u32 number)
+{
+	__u32 flag = w->level < w->last_level ? FOUND_EXCLUDED : FOUND_EXCLUDED_LAST;
+
+	for (__u32 i = 0; i < SP_LIST_MAX; i++) {
+		__u32 *place = &w->found[cache_index(i)];
+
+		if (*place == FOUND_FREE)
+			return;
+		if ((*place & FOUND_NUMBER) == number) {
+			*place |= flag;
+			return;
+		}
+	}
+}
+
+__noinline int walk_report(struct walk *w, __u32 number)
+{
+	if (!w)
+		return 0;
+	if (w->table < w->n_match)
+		walk_find(w, number);
+	else
+		walk_exclude(w, number);
+	return 0;
+}
+
+__noinline int walk_ends(struct walk *w)
+{
+	if (!w)
+		return WALK_END;
+	for (int i = 0; i < WALK_NODES; i++) {
+		if (w->more) {
+			struct sp_glob_link *link = walk_link(w, w->more);
+
+			if (!link)
+				return WALK_END;
+			w->more = link->next;
+			walk_report(w, link->what);
+		} else if (w->at < w->now) {
+			__u32 node = *walk_ring(w, w->at);
+			struct sp_glob_node *own = walk_node(w, node);
+
+			w->at++;
+			if (own && own->from == node)
+				w->more = own->says;
+		} else {
+			w->level++;
+			w->phase = WALK_AT_LEVEL;
+			break;
+		}
+	}
+	return WALK_ON;
+}
+
+/* --- states of other walks --------------------------------------------------------------------- */
+
+/* Begins with the state of the ancestor at w->level, if there is one. */
+__noinline int walk_begin_at_state(struct walk *w)
+{
+	struct sp_walk_state *s;
+	__u64 id, first;
+	__u32 n;
+
+	if (!w)
+		return 0;
+	s = walk_state_at(w, w->level, &id);
+	if (!s)
+		return 0;
+	first = cache_read(&s->word[0]);
+	if (!SP_WORD_IS_OF(first, id))
+		return 0;
+	n = SP_WORD_WHAT(first) & ((1u << SP_WALK_N_BITS) - 1);
+	for (__u32 i = 0; i < SP_LIST_MAX; i++) {
+		__u64 word;
+
+		if (i >= n)
+			break;
+		word = cache_read(&s->word[1 + i]);
+		if (!SP_WORD_IS_OF(word, id)) { /* another cgroup's state takes its place */
+			w->found[0] = FOUND_FREE;
+			n = 0;
+			first = 0;
+			break;
+		}
+		w->found[cache_index(i)] = SP_WORD_WHAT(word);
+	}
+	if (!first) {
+		for (__u32 i = 0; i < SP_LIST_MAX; i++)
+			w->found[cache_index(i)] = FOUND_FREE;
+		return 0;
+	}
+	w->start = w->level;
+	w->state_is_whole = !!(SP_WORD_WHAT(first) & SP_WALK_ALL_TABLES);
+	return 1;
+}
+
+/* The table's active nodes at the level of the state.  0: the state is gone. */
+__noinline int walk_resume(struct walk *w)
+{
+	struct sp_walk_state *s;
+	__u64 id, first;
+	__u32 n;
+
+	if (!w)
+		return 0;
+	s = walk_state_at(w, w->start, &id);
+	if (!s)
+		return 0;
+	first = cache_read(&s->word[0]);
+	if (!SP_WORD_IS_OF(first, id))
+		return 0;
+	n = SP_WORD_WHAT(first) >> SP_WALK_N_BITS & ((1u << SP_WALK_N_BITS) - 1);
+	w->now = 0;
+	for (__u32 i = 0; i < SP_WALK_ACTIVE_MAX; i++) {
+		__u64 word;
+
+		if (i >= n)
+			break;
+		word = cache_read(&s->word[1 + SP_LIST_MAX + i]);
+		if (!SP_WORD_IS_OF(word, id))
+			return 0;
+		if (SP_WORD_WHAT(word) >> SP_WALK_NODE_BITS == w->table) {
+			*walk_ring(w, w->now) = SP_WORD_WHAT(word);
+			w->now++;
+		}
+	}
+	return 1;
+}
+
+/* Before the last level the active nodes go into the parent's state. */
+__noinline int walk_keep_nodes(struct walk *w)
+{
+	struct sp_walk_state *s;
+	__u64 id;
+
+	if (!w)
+		return 0;
+	s = walk_state_at(w, w->last_level - 1, &id);
+	if (!s || w->n_kept + w->now > SP_WALK_ACTIVE_MAX) {
+		w->keeps = 0;
+		return 0;
+	}
+	for (__u32 i = 0; i < SP_GLOB_ACTIVE_MAX; i++) {
+		__u32 at = *(volatile __u8 *)&w->n_kept;
+
+		asm volatile("" : "+r"(at));
+		if (i >= w->now || at >= SP_WALK_ACTIVE_MAX)
+			break;
+		w->n_kept = at + 1;
+		cache_write(&s->word[1 + SP_LIST_MAX + at],
+			    SP_WORD(id, (__u32)w->table << SP_WALK_NODE_BITS | *walk_ring(w, i)));
+	}
+	return 0;
+}
+
+/* The rest of the parent's state. */
+__noinline int walk_keep_policies(struct walk *w)
+{
+	struct sp_walk_state *s;
+	__u32 n = 0, what;
+	__u64 id;
+
+	if (!w)
+		return 0;
+	s = walk_state_at(w, w->last_level - 1, &id);
+	if (!s)
+		return 0;
+	for (__u32 i = 0; i < SP_LIST_MAX; i++) {
+		__u32 found = w->found[cache_index(i)];
+
+		if (found == FOUND_FREE || FOUND_LEVEL(found) >= w->last_level)
+			break;
+		cache_write(&s->word[1 + cache_index(i)],
+			    SP_WORD(id, found & (FOUND_NUMBER | FOUND_EXCLUDED)));
+		n++;
+	}
+	what = n | (__u32)w->n_kept << SP_WALK_N_BITS;
+	if (w->table >= w->n_tables)
+		what |= SP_WALK_ALL_TABLES;
+	cache_write(&s->word[0], SP_WORD(id, what));
+	return 0;
+}
+
+/* --- levels, passes, tables -------------------------------------------------------------------- */
+
+static __always_inline int walk_begin_level(struct walk *w)
+{
+	struct cgroup *ancestor;
+
+	if (w->level > w->goal)
+		return WALK_PASS_ENDS;
+	if (w->keeps && w->level == w->last_level)
+		walk_keep_nodes(w);
+	ancestor = (struct cgroup *)walk_ancestor(w, w->level);
+	w->name = (__u64)BPF_CORE_READ(ancestor, kn, name);
+	w->byte = '/';
+	w->at = WALK_CHUNK - 1; /* so that the next byte is the first of a chunk */
+	w->next = 0;
+	w->busy = w->says = 0;
+	w->phase = WALK_AT_BYTES;
+	return WALK_ON;
+}
+
+/*
+ * A state tells what is excluded only of the policies that it has: where more are found by now, the
+ * tables of `exclude` are walked from the root.
+ */
+static __always_inline bool walk_may_resume(const struct walk *w)
+{
+	return w->start && (w->table < w->n_match || (w->state_is_whole && !w->found_new));
+}
+
+static __always_inline int walk_begin_pass(struct walk *w)
+{
+	struct sp_glob_node *begin = walk_node(w, 0);
+
+	if (!begin)
+		return WALK_END;
+	if (w->last > begin->last)
+		w->last = begin->last;
+	w->last_pass = w->last == begin->last;
+	w->head = w->now = w->next = 0;
+	if (walk_may_resume(w) && walk_resume(w)) {
+		w->more = 0;
+		w->level = w->start + 1;
+		w->phase = WALK_AT_LEVEL;
+		return w->now ? WALK_ON : WALK_PASS_ENDS;
+	}
+	w->now = 0;
+	w->more = begin->more;
+	w->node = 0;
+	w->level = 0; /* the root, whose name is empty */
+	w->byte = '/';
+	w->at = 0;
+	w->chunk[1] = '\0';
+	w->busy = w->says = 0;
+	w->phase = WALK_AT_BYTES;
+	return WALK_ON;
+}
+
+static __always_inline int walk_begin_table(struct walk *w)
+{
+	__u32 left = w->n_tables - w->table;
+
+	if (w->table >= w->n_tables || (w->table == w->n_match && w->found[0] == FOUND_FREE))
+		return WALK_END;
+	w->until = w->reserve = w->turns - w->turns / left;
+	w->first = 0;
+	w->last = 0xffff;
+	w->goal = w->limit;
+	w->done = w->start;
+	w->overflowed = w->stepping = 0;
+	w->phase = WALK_AT_PASS;
+	return WALK_ON;
+}
+
+/* Down to w->goal, for all globs. */
+static __always_inline void walk_sweep(struct walk *w, __u32 goal)
+{
+	w->goal = goal;
+	w->last -= w->first; /* as wide as what was walked last */
+	w->first = 0;
+	w->phase = WALK_AT_PASS;
+}
+
+static __always_inline void walk_end_table(struct walk *w, __u32 limit)
+{
+	w->limit = limit;
+	w->table++;
+	w->phase = WALK_AT_TABLE;
+}
+
+/* The next interval, after one that was not too much: twice as wide. */
+__noinline int walk_end_pass(struct walk *w)
+{
+	__u32 last;
+
+	if (!w)
+		return 0;
+	if (w->last_pass) {
+		if (w->goal >= w->limit) {
+			walk_end_table(w, w->limit);
+		} else {
+			w->done = w->goal;
+			walk_sweep(w, w->goal + 1);
+		}
+		return 0;
+	}
+	last = w->last + 2 * (w->last - w->first + 1u);
+	w->first = w->last + 1;
+	w->last = last < 0xffff ? last : 0xffff;
+	w->phase = WALK_AT_PASS;
+	return 0;
+}
+
+/*
+ * Too many nodes are active: half of the globs.  Of the turns a half is kept for the case that the
+ * others are too few for as many passes.
+ */
+__noinline int walk_halve(struct walk *w)
+{
+	if (!w)
+		return 0;
+	if (!w->overflowed) {
+		w->overflowed = 1;
+		w->keeps = 0;
+		w->until = (__u32)(w->turns + w->reserve) / 2;
+		if (w->level && w->level - 1 > w->done)
+			w->done = w->level - 1;
+	}
+	if (w->first == w->last) { /* the agent has refused such a glob */
+		walk_end_table(w, w->done);
+		return 0;
+	}
+	w->last = (__u32)(w->first + w->last) / 2;
+	w->phase = WALK_AT_PASS;
+	return 0;
+}
+
+/*
+ * The table's turns are used up.  In a first pass all levels above were walked for all globs.  Else
+ * goes on level by level from those that were, so that what an ancestor has does not depend on the
+ * names below it.
+ */
+__noinline int walk_end_turns(struct walk *w)
+{
+	__u32 limit;
+
+	if (!w)
+		return 0;
+	w->keeps = 0;
+	if (w->overflowed && !w->stepping) {
+		w->stepping = 1;
+		w->until = w->reserve;
+		walk_sweep(w, w->done + 1);
+		return 0;
+	}
+	limit = w->done;
+	if (!w->overflowed && w->level && w->level - 1 > w->done)
+		limit = w->level - 1;
+	walk_end_table(w, limit);
+	return 0;
+}
+
+/* --- the loop ---------------------------------------------------------------------------------- */
+
+static __always_inline int walk_seek_state(struct walk *w)
+{
+	if (w->level <= WALK_LONG || w->level + WALK_SEEK < w->last_level ||
+	    walk_begin_at_state(w)) {
+		w->keeps = w->last_level - w->start > WALK_LONG;
+		w->phase = WALK_AT_TABLE;
+		return WALK_ON;
+	}
+	w->level--;
+	return WALK_ON;
+}
+
+__noinline int walk_turn(struct walk *w)
+{
+	int r;
+
+	if (!w)
+		return 1;
+	if (w->turns <= w->until && w->phase >= WALK_AT_PASS) {
+		walk_end_turns(w);
+		return 0;
+	}
+	if (w->turns)
+		w->turns--;
+	switch (w->phase) {
+	case WALK_AT_BYTES:
+		r = walk_bytes(w);
+		break;
+	case WALK_AT_ENDS:
+		r = walk_ends(w);
+		break;
+	case WALK_AT_LEVEL:
+		r = walk_begin_level(w);
+		break;
+	case WALK_AT_PASS:
+		r = walk_begin_pass(w);
+		break;
+	case WALK_AT_TABLE:
+		r = walk_begin_table(w);
+		break;
+	default:
+		r = walk_seek_state(w);
+		break;
+	}
+	if (r == WALK_PASS_ENDS)
+		walk_end_pass(w);
+	if (r == WALK_OVERFLOWS)
+		walk_halve(w);
+	return r == WALK_END;
+}
+
+static long walk_loop(__u32 i, struct walk *w)
+{
+	return walk_turn(w) & 1;
+}
+
+/* Leaves the policies that apply at the front of w->found, their numbers alone. */
+__noinline int walk_choose(struct walk *w)
+{
+	__u32 n = 0;
+
+	if (!w)
+		return 0;
+	for (__u32 i = 0; i < SP_LIST_MAX; i++) {
+		__u32 found = w->found[cache_index(i)];
+		__u32 stays = ~(found >> 15 | found >> 31 | (w->limit - FOUND_LEVEL(found)) >> 31);
+
+		w->found[cache_index(n)] = found & FOUND_NUMBER;
+		n += stays & 1; /* no branch: the verifier would follow each count */
+	}
+	return n;
+}
+
+__noinline int walk_begin(struct walk *w, __u32 generation)
+{
+	const struct sp_generation *g = &state.of[generation & 1];
+	struct cgroup *cgroup;
+	__u32 level;
+
+	if (!w)
+		return 0;
+	cgroup = (struct cgroup *)w->cgroup;
+	level = (__u32)BPF_CORE_READ(cgroup, level);
+	w->last_level = level < SP_LEVELS_MAX ? level : SP_LEVELS_MAX;
+	w->is_deeper = level > SP_LEVELS_MAX;
+	w->limit = w->last_level;
+	w->level = w->last_level ? w->last_level - 1 : 0;
+	w->generation = generation & 1;
+	w->n_match = g->n_match_tables;
+	w->n_tables = g->n_match_tables + g->n_exclude_tables;
+	w->turns = WALK_TURNS;
+	for (__u32 i = 0; i < SP_LIST_MAX; i++)
+		w->found[cache_index(i)] = FOUND_FREE;
+	return 0;
+}
+
+__noinline __u32 walk_outcome(struct walk *w, __u64 id, __u32 generation)
+{
+	__u32 n;
+
+	if (!w)
+		return 0;
+	__sync_fetch_and_add(&state.misses, 1);
+	if (w->limit < w->last_level || w->is_deeper)
+		__sync_fetch_and_add(&state.cut, 1);
+	else if (w->keeps)
+		walk_keep_policies(w);
+	if (w->left_out)
+		__sync_fetch_and_add(&state.left_out, 1);
+	n = walk_choose(w);
+	return cache_remember(id, generation, w->found, n);
+}
+
+/*
+ * Returns what cache_recall() says from now on.  Not static: the verifier walks it once, and not
+ * again from each place that calls it.
+ */
+__noinline __u32 classify(__u64 id, __u64 cgroup_address, __u32 generation)
+{
+	struct walk w;
+
+	__builtin_memset(&w, 0, sizeof(w));
+	w.cgroup = cgroup_address;
+	walk_begin(&w, generation);
+	bpf_loop(WALK_TURNS + 4 * SP_GLOB_TABLES_MAX, walk_loop, &w, 0);
+	return walk_outcome(&w, id, generation);
+}
+
+/*
+ * The address as a number: a pointer that the verifier knows as a cgroup's no global function takes.
+ * By way of the stack, as 6.1 lets nobody turn the one into the other.
+ */
+static __noinline __attribute__((unused)) __u64 as_number(__u64 pointer)
+{
+	void *volatile hidden = (void *)pointer;
+	__u64 raw = 0;
+
+	bpf_probe_read_kernel(&raw, sizeof(raw), (const void *)&hidden);
+	return raw;
+}
+
+#endif
