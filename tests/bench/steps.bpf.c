@@ -42,7 +42,7 @@ static __always_inline struct sp_policy *policy_of(const struct owner *owner)
 {
 	__u32 number = number_of(owner);
 
-	return number ? LOOK_UP(policies, state.generation, &number) : NULL;
+	return number ? MAP_LOOK(policies, state.generation & 1, &number) : NULL;
 }
 
 /* The compiler keeps only what decides something: so each step decides whether anything is set. */
