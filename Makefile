@@ -37,7 +37,7 @@ BUILD_DEPS  := gcc libc6-dev make clang bpftool pkg-config libbpf-dev libelf-dev
                libsystemd-dev libjansson-dev libmnl-dev uthash-dev
 TEST_DEPS   := libcmocka-dev python3 iproute2 curl nginx
 SYSTEM_DEPS := systemd-container debootstrap
-LINT_DEPS   := clang-format clang-tidy cppcheck pyflakes3
+LINT_DEPS   := clang-format clang-tidy cppcheck pyflakes3 patch
 FUZZ_DEPS   := libclang-rt-dev
 
 LIBS        := libbpf libelf zlib yaml-0.1 libsystemd jansson libmnl
@@ -113,6 +113,17 @@ $(O)/sockpol: $(O)/agent/sockpol
 .PHONY: other-abi
 other-abi:
 	$(Q)$(SUBMAKE) O=$(O)/other-abi ABI=999 all
+
+# The last agent that pinned all in one directory (SP_ABI_VERSION 5), for the tests of its take-over; where the
+# history has it.
+FIRST_EDITION := 5f2942e
+.PHONY: first-edition
+first-edition: $(O)/first-edition/sockpol
+$(O)/first-edition/sockpol:
+	$(Q)mkdir -p $(@D)/source
+	$(Q)! git cat-file -e $(FIRST_EDITION)^{commit} 2>/dev/null || { \
+		git archive $(FIRST_EDITION) | tar -x -C $(@D)/source && \
+		$(SUBMAKE) -C $(@D)/source O=build build/sockpol && ln -f $(@D)/source/build/sockpol $@; }
 
 # The kernel side: built without any kernel's headers or BTF, relocated (CO-RE) when loaded.
 BPF_CFLAGS = $(ABI_FLAGS) -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Werror -Iinclude \
@@ -252,7 +263,7 @@ unit-build: $(UNIT_TESTS:%=$(O)/unit/%)
 asan-build: $(UNIT_TESTS:%=$(O)/unit-asan/%)
 replay-build: $(FUZZ_TARGETS:%=$(O)/fuzz/replay-%)
 fuzz-build: $(FUZZ_TARGETS:%=$(O)/fuzz/fuzz-%) $(O)/fuzz/loader.dict
-tests-build: all other-abi $(O)/mutant/sockpol $(LIVE_PROGRAMS) unit-build asan-build replay-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
+tests-build: all other-abi first-edition $(O)/mutant/sockpol $(LIVE_PROGRAMS) unit-build asan-build replay-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
 
 # tests/doc looks at the pages.
 tests-build test-unit: doc
@@ -282,7 +293,7 @@ fuzz: deps ## libFuzzer over the loader and the control socket, each for FUZZ_SE
 	$(Q)tests/run-all --counts "fuzz=tests/fuzz/run.py --build $(O)/fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)"
 
 .PHONY: test-live
-test-live: all other-abi $(O)/mutant/sockpol $(LIVE_PROGRAMS) $(O)/tests/conformance-table ## the agent on this kernel (root)
+test-live: all other-abi first-edition $(O)/mutant/sockpol $(LIVE_PROGRAMS) $(O)/tests/conformance-table ## the agent on this kernel (root)
 	$(Q)tests/run-all $(RUN)
 
 .PHONY: test-differential
@@ -352,12 +363,12 @@ $(O)/lint/%.tidy: % .clang-tidy Makefile $(filter %.h,$(C_FILES)) $(SKELETONS)
 	$(Q)clang-tidy --quiet $< -- $(TIDY_FLAGS) 2>$@.log >$@ || \
 		{ cat $@ $@.log; exit 1; }
 
-.PHONY: lint lint-run lint-rooms lint-format lint-cppcheck lint-shell lint-python
-lint: deps ## clang-format, clang-tidy, cppcheck, shellcheck, pyflakes
+.PHONY: lint lint-run lint-rooms lint-format lint-cppcheck lint-shell lint-python lint-examples
+lint: deps ## clang-format, clang-tidy, cppcheck, shellcheck, pyflakes, what examples of changes cost
 	$(Q)tests/install-deps $(LINT_DEPS)
 	$(Q)$(SUBMAKE) lint-run
 
-lint-run: lint-rooms lint-format lint-cppcheck lint-shell lint-python $(TIDY:%=$(O)/lint/%.tidy)
+lint-run: lint-rooms lint-format lint-cppcheck lint-shell lint-python lint-examples $(TIDY:%=$(O)/lint/%.tidy)
 
 lint-rooms:
 	$(say) ROOMS
@@ -374,7 +385,7 @@ lint-cppcheck: $(SKELETONS)
 		--error-exitcode=1 --suppressions-list=tests/lint/suppressions --library=tests/lint/macros.cfg -Iagent -Iinclude agent tests/unit tests/fuzz
 
 # Maintainer scripts have only lines that dh_installdeb completes: #DEBHELPER# is a comment.
-SHELL_FILES := tests/install-deps .ci/run $(sort $(wildcard dist/debian/*.postinst dist/debian/*.prerm dist/debian/*.postrm))
+SHELL_FILES := tests/install-deps tests/lint/examples.sh .ci/run $(sort $(wildcard dist/debian/*.postinst dist/debian/*.prerm dist/debian/*.postrm))
 lint-shell:
 	$(say) SHELL
 	$(Q)shellcheck $(SHELL_FILES)
@@ -384,6 +395,15 @@ PYTHON_FILES := doc/option-table tests/run-all $(sort $(wildcard tests/*/*.py te
 lint-python:
 	$(say) PYTHON
 	$(Q)pyflakes3 $(PYTHON_FILES)
+
+# Each patch states how many files it may touch, and builds; again only when something has changed.
+EXAMPLE_PATCHES := $(sort $(wildcard tests/examples/*.patch))
+lint-examples: $(EXAMPLE_PATCHES:%=$(O)/lint/%.built)
+
+$(O)/lint/%.patch.built: %.patch tests/lint/examples.sh Makefile $(C_FILES) $(wildcard doc/*.scd tests/bad/*)
+	$(say) EXAMPLE $<
+	+$(Q)MAKE="$(SUBMAKE)" tests/lint/examples.sh $< $(@:.built=.tree) $(DEB_SOURCES)
+	$(Q)touch $@
 
 EXAMPLES := $(sort $(wildcard dist/examples/*))
 

@@ -313,7 +313,8 @@ struct sp_op_cell {
  * are needed: sockets for which the policy, or the rule, held, once a direction.
  */
 #define SP_COUNTERS_CHUNK  1024u
-#define SP_COUNTERS_CHUNKS 1024u
+#define SP_COUNTERS_CHUNKS 128u
+#define SP_COUNTERS_MAX	   (SP_COUNTERS_CHUNK * SP_COUNTERS_CHUNKS)
 typedef __u64 sp_applied_t;
 
 /* Value of hash `counters`, by the counter's index; userspace only.  Index 0 is never used. */
@@ -341,7 +342,8 @@ struct sp_generation {
 	__u64 stages;		/* BIT(enum sp_stage): some policy has something due there */
 	__u64 loaded_usec;	/* CLOCK_REALTIME, microseconds, when it came in force */
 	__u32 n_policies;
-	__u32 reserved[7];
+	__u32 n_glob_nodes, n_glob_links; /* elements that a table has at most that are not 0 */
+	__u32 reserved[5];
 };
 #define SP_GENERATION_DECIDES_LATE 0x1 /* some policy has decided_late */
 
@@ -349,13 +351,15 @@ struct sp_generation {
  * only count in the last. */
 #define SP_SOCK_OPS_MAX 64 /* BPF_SOCK_OPS_* are below */
 struct sp_state {
-	__u64 generation; /* bit 0 says which maps are in force; raised by each reload */
+	__u64 generation; /* bit 0 says which maps are in force; raised by each reload; 0: none is;
+			     keeps its place in every version */
 	__u64 seed;	  /* odd; see SP_PLACE */
 	__u64 stages;	  /* BIT(enum sp_stage): some policy in force, or about to be, has something
 			     due there */
 	__u64 cgroup_root_id; /* the cgroup that the programs are attached to */
 	__u64 missing_stages; /* BIT(enum sp_stage): this kernel has no hook for them */
-	__u64 reserved[3];
+	__u64 programs;	       /* tells which build's programs work on the maps */
+	__u64 reserved[2];
 	__u32 abi_version; /* SP_ABI_VERSION; keeps its place in every version */
 	__u32 flags;	   /* 0 */
 	__u64 reserved2[7];

@@ -11,14 +11,13 @@
 #include <sys/stat.h>
 
 #include "compile/compile.h"
-#include "policy/condition.h"
 #include "report/explanation.h"
 #include "fuzz.h"
 #include "policy/loader.h"
 #include "compile/machine.h"
 #include "base/utf8.h"
 #include "option/value.h"
-#include "policy/when_parse.h"
+#include "policy/when.h"
 
 #define CGROUPS_MAX 16 /* of one input: the time goes into parsing */
 
@@ -121,10 +120,10 @@ static void check_prefixes(const struct prefixes *list)
 
 static void check_rule(const struct rule *r)
 {
-	_cleanup_free_ char *words = condition_text(&r->when);
+	_cleanup_free_ char *words = when_text(&r->when);
 
 	MUST(words);
-	MUST(r->condition == condition_digest(&r->when));
+	MUST(r->condition == when_digest(&r->when));
 	check_settings(&r->options);
 	check_prefixes(&r->when.remote);
 	check_prefixes(&r->when.local);

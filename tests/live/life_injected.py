@@ -146,8 +146,8 @@ def count_calls(scene, kind):
     return count
 
 
-def reloads(box, kind):
-    scene = Scene(box, "injected")
+def reloads(box, kind, prefix=()):
+    scene = Scene(box, "injected", prefix)
     count_calls(scene, kind)  # the first after the start may do more
     count = count_calls(scene, kind)
     before = scene.footprint()
@@ -182,87 +182,8 @@ def test_reload_files(box):
     reloads(box, FILES)
 
 
-# More than the maps of one policy have room for.
-GROWN = 400
-
-
-def grown(scene, which):
-    more = "".join(policy(f"more-{number}", f"{scene.cgroup.path}/more-{number}*",
-                          {"SO_PRIORITY": 1}) for number in range(GROWN))
-    return scene.texts[which] + more
-
-
-def restart(scene):
-    """From nothing, so that the maps are small."""
-    scene.agent.stop()
-    write_whole(scene.agent, scene.texts[0])
-    scene.agent.start()
-    scene.in_force = 0
-    check_next(scene, "started again")
-
-
-def count_growth(scene, kind):
-    write_whole(scene.agent, grown(scene, not scene.in_force))
-    scene.injection.arm(kind)
-    reply = request(scene.agent, "reload")
-    count, _ = scene.injection.disarm()
-    check(f"a reload that makes larger maps: {reply}", True, reply.get("ok"))
-    restart(scene)
-    return count
-
-
-def growths(box, kind, share, prefix=(), calls=1):
-    """A reload that finds no room, and makes all maps and programs anew."""
-    scene = Scene(box, "grown", prefix)
-    small = scene.texts
-    restart(scene)
-    count = count_growth(scene, kind)
-    before, outcomes = scene.footprint(), collections.Counter()
-    for number, at in enumerate(sample(count, kind, share)):
-        error = ERRORS[kind][number % len(ERRORS[kind])]
-        scene.texts = [grown(scene, which) for which in (0, 1)]
-        refused = reload_failing(scene, kind, at, count, error, calls)
-        scene.texts = small
-        outcomes[refused] += 1
-        check_next(scene, describe(kind, at, count, error))
-        if not refused:
-            restart(scene)
-        check(f"descriptors after {describe(kind, at, count, error)}", before, scene.footprint())
-    say(kind, count, outcomes)
-    scene.agent.stop()
-
-
-def test_growth_bpf(box):
-    growths(box, BPF, 0.3)
-
-
-def test_growth_memory(box):
-    growths(box, MEMORY, 0.6)
-
-
-def test_growth_mmap(box):
-    growths(box, MMAP, 1)
-
-
-def test_growth_files(box):
-    growths(box, FILES, 0.6)
-
-
-def test_growth_links(box):
-    growths(box, LINKS, 1)
-
-
-def test_growth_links_in_the_unit(box):
-    growths(box, LINKS, 1, UNIT)
-
-
-def test_growth_links_twice(box):
-    """The second is the first that puts a program back."""
-    growths(box, LINKS, 1, UNIT, 2)
-
-
-def test_growth_bpf_in_the_unit(box):
-    growths(box, BPF, 0.2, UNIT)
+def test_reload_bpf_in_the_unit(box):
+    reloads(box, BPF, UNIT)
 
 
 def start_failing(scene, kind, at, error, calls=1):
@@ -392,17 +313,26 @@ def test_take_over_links_for_a_time(box):
     scene.agent.stop()
 
 
+MANY = 400
+
+
+def many(scene, which):
+    """A configuration that takes some memory."""
+    return scene.texts[which] + "".join(
+        policy(f"more-{number}", f"{scene.cgroup.path}/more-{number}*", {"SO_PRIORITY": 1})
+        for number in range(MANY))
+
+
 def limited(box, name, limit, amounts):
-    """The growth reload under a real limit of the running agent, at several heights."""
+    """A reload under a real limit of the running agent, at several heights."""
     scene = Scene(box, name)
-    small = scene.texts
-    restart(scene)
+    check_next(scene, "with nothing that fails")
     before, refused = scene.footprint(), 0
     for amount in amounts:
         pid = scene.agent.process.pid
         usual = resource.prlimit(pid, limit)
         new = int(not scene.in_force)
-        write_whole(scene.agent, grown(scene, new))
+        write_whole(scene.agent, many(scene, new))
         resource.prlimit(pid, limit, (used(pid, limit) + amount, usual[1]))
         reply = request(scene.agent, "reload")
         resource.prlimit(pid, limit, usual)
@@ -410,10 +340,7 @@ def limited(box, name, limit, amounts):
         check(f"{what}: it lives", None, scene.agent.process.poll())
         refused += not reply.get("ok")
         scene.check_in_force(what, new if reply.get("ok") else int(not new))
-        scene.texts = small
         check_next(scene, what)
-        if reply.get("ok"):
-            restart(scene)
         check(f"descriptors after {what}", before, scene.footprint())
     print(f"{name}: {refused} of {len(amounts)} reloads refused")
     check("reloads refused", True, refused > 0)

@@ -55,10 +55,10 @@ static struct fixture fixture_of(const struct fixture_policy *v, size_t n, const
 	return f;
 }
 
-static struct fixture fixture_new(const char *cgroup, const char *direction)
+static struct fixture fixture_new(const char *cgroup, unsigned directions)
 {
 	return fixture_of(policies, ARRAY_SIZE(policies), cgroup,
-			  (struct asked_words){ .direction = direction });
+			  (struct asked_words){ .directions = directions });
 }
 
 static void fixture_free(struct fixture *f)
@@ -82,7 +82,7 @@ static const struct explained_option *find(const struct fixture *f, enum directi
 
 static void test_policies(void **state)
 {
-	struct fixture f = fixture_new("/a/b/c", "connect");
+	struct fixture f = fixture_new("/a/b/c", BIT(DIRECTION_CONNECT));
 	static const struct {
 		const char *name, *cgroup, *pattern;
 		size_t depth;
@@ -108,7 +108,7 @@ static void test_policies(void **state)
 /* What it beat: the strongest first, in the same direction only, in either spelling. */
 static void test_losers(void **state)
 {
-	struct fixture f = fixture_new("/a/b/c", "connect");
+	struct fixture f = fixture_new("/a/b/c", BIT(DIRECTION_CONNECT));
 	const struct explained_option *o = find(&f, DIRECTION_CONNECT, OPTION_SO_MARK);
 
 	(void)state;
@@ -132,8 +132,8 @@ static void test_losers(void **state)
 
 static void test_values(void **state)
 {
-	struct fixture f = fixture_new("/a", NULL), listens = fixture_new("/a", "listen");
-	struct fixture deeper = fixture_new("/a/b", "connect");
+	struct fixture f = fixture_new("/a", 0), listens = fixture_new("/a", BIT(DIRECTION_LISTEN));
+	struct fixture deeper = fixture_new("/a/b", BIT(DIRECTION_CONNECT));
 	const struct explained_option *o;
 
 	(void)state;
@@ -168,7 +168,7 @@ static void test_values(void **state)
 
 static void test_nothing_applies(void **state)
 {
-	struct fixture f = fixture_new("/", NULL);
+	struct fixture f = fixture_new("/", 0);
 
 	(void)state;
 	assert_int_equal(f.e.n_policies, 0);
@@ -206,7 +206,7 @@ static void json_one(struct fixture *f, const char *expected)
 
 static void test_json(void **state)
 {
-	struct fixture f = fixture_new("/a/b", "connect");
+	struct fixture f = fixture_new("/a/b", BIT(DIRECTION_CONNECT));
 
 	(void)state;
 	json_one(&f,
@@ -307,7 +307,7 @@ static void test_candidates(void **state)
 /* A listener has no peer, and a rule for another direction is not for it. */
 static void test_candidates_that_cannot_hold(void **state)
 {
-	struct fixture f = ask((struct asked_words){ .direction = "listen" });
+	struct fixture f = ask((struct asked_words){ .directions = BIT(DIRECTION_LISTEN) });
 	const struct explained_option *o = find(&f, DIRECTION_LISTEN, OPTION_TCP_CONGESTION);
 
 	(void)state;
@@ -332,7 +332,7 @@ static void test_beaten_but_for_unix(void **state)
 		{ "strong", { "/a" }, .base = { { OPTION_SO_MARK, 2 } } },
 	};
 	struct fixture f = fixture_of(two, ARRAY_SIZE(two), "/a",
-				      (struct asked_words){ .direction = "connect" });
+				      (struct asked_words){ .directions = BIT(DIRECTION_CONNECT) });
 	const struct explained_option *o = find(&f, DIRECTION_CONNECT, OPTION_SO_MARK);
 
 	(void)state;
@@ -349,7 +349,8 @@ static void test_beaten_but_for_unix(void **state)
 /* For one connection: what such a socket gets, and what that beat. */
 static void test_connection(void **state)
 {
-	struct fixture f = ask((struct asked_words){ .protocol = "tcp", .remote = "10.7.0.1" });
+	struct fixture f =
+		ask((struct asked_words){ .protocols = BIT(PROTOCOL_TCP), .remote = "10.7.0.1" });
 	const struct explained_option *o = find(&f, DIRECTION_CONNECT, OPTION_TCP_CONGESTION);
 
 	(void)state;
@@ -373,7 +374,8 @@ static void test_connection(void **state)
 
 static void test_rules_that_do_not_hold(void **state)
 {
-	struct fixture f = ask((struct asked_words){ .protocol = "tcp", .remote = "10.7.0.1:80" });
+	struct fixture f = ask(
+		(struct asked_words){ .protocols = BIT(PROTOCOL_TCP), .remote = "10.7.0.1:80" });
 	static const struct {
 		const char *rule, *key, *when;
 		bool unknown;
@@ -398,7 +400,7 @@ static void test_rules_that_do_not_hold(void **state)
 
 static void test_unix(void **state)
 {
-	struct fixture f = ask((struct asked_words){ .family = "unix" });
+	struct fixture f = ask((struct asked_words){ .families = BIT(SP_FAMILY_INDEX_UNIX) });
 
 	(void)state;
 	assert_int_equal(f.e.n_options, 1);
@@ -421,7 +423,8 @@ static void test_connection_json(void **state)
 			     .options = { { OPTION_SO_MARK, 1 } } } },
 	};
 	struct fixture f = fixture_of(
-		&policy, 1, "/a", (struct asked_words){ .protocol = "udp", .remote = "10.0.0.1" });
+		&policy, 1, "/a",
+		(struct asked_words){ .protocols = BIT(PROTOCOL_UDP), .remote = "10.0.0.1" });
 
 	(void)state;
 	json_one(
@@ -482,7 +485,7 @@ static void test_print(void **state)
 	};
 	static const char *const one[] = {
 		"  connect tcp ipv4, remote 10.7.0.1; not given, ",
-		"no rule holds that asks for it: remote_port, local, local_port:\n",
+		"no rule holds that asks for it: local, remote_port, local_port:\n",
 		"    TCP_CONGESTION = dctcp\n",
 		"      beats    web (test.yaml:1) bbr\n",
 		"      set at   nothing: it is an option of the other IP family\n",
@@ -493,7 +496,7 @@ static void test_print(void **state)
 	};
 	struct fixture every = ask((struct asked_words){ 0 });
 	struct fixture single =
-		ask((struct asked_words){ .protocol = "tcp", .remote = "10.7.0.1" });
+		ask((struct asked_words){ .protocols = BIT(PROTOCOL_TCP), .remote = "10.7.0.1" });
 
 	(void)state;
 	print_one(&every, all);

@@ -4,7 +4,7 @@
  * own code, against walking over all blocks as sockpol.policy(5) says.
  */
 #include "compile/cascade.h"
-#include "policy/connection.h"
+#include "policy/when.h"
 #include "compile/generation.h"
 #include "host/host.h"
 #include "hook_twin.h"
