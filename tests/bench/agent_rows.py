@@ -71,7 +71,8 @@ class Idle:
 
 
 class Ready:
-    """Where agents say that they are ready, for the time of a scope."""
+    """Where agents say that they are ready, for the time of a scope.  It takes only so many messages:
+    nobody reads those that come later."""
 
     def __init__(self, setup):
         self.path = setup.box.path("ready")
@@ -93,6 +94,7 @@ class Ready:
         agent.environment["NOTIFY_SOCKET"] = self.path
         start = time.monotonic()
         agent.start(wait=False)
+        del agent.environment["NOTIFY_SOCKET"]
         while True:
             try:
                 message = self.socket.recv(4096)

@@ -99,11 +99,11 @@ def measure(setup, size):
         agent, ready = box.agent("bench-size", root), Ready(setup)
         write_policies(agent, size, 0)
         starts, reloads = [], []
-        for again in reversed(range(size.times)):
+        for _ in range(size.times):
             start, end = ready.start(agent)
             starts.append(1000 * (end - start))
-            if again:
-                agent.stop()
+            agent.stop()
+        agent.start()
         for salt in range(1, 1 + size.times):
             write_policies(agent, size, salt)
             start = time.monotonic()
