@@ -259,5 +259,6 @@ def large(setup):
             os.makedirs(f"{directory}/unit-{number}", exist_ok=True)  # from the last time
     start(setup, made, policies(*(unit_policy(made.root, number) for number in range(1, POLICIES)),
                                 eight_by_rules(made.governed, RULES)))
-    check("cgroups governed", CGROUPS - SLICES + 1, made.agent.status()["cgroups_governed"])
+    check("cgroups governed", CGROUPS - SLICES + 1,
+          made.agent.status("--cgroups")["cgroups"]["governed"])
     return made
