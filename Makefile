@@ -167,7 +167,7 @@ $(O)/unit-asan/%: tests/unit/%.c $(O)/asan/libagent.a Makefile | $(O)/unit-asan
 
 # Fuzz targets: with libFuzzer, and with a main() of our own that replays the corpus on the sanitized build.
 FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-FUZZ_SEEDS_loader := policies tests/bad
+FUZZ_SEEDS_loader := policies $(O)/fuzz/bad
 FUZZ_SECONDS ?= 60
 FUZZ_WRAP_loader := -Wl,--wrap=host_has_unix_hooks
 FUZZ_WRAP_control := $(addprefix -Wl$(comma)--wrap=,sd_event_add_time_relative poll)
@@ -177,9 +177,14 @@ $(O)/fuzz/fuzz-%: tests/fuzz/fuzz_%.c $(O)/fuzzed/libagent.a Makefile | $(O)/fuz
 	$(Q)$(CLANG) $(FUZZ_CFLAGS) -fsanitize=fuzzer $(BASE_CFLAGS) -Itests/fuzz -MMD -MP $(BASE_LDFLAGS) $(FUZZ_WRAP_$*) \
 		-o $@ $< $(O)/fuzzed/libagent.a $(PKG_LDLIBS)
 
-$(O)/fuzz/loader.dict: $(O)/sockpol tests/fuzz/dictionary.py | $(O)/fuzz
+# The policy files of the bad input, as seeds: a directory that is there as a whole or not at all.
+$(O)/fuzz/bad: $(wildcard tests/bad/*.cases) tests/bad/run.py tests/bad/cases.py | $(O)/fuzz
+	$(say) SEEDS $@
+	$(Q)rm -rf $@ $@.tmp && tests/bad/run.py --write $@.tmp && mv $@.tmp $@
+
+$(O)/fuzz/loader.dict: $(O)/sockpol tests/fuzz/dictionary.py $(O)/fuzz/bad | $(O)/fuzz
 	$(say) DICT $@
-	$(Q)$(O)/sockpol options --json | tests/fuzz/dictionary.py $(wildcard policies/*.yaml tests/bad/*.yaml) >$@
+	$(Q)$(O)/sockpol options --json | tests/fuzz/dictionary.py policies/*.yaml $(O)/fuzz/bad/*.yaml >$@
 
 $(O)/fuzz/replay-%: tests/fuzz/replay.c tests/fuzz/fuzz_%.c $(O)/asan/libagent.a Makefile | $(O)/fuzz
 	$(say) CC $@
@@ -250,7 +255,7 @@ DIFFERENTIAL = --counts "differential=tests/differential/run.py --sockpol $(O)/s
 .PHONY: tests-build unit-build asan-build replay-build fuzz-build
 unit-build: $(UNIT_TESTS:%=$(O)/unit/%)
 asan-build: $(UNIT_TESTS:%=$(O)/unit-asan/%)
-replay-build: $(FUZZ_TARGETS:%=$(O)/fuzz/replay-%)
+replay-build: $(FUZZ_TARGETS:%=$(O)/fuzz/replay-%) $(O)/fuzz/bad
 fuzz-build: $(FUZZ_TARGETS:%=$(O)/fuzz/fuzz-%) $(O)/fuzz/loader.dict
 tests-build: all other-abi $(O)/mutant/sockpol $(LIVE_PROGRAMS) unit-build asan-build replay-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
 
