@@ -154,7 +154,7 @@ $(O)/doc/%: doc/%.scd $(O)/doc/options.scd Makefile
 		SOURCE_DATE_EPOCH=$(MAN_DATE) scdoc >$@.tmp
 	$(Q)sed 's/^\.TH .*/&\n.nr HY 0\n.nh/' $@.tmp >$@
 
-# Unit tests: no privilege.  The same tests run on the plain and on the sanitized build.
+# Unit tests: no privilege.  `make test` runs them on the sanitized build, `make test-unit` on the plain one.
 $(O)/unit/%: tests/unit/%.c $(O)/agent/libagent.a Makefile | $(O)/unit
 	$(say) CC $@
 	$(Q)$(CC) $(CFLAGS) $(HARDENING) $(BASE_CFLAGS) -Itests/unit -MMD -MP $(BASE_LDFLAGS) -o $@ $< \
@@ -248,6 +248,9 @@ CHECK = $(foreach p,$(POLICIES),--exit "check $p=$(O)/sockpol check $(O)/$p") \
         --counts "doc=tests/doc/run.py --sockpol $(O)/sockpol --pages $(O)/doc"
 RUN   = --exit "demo=tests/demo/demo.py --sockpol $(O)/sockpol" \
         --counts "live=tests/live/run.py --sockpol $(O)/sockpol" $(DIFFERENTIAL)
+# What takes the time of something must say it of the plain build, too: the sanitized one is several times slower.
+TIMED_TESTS := $(patsubst tests/unit/%.c,%,$(shell grep -lw clock_gettime tests/unit/test_*.c))
+TIMED = $(foreach t,$(TIMED_TESTS),--counts "unit $(t:test_%=%)=$(O)/unit/$t")
 REPLAY = $(foreach t,$(FUZZ_TARGETS),--counts "fuzz corpus, $t=$(O)/fuzz/replay-$t tests/fuzz/corpus/$t $(FUZZ_SEEDS_$t)")
 DIFFERENTIAL = --counts "differential=tests/differential/run.py --sockpol $(O)/sockpol" \
                --counts "dry run=tests/differential/foresee.py --sockpol $(O)/sockpol"
@@ -257,7 +260,7 @@ unit-build: $(UNIT_TESTS:%=$(O)/unit/%)
 asan-build: $(UNIT_TESTS:%=$(O)/unit-asan/%)
 replay-build: $(FUZZ_TARGETS:%=$(O)/fuzz/replay-%) $(O)/fuzz/bad
 fuzz-build: $(FUZZ_TARGETS:%=$(O)/fuzz/fuzz-%) $(O)/fuzz/loader.dict
-tests-build: all other-abi $(O)/mutant/sockpol $(LIVE_PROGRAMS) unit-build asan-build replay-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
+tests-build: all other-abi $(O)/mutant/sockpol $(LIVE_PROGRAMS) $(TIMED_TESTS:%=$(O)/unit/%) asan-build replay-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
 
 # tests/doc looks at the pages.
 tests-build test-unit: doc
@@ -268,9 +271,13 @@ deps: ## install what building and testing need (Debian 12; root or sudo)
 	$(Q)tests/install-deps $(BUILD_DEPS) $(TEST_DEPS)
 
 .PHONY: test
-test: deps ## all tests (root)
+test: deps ## all tests on this kernel; 5 minutes on two idle processors (root)
 	$(Q)$(SUBMAKE) tests-build
-	$(Q)tests/run-all $(UNIT) $(ASAN) $(REPLAY) $(CHECK) $(RUN)
+	$(Q)tests/run-all $(ASAN) $(TIMED) $(REPLAY) $(CHECK) $(RUN)
+
+.PHONY: test-long
+test-long: ## all that .ci/run does, with larger sizes and whole kernels: hours, at the end of an issue (root)
+	$(Q).ci/run --long
 
 .PHONY: test-unit
 test-unit: all unit-build $(POLICIES:%=$(O)/%) ## tests that need no privilege

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """How large a host may be: time, the agent's memory, the kernel's, and none of it grows.
 
-SOCKPOL_TEST_SIZE=full makes as many reloads and cgroups as are promised; else there are fewer.
+SOCKPOL_TEST_SIZE=full makes as many reloads and cgroups as are promised, long more; else there are
+fewer.
 Times are promised for a machine that does nothing else.  Tests share theirs, so that what is held
 to a promise is the time that the agent computed; on the clock it may take SLOW times as long.
 """
@@ -13,8 +14,8 @@ import time
 
 from harness.flows import SO_PRIORITY, check_priority, connected_option, policies, policy
 from harness.result import Failure, check, wait_for
+from harness.size import sized
 
-FULL = os.environ.get("SOCKPOL_TEST_SIZE") == "full"
 FILE = "50-size.yaml"
 MB = 1 << 20
 
@@ -25,8 +26,8 @@ RSS, MAPS = 32 * MB, 64 * MB
 SMALL_MAPS = 4 * MB  # of a host with one policy
 
 SLICES, WIDE = 10, 10
-RELOADS = 1000 if FULL else 200
-CHURNED = 100000 if FULL else 10000
+RELOADS = sized(short=200, full=1000, long=10000)
+CHURNED = sized(short=10000, full=100000, long=1000000)
 AT_A_TIME = 500
 
 
