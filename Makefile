@@ -177,7 +177,7 @@ $(O)/fuzz/fuzz-%: tests/fuzz/fuzz_%.c $(O)/fuzzed/libagent.a Makefile | $(O)/fuz
 	$(Q)$(CLANG) $(FUZZ_CFLAGS) -fsanitize=fuzzer $(BASE_CFLAGS) -Itests/fuzz -MMD -MP $(BASE_LDFLAGS) $(FUZZ_WRAP_$*) \
 		-o $@ $< $(O)/fuzzed/libagent.a $(PKG_LDLIBS)
 
-# The policy files of the bad input, as seeds: a directory that is there as a whole or not at all.
+# Seeds: the policy files of the bad input.  The directory appears complete or not at all.
 $(O)/fuzz/bad: $(wildcard tests/bad/*.cases) tests/bad/run.py tests/bad/cases.py | $(O)/fuzz
 	$(say) SEEDS $@
 	$(Q)rm -rf $@ $@.tmp && tests/bad/run.py --write $@.tmp && mv $@.tmp $@
@@ -248,7 +248,7 @@ CHECK = $(foreach p,$(POLICIES),--exit "check $p=$(O)/sockpol check $(O)/$p") \
         --counts "doc=tests/doc/run.py --sockpol $(O)/sockpol --pages $(O)/doc"
 RUN   = --exit "demo=tests/demo/demo.py --sockpol $(O)/sockpol" \
         --counts "live=tests/live/run.py --sockpol $(O)/sockpol" $(DIFFERENTIAL)
-# What takes the time of something must say it of the plain build, too: the sanitized one is several times slower.
+# Tests that measure time run on the plain build, too: the sanitized one is several times slower.
 TIMED_TESTS := $(patsubst tests/unit/%.c,%,$(shell grep -lw clock_gettime tests/unit/test_*.c))
 TIMED = $(foreach t,$(TIMED_TESTS),--counts "unit $(t:test_%=%)=$(O)/unit/$t")
 REPLAY = $(foreach t,$(FUZZ_TARGETS),--counts "fuzz corpus, $t=$(O)/fuzz/replay-$t tests/fuzz/corpus/$t $(FUZZ_SEEDS_$t)")
@@ -271,7 +271,7 @@ deps: ## install what building and testing need (Debian 12; root or sudo)
 	$(Q)tests/install-deps $(BUILD_DEPS) $(TEST_DEPS)
 
 .PHONY: test
-test: deps ## all tests on this kernel; 5 minutes on two idle processors (root)
+test: deps ## all tests on this kernel (root)
 	$(Q)$(SUBMAKE) tests-build
 	$(Q)tests/run-all $(ASAN) $(TIMED) $(REPLAY) $(CHECK) $(RUN)
 

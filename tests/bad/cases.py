@@ -57,7 +57,7 @@ def read(path):
 
 
 def open_part(cases, name, kind, where):
-    """A case's two parts stand together, the policy file first."""
+    """Adds a part to its case: the policy file first, then at once what is expected."""
     last = cases[-1] if cases else None
     complete = last is None or len(last.parts) == len(KINDS)
     if kind == "expected":
@@ -86,7 +86,7 @@ def read_all(directory):
 
 
 def write_all(cases, directory):
-    """Their policy files, for whom else they are of use."""
+    """Writes the policy files alone: seeds for the fuzzers."""
     directory.mkdir(parents=True, exist_ok=True)
     for case in cases:
         (directory / case.file_name).write_bytes(case.parts["yaml"].encode())

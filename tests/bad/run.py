@@ -63,7 +63,7 @@ def run_cases(r, checked_in):
 
 
 def run_topic_files(r):
-    """A topic file that is not understood is an error by line, never a case less."""
+    """A malformed topic file is an error that names the line; no case is lost in silence."""
     good = "# comment\n\n-- a.yaml --\nx\n-- a.expected --\n"
     topics = r.tmp / "topics"
     for name, content, expected in (
