@@ -1,93 +1,89 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Set what is due at a stage, and count what came of it. */
+/*
+ * Merges the policies that apply, sets what wins, and counts.
+ *
+ * The sentence of sockpol.policy(5), "for each option the last one to set it wins", is read
+ * backwards: from the strongest policy down, and within it from the last rule that holds to the
+ * base, each block sets what is not decided yet.  Nothing is kept of winners, and losers are not
+ * even read.
+ */
 #ifndef SOCKPOL_BPF_APPLY_H
 #define SOCKPOL_BPF_APPLY_H
 
+#include "cache.h"
 #include "rules.h"
 
 #define EINVAL 22
 
-/*
- * How a family's mask comes from the caller: SP_FAMILY_*, and DUAL_STACK for an IPv6 socket that
- * may speak IPv4 too, but need not (IPV6_V6ONLY cannot be seen from here).
+/* What a run of a hook has besides pointers, in one word: functions have five arguments. */
+#define HOW(stage, families, counts, generation)                                                   \
+	((__u32)(stage) | (__u32)(families) << 8 | (__u32)(counts) << 16 |                         \
+	 ((__u32)(generation)&1) << 24)
+#define HOW_STAGE(how)	    ((how)&0xff)
+#define HOW_FAMILIES(how)   ((how) >> 8 & 0xff)
+#define HOW_COUNTS(how)	    ((how) >> 16 & 1)
+#define HOW_GENERATION(how) ((how) >> 24 & 1)
+
+/* --- counting ----------------------------------------------------------------------------------
  */
-#define DUAL_STACK 0x4
 
-/* One run of a stage. */
-struct run {
-	void *ctx; /* whichever the hook has: bpf_setsockopt takes the socket from it */
-	const struct sp_stage_ops *due;
-	__u64 held; /* rules that hold */
-	/* Who set something: bits of rules, and of blocks that hold whatever the connection. */
-	__u64 won_rules, won_always;
-	__u64 to_credit; /* rules that hold and have a credit of their own: those still to look at
-			  */
-	__u32 families;
-};
+static __always_inline void raise_applied(__u32 counter)
+{
+	void *chunk = map_in_slot(&applied, counter / SP_COUNTERS_CHUNK);
+	__u32 index = counter % SP_COUNTERS_CHUNK;
+	__u64 *count = chunk ? bpf_map_lookup_elem(chunk, &index) : NULL;
 
-/* run.won_always has this bit from the start: who has it in sp_credit.always is always credited. */
-#define ANYBODY (1ULL << 63)
+	if (count)
+		__sync_fetch_and_add(count, 1); /* a softirq's hook may come between */
+}
 
-static __always_inline void count_failure(const struct sp_op *op, int error)
+__noinline int raise_one(__u32 counter)
+{
+	raise_applied(counter);
+	return 0;
+}
+
+/* The rules that always hold at a stage: their counters are vectors[first] and the n - 1 after it.
+ * A global function: the verifier walks it once, not again from each place that calls it. */
+__noinline int raise_always(__u32 first, __u32 n, __u32 generation)
+{
+	void *map = MAP_IN(vectors, generation & 1);
+
+	for (__u32 i = 0; map && i < SP_RULES_MAX && i < n; i++) {
+		__u32 index = first + i;
+		__u64 *counter = bpf_map_lookup_elem(map, &index);
+
+		if (counter)
+			raise_one(*counter);
+	}
+	return 0;
+}
+
+__noinline int count_failure(__u32 counter, __u32 option, int error)
 {
 	struct sp_failure key = {
-		.source = op->source,
-		.option = op->option,
+		.counter = counter,
+		.option = (__u16)option,
 		.error = (__s16)error,
 	};
-	__u64 one = 1, *count;
+	__u64 one = 1, *count = bpf_map_lookup_elem(&failures, &key);
 
-	count = bpf_map_lookup_elem(&failures, &key);
 	if (!count && bpf_map_update_elem(&failures, &key, &one, BPF_NOEXIST) == 0)
-		return;
+		return 0;
 	count = bpf_map_lookup_elem(&failures, &key); /* another CPU may have been first */
-	if (count) {
+	if (count)
 		__sync_fetch_and_add(count, 1);
-		return;
-	}
-	__sync_fetch_and_add(&state.failures_lost, 1);
+	else
+		__sync_fetch_and_add(&state.failures_lost, 1);
+	return 0;
 }
 
-/* Is there a value, and for a socket like this? */
-static __always_inline bool takes(const struct sp_op *op, __u32 families)
-{
-	return op->optlen && op->families & families;
-}
-
-/* The i-th option due, as it is where no rule names it. */
-static __always_inline struct sp_op *listed(const struct sp_stage_ops *due, __u32 i)
-{
-	__u32 index = due->first_op + i;
-
-	return bpf_map_lookup_elem(&ops, &index);
-}
-
-/* The i-th option due: as the last rule that holds and names it has it, else as the base has it. */
-static __always_inline struct sp_op *pick(struct run *run, __u32 i)
-{
-	struct sp_op *op = listed(run->due, i);
-	__u64 rules;
-	__u32 bit, index;
-
-	if (!op)
-		return NULL;
-	rules = op->rules & run->held;
-	if (!rules) {
-		if (takes(op, run->families))
-			run->won_always |= 1ULL << (op->block & 63);
-		return op;
-	}
-	bit = highest_bit(rules);
-	index = op->first_alternative + count_bits(op->rules & ((1ULL << bit) - 1));
-	op = bpf_map_lookup_elem(&ops, &index);
-	if (op && takes(op, run->families))
-		run->won_rules |= 1ULL << bit;
-	return op;
-}
+/* --- setting -----------------------------------------------------------------------------------
+ */
 
 /*
- * 1 to SP_VALUE_SIZE, as every op has that is not to be left alone.  The verifier of 6.1 learns
- * nothing from a comparison with 0, so it is shown by arithmetic.
+ * 1 to SP_VALUE_SIZE, as every operation has.  The verifier of 6.1 learns nothing from a comparison
+ * with 0, so it is shown by arithmetic.
  */
 static __always_inline __u32 length_of(__u32 optlen)
 {
@@ -100,142 +96,314 @@ static __always_inline void set_option(void *ctx, struct sp_op *op, __u32 famili
 {
 	int r;
 
-	if (!takes(op, families))
+	if (!(op->families & families))
 		return;
 	r = (int)bpf_setsockopt(ctx, op->level, op->optname, op->value, (int)length_of(op->optlen));
 	/* An IPV6_V6ONLY socket has no IPv4 options to set. */
 	if (r == 0 || (r == -EINVAL && (families & DUAL_STACK) && op->families == SP_FAMILY_IPV4))
 		return;
-	count_failure(op, r);
+	count_failure(op->counter, op->option, r);
 }
 
-static long set_picked(__u32 i, struct run *run)
-{
-	struct sp_op *op = pick(run, i);
+/* The first n operations of a cell in their order, less those for `but` (BIT(row of the option
+ * table)). */
+#define SET_CELL(ctx, cell, n, how, but, set)                                                      \
+	do {                                                                                       \
+		__u32 index_ = (cell);                                                             \
+		struct sp_op_cell *cell_ = MAP_LOOK(ops, HOW_GENERATION(how), &index_);            \
+                                                                                                   \
+		if (!cell_)                                                                        \
+			break;                                                                     \
+		_Pragma("clang loop unroll(disable)") /* unrolled it takes three times the stack   \
+						       */                                          \
+			for (__u32 i_ = 0; i_ < SP_OPS_CELL && i_ < (n); i_++)                     \
+		{                                                                                  \
+			struct sp_op *op_ = &cell_->op[i_];                                        \
+                                                                                                   \
+			if (!((but) >> (op_->option & 63) & 1))                                    \
+				set(ctx, op_, HOW_FAMILIES(how));                                  \
+		}                                                                                  \
+	} while (0)
 
-	if (!op)
-		return 1; /* ends the loop */
-	set_option(run->ctx, op, run->families);
+/* Global functions: the verifier walks each once, whoever calls it.  One a kind of context. */
+__noinline int set_cell_addr(struct bpf_sock_addr *ctx, __u32 cell, __u32 n, __u32 how, __u64 but)
+{
+	SET_CELL(ctx, cell, n, how, but, set_option);
 	return 0;
 }
 
-static __always_inline void set_options(struct run *run)
+/* A socket option, or the reply that the kernel asks for: the caller leaves out all but that one.
+ */
+static __always_inline void set_option_or_reply(struct bpf_sock_ops *ctx, struct sp_op *op,
+						__u32 families)
 {
-	if (run->due->n_ops)
-		bpf_loop(run->due->n_ops, set_picked, run, 0);
+	__u32 value;
+
+	if (op->level != SP_LEVEL_REPLY) {
+		set_option(ctx, op, families);
+		return;
+	}
+	__builtin_memcpy(&value, op->value, sizeof(value));
+	ctx->reply = value;
 }
 
-static __always_inline void raise_applied(__u32 source)
+__noinline int set_cell_ops(struct bpf_sock_ops *ctx, __u32 cell, __u32 n, __u32 how, __u64 but)
 {
-	__u64 *count = bpf_map_lookup_elem(&applied, &source);
-
-	if (count)
-		__sync_fetch_and_add(count, 1); /* a softirq's hook may come between */
+	SET_CELL(ctx, cell, n, how, but, set_option_or_reply);
+	return 0;
 }
 
-static __always_inline bool credit_at(const struct run *run, __u32 index)
+/* The operations of a block. */
+static __always_inline void set_block(void *ctx, __u32 cell, __u32 n_ops, __u32 how, __u64 but,
+				      bool ops)
 {
-	struct sp_credit *credit = bpf_map_lookup_elem(&credits, &index);
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < SP_BLOCK_OPS_MAX / SP_OPS_CELL && n_ops; i++) {
+		__u32 n = n_ops < SP_OPS_CELL ? n_ops : SP_OPS_CELL;
 
-	if (!credit)
-		return false;
-	if ((credit->rules & run->won_rules) | (credit->held & run->held) |
-	    (credit->always & run->won_always))
-		raise_applied(credit->source);
+		if (ops)
+			set_cell_ops(ctx, cell + i, n, how, but);
+		else
+			set_cell_addr(ctx, cell + i, n, how, but);
+		n_ops -= n;
+	}
+}
+
+/* --- merging -----------------------------------------------------------------------------------
+ */
+
+/* Where the merging stands.  No pointers: global functions take it for memory of which the verifier
+ * knows nothing, so it does not follow each combination of what is in it. */
+struct merge {
+	__u64 done;  /* options that are decided, or are not this stage's */
+	__u64 later; /* options that the second pass sets */
+	__u64 again; /* of these, those that some block names: without any there is no second pass
+		      */
+	/* The policy at hand: */
+	__u64 left; /* rules that hold, act, and are still to be looked at */
+	__u64 acting, counted;
+	__u64 base; /* the base's options */
+	__u32 base_cell, first_block;
+	__u32 how;
+	__u16 base_ops;
+	__u8 turn;	   /* policies that were begun, of both passes */
+	__u8 has_base;	   /* the base is still to be looked at */
+	__u32 cell, n_ops; /* the block at hand: its operations */
+};
+
+/* Is the policy's own counter raised here? */
+static __always_inline bool is_counted(const struct sp_stage_of *s, __u64 held)
+{
+	return (s->counts == SP_COUNTS_ALWAYS ||
+		(s->counts == SP_COUNTS_BY_RULE && held & s->counted)) &&
+	       !(held & s->before);
+}
+
+/* The number of the policy whose turn it is: from the strongest down, twice. */
+static __always_inline __u32 number_in_turn(const struct merge *m, const struct policy_list *list)
+{
+	__u32 n = list->n, i = m->turn < n ? n - 1 - m->turn : 2 * n - 1 - m->turn;
+
+	asm volatile("" : "+r"(i)); /* so that clang keeps the mask, which the verifier needs */
+	return list->number[i & (SP_LIST_MAX - 1)];
+}
+
+/* The next policy's turn. */
+static __always_inline void begin_policy(struct merge *m, const struct policy_list *list,
+					 const struct facts *facts)
+{
+	__u32 number = number_in_turn(m, list), generation = HOW_GENERATION(m->how),
+	      stage = HOW_STAGE(m->how);
+	bool counts = HOW_COUNTS(m->how) && m->turn < list->n;
+	struct sp_policy *p = MAP_LOOK(policies, generation & 1, &number);
+	const struct sp_stage_of *s;
+	__u64 held;
+
+	m->turn++;
+	if (!p || stage >= SP_STAGE_MAX)
+		return;
+	s = &p->stage[stage];
+	held = rules_that_hold(p, s, facts, generation);
+	if (counts && is_counted(s, held))
+		raise_applied(p->counter);
+	if (counts && s->n_always)
+		raise_always(s->first_always, s->n_always, generation);
+	m->counted = counts ? s->counted : 0;
+	m->left = held & s->acting;
+	m->acting = s->acting;
+	m->first_block = s->first_block;
+	m->base = s->options;
+	m->base_cell = s->first_cell;
+	m->base_ops = s->n_ops;
+	m->has_base = 1;
+}
+
+/* What of a block is not decided yet is decided by it.  second: the pass. */
+static __always_inline void begin_block(struct merge *m, __u64 options, __u32 cell, __u32 n_ops,
+					bool second)
+{
+	m->again |= options & m->later;
+	options &= (second ? m->later : ~m->later) & ~m->done;
+	m->done |= options;
+	m->cell = cell;
+	m->n_ops = options ? n_ops : 0;
+}
+
+/* The strongest rule that is left. */
+static __always_inline void begin_rule(struct merge *m, bool second)
+{
+	__u64 bit = highest_bit(m->left);
+	__u32 index = m->first_block + count_bits(m->acting & (bit - 1));
+	struct sp_block *b = MAP_LOOK(blocks, HOW_GENERATION(m->how), &index);
+
+	m->left &= ~bit;
+	if (!b)
+		return;
+	if (m->counted & bit)
+		raise_applied(b->counter);
+	begin_block(m, b->options, b->first_cell, b->n_ops, second);
+}
+
+/* Goes on to the next block: m->n_ops operations from m->cell on, of which those for the options
+ * that become m->done are set.  Returns 1 where there is none any more. */
+__noinline int next_block(struct merge *m, const struct policy_list *list,
+			  const struct facts *facts)
+{
+	if (!m || !list || !facts)
+		return 1;
+	m->n_ops = 0;
+	if (!m->left && !m->has_base) {
+		if (m->turn >= (m->again ? 2 * list->n : list->n))
+			return 1;
+		begin_policy(m, list, facts);
+	}
+	if (m->left) {
+		begin_rule(m, m->turn > list->n);
+	} else if (m->has_base) {
+		m->has_base = 0;
+		begin_block(m, m->base, m->base_cell, m->base_ops, m->turn > list->n);
+	}
+	return 0;
+}
+
+struct merging {
+	void *ctx;
+	const struct policy_list *list;
+	const struct facts *facts;
+	struct merge m;
+};
+
+static __always_inline long merge_turn(struct merging *x, bool ops)
+{
+	__u64 before = x->m.done;
+
+	if (next_block(&x->m, x->list, x->facts))
+		return 1;
+	set_block(x->ctx, x->m.cell, x->m.n_ops, x->m.how, ~(x->m.done ^ before), ops);
+	return 0;
+}
+
+static long merge_turn_addr(__u32 i, struct merging *x)
+{
+	return merge_turn(x, false);
+}
+
+static long merge_turn_ops(__u32 i, struct merging *x)
+{
+	return merge_turn(x, true);
+}
+
+/* One block a turn, in one flat loop: a nested one would need a frame more. */
+#define MERGE_TURNS_MAX (2 * SP_LIST_MAX * (SP_RULES_MAX + 1))
+
+/* Options that one of the policies decides at SP_STAGE_TCP_SYN only. */
+__noinline __u64 decided_late(const struct policy_list *list, __u32 generation)
+{
+	void *map = MAP_IN(policies, generation & 1);
+	__u64 late = 0;
+
+	for (__u32 i = 0; map && list && i < SP_LIST_MAX && i < list->n; i++) {
+		__u32 number = list->number[i];
+		struct sp_policy *p = bpf_map_lookup_elem(map, &number);
+
+		if (p)
+			late |= p->decided_late;
+	}
+	return late;
+}
+
+/* Of the options that some policy decides late: those that are not this stage's. */
+static __always_inline __u64 other_stages(__u64 late, __u32 stage)
+{
+	return stage == SP_STAGE_TCP_CONNECT ? late : stage == SP_STAGE_TCP_SYN ? ~late : 0;
+}
+
+/* false: the list's place in the cache has become another cgroup's. */
+static __always_inline bool get_list(__u64 id, __u32 what, __u32 generation,
+				     struct policy_list *ret)
+{
+	if (what == SP_WORD_IN_LISTS)
+		return cache_recall_list(id, generation, ret);
+	ret->n = 1;
+	ret->number[0] = what;
 	return true;
 }
 
-static long credit_listed(__u32 i, struct run *run)
+/*
+ * The general way: several policies, or rules.  Returns 1 if the list was not in the cache any
+ * more. except: options that are left alone.
+ */
+static __always_inline int merge(void *ctx, const struct facts *facts, __u64 id, __u32 what,
+				 __u32 how, __u64 except, bool ops)
 {
-	return !credit_at(run, run->due->first_credit + i); /* 1 ends the loop */
-}
+	const struct sp_generation *g = &state.of[HOW_GENERATION(how)];
+	struct policy_list list = { 0 };
+	struct merging x;
 
-/* Only rules that hold are looked at: there may be many others. */
-static long credit_rule(__u32 i, struct run *run)
-{
-	__u64 rule = run->to_credit & -run->to_credit;
-
-	(void)i;
-	run->to_credit &= ~rule;
-	credit_at(run, run->due->first_credit + run->due->n_credits +
-			       count_bits(run->due->rule_credits & (rule - 1)));
-	return !run->to_credit;
-}
-
-static __always_inline void give_credit(struct run *run)
-{
-	if (run->due->n_credits)
-		bpf_loop(run->due->n_credits, credit_listed, run, 0);
-	run->to_credit = run->held & run->due->rule_credits;
-	if (run->to_credit)
-		bpf_loop(SP_RULES_MAX, credit_rule, run, 0);
+	if (!get_list(id, what, HOW_GENERATION(how), &list))
+		return 1;
+	__builtin_memset(&x, 0, sizeof(x));
+	x.ctx = ctx;
+	x.list = &list;
+	x.facts = facts;
+	x.m.how = how;
+	x.m.later = g->after_others;
+	x.m.done = except;
+	if (g->flags & SP_GENERATION_DECIDES_LATE)
+		x.m.done |= other_stages(decided_late(&list, HOW_GENERATION(how)), HOW_STAGE(how));
+	if (ops)
+		bpf_loop(MERGE_TURNS_MAX, merge_turn_ops, &x, 0);
+	else
+		bpf_loop(MERGE_TURNS_MAX, merge_turn_addr, &x, 0);
+	return 0;
 }
 
 /*
- * The same where no rule holds and the stage is plain: by far the most sockets.  A loop that calls
- * nothing but the kernel takes half the time that bpf_loop does; but the verifier walks through
- * each turn of it, so they are few.
+ * The short way, which most sockets take: one policy applies, and no rule of it depends on the
+ * connection at this stage.
  */
-static __always_inline void set_plain(void *ctx, const struct sp_stage_ops *due, __u32 families)
+static __always_inline void count_plain(const struct sp_policy *p, const struct sp_stage_of *s,
+					__u32 how)
 {
-	__u32 n = due->n_ops;
-
-	for (__u32 i = 0; i < n && i < SP_PLAIN_OPS_MAX; i++) {
-		struct sp_op *op = listed(due, i);
-
-		if (!op)
-			return;
-		set_option(ctx, op, families);
-	}
-}
-
-static __always_inline void credit_plain(const struct sp_stage_ops *due)
-{
-	__u32 n = due->n_credits;
-
-	if (due->only_credit) {
-		raise_applied(due->only_credit);
+	if (!HOW_COUNTS(how))
 		return;
-	}
-	for (__u32 i = 0; i < n && i < SP_PLAIN_CREDITS_MAX; i++) {
-		__u32 index = due->first_credit + i;
-		struct sp_credit *credit = bpf_map_lookup_elem(&credits, &index);
-
-		if (credit)
-			raise_applied(credit->source);
-	}
+	if (s->counts)
+		raise_applied(p->counter);
+	if (s->n_always)
+		raise_always(s->first_always, s->n_always, HOW_GENERATION(how));
 }
 
-static __always_inline void prepare(struct run *run, void *ctx, const struct sp_stage_ops *due,
-				    __u64 held, __u32 families)
+/* Of that policy: the options that are not this stage's. */
+static __always_inline __u64 except_plain(const struct sp_policy *p, __u32 how)
 {
-	run->ctx = ctx;
-	run->due = due;
-	run->held = held;
-	run->won_rules = 0;
-	run->won_always = ANYBODY;
-	run->families = families;
+	if (!(state.of[HOW_GENERATION(how)].flags & SP_GENERATION_DECIDES_LATE))
+		return 0;
+	return other_stages(p->decided_late, HOW_STAGE(how));
 }
 
-/*
- * Sets what is due, and, if `counts`, counts the socket.  In the plain case first: an atomic
- * addition waits for all stores before it, and the kernel's setsockopt stores much.
- */
-static __always_inline void run_stage(void *ctx, const struct sp_stage_ops *due, __u64 held,
-				      __u32 families, bool counts)
+static __always_inline bool is_due(const struct sp_stage_of *s)
 {
-	struct run run;
-
-	if (!held && due->plain) {
-		if (counts)
-			credit_plain(due);
-		set_plain(ctx, due, families);
-		return;
-	}
-	prepare(&run, ctx, due, held, families);
-	set_options(&run);
-	if (counts)
-		give_credit(&run);
+	return s->n_ops || s->counts || s->n_always || s->rules;
 }
 
 #endif

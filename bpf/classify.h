@@ -13,9 +13,10 @@
  *   glob that would not fit alone.)
  *
  * All is on the stack, since a scratch in a map would have to be claimed: tasks that are preempted
- * in between could hold all of it.  The loop is flat, one bpf_loop whose every turn is a small step,
- * as the verifier walks its body once, and nested callbacks would need a frame each.  For the same
- * reason what has branches is a global function: behind a struct walk * the verifier tracks nothing.
+ * in between could hold all of it.  The loop is flat, one bpf_loop whose every turn is a small
+ * step, as the verifier walks its body once, and nested callbacks would need a frame each.  For the
+ * same reason what has branches is a global function: behind a struct walk * the verifier tracks
+ * nothing.
  */
 #ifndef SOCKPOL_BPF_CLASSIFY_H
 #define SOCKPOL_BPF_CLASSIFY_H
@@ -28,11 +29,11 @@
 #include "kernel_types.h"
 #include "maps.h"
 
-#define WALK_CHUNK	 15	/* bytes of a name that are read at once */
-#define WALK_TURNS	 12288u /* in all */
-#define WALK_NODES	 8	/* steps a turn, which costs as much as one */
-#define WALK_LONG	 8	/* levels: a walk over more of them leaves its state to others */
-#define WALK_SEEK	 16	/* levels upwards in which a state is looked for */
+#define WALK_CHUNK 15	  /* bytes of a name that are read at once */
+#define WALK_TURNS 12288u /* in all */
+#define WALK_NODES 8	  /* steps a turn, which costs as much as one */
+#define WALK_LONG  8	  /* levels: a walk over more of them leaves its state to others */
+#define WALK_SEEK  16	  /* levels upwards in which a state is looked for */
 
 /* walk.found: a policy's number, whether it is excluded, and above that the level at which it was
  * found, so that the numbers are in the policies' order. */
@@ -82,15 +83,15 @@ struct walk {
 	__u8 phase;
 	__u8 generation;
 	__u8 table, n_match, n_tables;
-	__u8 busy, says;	 /* flags of the next nodes: not all are idle; a glob ends */
-	__u8 last_pass;		 /* none follows for further globs */
+	__u8 busy, says;	   /* flags of the next nodes: not all are idle; a glob ends */
+	__u8 last_pass;		   /* none follows for further globs */
 	__u8 overflowed, stepping; /* this table: passes; each for one level more */
-	__u8 found_new;		 /* policies that the state had not */
-	__u8 state_is_whole;	 /* the state has nodes of the tables of `exclude` */
-	__u8 keeps, n_kept;	 /* leaves a state; nodes in it */
+	__u8 found_new;		   /* policies that the state had not */
+	__u8 state_is_whole;	   /* the state has nodes of the tables of `exclude` */
+	__u8 keeps, n_kept;	   /* leaves a state; nodes in it */
 	__u8 left_out;		   /* more policies matched than there is room for */
 	__u8 is_deeper;		   /* than SP_LEVELS_MAX */
-	__u32 found[SP_LIST_MAX]; /* ascending, FOUND_FREE behind */
+	__u32 found[SP_LIST_MAX];  /* ascending, FOUND_FREE behind */
 	__u16 ring[SP_GLOB_ACTIVE_MAX];
 	char chunk[WALK_CHUNK + 1]; /* NUL-terminated */
 };
@@ -152,7 +153,8 @@ static __always_inline struct sp_walk_state *walk_state_at(const struct walk *w,
 	return MAP_LOOK(walk_states, w->generation & 1, &at);
 }
 
-/* --- over the bytes ---------------------------------------------------------------------------- */
+/* --- over the bytes ----------------------------------------------------------------------------
+ */
 
 /* Without a way round the end, since in a loop each branch that comes back costs the verifier. */
 static __always_inline bool walk_has_from(const struct walk *w, __u32 first, __u32 end, __u32 node)
@@ -186,8 +188,7 @@ __noinline int walk_has(struct walk *w, __u32 node, __u32 flags)
 	}
 	if (walk_has_from(w, first, end, node))
 		return 1;
-	return end > SP_GLOB_ACTIVE_MAX &&
-	       walk_has_from(w, 0, end - SP_GLOB_ACTIVE_MAX, node);
+	return end > SP_GLOB_ACTIVE_MAX && walk_has_from(w, 0, end - SP_GLOB_ACTIVE_MAX, node);
 }
 
 /* 0: the name is over. */
@@ -295,7 +296,8 @@ __noinline int walk_bytes(struct walk *w)
 	return WALK_ON;
 }
 
-/* --- globs that end ---------------------------------------------------------------------------- */
+/* --- globs that end ----------------------------------------------------------------------------
+ */
 
 /* A policy matches at this level: takes its place in the order, and what is last may fall out. */
 static __always_inline void walk_find(struct walk *w, __u32 number)
@@ -376,7 +378,8 @@ __noinline int walk_ends(struct walk *w)
 	return WALK_ON;
 }
 
-/* --- states of other walks --------------------------------------------------------------------- */
+/* --- states of other walks ---------------------------------------------------------------------
+ */
 
 /* Begins with the state of the ancestor at w->level, if there is one. */
 __noinline int walk_begin_at_state(struct walk *w)
@@ -508,7 +511,8 @@ __noinline int walk_keep_policies(struct walk *w)
 	return 0;
 }
 
-/* --- levels, passes, tables -------------------------------------------------------------------- */
+/* --- levels, passes, tables --------------------------------------------------------------------
+ */
 
 static __always_inline int walk_begin_level(struct walk *w)
 {
@@ -669,7 +673,8 @@ __noinline int walk_end_turns(struct walk *w)
 	return 0;
 }
 
-/* --- the loop ---------------------------------------------------------------------------------- */
+/* --- the loop ----------------------------------------------------------------------------------
+ */
 
 static __always_inline int walk_seek_state(struct walk *w)
 {
@@ -805,8 +810,8 @@ __noinline __u32 classify(__u64 id, __u64 cgroup_address, __u32 generation)
 }
 
 /*
- * The address as a number: a pointer that the verifier knows as a cgroup's no global function takes.
- * By way of the stack, as 6.1 lets nobody turn the one into the other.
+ * The address as a number: a pointer that the verifier knows as a cgroup's no global function
+ * takes. By way of the stack, as 6.1 lets nobody turn the one into the other.
  */
 static __noinline __attribute__((unused)) __u64 as_number(__u64 pointer)
 {

@@ -58,4 +58,18 @@ static __always_inline bool is_any(const struct address *address)
 	return (address->a[0] | address->a[1] | address->a[2] | address->a[3]) == 0;
 }
 
+/* SP_FAMILY_*, and DUAL_STACK for an IPv6 socket that may speak IPv4 too, but need not: IPV6_V6ONLY
+ * cannot be seen from here. */
+#define DUAL_STACK 0x4
+
+/* Which families' options a connection or a listener takes. */
+static __always_inline __u32 families_of(const struct facts *f, bool listens)
+{
+	if (f->family == SP_FAMILY_INDEX_IPV4)
+		return SP_FAMILY_IPV4;
+	if (listens && is_any(&f->local))
+		return SP_FAMILY_IPV4 | SP_FAMILY_IPV6 | DUAL_STACK;
+	return SP_FAMILY_IPV6;
+}
+
 #endif

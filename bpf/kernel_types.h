@@ -47,6 +47,11 @@ struct inet_connection_sock {
 	struct inet_sock icsk_inet;
 };
 
+/* The kernel's side of struct bpf_sock_ops. */
+struct bpf_sock_ops_kern {
+	struct sock *sk;
+};
+
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u32 write_seq;

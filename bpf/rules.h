@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Which rules hold for this connection? */
+/* Which of a policy's rules hold for this connection? */
 #ifndef SOCKPOL_BPF_RULES_H
 #define SOCKPOL_BPF_RULES_H
 
@@ -13,36 +13,37 @@ static __always_inline __u64 is_less(__u64 a, __u64 b)
 	return ((~a & b) | (~(a ^ b) & (a - b))) >> 63;
 }
 
-/* Where the key lies among n ranges, of which n - 1 have their last key here. */
-static __always_inline __u32 place_among(const __u64 *last, __u32 n, __u64 key)
+/* The index of the range, of n, that the key is in; each but the last has its last key here. */
+static __always_inline __u32 range_of(const __u64 *last, __u32 n, __u64 key)
 {
-	__u64 place = 0;
+	__u64 index = 0;
 
 	for (__u32 i = 0; i < n - 1; i++)
-		place += is_less(last[i], key);
-	return place;
+		index += is_less(last[i], key);
+	return index;
 }
 
-/*
- * What the answer says of the key.  Not static: such a function the verifier walks once, and not
- * again from each place that calls it.
- */
-__noinline __u32 look_up_key(__u32 answer, __u64 key)
+/* What the answer says of the key.  A global function: the verifier walks it once, not again from
+ * each place that calls it. */
+__noinline __u32 look_up_key(__u32 answer, __u64 key, __u32 generation)
 {
 	__u32 index = answer & SP_ANSWER_INDEX, levels = answer >> SP_ANSWER_LEVELS_SHIFT;
-	const union sp_range_node *node;
+	const struct sp_range_node *node;
+	void *map;
 
 	if (!levels)
 		return answer;
+	map = MAP_IN(range_nodes, generation & 1);
+	if (!map)
+		return 0;
 	for (__u32 i = 1; i < SP_RANGE_LEVELS_MAX && i < levels; i++) {
-		node = bpf_map_lookup_elem(&range_nodes, &index);
+		node = bpf_map_lookup_elem(map, &index);
 		if (!node)
 			return 0;
-		index = node->inner.first_child +
-			place_among(node->inner.last, SP_NODE_CHILDREN, key);
+		index = node->inner.first_child + range_of(node->inner.last, SP_NODE_CHILDREN, key);
 	}
-	node = bpf_map_lookup_elem(&range_nodes, &index);
-	return node ? node->leaf.answer[place_among(node->leaf.last, SP_LEAF_RANGES, key)] : 0;
+	node = bpf_map_lookup_elem(map, &index);
+	return node ? node->leaf.answer[range_of(node->leaf.last, SP_LEAF_RANGES, key)] : 0;
 }
 
 static __always_inline __u64 half_of(const __u32 *a)
@@ -51,103 +52,55 @@ static __always_inline __u64 half_of(const __u32 *a)
 }
 
 static __always_inline __u32 class_of_address(const struct sp_test *test,
-					      const struct address *address)
+					      const struct address *address, __u32 generation)
 {
 	if (!address->known)
 		return 0;
 	if (address->v4)
-		return look_up_key(test->tree4, bpf_ntohl(address->a[0]));
-	return look_up_key(look_up_key(test->tree6, half_of(address->a)), half_of(address->a + 2));
+		return look_up_key(test->tree4, bpf_ntohl(address->a[0]), generation);
+	return look_up_key(look_up_key(test->tree6, half_of(address->a), generation),
+			   half_of(address->a + 2), generation);
 }
 
-static __always_inline __u32 class_of(const struct sp_test *test, const struct facts *facts)
+/* The rules that pass one test.  A global function, for the same reason. */
+__noinline __u64 rules_by_test(const struct sp_test *test, const struct facts *facts,
+			       __u32 property, __u32 generation)
 {
-	bool local =
-		test->property == SP_PROPERTY_LOCAL || test->property == SP_PROPERTY_LOCAL_PORT;
-	const struct address *address = local ? &facts->local : &facts->remote;
-
-	if (test->property == SP_PROPERTY_REMOTE || test->property == SP_PROPERTY_LOCAL)
-		return class_of_address(test, address);
-	return look_up_key(test->tree4, address->port); /* 0, not known, is in no rule's list */
-}
-
-/* The rules that pass one test. */
-static __always_inline __u64 rules_by_test(const struct sp_test *test, const struct facts *facts)
-{
-	__u32 index = class_of(test, facts);
+	const struct address *address;
+	__u32 index;
 	__u64 *vector;
 
-	if (index >= test->n_vectors) /* never: the two are of one generation */
+	if (!test || !facts)
+		return 0;
+	address = property == SP_PROPERTY_LOCAL || property == SP_PROPERTY_LOCAL_PORT
+			  ? &facts->local
+			  : &facts->remote;
+	if (property == SP_PROPERTY_REMOTE || property == SP_PROPERTY_LOCAL)
+		index = class_of_address(test, address, generation);
+	else /* port 0, not known, is in no rule's list */
+		index = look_up_key(test->tree4, address->port, generation);
+	if (index >= test->n_vectors)
 		index = 0;
 	index += test->first_vector;
-	vector = bpf_map_lookup_elem(&vectors, &index);
+	vector = MAP_LOOK(vectors, generation & 1, &index);
 	return vector ? *vector : 0;
 }
 
-struct narrowing {
-	const struct facts *facts;
-	__u64 held;
-	__u32 first_test;
-};
-
-static long run_test(__u32 i, struct narrowing *n)
+/* Bits of the rules that hold, of those that are looked at here. */
+static __always_inline __u64 rules_that_hold(const struct sp_policy *p, const struct sp_stage_of *s,
+					     const struct facts *facts, __u32 generation)
 {
-	__u32 index = n->first_test + i;
-	struct sp_test *test = bpf_map_lookup_elem(&tests, &index);
-
-	n->held &= test ? rules_by_test(test, n->facts) : 0;
-	return n->held ? 0 : 1; /* 1 ends the loop */
-}
-
-/*
- * Bits of the rules that hold; those that do not depend on the connection have none.  The loop is
- * bpf_loop's, so that the verifier walks its body once.
- */
-static __always_inline __u64 rules_that_hold(const struct sp_policy *p,
-					     const struct sp_stage_ops *due,
-					     const struct facts *facts)
-{
-	struct narrowing n = {
-		.facts = facts,
-		.held = due->rules,
-		.first_test = due->first_test,
-	};
+	__u32 family = facts->family;
+	__u64 held = s->rules;
 
 	/* The verifier of 6.1 does not know what the family is, even where it is a constant. */
-	if (!n.held || facts->family >= SP_FAMILY_INDEX_MAX)
+	if (!held || family >= SP_FAMILY_INDEX_MAX)
 		return 0;
-	n.held &= p->families[facts->family];
-	if (due->n_tests)
-		bpf_loop(due->n_tests, run_test, &n, 0);
-	return n.held;
-}
-
-/* 0 to 63; x is not 0. */
-static __always_inline __u32 highest_bit(__u64 x)
-{
-	__u32 n = 0;
-
-	if (x >> 32) {
-		n = 32;
-		x >>= 32;
-	}
-	if (x >> 16) {
-		n += 16;
-		x >>= 16;
-	}
-	if (x >> 8) {
-		n += 8;
-		x >>= 8;
-	}
-	if (x >> 4) {
-		n += 4;
-		x >>= 4;
-	}
-	if (x >> 2) {
-		n += 2;
-		x >>= 2;
-	}
-	return n + (x >> 1);
+	held &= p->families[family];
+	for (__u32 i = 0; i < SP_PROPERTY_MAX; i++)
+		if (held && s->properties & 1 << i)
+			held &= rules_by_test(&p->tests[i], facts, i, generation);
+	return held;
 }
 
 static __always_inline __u32 count_bits(__u64 x)
@@ -156,6 +109,18 @@ static __always_inline __u32 count_bits(__u64 x)
 	x = (x & 0x3333333333333333ULL) + ((x >> 2) & 0x3333333333333333ULL);
 	x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fULL;
 	return (x * 0x0101010101010101ULL) >> 56;
+}
+
+/* The highest bit of x alone. */
+static __always_inline __u64 highest_bit(__u64 x)
+{
+	x |= x >> 1;
+	x |= x >> 2;
+	x |= x >> 4;
+	x |= x >> 8;
+	x |= x >> 16;
+	x |= x >> 32;
+	return x ^ x >> 1;
 }
 
 #endif

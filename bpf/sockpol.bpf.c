@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The hooks.  Each finds the policy of the socket's cgroup, which of its rules hold, and sets what
- * is due at its stage; what that is was decided in userspace.  None ever refuses anything: whatever
- * fails is counted.
+ * The hooks.  Each finds the policies of the socket's cgroup, which of their rules hold, and sets
+ * what wins at its stage.  None ever refuses anything: whatever fails is counted.
  *
  * bind4/6, connect4/6 and sendmsg4/6 run in the process, before the kernel acts on the call.  A
  * connect() of an IPv6 socket to a v4-mapped address runs connect6; a send to one runs sendmsg4.
+ *
+ * A run reads the generation once and passes it on, so that it never mixes two configurations.
  */
 #include <stdbool.h>
 
@@ -16,15 +17,16 @@
 #include <bpf/bpf_tracing.h>
 
 #include "apply.h"
+#include "cache.h"
 #include "classify.h"
 #include "facts.h"
-#include "governed.h"
+#include "socket.h"
 
 #define AF_INET6 10
 #define ALLOW	 1
 #define HANDLED	 1
 
-/* Of sk_userlocks (include/net/sock.h): the application bound an address or a port. */
+/* In sk_userlocks (include/net/sock.h): the application bound an address or a port. */
 #define SOCK_BINDADDR_LOCK 4
 #define SOCK_BINDPORT_LOCK 8
 
@@ -35,34 +37,21 @@
  * and port 0. */
 #define BOUND 0x4
 
-static __always_inline bool used(enum sp_stage stage)
+static __always_inline bool used(__u64 stages)
 {
-	return state.stages & (1ULL << stage);
-}
-
-static __always_inline bool used_by_udp(void)
-{
-	const __u64 stages =
-		1 << SP_STAGE_UDP_BIND | 1 << SP_STAGE_UDP_CONNECT | 1 << SP_STAGE_UDP_SEND;
-
 	return state.stages & stages;
 }
 
-static __always_inline bool is_due(const struct sp_policy *p, enum sp_stage stage)
-{
-	const struct sp_stage_ops *due = &p->stage[stage];
+#define STAGES_OF_UDP (1 << SP_STAGE_UDP_BIND | 1 << SP_STAGE_UDP_CONNECT | 1 << SP_STAGE_UDP_SEND)
 
-	return due->n_ops || due->n_credits || due->rule_credits;
-}
-
-/* Which socket options of which families a connection or a listener takes. */
-static __always_inline __u32 families_of(const struct facts *f, bool listens)
+/* The policies that apply: 0 none, a policy's number, or SP_WORD_IN_LISTS. */
+static __always_inline __u32 policies_of(const struct owner *owner, __u64 generation)
 {
-	if (f->family == SP_FAMILY_INDEX_IPV4)
-		return SP_FAMILY_IPV4;
-	if (listens && is_any(&f->local))
-		return SP_FAMILY_IPV4 | SP_FAMILY_IPV6 | DUAL_STACK;
-	return SP_FAMILY_IPV6;
+	__u32 what;
+
+	if (cache_recall(owner->id, generation, &what))
+		return what;
+	return classify(owner->id, as_number(owner->address), generation);
 }
 
 /*
@@ -82,20 +71,65 @@ static __always_inline bool first_time(struct bpf_sock *sk, __u32 direction)
 	return true;
 }
 
-/* A stage of a socket that is not TCP. */
-static __always_inline void other_stage(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
-					struct sock *raw, enum sp_stage stage,
-					const struct facts *facts, __u32 families, __u32 direction)
-{
-	struct sp_policy *p = policy_of_raw(raw);
-	struct run run;
+/*
+ * A list may have lost its place in the cache to another cgroup's since it was found, where this
+ * task was preempted: then it is found again.  (Twice was not enough: 3 of 2 million connects.)
+ */
+#define ATTEMPTS 8
 
-	if (!p || !is_due(p, stage))
-		return;
-	prepare(&run, ctx, &p->stage[stage], rules_that_hold(p, &p->stage[stage], facts), families);
-	set_options(&run);
-	if (first_time(sk, direction))
-		give_credit(&run);
+#define MERGE(merge_, ctx, owner, what, how)                                                       \
+	do {                                                                                       \
+		int tries_;                                                                        \
+                                                                                                   \
+		for (tries_ = 0; tries_ < ATTEMPTS; tries_++) {                                    \
+			if (!merge_(ctx, (owner)->id, what, how))                                  \
+				break;                                                             \
+			what = classify((owner)->id, as_number((owner)->address),                  \
+					HOW_GENERATION(how));                                      \
+		}                                                                                  \
+		if (tries_ == ATTEMPTS)                                                            \
+			__sync_fetch_and_add(&state.lists_lost, 1);                                \
+	} while (0)
+
+/*
+ * What is due at a stage of a socket, by the short way or the general one.  merge_: a global
+ * function, which finds out the facts.  families_: for the short way.  counts_: evaluated where
+ * something is due.
+ */
+#define RUN_STAGE(ctx, owner, stage_, families_, counts_, set_, merge_)                            \
+	do {                                                                                       \
+		__u64 generation_ = state.generation;                                              \
+		__u32 what_ = policies_of(owner, generation_), how_;                               \
+		struct sp_policy *p_ = NULL;                                                       \
+		const struct sp_stage_of *s_;                                                      \
+                                                                                                   \
+		if (!what_)                                                                        \
+			break;                                                                     \
+		if (what_ != SP_WORD_IN_LISTS) {                                                   \
+			p_ = MAP_LOOK(policies, generation_ & 1, &what_);                               \
+			if (!p_)                                                                   \
+				break;                                                             \
+			s_ = &p_->stage[stage_];                                                   \
+			if (!is_due(s_))                                                           \
+				break;                                                             \
+			if (s_->rules)                                                             \
+				p_ = NULL;                                                         \
+		}                                                                                  \
+		how_ = HOW(stage_, families_, counts_, generation_);                               \
+		if (p_) {                                                                          \
+			/* First: an atomic addition waits for all stores before it, and the       \
+			 * kernel's setsockopt stores much. */                                     \
+			count_plain(p_, s_, how_);                                                 \
+			set_(ctx, s_->first_cell, s_->n_ops, how_, except_plain(p_, how_));        \
+		} else {                                                                           \
+			MERGE(merge_, ctx, owner, what_, how_);                                    \
+		}                                                                                  \
+	} while (0)
+
+static __always_inline void set_addr(struct bpf_sock_addr *ctx, __u32 first_cell, __u32 n_ops,
+				     __u32 how, __u64 but)
+{
+	set_block(ctx, first_cell, n_ops, how, but, false);
 }
 
 /* Whom connect(2) is to; families as rules tell them apart. */
@@ -107,32 +141,6 @@ static __always_inline void set_peer(struct facts *f, struct bpf_sock_addr *ctx,
 	else
 		set_v4(&f->remote, ctx->user_ip4, bpf_ntohs(ctx->user_port));
 	f->family = f->remote.v4 ? SP_FAMILY_INDEX_IPV4 : SP_FAMILY_INDEX_IPV6;
-}
-
-/*
- * The socket's first connect() only is counted: the first one gives write_seq its random start
- * (tcp_v4_connect, net/ipv4/tcp_ipv4.c), and no later state makes it 0 again.
- */
-static __always_inline void tcp_connect(struct bpf_sock_addr *ctx, struct tcp_sock *tp, bool v6)
-{
-	struct sp_policy *p = policy_of_tcp(tp);
-	const struct sp_stage_ops *due;
-	__u32 families = SP_FAMILY_IPV4;
-	__u64 held = 0;
-
-	if (!p || !is_due(p, SP_STAGE_TCP_CONNECT))
-		return;
-	due = &p->stage[SP_STAGE_TCP_CONNECT];
-	if (due->rules) {
-		struct facts facts = { 0 };
-
-		set_peer(&facts, ctx, v6);
-		held = rules_that_hold(p, due, &facts);
-		families = families_of(&facts, false);
-	} else if (v6 && !is_v4_mapped(ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2])) {
-		families = SP_FAMILY_IPV6;
-	}
-	run_stage(ctx, due, held, families, !tp->write_seq);
 }
 
 /* By the application, not by the kernel at its first send. */
@@ -162,92 +170,146 @@ static __always_inline void set_bound(struct address *to, struct bpf_sock *sk, s
 		to->known = false;
 }
 
-static __always_inline void udp_connect(struct bpf_sock_addr *ctx, struct bpf_sock *sk, bool v6)
+static __always_inline int merge_connect(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how,
+					 bool v6)
 {
-	struct sock *raw = raw_socket(sk);
 	struct facts facts = { 0 };
 
 	set_peer(&facts, ctx, v6);
-	set_bound(&facts.local, sk, raw, v6);
-	other_stage(ctx, sk, raw, SP_STAGE_UDP_CONNECT, &facts, families_of(&facts, false),
-		    COUNTED_CONNECT);
+	if (HOW_STAGE(how) == SP_STAGE_UDP_CONNECT && ctx->sk)
+		set_bound(&facts.local, ctx->sk, raw_socket(ctx->sk), v6);
+	how |= families_of(&facts, false) << 8;
+	return merge(ctx, &facts, id, what, how, 0, false);
 }
 
-static __always_inline int on_connect(struct bpf_sock_addr *ctx, bool v6)
+/* Two, as connect4 may not even read user_ip6. */
+__noinline int merge_connect4(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how)
 {
-	struct bpf_sock *sk = ctx->sk;
-
-	if (!sk)
-		return ALLOW;
-	if (ctx->protocol == IPPROTO_TCP) {
-		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-
-		if (tp)
-			tcp_connect(ctx, tp, v6);
-	} else if (ctx->protocol == IPPROTO_UDP && used(SP_STAGE_UDP_CONNECT)) {
-		udp_connect(ctx, sk, v6);
-	}
-	return ALLOW;
+	return merge_connect(ctx, id, what, how & ~(0xffu << 8), false);
 }
 
-static __always_inline int on_bind(struct bpf_sock_addr *ctx, struct facts *facts)
+__noinline int merge_connect6(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how)
 {
-	struct bpf_sock *sk = ctx->sk;
-	__u32 families;
+	return merge_connect(ctx, id, what, how & ~(0xffu << 8), true);
+}
 
-	if (!sk)
-		return ALLOW;
-	facts->family = facts->local.v4 ? SP_FAMILY_INDEX_IPV4 : SP_FAMILY_INDEX_IPV6;
-	families = families_of(facts, true);
-	if (ctx->protocol == IPPROTO_TCP) {
-		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-		struct sp_policy *p = tp ? policy_of_tcp(tp) : NULL;
+/*
+ * Only the socket's first connect() is counted: the first one gives write_seq its random start
+ * (tcp_v4_connect, net/ipv4/tcp_ipv4.c), and no later state makes it 0 again.
+ */
+#define ON_CONNECT(ctx, families, merge_)                                                          \
+	do {                                                                                       \
+		struct bpf_sock *sk_ = (ctx)->sk;                                                  \
+		struct tcp_sock *tp_;                                                              \
+		struct owner owner_;                                                               \
+                                                                                                   \
+		if (!sk_)                                                                          \
+			break;                                                                     \
+		if ((ctx)->protocol == IPPROTO_TCP) {                                              \
+			tp_ = bpf_skc_to_tcp_sock(sk_);                                            \
+			if (tp_ && owner_of_tcp(tp_, &owner_))                                     \
+				RUN_STAGE(ctx, &owner_, SP_STAGE_TCP_CONNECT, families,            \
+					  !tp_->write_seq, set_addr, merge_);                      \
+		} else if ((ctx)->protocol == IPPROTO_UDP && used(1 << SP_STAGE_UDP_CONNECT)) {    \
+			if (owner_of_raw(raw_socket(sk_), &owner_))                                \
+				RUN_STAGE(ctx, &owner_, SP_STAGE_UDP_CONNECT, families,            \
+					  first_time(sk_, COUNTED_CONNECT), set_addr, merge_);     \
+		}                                                                                  \
+	} while (0)
 
-		/* Counted when it is known what the socket becomes. */
-		if (p && is_due(p, SP_STAGE_TCP_BIND)) {
-			const struct sp_stage_ops *due = &p->stage[SP_STAGE_TCP_BIND];
-			struct run run;
-
-			prepare(&run, ctx, due, rules_that_hold(p, due, facts), families);
-			set_options(&run);
-		}
-	} else if (ctx->protocol == IPPROTO_UDP && used_by_udp()) {
-		other_stage(ctx, sk, raw_socket(sk), SP_STAGE_UDP_BIND, facts, families,
-			    COUNTED_LISTEN);
-		(void)first_time(sk, BOUND);
-	}
-	return ALLOW;
+/* Which families' options a connection takes.  Not inlined, for the caller's stack. */
+static __noinline __u32 families_of_peer6(struct bpf_sock_addr *ctx)
+{
+	return is_v4_mapped(ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2]) ? SP_FAMILY_IPV4
+										  : SP_FAMILY_IPV6;
 }
 
 SEC("cgroup/connect4")
 int connect4(struct bpf_sock_addr *ctx)
 {
-	return on_connect(ctx, false);
+	ON_CONNECT(ctx, SP_FAMILY_IPV4, merge_connect4);
+	return ALLOW;
 }
 
 SEC("cgroup/connect6")
 int connect6(struct bpf_sock_addr *ctx)
 {
-	return on_connect(ctx, true);
+	ON_CONNECT(ctx, families_of_peer6(ctx), merge_connect6);
+	return ALLOW;
+}
+
+static __always_inline void set_own(struct facts *f, struct bpf_sock_addr *ctx, bool v6)
+{
+	if (v6)
+		set_v6(&f->local, ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
+		       ctx->user_ip6[3], bpf_ntohs(ctx->user_port));
+	else
+		set_v4(&f->local, ctx->user_ip4, bpf_ntohs(ctx->user_port));
+	f->family = f->local.v4 ? SP_FAMILY_INDEX_IPV4 : SP_FAMILY_INDEX_IPV6;
+}
+
+static __always_inline int merge_bind(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how,
+				      bool v6)
+{
+	struct facts facts = { 0 };
+
+	set_own(&facts, ctx, v6);
+	return merge(ctx, &facts, id, what, how, 0, false);
+}
+
+__noinline int merge_bind4(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how)
+{
+	return merge_bind(ctx, id, what, how, false);
+}
+
+__noinline int merge_bind6(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how)
+{
+	return merge_bind(ctx, id, what, how, true);
+}
+
+/* A TCP socket is counted when it is known what it becomes. */
+#define ON_BIND(ctx, v6, merge_)                                                                   \
+	do {                                                                                       \
+		struct bpf_sock *sk_ = (ctx)->sk;                                                  \
+		struct tcp_sock *tp_;                                                              \
+		struct owner owner_;                                                               \
+                                                                                                   \
+		if (!sk_)                                                                          \
+			break;                                                                     \
+		if ((ctx)->protocol == IPPROTO_TCP) {                                              \
+			tp_ = bpf_skc_to_tcp_sock(sk_);                                            \
+			if (tp_ && owner_of_tcp(tp_, &owner_))                                     \
+				RUN_STAGE(ctx, &owner_, SP_STAGE_TCP_BIND,                         \
+					  families_of_own(ctx, v6), false, set_addr, merge_);      \
+		} else if ((ctx)->protocol == IPPROTO_UDP && used(STAGES_OF_UDP)) {                \
+			if (owner_of_raw(raw_socket(sk_), &owner_))                                \
+				RUN_STAGE(ctx, &owner_, SP_STAGE_UDP_BIND,                         \
+					  families_of_own(ctx, v6),                                \
+					  first_time(sk_, COUNTED_LISTEN), set_addr, merge_);      \
+			(void)first_time(sk_, BOUND);                                              \
+		}                                                                                  \
+	} while (0)
+
+static __always_inline __u32 families_of_own(struct bpf_sock_addr *ctx, bool v6)
+{
+	struct facts facts = { 0 };
+
+	set_own(&facts, ctx, v6);
+	return families_of(&facts, true);
 }
 
 SEC("cgroup/bind4")
 int bind4(struct bpf_sock_addr *ctx)
 {
-	struct facts facts = { 0 };
-
-	set_v4(&facts.local, ctx->user_ip4, bpf_ntohs(ctx->user_port));
-	return on_bind(ctx, &facts);
+	ON_BIND(ctx, false, merge_bind4);
+	return ALLOW;
 }
 
 SEC("cgroup/bind6")
 int bind6(struct bpf_sock_addr *ctx)
 {
-	struct facts facts = { 0 };
-
-	set_v6(&facts.local, ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3],
-	       bpf_ntohs(ctx->user_port));
-	return on_bind(ctx, &facts);
+	ON_BIND(ctx, true, merge_bind6);
+	return ALLOW;
 }
 
 /*
@@ -269,58 +331,92 @@ static __always_inline bool seen(struct bpf_sock *sk)
 
 #define TCP_ESTABLISHED 1 /* a connected UDP socket too */
 
-/* A bound socket stays `listen` whatever it sends, a connected one got its options at connect(2).
- */
-static __always_inline int on_send(struct bpf_sock_addr *ctx, enum sp_family family)
+/* What a send tells: the family alone, as it stands in how. */
+static __always_inline int merge_family(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how,
+					enum sp_family family)
 {
 	struct facts facts = { .family = family };
-	struct bpf_sock *sk = ctx->sk;
+
+	return merge(ctx, &facts, id, what, how, 0, false);
+}
+
+__noinline int merge_send4(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how)
+{
+	return merge_family(ctx, id, what, how, SP_FAMILY_INDEX_IPV4);
+}
+
+__noinline int merge_send6(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how)
+{
+	return merge_family(ctx, id, what, how, SP_FAMILY_INDEX_IPV6);
+}
+
+__noinline int merge_unix(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how)
+{
+	return merge_family(ctx, id, what, how, SP_FAMILY_INDEX_UNIX);
+}
+
+/* A bound socket stays `listen` whatever it sends, a connected one got its options at connect(2).
+ */
+static __always_inline bool is_to_be_governed(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
+					      struct owner *ret)
+{
 	struct sock *raw;
 
 	if (!sk || seen(sk) || ctx->protocol != IPPROTO_UDP || sk->state == TCP_ESTABLISHED)
-		return ALLOW;
+		return false;
 	raw = raw_socket(sk);
-	if (is_bound(sk, raw))
-		return ALLOW;
-	other_stage(ctx, sk, raw, SP_STAGE_UDP_SEND, &facts, families_of(&facts, false),
-		    COUNTED_CONNECT);
-	return ALLOW;
+	return !is_bound(sk, raw) && owner_of_raw(raw, ret);
 }
 
 SEC("cgroup/sendmsg4")
 int sendmsg4(struct bpf_sock_addr *ctx)
 {
-	return on_send(ctx, SP_FAMILY_INDEX_IPV4);
+	struct bpf_sock *sk = ctx->sk;
+	struct owner owner;
+
+	if (is_to_be_governed(ctx, sk, &owner))
+		RUN_STAGE(ctx, &owner, SP_STAGE_UDP_SEND, SP_FAMILY_IPV4,
+			  first_time(sk, COUNTED_CONNECT), set_addr, merge_send4);
+	return ALLOW;
 }
 
 SEC("cgroup/sendmsg6")
 int sendmsg6(struct bpf_sock_addr *ctx)
 {
-	return on_send(ctx, SP_FAMILY_INDEX_IPV6);
-}
-
-/* The agent gives these two their attach types, which libbpf 1.1 has no section names for. */
-SEC("cgroup/connect4")
-int connect_unix(struct bpf_sock_addr *ctx)
-{
-	struct facts facts = { .family = SP_FAMILY_INDEX_UNIX };
 	struct bpf_sock *sk = ctx->sk;
+	struct owner owner;
 
-	if (sk)
-		other_stage(ctx, sk, raw_socket(sk), SP_STAGE_UNIX_CONNECT, &facts,
-			    SP_FAMILY_IPV4 | SP_FAMILY_IPV6, COUNTED_CONNECT);
+	if (is_to_be_governed(ctx, sk, &owner))
+		RUN_STAGE(ctx, &owner, SP_STAGE_UDP_SEND, SP_FAMILY_IPV6,
+			  first_time(sk, COUNTED_CONNECT), set_addr, merge_send6);
 	return ALLOW;
 }
 
-SEC("cgroup/sendmsg4")
+#define BOTH_FAMILIES (SP_FAMILY_IPV4 | SP_FAMILY_IPV6)
+
+/* libbpf 1.1 has no section names for these two, and does not load them by itself: the agent gives
+ * them their attach types where the kernel has these hooks. */
+SEC("?cgroup/connect4")
+int connect_unix(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct owner owner;
+
+	if (sk && owner_of_raw(raw_socket(sk), &owner))
+		RUN_STAGE(ctx, &owner, SP_STAGE_UNIX_CONNECT, BOTH_FAMILIES,
+			  first_time(sk, COUNTED_CONNECT), set_addr, merge_unix);
+	return ALLOW;
+}
+
+SEC("?cgroup/sendmsg4")
 int sendmsg_unix(struct bpf_sock_addr *ctx)
 {
-	struct facts facts = { .family = SP_FAMILY_INDEX_UNIX };
 	struct bpf_sock *sk = ctx->sk;
+	struct owner owner;
 
-	if (sk && !seen(sk))
-		other_stage(ctx, sk, raw_socket(sk), SP_STAGE_UNIX_SEND, &facts,
-			    SP_FAMILY_IPV4 | SP_FAMILY_IPV6, COUNTED_CONNECT);
+	if (sk && !seen(sk) && owner_of_raw(raw_socket(sk), &owner))
+		RUN_STAGE(ctx, &owner, SP_STAGE_UNIX_SEND, BOTH_FAMILIES,
+			  first_time(sk, COUNTED_CONNECT), set_addr, merge_unix);
 	return ALLOW;
 }
 
@@ -345,64 +441,26 @@ static __always_inline void set_facts(struct facts *f, struct bpf_sock_ops *ctx,
 	f->family = f->remote.v4 ? SP_FAMILY_INDEX_IPV4 : SP_FAMILY_INDEX_IPV6;
 }
 
-static __always_inline void tcp_stage(struct bpf_sock_ops *ctx, __u32 stage)
+/*
+ * A reply is asked for by number, on a listener's request_sock too, whose facts are the accepted
+ * socket's.  Of the options that a policy has at these stages only the one that is asked for is of
+ * interest.
+ */
+static __always_inline __u64 except_replies(struct bpf_sock_ops *ctx, __u32 stage)
 {
-	bool listens = stage == SP_STAGE_TCP_LISTEN;
-	struct bpf_sock *sk = ctx->sk;
-	struct tcp_sock *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
-	struct sp_policy *p = tp ? policy_of_tcp(tp) : NULL;
-	const struct sp_stage_ops *due;
-	__u32 families = SP_FAMILY_IPV4;
-	__u64 held = 0;
-
-	if (!p || !is_due(p, stage))
-		return;
-	due = &p->stage[stage];
-	if (due->rules || listens) {
-		struct facts facts = { 0 };
-
-		set_facts(&facts, ctx, listens);
-		held = rules_that_hold(p, due, &facts);
-		families = families_of(&facts, listens);
-	} else if (ctx->family == AF_INET6 &&
-		   !is_v4_mapped(ctx->remote_ip6[0], ctx->remote_ip6[1], ctx->remote_ip6[2])) {
-		families = SP_FAMILY_IPV6;
-	}
-	run_stage(ctx, due, held, families, true);
+	if (stage < SP_STAGE_REPLY_ACTIVE)
+		return 0;
+	return ~(1ULL << (state.reply_options[ctx->op & (SP_SOCK_OPS_MAX - 1)] & 63));
 }
 
-/* The first of the policy's replies to this op; the reply is left alone where there is none. */
-static __always_inline void set_reply(struct bpf_sock_ops *ctx, const struct sp_policy *p,
-				      enum sp_stage stage, const struct facts *facts)
+__noinline int merge_ops(struct bpf_sock_ops *ctx, __u64 id, __u32 what, __u32 how)
 {
-	const struct sp_stage_ops *due = &p->stage[stage];
-	__u32 wanted = ctx->op;
-	struct run run;
+	bool listens = HOW_STAGE(how) == SP_STAGE_TCP_LISTEN;
+	struct facts facts = { 0 };
 
-	prepare(&run, ctx, due, rules_that_hold(p, due, facts), 0);
-	for (__u32 i = 0; i < SP_REPLIES_MAX && i < run.due->n_ops; i++) {
-		struct sp_op *op = pick(&run, i);
-
-		if (!op)
-			return;
-		if (op->optlen == sizeof(__u32) && op->optname == wanted) {
-			__u32 value;
-
-			__builtin_memcpy(&value, op->value, sizeof(value));
-			ctx->reply = value;
-			return;
-		}
-	}
-}
-
-/* On a request_sock the policy is that of the listener; the verifier knows of neither. */
-static __always_inline struct sp_policy *policy_of_request(struct bpf_sock_ops *ctx)
-{
-	struct sock *request = NULL;
-
-	bpf_probe_read_kernel(&request, sizeof(request),
-			      ctx); /* the kernel's context begins with it */
-	return policy_of_raw(BPF_CORE_READ(request, __sk_common.skc_listener));
+	set_facts(&facts, ctx, listens);
+	how = (how & ~(0xffu << 8)) | families_of(&facts, listens) << 8;
+	return merge(ctx, &facts, id, what, how, except_replies(ctx, HOW_STAGE(how)), true);
 }
 
 /* BASE_RTT is asked of accepted sockets too: those that no process has yet. */
@@ -411,41 +469,49 @@ static __always_inline bool is_accepted(struct tcp_sock *tp)
 	return tp->inet_conn.icsk_inet.sk.sk_socket == NULL;
 }
 
-static __always_inline void reply(struct bpf_sock_ops *ctx)
+/* Which families' options a socket takes; what a dual-stack listener takes its address tells. */
+static __always_inline __u32 families_of_op(struct bpf_sock_ops *ctx, __u32 stage)
 {
-	enum sp_stage stage = SP_STAGE_REPLY_PASSIVE;
-	struct facts facts = { 0 };
-	struct sp_policy *p;
-	struct bpf_sock *sk;
+	if (ctx->family != AF_INET6)
+		return SP_FAMILY_IPV4;
+	if (stage != SP_STAGE_TCP_LISTEN)
+		return is_v4_mapped(ctx->remote_ip6[0], ctx->remote_ip6[1], ctx->remote_ip6[2])
+			       ? SP_FAMILY_IPV4
+			       : SP_FAMILY_IPV6;
+	if (is_v4_mapped(ctx->local_ip6[0], ctx->local_ip6[1], ctx->local_ip6[2]))
+		return SP_FAMILY_IPV4;
+	return ctx->local_ip6[0] | ctx->local_ip6[1] | ctx->local_ip6[2] | ctx->local_ip6[3]
+		       ? SP_FAMILY_IPV6
+		       : SP_FAMILY_IPV4 | SP_FAMILY_IPV6 | DUAL_STACK;
+}
 
-	sk = ctx->sk;
-	if (sk) {
-		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-
-		if (!tp)
-			return;
-		if (!is_accepted(tp))
-			stage = SP_STAGE_REPLY_ACTIVE;
-		p = policy_of_tcp(tp);
-	} else {
-		p = policy_of_request(ctx);
-	}
-	if (!p)
-		return;
-	set_facts(&facts, ctx, false);
-	if (stage == SP_STAGE_REPLY_ACTIVE)
-		set_reply(ctx, p, SP_STAGE_REPLY_ACTIVE, &facts);
-	else
-		set_reply(ctx, p, SP_STAGE_REPLY_PASSIVE, &facts);
+/* The short way: at sock_ops other replies are left alone, too. */
+static __always_inline void set_ops(struct bpf_sock_ops *ctx, __u32 first_cell, __u32 n_ops,
+				    __u32 how, __u64 but)
+{
+	set_block(ctx, first_cell, n_ops, how, but | except_replies(ctx, HOW_STAGE(how)), true);
 }
 
 /* Not inlined, so that sock_ops() has next to nothing to save and to restore. */
 static __noinline int due_at(struct bpf_sock_ops *ctx, __u32 stage)
 {
-	if (stage == SP_STAGE_REPLY_ACTIVE)
-		reply(ctx);
-	else if (stage < SP_STAGE_MAX)
-		tcp_stage(ctx, stage);
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tp;
+	struct owner owner;
+
+	if (sk) {
+		tp = bpf_skc_to_tcp_sock(sk);
+		if (!tp || !owner_of_tcp(tp, &owner))
+			return HANDLED;
+		if (stage == SP_STAGE_REPLY_ACTIVE && is_accepted(tp))
+			stage = SP_STAGE_REPLY_PASSIVE;
+	} else {
+		if (!owner_of_request(ctx, &owner))
+			return HANDLED;
+		stage = SP_STAGE_REPLY_PASSIVE;
+	}
+	if (stage < SP_STAGE_MAX)
+		RUN_STAGE(ctx, &owner, stage, families_of_op(ctx, stage), true, set_ops, merge_ops);
 	return HANDLED;
 }
 

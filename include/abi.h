@@ -86,7 +86,11 @@ enum sp_stage {
 
 /* Value of array `cgroup_cache`: what is known of four cgroups: 0 no policy applies, the number of
  * the one policy, or SP_WORD_IN_LISTS. */
-#define SP_CACHE_BITS 14
+#ifndef SP_CACHE_BITS /* a test build has less room in its cache */
+#define SP_CACHE_BITS	   14
+#define SP_LIST_BITS	   12
+#define SP_WALK_STATE_BITS 9
+#endif
 #define SP_CACHE_WAYS 4
 struct sp_cache_set {
 	__u64 way[SP_CACHE_WAYS];
@@ -97,7 +101,6 @@ struct sp_cache_set {
 
 /* Value of array `policy_lists`: the lists of two cgroups.  word[0] has how many follow, the others
  * the policies' numbers, weakest first. */
-#define SP_LIST_BITS 12
 #define SP_LIST_WAYS 2
 struct sp_list_cell {
 	struct {
@@ -147,7 +150,7 @@ struct sp_glob_link {
 #define SP_GLOB_TABLES_MAX 16
 
 /* Nodes that may be active at once. */
-#define SP_GLOB_ACTIVE_MAX 48
+#define SP_GLOB_ACTIVE_MAX 40
 
 /*
  * Value of array `walk_states`: what is known of a cgroup at which a long walk came by: a walk for
@@ -155,7 +158,6 @@ struct sp_glob_link {
  * weakest first, with SP_WALK_EXCLUDED; then, from word[1 + SP_LIST_MAX] on, the active nodes, with
  * their table in the bits above the node's.
  */
-#define SP_WALK_STATE_BITS 9
 #define SP_WALK_ACTIVE_MAX 48
 struct sp_walk_state {
 	__u64 word[1 + SP_LIST_MAX + SP_WALK_ACTIVE_MAX];
@@ -313,7 +315,8 @@ struct sp_op_cell {
  * are needed: sockets for which the policy, or the rule, held, once a direction.
  */
 #define SP_COUNTERS_CHUNK  1024u
-#define SP_COUNTERS_CHUNKS 1024u
+#define SP_COUNTERS_CHUNKS 128u
+#define SP_COUNTERS_MAX	   (SP_COUNTERS_CHUNK * SP_COUNTERS_CHUNKS)
 typedef __u64 sp_applied_t;
 
 /* Value of hash `counters`, by the counter's index; userspace only.  Index 0 is never used. */
@@ -341,7 +344,8 @@ struct sp_generation {
 	__u64 stages;		/* BIT(enum sp_stage): some policy has something due there */
 	__u64 loaded_usec;	/* CLOCK_REALTIME, microseconds, when it came in force */
 	__u32 n_policies;
-	__u32 reserved[7];
+	__u32 n_glob_nodes, n_glob_links; /* elements that a table has at most that are not 0 */
+	__u32 reserved[5];
 };
 #define SP_GENERATION_DECIDES_LATE 0x1 /* some policy has decided_late */
 
@@ -349,13 +353,15 @@ struct sp_generation {
  * only count in the last. */
 #define SP_SOCK_OPS_MAX 64 /* BPF_SOCK_OPS_* are below */
 struct sp_state {
-	__u64 generation; /* bit 0 says which maps are in force; raised by each reload */
+	__u64 generation; /* bit 0 says which maps are in force; raised by each reload; 0: none is;
+			     keeps its place in every version */
 	__u64 seed;	  /* odd; see SP_PLACE */
 	__u64 stages;	  /* BIT(enum sp_stage): some policy in force, or about to be, has something
 			     due there */
 	__u64 cgroup_root_id; /* the cgroup that the programs are attached to */
 	__u64 missing_stages; /* BIT(enum sp_stage): this kernel has no hook for them */
-	__u64 reserved[3];
+	__u64 programs;	       /* tells which build's programs work on the maps */
+	__u64 reserved[2];
 	__u32 abi_version; /* SP_ABI_VERSION; keeps its place in every version */
 	__u32 flags;	   /* 0 */
 	__u64 reserved2[7];

@@ -7,7 +7,7 @@
 
 #include "abi.h"
 
-#define SP_PROBES_MAX SP_STAGE_OPS_MAX
+#define SP_PROBES_MAX 64
 
 /* One question to the kernel: does bpf_setsockopt take this value on this socket? */
 struct sp_probe {

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -328,60 +327,27 @@ const char *excerpt(const char *text, char buf[static EXCERPT_SIZE])
 	return buf;
 }
 
-#define WORD_MAX 64
-
-/* Damerau-Levenshtein (optimal string alignment), case ignored; both at most WORD_MAX long. */
-static size_t distance(const char *a, const char *b)
+static int compare_names(const void *a, const void *b)
 {
-	size_t rows[3][WORD_MAX + 1];
-	size_t *before = rows[0], *last = rows[1], *now = rows[2];
-	size_t na = strlen(a), nb = strlen(b);
+	const struct unique_name *x = a, *y = b;
+	int c = strcmp(x->name, y->name);
 
-	for (size_t j = 0; j <= nb; j++)
-		last[j] = j;
-	for (size_t i = 1; i <= na; i++) {
-		size_t *oldest = before;
-		int ca = tolower((unsigned char)a[i - 1]);
-
-		now[0] = i;
-		for (size_t j = 1; j <= nb; j++) {
-			int cb = tolower((unsigned char)b[j - 1]);
-			size_t best = last[j - 1] + (ca != cb);
-
-			if (last[j] + 1 < best)
-				best = last[j] + 1;
-			if (now[j - 1] + 1 < best)
-				best = now[j - 1] + 1;
-			if (i > 1 && j > 1 && ca == tolower((unsigned char)b[j - 2]) &&
-			    cb == tolower((unsigned char)a[i - 2]) && before[j - 2] + 1 < best)
-				best = before[j - 2] + 1;
-			now[j] = best;
-		}
-		before = last;
-		last = now;
-		now = oldest;
-	}
-	return last[nb];
+	return c ? c : (x->place > y->place) - (x->place < y->place);
 }
 
-const char *suggest(const char *word, const char *const *candidates, size_t n)
+void duplicates_report(struct unique_name *v, size_t n, const char *what, struct diags *diags)
 {
-	const char *nearest = NULL;
-	size_t len = strlen(word);
-	size_t limit = len / 3 ? len / 3 : 1; /* a third of the letters may be wrong */
+	const struct unique_name *first = v;
 
-	if (!len || len > WORD_MAX)
-		return NULL;
-	for (size_t i = 0; i < n; i++) {
-		size_t d;
-
-		if (strlen(candidates[i]) > WORD_MAX)
+	if (n < 2)
+		return;
+	qsort(v, n, sizeof(*v), compare_names);
+	for (size_t i = 1; i < n; i++) {
+		if (!streq(v[i].name, first->name)) {
+			first = &v[i];
 			continue;
-		d = distance(word, candidates[i]);
-		if (d > limit || (nearest && d >= distance(word, nearest)))
-			continue;
-		nearest = candidates[i];
+		}
+		diag_error(diags, v[i].at, "duplicate %s '%s', first at %s:%u:%u", what,
+			   EXCERPT(v[i].name), first->at->file, first->at->line, first->at->column);
 	}
-	/* Nothing of a short word may be left: "x" does not mean "a". */
-	return nearest && distance(word, nearest) < len ? nearest : NULL;
 }

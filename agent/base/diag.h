@@ -78,10 +78,14 @@ const char *excerpt(const char *text, char buf[static EXCERPT_SIZE]);
 /* The same, in a buffer that lives as long as the block around. */
 #define EXCERPT(text) excerpt((text), (char[EXCERPT_SIZE]){ 0 })
 
-/*
- * The candidate nearest to `word` (Damerau-Levenshtein, case ignored), or NULL when none is near
- * enough to be meant.  The result points into candidates.
- */
-const char *suggest(const char *word, const char *const *candidates, size_t n);
+/* A name that has to be unique: a key of a mapping, a rule of a policy, a policy of everything. */
+struct unique_name {
+	const char *name;
+	const struct position *at;
+	size_t place; /* in the order in which they were written */
+};
+
+/* Sorts `v`, and reports as "duplicate WHAT 'NAME'" each but the first of a name. */
+void duplicates_report(struct unique_name *v, size_t n, const char *what, struct diags *diags);
 
 #endif

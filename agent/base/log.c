@@ -67,6 +67,21 @@ void log_set_level(int level)
 	max_level = level;
 }
 
+bool log_is_shown(int level)
+{
+	return level <= max_level;
+}
+
+void log_lines(int level, const char *prefix, const char *text)
+{
+	while (*text && log_is_shown(level)) {
+		size_t n = strcspn(text, "\n");
+
+		log_message(level, "%s: %.*s", prefix, (int)n, text);
+		text += n + (text[n] == '\n');
+	}
+}
+
 /* libbpf speaks of its own inside: one level down, as what matters is said by whoever called it. */
 static int libbpf_print(enum libbpf_print_level level, const char *format, va_list ap)
 {
@@ -75,12 +90,15 @@ static int libbpf_print(enum libbpf_print_level level, const char *format, va_li
 		[LIBBPF_INFO] = LOG_DEBUG,
 		[LIBBPF_DEBUG] = LOG_DEBUG + 1,
 	};
+	_cleanup_free_ char *text = NULL;
 
-	char text[2048];
-
-	vsnprintf(text, sizeof(text), format, ap);
-	text[strcspn(text, "\n")] = '\0'; /* it ends in one; more lines would lose the prefix */
-	log_message(levels[level], "%s", text);
+	if (!log_is_shown(levels[level]))
+		return 0;
+	if (vasprintf(&text, format, ap) < 0) {
+		text = NULL;
+		return 0;
+	}
+	log_lines(levels[level], "libbpf", text + (strncmp(text, "libbpf: ", 8) == 0 ? 8 : 0));
 	return 0;
 }
 

@@ -15,6 +15,11 @@ void log_set_level(int level); /* LOG_ERR ... LOG_DEBUG; default LOG_INFO */
 /* stderr is the journal: what has fields of its own goes there by sd_journal_send(). */
 bool log_is_journal(void);
 
+bool log_is_shown(int level);
+
+/* A text of several lines, each behind "PREFIX: "; a verifier's log, say. */
+void log_lines(int level, const char *prefix, const char *text);
+
 bool log_has_erred(void); /* Was an error logged? */
 
 void log_message(int level, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -20,18 +20,17 @@ int grow_array(void **v, size_t n, size_t element_size)
 	return 0;
 }
 
-int quoted_sentence(char **ret, const char *text, const char *format, va_list ap)
+int sentence(char **ret, int r, const char *format, ...)
 {
-	_cleanup_free_ char *rest = NULL;
+	va_list ap;
+	int n;
 
-	*ret = NULL;
-	if (vasprintf(&rest, format, ap) < 0) {
-		rest = NULL;
-		return -ENOMEM;
-	}
-	if (asprintf(ret, "'%s' %s", text, rest) < 0) {
+	va_start(ap, format);
+	n = vasprintf(ret, format, ap);
+	va_end(ap);
+	if (n < 0) {
 		*ret = NULL;
 		return -ENOMEM;
 	}
-	return 0;
+	return r;
 }

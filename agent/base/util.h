@@ -61,8 +61,8 @@ static inline bool streq(const char *a, const char *b)
 	return strcmp(a, b) == 0;
 }
 
-/* Makes the sentence "'TEXT' <format>"; owned.  Returns 0, or -ENOMEM (*ret is NULL). */
-int quoted_sentence(char **ret, const char *text, const char *format, va_list ap) PRINTF_LIKE(3, 0);
+/* Makes a sentence that the caller owns.  Returns r, or -ENOMEM (*ret is NULL then). */
+int sentence(char **ret, int r, const char *format, ...) PRINTF_LIKE(3, 4);
 
 /*
  * Room for one more element in a growing array: doubles *v when n is a power of two.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What the subcommands share of a command line. */
+/* A command line as data: commands, their options, and where what is given goes. */
 #ifndef SOCKPOL_CLI_H
 #define SOCKPOL_CLI_H
 
@@ -17,43 +17,65 @@ enum exit_status {
 #define DEFAULT_PIN_DIR	    "/sys/fs/bpf/sockpol"
 #define DEFAULT_RUNTIME_DIR "/run/sockpol"
 
-/* A subcommand: cmd_*.c has one each.  argv[0] is its name. */
-struct command {
-	const char *name;
-	const char *summary;
-	int (*run)(int argc, char **argv); /* returns enum exit_status */
-};
-int cmd_run(int argc, char **argv);
-int cmd_check(int argc, char **argv);
-int cmd_explain(int argc, char **argv);
-int cmd_status(int argc, char **argv);
-int cmd_metrics(int argc, char **argv);
-int cmd_options(int argc, char **argv);
-int cmd_reload(int argc, char **argv);
-int cmd_detach(int argc, char **argv);
+#define CLI_NAMES_MAX 32 /* commands; options of one */
 
-/* One option of a subcommand, for getopt_long and for --help. */
+enum cli_type {
+	CLI_TYPE_FLAG,
+	CLI_TYPE_TEXT,
+	CLI_TYPE_LIST,
+	CLI_TYPE_NUMBER,
+	CLI_TYPE_WORD,
+};
+
+/* One option of a command; the last member is one of the CLI_* below. */
 struct cli_option {
 	const char *name;     /* without the dashes */
 	const char *argument; /* "DIR", or NULL: a flag */
 	const char *help;
-	bool *flag;	    /* set to true (flags) */
-	const char **value; /* the last one given (with an argument; points into argv) */
-	const char **list;  /* room for argc + 1 pointers, kept NULL-terminated: may repeat */
+	enum cli_type type;
+	size_t field; /* offset in the command's struct */
+	const char *const *words;
+	size_t n_words;
+	long min, max;
 };
 
-struct cli_syntax {
+/* The offset of a member that has this type. */
+#define CLI_FIELD(of, member, type)                                                                \
+	(offsetof(of, member) +                                                                    \
+	 0 * sizeof(char[__builtin_types_compatible_p(typeof(((of *)0)->member), type) ? 1 : -1]))
+
+/* bool: was it given? */
+#define CLI_FLAG(of, member) .type = CLI_TYPE_FLAG, .field = CLI_FIELD(of, member, bool)
+/* const char *: the last one given; points into argv. */
+#define CLI_TEXT(of, member) .type = CLI_TYPE_TEXT, .field = CLI_FIELD(of, member, const char *)
+/* const char **: all that are given, NULL-terminated, as long as the command runs; may repeat. */
+#define CLI_LIST(of, member) .type = CLI_TYPE_LIST, .field = CLI_FIELD(of, member, const char **)
+/* long: between the two, both included. */
+#define CLI_NUMBER(of, member, least, most)                                                        \
+	.type = CLI_TYPE_NUMBER, .field = CLI_FIELD(of, member, long), .min = (least), .max = (most)
+/* unsigned: BIT() of the word's place in a list of words; 0: not given. */
+#define CLI_WORD(of, member, list)                                                                 \
+	.type = CLI_TYPE_WORD, .field = CLI_FIELD(of, member, unsigned), .words = (list),          \
+	.n_words = ARRAY_SIZE(list)
+
+struct command {
+	const char *name;
+	const char *summary;	 /* for the list of commands */
 	const char *synopsis;	 /* the usage line after "sockpol " */
 	const char *description; /* a paragraph */
 	const struct cli_option *options;
-	size_t n_options;  /* --help is added */
-	int arguments_max; /* beside the options */
+	size_t n_options;     /* --help is added */
+	size_t size;	      /* of the struct that the options go to */
+	const void *defaults; /* what it begins as; NULL: zero */
+	int arguments_max;    /* beside the options */
+	/* Returns enum exit_status.  arguments: NULL-terminated. */
+	int (*run)(const void *options, const char *const *arguments);
 };
 
-/*
- * Returns the index of the first positional argument, or -1 after --help (printed to stdout;
- * *ret_status is EXIT_GOOD) or after a usage error (printed to stderr; EXIT_USAGE).
- */
-int cli_parse(int argc, char **argv, const struct cli_syntax *syntax, int *ret_status);
+/* All of a command that is about its options, and of which struct they are. */
+#define CLI_OPTIONS(list, of) .options = (list), .n_options = ARRAY_SIZE(list), .size = sizeof(of)
+
+/* Finds the command that argv[1] names and runs it.  Returns enum exit_status. */
+int cli_main(const struct command *const *commands, size_t n, int argc, char **argv);
 
 #endif

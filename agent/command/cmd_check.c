@@ -4,17 +4,23 @@
 #include <limits.h>
 #include <sys/utsname.h>
 
-#include "command/cli.h"
-#include "report/kernel_report.h"
+#include "command/commands.h"
 #include "policy/loader.h"
 #include "base/log.h"
+#include "kernel/probe.h"
 
-#define SYNOPSIS "check [--policy-dir DIR]... [--strict] [--kernel] [FILE]..."
-#define DESCRIPTION                                                                                \
-	"Checks policy files: those of the policy directories, then the FILEs; FILEs without\n"    \
-	"--policy-dir are checked alone.  Needs no privilege, but --kernel root, and then says\n"  \
-	"also what the running kernel lacks.  Errors and warnings go to stderr.\n"                 \
-	"Exit status: 0 good, 1 errors (with --strict also warnings), 2 usage."
+struct request {
+	const char **dirs;
+	bool strict, kernel;
+};
+
+static const struct cli_option options[] = {
+	{ "policy-dir", "DIR", "read policies here instead; may repeat, earlier wins",
+	  CLI_LIST(struct request, dirs) },
+	{ "strict", NULL, "warnings count as errors", CLI_FLAG(struct request, strict) },
+	{ "kernel", NULL, "say what the running kernel lacks, and whom that concerns (root)",
+	  CLI_FLAG(struct request, kernel) },
+};
 
 static const char *plural(size_t n)
 {
@@ -40,6 +46,60 @@ static void print_summary(const struct config *config, const struct diags *diags
 	printf("\n");
 }
 
+/* The running kernel. */
+
+/* Who asks for it. */
+static void print_concerned(const struct config *c, const char *what, FILE *to)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->n_unsupported; i++) {
+		const struct unsupported *u = &c->unsupported[i];
+
+		if (!streq(u->what, what))
+			continue;
+		fprintf(to, "%spolicy %s%s%s", n++ ? "; " : "", u->policy, u->rule ? ", rule " : "",
+			u->rule ? u->rule : "");
+	}
+	if (!n)
+		fprintf(to, "no policy asks for it");
+}
+
+static void print_lack(const struct config *c, const char *what, const char *since, FILE *to)
+{
+	fprintf(to, "  lacks %s (since %s)", what, since);
+	if (c) {
+		fprintf(to, ": ");
+		print_concerned(c, what, to);
+	}
+	fprintf(to, "\n");
+}
+
+void cmd_check_print_kernel(const char *release, const struct kernel_support *k,
+			    const struct config *c, FILE *to)
+{
+	size_t n = 0;
+
+	fprintf(to, "kernel %s:\n", release);
+	for (int i = 0; i < OPTION_MAX; i++) {
+		const struct option *o = &option_table[i];
+
+		if (k->options[i] == PROBE_UNKNOWN)
+			fprintf(to, "  cannot tell of %s: no socket to try it on\n", o->name);
+		else if (!support_has_option(k, (enum option_id)i))
+			print_lack(c, o->name, o->since, to);
+		n += k->options[i] != 0;
+	}
+	for (size_t i = 0; i < n_missing_hooks; i++) {
+		if (!(k->missing_stages & missing_hooks[i].stages))
+			continue;
+		print_lack(c, missing_hooks[i].what, missing_hooks[i].since, to);
+		n++;
+	}
+	if (!n)
+		fprintf(to, "  has every option and every hook\n");
+}
+
 /* Asks the running kernel, as the agent would.  c: NULL when the files are wrong. */
 static int check_kernel(struct config *c, const struct host *host, struct diags *diags)
 {
@@ -54,14 +114,16 @@ static int check_kernel(struct config *c, const struct host *host, struct diags 
 		return log_error_errno(r, "Cannot try which options and hooks this kernel has");
 	r = c ? support_foresee(c, host, diags) : 0;
 	uname(&u);
-	kernel_report_print(u.release, k, c, stdout);
+	cmd_check_print_kernel(u.release, k, c, stdout);
 	return r;
 }
 
-static int check(const char *const *dirs, const char *const *files, bool strict, bool kernel)
+static int check(const void *given, const char *const *files)
 {
 	_cleanup_(config_free) struct config *config = NULL;
 	static const char *const no_dirs[] = { NULL };
+	const struct request *q = given;
+	const char *const *dirs = q->dirs;
 	struct diags diags = { 0 };
 	struct host host;
 	bool good;
@@ -71,10 +133,10 @@ static int check(const char *const *dirs, const char *const *files, bool strict,
 		dirs = *files ? no_dirs : loader_default_dirs;
 	host_read(&host);
 	r = config_load(dirs, files, &host, &diags, &config);
-	if (kernel && r != -ENOMEM)
+	if (q->kernel && r != -ENOMEM)
 		asked = check_kernel(config, &host, &diags);
 	host_clear(&host);
-	good = r == 0 && asked == 0 && !(strict && diags.n_warnings);
+	good = r == 0 && asked == 0 && !(q->strict && diags.n_warnings);
 	if (r == -ENOMEM) {
 		log_oom();
 	} else {
@@ -86,35 +148,16 @@ static int check(const char *const *dirs, const char *const *files, bool strict,
 	return good ? EXIT_GOOD : EXIT_BAD;
 }
 
-int cmd_check(int argc, char **argv)
-{
-	_cleanup_free_ const char **dirs = calloc((size_t)argc + 1, sizeof(*dirs));
-	bool strict = false, kernel = false;
-	const struct cli_option options[] = {
-		{ .name = "policy-dir",
-		  .argument = "DIR",
-		  .help = "read policies here instead; may repeat, earlier wins",
-		  .list = dirs },
-		{ .name = "strict", .help = "warnings count as errors", .flag = &strict },
-		{ .name = "kernel",
-		  .help = "say what the running kernel lacks, and whom that concerns (root)",
-		  .flag = &kernel },
-	};
-	const struct cli_syntax syntax = {
-		.synopsis = SYNOPSIS,
-		.description = DESCRIPTION,
-		.options = options,
-		.n_options = ARRAY_SIZE(options),
-		.arguments_max = INT_MAX,
-	};
-	int first, status;
-
-	if (!dirs) {
-		log_oom();
-		return EXIT_BAD;
-	}
-	first = cli_parse(argc, argv, &syntax, &status);
-	if (first < 0)
-		return status;
-	return check(dirs, (const char *const *)argv + first, strict, kernel);
-}
+const struct command cmd_check = {
+	.name = "check",
+	.summary = "check policy files",
+	.synopsis = "check [--policy-dir DIR]... [--strict] [--kernel] [FILE]...",
+	.description =
+		"Checks policy files: those of the policy directories, then the FILEs; FILEs without\n"
+		"--policy-dir are checked alone.  Needs no privilege, but --kernel root, and then says\n"
+		"also what the running kernel lacks.  Errors and warnings go to stderr.\n"
+		"Exit status: 0 good, 1 errors (with --strict also warnings), 2 usage.",
+	CLI_OPTIONS(options, struct request),
+	.arguments_max = INT_MAX,
+	.run = check,
+};

@@ -1,29 +1,179 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-#include "command/cli.h"
-#include "command/detach.h"
+/*
+ * sockpol detach: takes what agents left pinned out of the kernel, of whatever version they were,
+ * without an agent, and nothing else.  All is said on stdout and in the log.
+ */
+#include <errno.h>
+#include <fts.h>
+#include <sys/stat.h>
 
-int cmd_detach(int argc, char **argv)
+#include "base/log.h"
+#include "command/commands.h"
+#include "daemon/stale.h"
+#include "host/cgroup.h"
+#include "host/mount.h"
+#include "kernel/pin_dir.h"
+#include "kernel/pinned.h"
+
+#define DEPTH_MAX 8 /* below a bpffs mount, where pin directories are looked for */
+
+DEFINE_CLEANUP(FTS *, fts_close)
+
+/* Before all goes; it is a courtesy, so what fails is passed over. */
+static void name_listeners(const char *pin_dir)
 {
-	const char *pin_dir = DEFAULT_PIN_DIR;
-	bool all = false;
-	const struct cli_option options[] = {
-		{ "all", NULL, "every pin directory on every bpffs that is mounted", .flag = &all },
-		{ "pin-dir", "DIR", "the agent's (" DEFAULT_PIN_DIR ")", .value = &pin_dir },
-	};
-	const struct cli_syntax syntax = {
-		.synopsis = "detach [--all | --pin-dir DIR]",
-		.description =
-			"Takes out of the kernel what an agent that is gone left in force, of whatever "
-			"version;\nnothing is governed by it from then on.  What is not sockpol's stays. "
-			"Where an agent runs,\nits policies stay: stop it.\nExit status: 0 nothing is left "
-			"there, 1 something is.",
-		.options = options,
-		.n_options = ARRAY_SIZE(options),
-	};
-	int status, r;
+	_cleanup_(pinned_close) struct pinned *p = NULL;
+	_cleanup_(image_free) struct image *im = NULL;
+	_cleanup_free_ char *mount = NULL, *root = NULL;
+	struct sp_state state;
 
-	if (cli_parse(argc, argv, &syntax, &status) < 0)
-		return status;
-	r = all ? detach_all() : detach_pin_dir(pin_dir);
+	if (pinned_open(pin_dir, &p) == 0 && pinned_state(p, &state) == 0 &&
+	    pinned_generation(p)->stages & BIT(SP_STAGE_TCP_LISTEN) && cgroup_mount(&mount) == 0 &&
+	    cgroup_path_of_id(mount, state.cgroup_root_id, &root) == 0 && pinned_image(p, &im) == 0)
+		stale_name_listeners(mount, root, im, NULL);
+}
+
+static void name_foreign(const struct pin_family *f)
+{
+	for (size_t i = 0; i < f->n; i++)
+		if (!f->v[i].ours)
+			log_warning("%s is not sockpol's: left where it is", f->v[i].path);
+}
+
+static int detach_locked(const char *path)
+{
+	struct pin_dir d = { 0 };
+	int r = pin_dir_read(path, &d), n;
+
+	if (r < 0)
+		return log_error_errno(r, "Cannot read the pin directory %s", path);
+	n = (int)pin_dir_n_ours(&d);
+	if (n) {
+		name_listeners(path);
+		r = pin_dir_remove(path);
+	}
+	if (r == 0 && n)
+		printf("%s: %d pins taken out; nothing of it is in force any more\n", path, n);
+	else if (r == 0)
+		printf("%s: nothing of sockpol is pinned there\n", path);
+	name_foreign(&d.current);
+	name_foreign(&d.next);
+	name_foreign(&d.flat);
+	pin_dir_clear(&d);
+	/* The default one is systemd-tmpfiles' to make and to remove: the unit cannot start
+	 * without. */
+	if (r == 0 && !streq(path, DEFAULT_PIN_DIR))
+		rmdir(path);
+	return r < 0 ? r : n;
+}
+
+/* Returns how many pins went; -EBUSY: an agent runs there, and what it has stays; or another
+ * negative errno. */
+static int detach_pin_dir(const char *path)
+{
+	_cleanup_close_ int lock = -1;
+	struct stat st;
+
+	if (stat(path, &st) < 0 && errno == ENOENT) {
+		printf("%s: nothing of sockpol is pinned there\n", path);
+		return 0;
+	}
+	lock = pin_dir_lock(path);
+	if (lock == -EBUSY)
+		log_error("%s: an agent runs with these pins; stop it first (where it is the "
+			  "service: systemctl stop sockpol)",
+			  path);
+	return lock < 0 ? lock : detach_locked(path);
+}
+
+/* Is it worth a look?  Only what lies in it decides what is removed. */
+static bool has_our_pins(const char *path)
+{
+	struct pin_dir d = { 0 };
+	bool has = pin_dir_read(path, &d) == 0 && pin_dir_n_ours(&d) > 0;
+
+	pin_dir_clear(&d);
+	return has;
+}
+
+/* One bpffs; adds to *n the directories that were looked into. */
+static int detach_below(const char *mount, size_t *n)
+{
+	char *const roots[] = { (char *)(uintptr_t)mount, NULL };
+	_cleanup_(fts_close) FTS *walk =
+		fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
+	int result = 0, r;
+	FTSENT *one;
+
+	if (!walk)
+		return log_error_errno(errno, "Cannot look through %s", mount);
+	while ((one = fts_read(walk))) {
+		if (one->fts_info != FTS_D)
+			continue;
+		if (one->fts_level >= DEPTH_MAX)
+			fts_set(walk, one, FTS_SKIP);
+		if (!has_our_pins(one->fts_path))
+			continue;
+		r = detach_pin_dir(one->fts_path);
+		result = r < 0 ? r : result;
+		fts_set(walk, one, FTS_SKIP); /* `current/` is of the same agent */
+		(*n)++;
+	}
+	return result;
+}
+
+/* Every pin directory on every bpffs that is mounted.  Returns 0, or the last error of one. */
+static int detach_all(void)
+{
+	_cleanup_fclose_ FILE *mountinfo = fopen(MOUNTINFO, "re");
+	_cleanup_(mount_clear) struct mount m = { 0 };
+	int result = 0, r;
+	size_t n = 0;
+
+	if (!mountinfo)
+		return log_error_errno(errno, "Cannot read " MOUNTINFO);
+	while (mount_next(mountinfo, &m) > 0) {
+		if (!streq(m.type, "bpf"))
+			continue;
+		r = detach_below(m.point, &n);
+		result = r < 0 ? r : result;
+	}
+	if (!n)
+		printf("nothing of sockpol is pinned on any bpffs that is mounted here\n");
+	return result;
+}
+
+struct request {
+	bool all;
+	const char *pin_dir;
+};
+
+static const struct cli_option options[] = {
+	{ "all", NULL, "every pin directory on every bpffs that is mounted",
+	  CLI_FLAG(struct request, all) },
+	{ "pin-dir", "DIR", "the agent's (" DEFAULT_PIN_DIR ")",
+	  CLI_TEXT(struct request, pin_dir) },
+};
+
+static int detach(const void *given, const char *const *arguments)
+{
+	const struct request *q = given;
+	int r = q->all ? detach_all() : detach_pin_dir(q->pin_dir);
+
+	(void)arguments;
 	return r < 0 ? EXIT_BAD : EXIT_GOOD;
 }
+
+const struct command cmd_detach = {
+	.name = "detach",
+	.summary = "take out of the kernel what an agent left in force",
+	.synopsis = "detach [--all | --pin-dir DIR]",
+	.description =
+		"Takes out of the kernel what an agent that is gone left in force, of whatever "
+		"version;\nnothing is governed by it from then on.  What is not sockpol's stays. "
+		"Where an agent runs,\nits policies stay: stop it.\nExit status: 0 nothing is left "
+		"there, 1 something is.",
+	CLI_OPTIONS(options, struct request),
+	.defaults = &(const struct request){ .pin_dir = DEFAULT_PIN_DIR },
+	.run = detach,
+};

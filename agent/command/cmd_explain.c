@@ -4,34 +4,47 @@
 #include <limits.h>
 
 #include "host/cgroup.h"
-#include "command/cli.h"
+#include "command/commands.h"
 #include "report/explain_report.h"
 #include "report/explanation.h"
+#include "report/generations.h"
 #include "policy/loader.h"
 #include "base/log.h"
 #include "kernel/support.h"
 #include "report/unit.h"
 
-#define SYNOPSIS                                                                                   \
-	"explain --cgroup PATH | --unit NAME | --pid PID [--direction D]\n"                        \
-	"                       [--remote ADDR[:PORT]] [--local ADDR[:PORT]]\n"                    \
-	"                       [--protocol P] [--family F]\n"                                     \
-	"                       [--policy-dir DIR]... [--pin-dir DIR] [--json]"
-#define DESCRIPTION                                                                                \
-	"Says which options the new sockets of a cgroup, a systemd unit or a process get by the\n" \
-	"policy files, which policy, rule and line set each, and what that beat: for every\n"      \
-	"connection, with the conditions of the rules, or for the one that --remote, --local,\n"   \
-	"--protocol and --family tell of.  What these leave open does not hold in any rule.\n"     \
-	"Needs no privilege; as root it says also when what is in force differs from the files,\n" \
-	"and leaves out what the running kernel lacks.\n"                                          \
-	"Exit status: 0 good, 1 errors in the files or no such process or unit, 2 usage."
-
 struct request {
-	const char *cgroup, *unit, *pid;
+	const char *cgroup, *unit;
+	long pid; /* 0: not given */
 	struct asked_words words;
 	const char **dirs;
 	const char *pin_dir;
 	bool json;
+};
+
+static const struct cli_option options[] = {
+	{ "cgroup", "PATH", "this cgroup, below the cgroup2 mount",
+	  CLI_TEXT(struct request, cgroup) },
+	{ "unit", "NAME", "the cgroups of this systemd unit", CLI_TEXT(struct request, unit) },
+	{ "pid", "PID", "the cgroup of this process, and its sockets'",
+	  CLI_NUMBER(struct request, pid, 1, INT_MAX) },
+	{ "direction", "D",
+	  "only connect, accept or listen; of one connection: listen if only\n"
+	  "                        --local is given, else connect",
+	  CLI_WORD(struct request, words.directions, direction_words) },
+	{ "remote", "ADDR[:PORT]", "the peer: 192.0.2.1:443, [2001:db8::1]:443, or without port",
+	  CLI_TEXT(struct request, words.remote) },
+	{ "local", "ADDR[:PORT]", "this end, as far as it is bound; :PORT is the port alone",
+	  CLI_TEXT(struct request, words.local) },
+	{ "protocol", "P", "tcp or udp",
+	  CLI_WORD(struct request, words.protocols, protocol_words) },
+	{ "family", "F", "ipv4, ipv6 or unix; an address says it, a v4-mapped one is ipv4",
+	  CLI_WORD(struct request, words.families, family_words) },
+	{ "policy-dir", "DIR", "read policies here (may repeat, earlier wins)",
+	  CLI_LIST(struct request, dirs) },
+	{ "pin-dir", "DIR", "the agent's pins (" DEFAULT_PIN_DIR ")",
+	  CLI_TEXT(struct request, pin_dir) },
+	{ "json", NULL, "print JSON", CLI_FLAG(struct request, json) },
 };
 
 /* What the answers come from. */
@@ -39,16 +52,14 @@ struct inputs {
 	char *mount; /* NULL: no cgroup2 here */
 	struct host host;
 	struct config *config;
-	struct cascade *cascade;
-	struct pins *pins;   /* NULL: not known what is in force ... */
-	const char *no_pins; /* ... because */
+	struct generations *generations; /* NULL: not known what is in force ... */
+	char *why_not_known;		 /* owned; ... because */
 };
 
 static void inputs_clear(struct inputs *s)
 {
-	if (s->pins)
-		pins_close(s->pins);
-	cascade_free(s->cascade);
+	generations_close(s->generations);
+	free(s->why_not_known);
 	config_free(s->config);
 	host_clear(&s->host);
 	free(s->mount);
@@ -75,10 +86,10 @@ static int load_policies(const struct request *q, struct inputs *s)
 	diags_sort(&diags);
 	diags_log(&diags);
 	diags_clear(&diags);
-	return r < 0 ? r : cascade_new(s->config, &s->cascade);
+	return r;
 }
 
-static const char *no_pins_because(int error)
+static const char *not_known_because(int error)
 {
 	switch (error) {
 	case -EACCES:
@@ -93,6 +104,27 @@ static const char *no_pins_because(int error)
 	}
 }
 
+/* What is in force is good to know, and no more: who may not read it gets the rest. */
+static int open_generations(const struct request *q, struct inputs *s)
+{
+	_cleanup_free_ char *error = NULL;
+	struct position at;
+	int r = generations_open(q->pin_dir, s->config, &s->generations, &error, &at);
+
+	if (r == 0 && !s->generations->are_pinned) {
+		generations_close(TAKE_PTR(s->generations));
+		r = -ENOENT;
+	}
+	if (r == 0 || r == -ENOMEM)
+		return r;
+	if (r != -E2BIG)
+		s->why_not_known = strdup(not_known_because(r));
+	else if (asprintf(&s->why_not_known, "not known (the files would be refused: %s)", error) <
+		 0)
+		s->why_not_known = NULL;
+	return s->why_not_known ? 0 : -ENOMEM;
+}
+
 static int inputs_open(const struct request *q, struct inputs *s)
 {
 	int r = load_policies(q, s);
@@ -102,34 +134,25 @@ static int inputs_open(const struct request *q, struct inputs *s)
 	r = cgroup_mount(&s->mount);
 	if (r < 0 && r != -ENOENT)
 		return log_error_errno(r, "cannot find the cgroup2 mount");
-	r = pins_open(q->pin_dir, &s->pins);
-	if (r < 0)
-		s->no_pins = no_pins_because(r);
-	return 0;
+	return open_generations(q, s);
 }
 
-static int ask_kernel(const struct inputs *s, const char *cgroup, struct in_force *ret)
+/* The files' side is what was explained, by the patterns alone. */
+static int compare(const struct inputs *s, const struct explanation *e, struct in_force *ret)
 {
-	_cleanup_free_ char *directory = NULL;
-	const struct cgroup_class *k;
-	uint64_t id;
+	struct generations *g = s->generations;
+	struct glob_list in_force, by_files = { 0 };
 	int r;
 
-	if (!s->pins)
-		return in_force_unknown(s->no_pins, ret);
-	if (asprintf(&directory, "%s%s", s->mount ? s->mount : "", cgroup) < 0) {
-		directory = NULL;
-		return -ENOMEM;
-	}
-	r = s->mount ? cgroup_id_of_dir(directory, &id) : -ENOENT;
-	if (r < 0)
-		return in_force_unknown("not known (there is no such cgroup now)", ret);
-	r = cascade_walk(s->cascade, cgroup, &k);
+	if (!g)
+		return in_force_unknown(s->why_not_known, ret);
+	for (size_t i = 0; i < e->effective.n_policies; i++)
+		by_files.number[by_files.n++] =
+			(uint16_t)image_policy_number(g->built, e->effective.policies[i]);
+	r = generations_list_in_force(g, e->cgroup, &in_force);
 	if (r == 0)
-		r = in_force_compare(s->pins, id, cascade_effective(k), ret);
-	if (r < 0 && r != -ENOMEM)
-		return in_force_unknown(no_pins_because(r), ret);
-	return r;
+		r = in_force_compare(&g->in_force, &in_force, &g->files, &by_files, ret);
+	return r == -EPROTO ? in_force_unknown(not_known_because(r), ret) : r;
 }
 
 /* Adds the cgroup to what is explained, unless it is there. */
@@ -146,11 +169,11 @@ static int explain_cgroup(const struct inputs *s, const char *cgroup, const stru
 	if (r < 0)
 		return r;
 	e = &report->v[report->n];
-	r = explanation_make(s->cascade, &s->host, cgroup, asked, e);
+	r = explanation_make(s->config, &s->host, cgroup, asked, e);
 	if (r < 0)
 		return r;
 	report->n++;
-	return ask_kernel(s, cgroup, &e->in_force);
+	return compare(s, e, &e->in_force);
 }
 
 static int explain_path(const struct inputs *s, const struct request *q, const struct asked *asked,
@@ -231,31 +254,14 @@ static int explain_process(const struct inputs *s, pid_t pid, const struct asked
 	return r < 0 ? r : explain_sockets(s, pid, asked, report);
 }
 
-static int parse_pid(const char *text, pid_t *ret)
-{
-	char *end;
-	long n;
-
-	errno = 0;
-	n = strtol(text, &end, 10);
-	if (errno || end == text || *end || n <= 0 || n > INT_MAX || *text < '0' || *text > '9')
-		return -EINVAL;
-	*ret = (pid_t)n;
-	return 0;
-}
-
-/* Exactly one of the three, and values that mean something. */
-static int check_usage(const struct request *q, pid_t *ret_pid, struct asked *ret_asked)
+/* Exactly one of the three, and a connection that there can be. */
+static int check_usage(const struct request *q, struct asked *ret_asked)
 {
 	_cleanup_free_ char *error = NULL;
 	int r;
 
 	if (!!q->cgroup + !!q->unit + !!q->pid != 1) {
 		fprintf(stderr, "sockpol explain: give one of --cgroup, --unit and --pid\n");
-		return -EINVAL;
-	}
-	if (q->pid && parse_pid(q->pid, ret_pid) < 0) {
-		fprintf(stderr, "sockpol explain: '%s' is not a process id\n", q->pid);
 		return -EINVAL;
 	}
 	r = asked_parse(&q->words, ret_asked, &error);
@@ -267,7 +273,7 @@ static int check_usage(const struct request *q, pid_t *ret_pid, struct asked *re
 }
 
 /* -EINVAL: what was asked for makes no sense. */
-static int explain(const struct request *q, pid_t pid, const struct asked *asked)
+static int explain_request(const struct request *q, const struct asked *asked)
 {
 	struct explain_report report = { 0 };
 	struct inputs s = { 0 };
@@ -279,7 +285,7 @@ static int explain(const struct request *q, pid_t pid, const struct asked *asked
 		else if (q->unit)
 			r = explain_unit(&s, q, asked, &report);
 		else
-			r = explain_process(&s, pid, asked, &report);
+			r = explain_process(&s, (pid_t)q->pid, asked, &report);
 	}
 	if (r == 0)
 		r = q->json ? explain_report_json(&report, stdout)
@@ -291,51 +297,37 @@ static int explain(const struct request *q, pid_t pid, const struct asked *asked
 	return r;
 }
 
-int cmd_explain(int argc, char **argv)
+static int explain(const void *given, const char *const *arguments)
 {
-	_cleanup_free_ const char **dirs = calloc((size_t)argc + 1, sizeof(*dirs));
-	struct request q = { .dirs = dirs, .pin_dir = DEFAULT_PIN_DIR };
-	const struct cli_option options[] = {
-		{ "cgroup", "PATH", "this cgroup, below the cgroup2 mount", .value = &q.cgroup },
-		{ "unit", "NAME", "the cgroups of this systemd unit", .value = &q.unit },
-		{ "pid", "PID", "the cgroup of this process, and its sockets'", .value = &q.pid },
-		{ "direction", "D",
-		  "only connect, accept or listen; of one connection: listen if only\n"
-		  "                        --local is given, else connect",
-		  .value = &q.words.direction },
-		{ "remote", "ADDR[:PORT]",
-		  "the peer: 192.0.2.1:443, [2001:db8::1]:443, or without port",
-		  .value = &q.words.remote },
-		{ "local", "ADDR[:PORT]",
-		  "this end, as far as it is bound; :PORT is the port alone",
-		  .value = &q.words.local },
-		{ "protocol", "P", "tcp or udp", .value = &q.words.protocol },
-		{ "family", "F", "ipv4, ipv6 or unix; an address says it, a v4-mapped one is ipv4",
-		  .value = &q.words.family },
-		{ "policy-dir", "DIR", "read policies here (may repeat, earlier wins)",
-		  .list = dirs },
-		{ "pin-dir", "DIR", "the agent's pins (" DEFAULT_PIN_DIR ")", .value = &q.pin_dir },
-		{ "json", NULL, "print JSON", .flag = &q.json },
-	};
-	const struct cli_syntax syntax = {
-		.synopsis = SYNOPSIS,
-		.description = DESCRIPTION,
-		.options = options,
-		.n_options = ARRAY_SIZE(options),
-	};
-	int status, r;
+	const struct request *q = given;
 	struct asked asked;
-	pid_t pid = 0;
+	int r = check_usage(q, &asked);
 
-	if (!dirs)
-		return EXIT_BAD;
-	if (cli_parse(argc, argv, &syntax, &status) < 0)
-		return status;
-	r = check_usage(&q, &pid, &asked);
+	(void)arguments;
 	if (r < 0)
 		return r == -ENOMEM ? EXIT_BAD : EXIT_USAGE;
-	r = explain(&q, pid, &asked);
+	r = explain_request(q, &asked);
 	if (r == -EINVAL)
 		return EXIT_USAGE;
 	return r < 0 ? EXIT_BAD : EXIT_GOOD;
 }
+
+const struct command cmd_explain = {
+	.name = "explain",
+	.summary = "say which options a cgroup's sockets get, and why",
+	.synopsis = "explain --cgroup PATH | --unit NAME | --pid PID [--direction D]\n"
+		    "                       [--remote ADDR[:PORT]] [--local ADDR[:PORT]]\n"
+		    "                       [--protocol P] [--family F]\n"
+		    "                       [--policy-dir DIR]... [--pin-dir DIR] [--json]",
+	.description =
+		"Says which options the new sockets of a cgroup, a systemd unit or a process get by the\n"
+		"policy files, which policy, rule and line set each, and what that beat: for every\n"
+		"connection, with the conditions of the rules, or for the one that --remote, --local,\n"
+		"--protocol and --family tell of.  What these leave open does not hold in any rule.\n"
+		"Needs no privilege; as root it says also when what is in force differs from the files,\n"
+		"and leaves out what the running kernel lacks.\n"
+		"Exit status: 0 good, 1 errors in the files or no such process or unit, 2 usage.",
+	CLI_OPTIONS(options, struct request),
+	.defaults = &(const struct request){ .pin_dir = DEFAULT_PIN_DIR },
+	.run = explain,
+};

@@ -5,12 +5,12 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "command/cli.h"
+#include "command/commands.h"
 #include "policy/stage.h"
 #include "option/option.h"
 #include "kernel/probe.h"
 #include "option/value.h"
-#include "option/value_units.h"
+#include "option/value_format.h"
 
 /* What the probe said, for all options. */
 struct answers {
@@ -251,42 +251,44 @@ static int refuse_name(const char *name)
 	return EXIT_BAD;
 }
 
-int cmd_options(int argc, char **argv)
+struct request {
+	bool json;
+};
+
+static const struct cli_option request_options[] = {
+	{ "json", NULL, "print JSON", CLI_FLAG(struct request, json) },
+};
+
+static int run(const void *given, const char *const *arguments)
 {
-	bool json = false;
-	const struct cli_option options[] = {
-		{ .name = "json", .help = "print JSON", .flag = &json },
-	};
-	const struct cli_syntax syntax = {
-		.synopsis = "options [NAME] [--json]",
-		.description =
-			"Lists the socket options that policies can set and, with the privilege to "
-			"load BPF programs,\nwhether this kernel takes each.  With NAME, says all "
-			"about one.",
-		.options = options,
-		.n_options = ARRAY_SIZE(options),
-		.arguments_max = 1,
-	};
+	const struct request *q = given;
 	const struct option_shorthand *shorthand = NULL;
 	const struct option *o = NULL;
-	const char *name = NULL;
+	const char *name = arguments[0];
 	struct answers answers = { 0 };
-	int status, first;
 
-	first = cli_parse(argc, argv, &syntax, &status);
-	if (first < 0)
-		return status;
-	if (argc - first == 1) {
-		name = argv[first];
+	if (name) {
 		o = option_find(name);
 		shorthand = option_find_shorthand(name);
 		if (!o && !shorthand)
 			return refuse_name(name);
 	}
-	if (shorthand && !json)
+	if (shorthand && !q->json)
 		return print_shorthand(shorthand);
 	answers.failed = probe_options(answers.by_option);
-	if (json)
+	if (q->json)
 		return print_json(name, &answers);
 	return o ? print_option(o, &answers) : print_table(&answers);
 }
+
+const struct command cmd_options = {
+	.name = "options",
+	.summary = "list the socket options that policies can set",
+	.synopsis = "options [NAME] [--json]",
+	.description = "Lists the socket options that policies can set and, with the privilege to "
+		       "load BPF programs,\nwhether this kernel takes each.  With NAME, says all "
+		       "about one.",
+	CLI_OPTIONS(request_options, struct request),
+	.arguments_max = 1,
+	.run = run,
+};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
-#include "command/cli.h"
-#include "daemon/control.h"
+#include "command/commands.h"
+#include "base/control_call.h"
 #include "report/dry_run.h"
 #include "policy/loader.h"
 #include "base/log.h"
@@ -10,25 +10,27 @@
 /* Some 100,000 prefixes and a large hierarchy take seconds. */
 #define PATIENCE_SECONDS 60u
 
-#define SYNOPSIS                                                                                   \
-	"reload [--runtime-dir DIR]\n"                                                             \
-	"       sockpol reload --dry-run [--verbose] [--json] [--policy-dir DIR]...\n"             \
-	"                      [--pin-dir DIR] [--runtime-dir DIR]"
-#define DESCRIPTION                                                                                 \
-	"Makes the running agent read its policy files again, waits, and prints the verdict.\n"     \
-	"Exit status: 0 the new configuration is in force, 1 it is not: what was in force stays.\n" \
-	"\n"                                                                                        \
-	"--dry-run changes nothing, and says which options of which live cgroups would change.\n"   \
-	"It reads the files of the running agent, or without one those of the default\n"            \
-	"directories, and compares them with what is in force in the kernel.\n"                     \
-	"Exit status: 0 good, whether or not anything would change, 1 a reload would be refused."
-
 DEFINE_CLEANUP(json_t *, json_decref)
 
 struct request {
 	const char *runtime_dir, *pin_dir;
 	const char **dirs;
 	bool dry_run, verbose, json;
+};
+
+static const struct cli_option options[] = {
+	{ "dry-run", NULL, "say what would change, and change nothing",
+	  CLI_FLAG(struct request, dry_run) },
+	{ "verbose", NULL, "name every cgroup", CLI_FLAG(struct request, verbose) },
+	{ "json", NULL, "print JSON", CLI_FLAG(struct request, json) },
+	{ "policy-dir", "DIR",
+	  "read policies here, not where the agent does (may repeat, earlier\n"
+	  "                        wins)",
+	  CLI_LIST(struct request, dirs) },
+	{ "pin-dir", "DIR", "of what is in force (the agent's, or " DEFAULT_PIN_DIR ")",
+	  CLI_TEXT(struct request, pin_dir) },
+	{ "runtime-dir", "DIR", "the agent's (" DEFAULT_RUNTIME_DIR ")",
+	  CLI_TEXT(struct request, runtime_dir) },
 };
 
 static int say_why_not(int r, const char *runtime_dir)
@@ -44,7 +46,7 @@ static int say_why_not(int r, const char *runtime_dir)
 	return EXIT_BAD;
 }
 
-static int reload(const struct request *q)
+static int ask_reload(const struct request *q)
 {
 	_cleanup_(json_decref) json_t *reply = NULL;
 	const char *diagnostics, *message;
@@ -157,43 +159,37 @@ static int dry_run(const struct request *q)
 	return compare(q, dirs, pin_dir ? pin_dir : DEFAULT_PIN_DIR);
 }
 
-int cmd_reload(int argc, char **argv)
+static int reload(const void *given, const char *const *arguments)
 {
-	_cleanup_free_ const char **dirs = calloc((size_t)argc + 1, sizeof(*dirs));
-	struct request q = { .runtime_dir = DEFAULT_RUNTIME_DIR, .dirs = dirs };
-	const struct cli_option options[] = {
-		{ "dry-run", NULL, "say what would change, and change nothing",
-		  .flag = &q.dry_run },
-		{ "verbose", NULL, "name every cgroup", .flag = &q.verbose },
-		{ "json", NULL, "print JSON", .flag = &q.json },
-		{ "policy-dir", "DIR",
-		  "read policies here, not where the agent does (may repeat, earlier\n"
-		  "                        wins)",
-		  .list = dirs },
-		{ "pin-dir", "DIR", "of what is in force (the agent's, or " DEFAULT_PIN_DIR ")",
-		  .value = &q.pin_dir },
-		{ "runtime-dir", "DIR", "the agent's (" DEFAULT_RUNTIME_DIR ")",
-		  .value = &q.runtime_dir },
-	};
-	const struct cli_syntax syntax = {
-		.synopsis = SYNOPSIS,
-		.description = DESCRIPTION,
-		.options = options,
-		.n_options = ARRAY_SIZE(options),
-	};
-	int status;
+	const struct request *q = given;
 
-	if (!dirs)
-		return EXIT_BAD;
-	if (cli_parse(argc, argv, &syntax, &status) < 0)
-		return status;
-	if (q.dry_run)
-		return dry_run(&q);
-	if (q.verbose || q.json || q.pin_dir || dirs[0]) {
+	(void)arguments;
+	if (q->dry_run)
+		return dry_run(q);
+	if (q->verbose || q->json || q->pin_dir || q->dirs[0]) {
 		fprintf(stderr,
 			"sockpol reload: --verbose, --json, --policy-dir and --pin-dir need "
 			"--dry-run\n");
 		return EXIT_USAGE;
 	}
-	return reload(&q);
+	return ask_reload(q);
 }
+
+const struct command cmd_reload = {
+	.name = "reload",
+	.summary = "make a running agent read its policy files again",
+	.synopsis = "reload [--runtime-dir DIR]\n"
+		    "       sockpol reload --dry-run [--verbose] [--json] [--policy-dir DIR]...\n"
+		    "                      [--pin-dir DIR] [--runtime-dir DIR]",
+	.description =
+		"Makes the running agent read its policy files again, waits, and prints the verdict.\n"
+		"Exit status: 0 the new configuration is in force, 1 it is not: what was in force stays.\n"
+		"\n"
+		"--dry-run changes nothing, and says which options of which live cgroups would change.\n"
+		"It reads the files of the running agent, or without one those of the default\n"
+		"directories, and compares them with what is in force in the kernel.\n"
+		"Exit status: 0 good, whether or not anything would change, 1 a reload would be refused.",
+	CLI_OPTIONS(options, struct request),
+	.defaults = &(const struct request){ .runtime_dir = DEFAULT_RUNTIME_DIR },
+	.run = reload,
+};

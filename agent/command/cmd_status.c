@@ -3,28 +3,15 @@
 #include <inttypes.h>
 #include <time.h>
 
-#include <jansson.h>
-
-#include "host/cgroup.h"
-#include "command/cli.h"
 #include "base/log.h"
-#include "report/overview.h"
-#include "kernel/pin_dir.h"
-#include "option/value.h"
-#include "policy/stage.h"
 #include "base/utf8.h"
-
-DEFINE_CLEANUP(json_t *, json_decref)
-
-#define NAMES_SHOWN 8 /* of policies, where there may be thousands */
-
-/* One cgroup, for --cgroup. */
-struct cgroup_view {
-	const char *path;
-	uint64_t id;
-	bool governed;
-	struct sp_policy policy;
-};
+#include "command/commands.h"
+#include "command/status_json.h"
+#include "host/cgroup.h"
+#include "kernel/pin_dir.h"
+#include "policy/stage.h"
+#include "report/contest.h"
+#include "report/governed.h"
 
 static const char *errno_name(int error)
 {
@@ -107,75 +94,38 @@ static void print_lost(FILE *to, const struct overview *o)
 			o->pins_lost, (int)o->pid);
 }
 
-/* How a cgroup that is made now gets its policy. */
-static const char *classification(const struct overview *o)
+static void print_counts(const struct overview *o)
 {
-	return o->state.flags & SP_STATE_NO_TRACEPOINTS ? "directories" : "kernel";
-}
+	const struct {
+		uint64_t n;
+		const char *what;
+	} rows[] = {
+		{ o->state.cut, "cgroups are so deep that they have the policies of an ancestor" },
+		{ o->state.left_out, "cgroups are matched by more policies than apply to one" },
+		{ o->state.lists_lost, "sockets got no options, as other cgroups took the place of "
+				       "theirs again and again" },
+		{ o->state.failures_lost, "failures could not be counted (map full)" },
+	};
 
-static void print_by_events(const struct overview *o)
-{
-	const char *before = ", by events for policies: ";
-
-	for (size_t i = 0; i < o->n_policies; i++) {
-		if (!o->policies[i].by_events)
-			continue;
-		printf("%s%s", before, o->policies[i].name);
-		before = ", ";
-	}
-}
-
-static void print_cut(const struct overview *o)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < o->n_policies; i++)
-		n += o->policies[i].cut;
-	printf("warning: the policies combine in more ways than the kernel's maps hold: the rarer "
-	       "ones are resolved by events, of %zu policies: ",
-	       n);
-	for (size_t i = 0, named = 0; i < o->n_policies && named < NAMES_SHOWN; i++)
-		if (o->policies[i].cut)
-			printf("%s%s", named++ ? ", " : "", o->policies[i].name);
-	printf("%s\n", n > NAMES_SHOWN ? ", ..." : "");
-}
-
-static void print_classification(const struct overview *o)
-{
-	if (o->state.flags & SP_STATE_NO_TRACEPOINTS) {
-		printf("new cgroups: classified by the agent, by looking at directories (this kernel "
-		       "does not tell of them)\n");
-		return;
-	}
-	printf("new cgroups: classified in the kernel");
-	print_by_events(o);
-	printf("\n");
-	if (o->state.flags & SP_STATE_STEPS_CUT)
-		print_cut(o);
-	if (o->state.unresolved)
-		printf("%" PRIu64 " new cgroups had their parent's policy until the agent looked\n",
-		       (uint64_t)o->state.unresolved);
-	if (o->state.events_lost)
-		printf("%" PRIu64 " events of cgroups came too fast; the agent looked again\n",
-		       (uint64_t)o->state.events_lost);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (rows[i].n)
+			printf("warning: %" PRIu64 " %s\n", rows[i].n, rows[i].what);
 }
 
 static void print_agent(const struct overview *o)
 {
+	const struct sp_generation *in_force = &o->state.of[o->state.generation & 1];
 	char when[64];
 
 	print_whether_running(o);
-	format_time(when, sizeof(when), o->state.loaded_usec);
-	printf("in force: generation %" PRIu64 " since %s, %u policies, %" PRIu64
-	       " cgroups governed\n",
-	       (uint64_t)o->state.generation, when, o->state.n_policies, o->n_governed);
-	print_classification(o);
-	if (o->state.no_room)
-		printf("warning: %" PRIu64 " cgroups found no room in the maps\n",
-		       (uint64_t)o->state.no_room);
-	if (o->state.failures_lost)
-		printf("warning: %" PRIu64 " failures could not be counted (map full)\n",
-		       (uint64_t)o->state.failures_lost);
+	format_time(when, sizeof(when), in_force->loaded_usec);
+	printf("in force: generation %" PRIu64 " since %s, %u policies\n",
+	       (uint64_t)o->state.generation, when, in_force->n_policies);
+	printf("cgroups classified at a socket: %" PRIu64 "\n", (uint64_t)o->state.misses);
+	if (o->has_cgroups)
+		printf("cgroups governed: %" PRIu64 " of %" PRIu64 " that live\n", o->n_governed,
+		       o->n_cgroups);
+	print_counts(o);
 	print_missing(o);
 	print_lost(stdout, o);
 }
@@ -187,12 +137,10 @@ static void print_links(const struct overview *o)
 		const struct overview_link *l = &o->links[i];
 
 		printf("  %-15s link %u, program %u, ", l->hook, l->link_id, l->program_id);
-		if (!l->on_cgroup)
-			printf("tracepoint\n");
-		else if (l->cgroup_id)
+		if (l->cgroup_id)
 			printf("cgroup id %" PRIu64 "\n", l->cgroup_id);
 		else
-			printf("its cgroup is gone\n");
+			printf("its cgroup is gone, or somebody detached it\n");
 	}
 }
 
@@ -230,273 +178,99 @@ static void print_failures(const struct overview_policy *p)
 	}
 }
 
+static void print_policy(const struct overview *o, const struct overview_policy *p)
+{
+	char cgroups[24] = "";
+
+	if (o->has_cgroups)
+		snprintf(cgroups, sizeof(cgroups), "%" PRIu64, p->n_cgroups);
+	printf("%-32s %10s %12" PRIu64 "\n", p->name, cgroups, p->applied);
+	if (p->is_overridden)
+		printf("    overridden: in each of its %" PRIu64
+		       " cgroups stronger policies set all that it sets\n",
+		       p->n_cgroups);
+	for (size_t j = 0; j < p->n_rules; j++)
+		printf("  rule %-25s %10s %12" PRIu64 "\n", p->rules[j].name, "",
+		       p->rules[j].applied);
+	print_failures(p);
+}
+
 static void print_policies(const struct overview *o)
 {
-	printf("\n%-32s %10s %12s\n", "policy", "cgroups", "applied");
-	for (size_t i = 0; i < o->n_policies; i++) {
-		const struct overview_policy *p = &o->policies[i];
-
-		printf("%-32s %10" PRIu64 " %12" PRIu64 "\n", p->name, p->cgroups, p->applied);
-		for (size_t j = 0; j < p->n_rules; j++)
-			printf("  rule %-25s %10s %12" PRIu64 "\n", p->rules[j].name, "",
-			       p->rules[j].applied);
-		print_failures(p);
-	}
+	printf("\n%-32s %10s %12s\n", "policy", o->has_cgroups ? "cgroups" : "", "applied");
+	for (size_t i = 0; i < o->n_policies; i++)
+		print_policy(o, &o->policies[i]);
 }
 
-/* The value of an operation in force, as an administrator would write it; owned. */
-static char *op_value(const struct sp_op *op)
+static void print_contestant(const struct contestant *c, bool conditional, enum sp_stage s,
+			     enum sp_stage *last)
 {
-	const struct option *o;
-	struct sockopt value;
-	char *text;
+	_cleanup_free_ char *value = NULL;
 
-	if (op->option >= OPTION_MAX || op->optlen > SP_VALUE_SIZE)
-		return NULL;
-	o = &option_table[op->option];
-	if (sockopt_init(&value, o->level, o->optname, 0) < 0)
-		return NULL;
-	text = sockopt_set(&value, op->value, op->optlen) == 0 ? value_format(o, &value) : NULL;
-	sockopt_destroy(&value);
-	return text;
-}
-
-/* An operation in force, with the names it needs. */
-struct op_view {
-	const char *option;
-	char *value; /* owned */
-	const char *policy, *rule;
-	bool conditional; /* set when the rule holds for the connection */
-};
-
-typedef int op_view_fn(const struct op_view *v, enum sp_stage s, void *userdata);
-
-static int view_op(const struct overview *o, const struct pins *pins, const struct sp_op *op,
-		   enum sp_stage s, bool conditional, op_view_fn *fn, void *userdata)
-{
-	struct op_view v = { .conditional = conditional };
-	int r;
-
-	if (!op->optlen) /* leave it alone */
-		return 0;
-	if (op->source >= pins_n_sources(pins) || op->option >= OPTION_MAX)
-		return -EPROTO;
-	v.option = option_table[op->option].name;
-	v.policy = o->sources[op->source].policy;
-	v.rule = o->sources[op->source].rule;
-	v.value = op_value(op);
-	if (!v.value)
-		return -ENOMEM;
-	r = fn(&v, s, userdata);
-	free(v.value);
-	return r;
-}
-
-/* What a stage's list has, and then what the rules have, the strongest last. */
-static int view_option(const struct overview *o, const struct pins *pins, uint32_t index,
-		       enum sp_stage s, op_view_fn *fn, void *userdata)
-{
-	struct sp_op listed, alternative;
-	int r = pins_op(pins, index, &listed);
-
-	if (r == 0)
-		r = view_op(o, pins, &listed, s, false, fn, userdata);
-	for (int i = 0; r == 0 && i < __builtin_popcountll(listed.rules); i++) {
-		r = pins_op(pins, listed.first_alternative + (uint32_t)i, &alternative);
-		if (r == 0)
-			r = view_op(o, pins, &alternative, s, true, fn, userdata);
-	}
-	return r;
-}
-
-static int view_cgroup(const struct overview *o, const struct pins *pins,
-		       const struct cgroup_view *c, op_view_fn *fn, void *userdata)
-{
-	int r = 0;
-
-	for (int s = 0; c->governed && s < SP_STAGE_MAX; s++) {
-		const struct sp_stage_ops *due = &c->policy.stage[s];
-
-		for (uint32_t i = 0; i < due->n_ops && r == 0; i++)
-			r = view_option(o, pins, due->first_op + i, s, fn, userdata);
-	}
-	return r;
-}
-
-static int print_op(const struct op_view *v, enum sp_stage s, void *userdata)
-{
-	enum sp_stage *last = userdata;
-
+	if (!c->op || contestant_value(c, &value) < 0) /* it leaves the option alone */
+		return;
 	if (s != *last)
 		printf("  %s (%s):\n", stage_name(s), stage_hooks(s));
 	*last = s;
-	printf("    %s = %s (policy %s%s%s%s)\n", v->option, v->value, v->policy,
-	       v->rule[0] ? ", rule " : "", v->rule, v->conditional ? ", when it holds" : "");
-	return 0;
+	printf("    %s = %s (policy %s%s%s%s)\n", c->option->name, value, c->who->policy,
+	       c->who->rule[0] ? ", rule " : "", c->who->rule,
+	       conditional ? ", when it holds" : "");
 }
 
-static int print_cgroup(const struct overview *o, const struct pins *pins,
-			const struct cgroup_view *c)
+static int print_cgroup(struct generations *g, const char *path, uint64_t id)
 {
+	_cleanup_free_ char *escaped = utf8_escape(path);
 	enum sp_stage last = SP_STAGE_MAX;
+	struct glob_list list;
+	int r = generations_list_in_force(g, path, &list);
 
-	_cleanup_free_ char *path = utf8_escape(c->path);
-
-	printf("cgroup %s (id %" PRIu64 "): %s\n", path ? path : "?", c->id,
-	       c->governed ? "governed" : "not governed");
-	return view_cgroup(o, pins, c, print_op, &last);
-}
-
-static json_t *json_links(const struct overview *o)
-{
-	json_t *links = json_array();
-
-	for (size_t i = 0; i < o->n_links; i++) {
-		const struct overview_link *l = &o->links[i];
-
-		json_array_append_new(
-			links, json_pack("{s:s, s:I, s:I, s:o}", "hook", l->hook, "link",
-					 (json_int_t)l->link_id, "program",
-					 (json_int_t)l->program_id, "cgroup",
-					 l->on_cgroup ? json_integer((json_int_t)l->cgroup_id)
-						      : json_null()));
-	}
-	return links;
-}
-
-static json_t *json_neighbours(const struct overview *o)
-{
-	json_t *neighbours = json_array();
-
-	for (size_t i = 0; i < o->n_neighbours; i++) {
-		const struct neighbour *n = &o->neighbours[i];
-		_cleanup_free_ char *name = utf8_escape(n->name);
-		_cleanup_free_ char *cgroup = n->cgroup ? utf8_escape(n->cgroup) : NULL;
-
-		json_array_append_new(neighbours,
-				      json_pack("{s:s, s:I, s:s?, s:b, s:b, s:s?}", "hook", n->hook,
-						"program", (json_int_t)n->program_id, "name", name,
-						"sockpol", n->is_sockpol, "runs_after",
-						n->runs_after, "cgroup", cgroup));
-	}
-	return neighbours;
-}
-
-static json_t *json_policy(const struct overview_policy *p)
-{
-	json_t *rules = json_array(), *failed = json_array();
-
-	for (size_t i = 0; i < p->n_rules; i++)
-		json_array_append_new(rules, json_pack("{s:s, s:I}", "name", p->rules[i].name,
-						       "applied", (json_int_t)p->rules[i].applied));
-	for (size_t i = 0; i < p->n_failed; i++) {
-		const struct overview_failure *f = &p->failed[i];
-
-		json_array_append_new(
-			failed, json_pack("{s:s, s:s, s:s, s:I, s:o}", "option", f->option, "errno",
-					  errno_name(f->error), "message", strerror(f->error),
-					  "count", (json_int_t)f->count, "rule",
-					  f->rule[0] ? json_string(f->rule) : json_null()));
-	}
-	return json_pack("{s:s, s:I, s:I, s:b, s:b, s:o, s:o}", "name", p->name, "cgroups",
-			 (json_int_t)p->cgroups, "applied", (json_int_t)p->applied, "by_events",
-			 p->by_events, "cut", p->cut, "rules", rules, "failed", failed);
-}
-
-static json_t *json_classification(const struct overview *o)
-{
-	return json_pack("{s:s, s:b, s:I, s:I}", "by", classification(o), "cut",
-			 (o->state.flags & SP_STATE_STEPS_CUT) != 0, "unresolved",
-			 (json_int_t)o->state.unresolved, "no_room", (json_int_t)o->state.no_room);
-}
-
-static json_t *json_overview(const struct overview *o)
-{
-	json_t *policies = json_array();
-
-	for (size_t i = 0; i < o->n_policies; i++)
-		json_array_append_new(policies, json_policy(&o->policies[i]));
-	return json_pack(
-		"{s:{s:b, s:b, s:o, s:s?, s:s?, s:b, s:I}, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:o, s:o, s:o}",
-		"agent", "running", o->running, "answers", o->answers, "pid",
-		o->running && o->pid ? json_integer(o->pid) : json_null(), "other_pins",
-		o->other_pins, "last_load", o->verdict, "degraded", o->degraded, "pins_lost",
-		(json_int_t)o->pins_lost, "generation", (json_int_t)o->state.generation,
-		"loaded_usec", (json_int_t)o->state.loaded_usec, "cgroups_governed",
-		(json_int_t)o->n_governed, "cgroups_failed", (json_int_t)o->state.no_room,
-		"new_cgroups", json_classification(o), "events_lost",
-		(json_int_t)o->state.events_lost, "failures_lost",
-		(json_int_t)o->state.failures_lost, "cgroup_root",
-		(json_int_t)o->state.cgroup_root_id, "attachments", json_links(o), "neighbours",
-		json_neighbours(o), "policies", policies);
-}
-
-static int json_op(const struct op_view *v, enum sp_stage s, void *userdata)
-{
-	return json_array_append_new(
-		userdata,
-		json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:b}", "stage", stage_name(s), "hooks",
-			  stage_hooks(s), "option", v->option, "value", v->value, "policy",
-			  v->policy, "rule", v->rule[0] ? json_string(v->rule) : json_null(),
-			  "conditional", v->conditional));
-}
-
-static json_t *json_cgroup(const struct overview *o, const struct pins *pins,
-			   const struct cgroup_view *c)
-{
-	_cleanup_free_ char *escaped = utf8_escape(c->path);
-	json_t *ops = json_array();
-
-	if (view_cgroup(o, pins, c, json_op, ops) < 0)
-		log_warning("Some of what is in force for %s cannot be read", c->path);
-	return json_pack("{s:s, s:I, s:b, s:o}", "path", escaped, "id", (json_int_t)c->id,
-			 "governed", c->governed, "options", ops);
-}
-
-static int find_cgroup(const struct pins *pins, const char *mount, const char *path,
-		       struct cgroup_view *ret)
-{
-	_cleanup_free_ char *directory = NULL;
-	uint32_t index;
-	int r;
-
-	if (asprintf(&directory, "%s%s", mount, path) < 0)
-		return -ENOMEM;
-	ret->path = path;
-	r = cgroup_id_of_dir(directory, &ret->id);
 	if (r < 0)
 		return r;
-	r = pins_cgroup(pins, ret->id, &index);
-	if (r < 0 || !index)
-		return r;
-	ret->governed = true;
-	return pins_policy(pins, index, &ret->policy);
+	printf("cgroup %s (id %" PRIu64 "): %s\n", escaped ? escaped : "?", id,
+	       list.n ? "governed" : "not governed");
+	if (list.n)
+		printf("  policies, weakest first:");
+	for (uint32_t i = 0; i < list.n; i++)
+		printf(" %s%s", generation_view_policy_name(&g->in_force, list.number[i]),
+		       i + 1 < list.n ? "," : "\n");
+	if (list.left_out)
+		printf("  more match: only the first %d apply\n", SP_LIST_MAX);
+	for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++) {
+		struct contests c;
+
+		r = contests_read(&g->in_force, &list, s, &c);
+		if (r < 0)
+			return r;
+		for (size_t k = 0; k < OPTION_MAX; k++) {
+			print_contestant(&c.v[k].base, false, s, &last);
+			for (size_t i = 0; i < c.v[k].n_rules; i++)
+				print_contestant(&c.v[k].rules[i], true, s, &last);
+		}
+		contests_clear(&c);
+	}
+	return 0;
 }
 
-static int show(const struct overview *o, const struct pins *pins, const struct cgroup_view *c,
-		bool as_json)
+static int print_path(const char *path, uint64_t id, void *userdata)
 {
-	_cleanup_(json_decref) json_t *root = NULL;
+	_cleanup_free_ char *escaped = utf8_escape(path);
 
-	if (as_json) {
-		root = json_overview(o);
-		if (!root)
-			return -ENOMEM;
-		json_object_set_new(root, "unsupported",
-				    o->unsupported ? json_incref(o->unsupported) : json_null());
-		if (c)
-			json_object_set_new(root, "cgroup", json_cgroup(o, pins, c));
-		json_dumpf(root, stdout, JSON_INDENT(2));
-		putchar('\n');
-		return 0;
-	}
-	if (c)
-		return print_cgroup(o, pins, c);
-	print_agent(o);
-	print_links(o);
-	print_neighbours(o);
-	print_policies(o);
+	(void)id;
+	(void)userdata;
+	puts(escaped ? escaped : "?");
 	return 0;
+}
+
+/* However many there are, they are printed as they are found. */
+static int name_cgroups(const struct generations *g, const char *policy, bool as_json)
+{
+	uint32_t number = generation_view_find(&g->in_force, policy);
+
+	if (!number) {
+		log_error("No policy '%s' is in force", policy);
+		return -ENODATA;
+	}
+	return as_json ? status_json_paths(g, number) : governed_each(g, number, print_path, NULL);
 }
 
 /* Pins that are not there: because there is no agent, or because somebody removed them. */
@@ -507,7 +281,7 @@ static void say_what_is_missing(const char *pin_dir, const char *runtime_dir)
 	overview_ask(&o, pin_dir, runtime_dir);
 	if (o.pins_lost)
 		print_lost(stderr, &o);
-	else if (pin_dir_has_some(pin_dir))
+	else if (pin_dir_has_policy(pin_dir))
 		log_error("What is pinned at %s is not complete: somebody removed pins; an agent "
 			  "that starts makes it good",
 			  pin_dir);
@@ -525,57 +299,115 @@ static int say_why_not(int r, const char *pin_dir, const char *runtime_dir)
 	return EXIT_BAD;
 }
 
-static int status(const char *pin_dir, const char *runtime_dir, const char *path, bool as_json)
+struct request {
+	const char *cgroup, *pin_dir, *runtime_dir;
+	bool cgroups, json;
+};
+
+static int show_all(const struct request *q, struct overview *o)
 {
-	_cleanup_(pins_close) struct pins *pins = NULL;
-	_cleanup_free_ char *mount = NULL, *normal = NULL;
-	struct cgroup_view cgroup = { 0 };
-	struct overview o;
-	int r = pins_open(pin_dir, &pins);
+	int r = overview_count_cgroups(o, q->pin_dir, !q->cgroups);
 
 	if (r < 0)
-		return say_why_not(r, pin_dir, runtime_dir);
-	if (path) {
-		r = cgroup_mount(&mount);
-		if (r == 0)
-			r = cgroup_normalize(mount, path, &normal);
-		if (r == 0)
-			r = find_cgroup(pins, mount, normal, &cgroup);
-		if (r < 0) {
-			log_error_errno(r, "Cannot look at the cgroup %s", path);
-			return EXIT_BAD;
-		}
+		return r;
+	if (q->json)
+		return status_json(o);
+	print_agent(o);
+	print_links(o);
+	print_neighbours(o);
+	print_policies(o);
+	return 0;
+}
+
+static int show_cgroup(const struct request *q, struct generations *g)
+{
+	_cleanup_free_ char *path = NULL, *directory = NULL;
+	uint64_t id = 0;
+	int r = cgroup_normalize(g->mount, q->cgroup, &path);
+
+	if (r == 0 && asprintf(&directory, "%s%s", g->mount, path) < 0) {
+		directory = NULL;
+		r = -ENOMEM;
 	}
-	r = overview_read(pin_dir, runtime_dir, pins, &o);
-	if (r < 0)
-		return say_why_not(r, pin_dir, runtime_dir);
-	r = show(&o, pins, path ? &cgroup : NULL, as_json);
-	overview_clear(&o);
-	return r < 0 ? say_why_not(r, pin_dir, runtime_dir) : EXIT_GOOD;
+	if (r == 0)
+		r = cgroup_id_of_dir(directory, &id);
+	if (r < 0) {
+		log_error_errno(r, "Cannot look at the cgroup %s", q->cgroup);
+		return -ENODATA;
+	}
+	return q->json ? status_json_cgroup(g, path, id) : print_cgroup(g, path, id);
 }
 
-int cmd_status(int argc, char **argv)
+/* What is asked of cgroups, and not of the agent. */
+static int show_cgroups(const struct request *q, const char *policy)
 {
-	const char *pin_dir = DEFAULT_PIN_DIR, *runtime_dir = DEFAULT_RUNTIME_DIR, *path = NULL;
-	bool as_json = false;
-	const struct cli_option options[] = {
-		{ "cgroup", "PATH", "what is in force for this cgroup", .value = &path },
-		{ "json", NULL, "as JSON", .flag = &as_json },
-		{ "pin-dir", "DIR", "the agent's (" DEFAULT_PIN_DIR ")", .value = &pin_dir },
-		{ "runtime-dir", "DIR", "the agent's (" DEFAULT_RUNTIME_DIR ")",
-		  .value = &runtime_dir },
-	};
-	const struct cli_syntax syntax = {
-		.synopsis = "status [OPTION]...",
-		.description =
-			"Says what is in force, from the kernel's maps: attachments, policies, cgroups, "
-			"counters.\nWorks with and without a running agent, as root.",
-		.options = options,
-		.n_options = ARRAY_SIZE(options),
-	};
-	int exit_status;
+	_cleanup_(generations_close) struct generations *g = NULL;
+	int r = generations_open(q->pin_dir, NULL, &g, NULL, NULL);
 
-	if (cli_parse(argc, argv, &syntax, &exit_status) < 0)
-		return exit_status;
-	return status(pin_dir, runtime_dir, path, as_json);
+	if (r == 0 && !g->are_pinned)
+		r = -ENOENT;
+	if (r < 0)
+		return r;
+	return policy ? name_cgroups(g, policy, q->json) : show_cgroup(q, g);
 }
+
+static int show_overview(const struct request *q)
+{
+	_cleanup_(pinned_close) struct pinned *p = NULL;
+	struct overview o;
+	int r = pinned_open(q->pin_dir, &p);
+
+	if (r == 0)
+		r = overview_read(q->pin_dir, q->runtime_dir, p, &o);
+	if (r < 0)
+		return r;
+	r = show_all(q, &o);
+	overview_clear(&o);
+	return r;
+}
+
+static const struct cli_option options[] = {
+	{ "cgroup", "PATH", "what is in force for this cgroup", CLI_TEXT(struct request, cgroup) },
+	{ "cgroups", NULL,
+	  "look at the cgroups that live: how many each policy governs, or, with\n"
+	  "                        a POLICY, which these are",
+	  CLI_FLAG(struct request, cgroups) },
+	{ "json", NULL, "as JSON", CLI_FLAG(struct request, json) },
+	{ "pin-dir", "DIR", "the agent's (" DEFAULT_PIN_DIR ")",
+	  CLI_TEXT(struct request, pin_dir) },
+	{ "runtime-dir", "DIR", "the agent's (" DEFAULT_RUNTIME_DIR ")",
+	  CLI_TEXT(struct request, runtime_dir) },
+};
+
+static int run(const void *given, const char *const *arguments)
+{
+	const struct request *q = given;
+	const char *policy = arguments[0];
+	int r;
+
+	if ((policy && !q->cgroups) || (q->cgroup && q->cgroups)) {
+		fprintf(stderr,
+			"sockpol status: a POLICY goes with --cgroups, and --cgroups not with "
+			"--cgroup\n");
+		return EXIT_USAGE;
+	}
+	r = policy || q->cgroup ? show_cgroups(q, policy) : show_overview(q);
+	if (r == -ENODATA) /* said already */
+		return EXIT_BAD;
+	return r < 0 ? say_why_not(r, q->pin_dir, q->runtime_dir) : EXIT_GOOD;
+}
+
+const struct command cmd_status = {
+	.name = "status",
+	.summary = "say what is in force in the kernel, with its counters",
+	.synopsis = "status [--cgroup PATH | --cgroups [POLICY]] [OPTION]...",
+	.description =
+		"Says what is in force, from the kernel's maps: attachments, policies, counters.\n"
+		"`applied` counts sockets for which a policy or a rule held, whichever policy won.\n"
+		"Works with and without a running agent, as root.",
+	CLI_OPTIONS(options, struct request),
+	.defaults = &(const struct request){ .pin_dir = DEFAULT_PIN_DIR,
+					     .runtime_dir = DEFAULT_RUNTIME_DIR },
+	.arguments_max = 1,
+	.run = run,
+};

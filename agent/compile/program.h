@@ -18,7 +18,7 @@ struct program_choice {
 
 /* The base, with the rules that always hold at the stage; or one rule that may hold. */
 struct program_block {
-	const struct rule *rule; /* NULL: the base */
+	const struct rule *rule;	/* NULL: the base */
 	struct program_choice *choices; /* owned; in option table order */
 	size_t n_choices;
 };
@@ -36,19 +36,30 @@ struct program_stage {
 
 struct program {
 	const struct policy *policy;
+	const struct rule
+		*rules[SP_RULES_MAX]; /* by their bit: those that depend on the connection */
+	size_t n_rules;
 	struct program_stage stages[SP_STAGE_MAX];
-	uint64_t decided_late; /* BIT(enum option_id) */
+	uint64_t decided_late; /* 1 << enum option_id, also below */
 };
 
-/* Returns 0, -ENOMEM, or -E2BIG: more than SP_RULES_MAX rules depend on the connection; *ret_rule
- * is then the first one too many.  decides_late: some policy of the configuration has
- * decided_late, so every policy has at SP_STAGE_TCP_SYN what it has at SP_STAGE_TCP_CONNECT. */
+/*
+ * Returns 0, -ENOMEM, or -E2BIG: more than SP_RULES_MAX rules depend on the connection, or so many
+ * always hold at one stage; *ret_rule is then the first one too many.  decides_late: some policy of
+ * the configuration has decided_late, so every policy has at SP_STAGE_TCP_SYN what it has at
+ * SP_STAGE_TCP_CONNECT.
+ */
 int program_compile(const struct policy *p, bool decides_late, struct program *ret,
 		    const struct rule **ret_rule);
 void program_clear(struct program *p);
 
-/* BIT(enum option_id): options that some connect rule of the policy which asks for `local` names,
- * and SO_PRIORITY where IP_TOS is among them. */
+/* Adds the options that the policy sets at each stage. */
+void program_add_set(const struct policy *p, uint64_t set[SP_STAGE_MAX]);
+/* Takes out what the policy decides at a stage, but nobody sets there: these are set. */
+void program_restrict(struct program *p, const uint64_t set[SP_STAGE_MAX]);
+
+/* Options that a connect rule of the policy which asks for `local` may win, and SO_PRIORITY where
+ * IP_TOS is among them. */
 uint64_t program_decided_late(const struct policy *p);
 
 /* The bit of a rule among those of its policy that depend on the connection; -1: it has none. */

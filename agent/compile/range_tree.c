@@ -58,25 +58,26 @@ static int list_ranges(const struct span *spans, size_t n, uint32_t outside, str
 	return r < 0 ? r : extend(to, UINT64_MAX, outside);
 }
 
-/* What has come together goes to the kernel first, so that not all of it waits in memory. */
-static int append_node(struct map_half *to, const union sp_range_node *node, const char **ret_what)
+static int append_node(struct range_nodes *to, const struct sp_range_node *node)
 {
-	int r = map_half_begin(to, ret_what);
-
-	return r < 0 ? r : map_half_append(to, node, ret_what);
+	if (to->n > SP_ANSWER_INDEX)
+		return -E2BIG;
+	if (GROW(to->v, to->n) < 0)
+		return -ENOMEM;
+	to->v[to->n++] = *node;
+	return 0;
 }
 
 /*
  * lasts: of each leaf its last key.  The last leaf's is the greatest number, and so is that of what
  * it is short of.
  */
-static int write_leaves(struct map_half *to, const struct ranges *from, uint64_t *lasts,
-			const char **ret_what)
+static int write_leaves(struct range_nodes *to, const struct ranges *from, uint64_t *lasts)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < from->n && r == 0; i += SP_LEAF_RANGES) {
-		union sp_range_node node = { .leaf = { .answer = { 0 } } };
+		struct sp_range_node node = { .leaf = { .answer = { 0 } } };
 		uint64_t *last = &lasts[i / SP_LEAF_RANGES];
 
 		for (size_t k = 0; k < SP_LEAF_RANGES; k++) {
@@ -87,19 +88,18 @@ static int write_leaves(struct map_half *to, const struct ranges *from, uint64_t
 			if (k < SP_LEAF_RANGES - 1)
 				node.leaf.last[k] = *last;
 		}
-		r = append_node(to, &node, ret_what);
+		r = append_node(to, &node);
 	}
 	return r;
 }
 
 /* The level above n nodes, the first of which is `child`; lasts: of those, and then of these. */
-static int write_level(struct map_half *to, uint32_t child, uint64_t *lasts, size_t n,
-		       const char **ret_what)
+static int write_level(struct range_nodes *to, uint32_t child, uint64_t *lasts, size_t n)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < n && r == 0; i += SP_NODE_CHILDREN) {
-		union sp_range_node node = { .inner = { .first_child = child + (uint32_t)i } };
+		struct sp_range_node node = { .inner = { .first_child = child + (uint32_t)i } };
 		uint64_t last = 0;
 
 		for (size_t k = 0; k < SP_NODE_CHILDREN; k++) {
@@ -109,7 +109,7 @@ static int write_level(struct map_half *to, uint32_t child, uint64_t *lasts, siz
 				node.inner.last[k] = last;
 		}
 		lasts[i / SP_NODE_CHILDREN] = last;
-		r = append_node(to, &node, ret_what);
+		r = append_node(to, &node);
 	}
 	return r;
 }
@@ -125,27 +125,27 @@ static size_t divided(size_t n, size_t by)
 }
 
 /* From the leaves up; the root is the last. */
-static int write_tree(struct map_half *to, const struct ranges *from, uint32_t *ret_answer,
-		      const char **ret_what)
+static int write_tree(struct range_nodes *to, const struct ranges *from, uint32_t *ret_answer)
 {
 	size_t n = divided(from->n, SP_LEAF_RANGES);
 	_cleanup_free_ uint64_t *lasts = calloc(n, sizeof(*lasts));
-	uint32_t first = map_half_next(to), levels = 1;
-	int r = lasts ? write_leaves(to, from, lasts, ret_what) : -ENOMEM;
+	uint32_t first = (uint32_t)to->n, levels = 1;
+	int r = lasts ? write_leaves(to, from, lasts) : -ENOMEM;
 
 	for (; n > 1 && r == 0; levels++) {
-		uint32_t next = map_half_next(to);
+		uint32_t next = (uint32_t)to->n;
 
-		r = write_level(to, first, lasts, n, ret_what);
+		r = write_level(to, first, lasts, n);
 		first = next;
 		n = divided(n, SP_NODE_CHILDREN);
 	}
-	*ret_answer = levels << SP_ANSWER_LEVELS_SHIFT | first;
+	if (r == 0)
+		*ret_answer = levels << SP_ANSWER_LEVELS_SHIFT | first;
 	return r;
 }
 
-int range_tree_write(struct map_half *to, const struct span *spans, size_t n, uint32_t outside,
-		     uint32_t *ret_answer, const char **ret_what)
+int range_tree_write(struct range_nodes *to, const struct span *spans, size_t n, uint32_t outside,
+		     uint32_t *ret_answer)
 {
 	__attribute__((cleanup(clear_ranges))) struct ranges ranges = { 0 };
 	int r = list_ranges(spans, n, outside, &ranges);
@@ -153,6 +153,6 @@ int range_tree_write(struct map_half *to, const struct span *spans, size_t n, ui
 	if (r == 0 && ranges.n == 1)
 		*ret_answer = ranges.v[0].answer;
 	else if (r == 0)
-		r = write_tree(to, &ranges, ret_answer, ret_what);
+		r = write_tree(to, &ranges, ret_answer);
 	return r;
 }

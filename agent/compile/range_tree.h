@@ -6,9 +6,18 @@
 #ifndef SOCKPOL_RANGE_TREE_H
 #define SOCKPOL_RANGE_TREE_H
 
-#include "compile/map_half.h"
+#include <stdint.h>
+
+#include "../include/abi.h"
+#include "base/util.h"
 
 #define RANGE_TREE_SPANS_WITHIN 66 /* prefixes of 0 to 64 bits, and one more */
+
+/* The elements of the map. */
+struct range_nodes {
+	struct sp_range_node *v; /* owned */
+	size_t n;
+};
 
 /* Keys from first to last have this answer, but where a later span in the list lies within. */
 struct span {
@@ -19,10 +28,10 @@ struct span {
 /*
  * spans: by `first`, the wider before the narrower; any two are apart, or one lies within the
  * other, no more than RANGE_TREE_SPANS_WITHIN deep.  outside: the answer for all other keys.
- * *ret_answer is what a program walks from.  Returns 0, -ENOMEM, -ENOSPC (*ret_what names the map)
- * or what the kernel says; what was appended by then is for the caller to cut.
+ * *ret_answer is what a program walks from.  Returns 0, -ENOMEM, or -E2BIG: more nodes than an
+ * answer can tell apart.
  */
-int range_tree_write(struct map_half *to, const struct span *spans, size_t n, uint32_t outside,
-		     uint32_t *ret_answer, const char **ret_what);
+int range_tree_write(struct range_nodes *to, const struct span *spans, size_t n, uint32_t outside,
+		     uint32_t *ret_answer);
 
 #endif

@@ -11,17 +11,16 @@
 #include "daemon/agent.h"
 #include "host/capabilities.h"
 #include "host/cgroup.h"
-#include "command/cli.h"
 #include "daemon/control.h"
 #include "base/diag.h"
 #include "daemon/governor.h"
 #include "base/log.h"
 #include "report/metrics.h"
 #include "daemon/metrics_file.h"
-#include "kernel/pins.h"
+#include "kernel/pin_dir.h"
+#include "kernel/pinned.h"
+#include "kernel/programs.h"
 #include "base/utf8.h"
-
-#define HEAL_PAUSE_USEC 10000000u /* between attempts that failed */
 
 #define DIAGNOSTICS_REPLY_MAX 65536 /* bytes; the rest is in the journal */
 
@@ -33,12 +32,9 @@ struct agent {
 	char *root_path; /* below it */
 	int pin_fd;	 /* holds the lock */
 	sd_event *event;
-	sd_event_source *cgroup_events;
 	struct control *control;
 	struct metrics_file *metrics; /* NULL: not asked for */
-	struct governor *governor;    /* NULL: another version's pins are in force, see start() */
-	sd_event_source *heal;	      /* see heal_soon(), follow_cgroups() */
-	uint64_t heal_not_before;
+	struct governor *governor;
 	bool degraded;	   /* the files are not what is in force */
 	bool unpinned;	   /* pins were removed, and cannot be made again */
 	char verdict[256]; /* of the last load, one line */
@@ -55,73 +51,22 @@ static void set_verdict(struct agent *a, const char *format, ...)
 	sd_notifyf(0, "STATUS=%s", a->verdict);
 }
 
-static void heal_soon(struct agent *a);
-
-static int on_cgroup_events(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+/* What came of a load. */
+static void judge(struct agent *a, int r, const struct diags *diags)
 {
-	struct agent *a = userdata;
-	int r = governor_process_events(a->governor);
+	size_t n;
 
-	(void)s;
-	(void)fd;
-	(void)revents;
-	if (r < 0)
-		log_warning_errno(r, "Cannot read cgroup events, ignoring");
-	if (governor_needs_room(a->governor))
-		heal_soon(a);
-	return 0;
-}
-
-/* Where that fails the programs follow cgroups alone, until it is tried again. */
-static void follow_cgroups(struct agent *a)
-{
-	int r = a->cgroup_events ? 0
-				 : sd_event_add_io(a->event, &a->cgroup_events,
-						   governor_event_fd(a->governor), EPOLLIN,
-						   on_cgroup_events, a);
-
-	if (r >= 0)
-		return;
-	log_error_errno(r, "Cannot wait for cgroup events, trying again");
-	heal_soon(a);
-}
-
-/* The old one, if any, has handed its hooks over by now. */
-static void use_governor(struct agent *a, struct governor *g)
-{
-	a->cgroup_events = sd_event_source_disable_unref(a->cgroup_events);
-	if (a->governor)
-		governor_free(a->governor);
-	a->governor = g;
-	follow_cgroups(a);
-}
-
-/* What came of activate() or activate_again(), with the governor that it left. */
-static int take_over(struct agent *a, struct governor *g, int r, const struct diags *diags)
-{
-	if (g != a->governor)
-		use_governor(a, g);
 	a->degraded = r < 0;
-	if (r == -EBADMSG)
+	if (r == -EBADMSG) {
 		set_verdict(a, "refused: %zu error%s; what was in force stays", diags->n_errors,
 			    diags->n_errors == 1 ? "" : "s");
-	else if (r < 0)
+	} else if (r < 0) {
 		set_verdict(a, "failed: %s; what was in force stays", strerror(-r));
-	else
-		set_verdict(a, "%zu policies, %zu cgroups governed%s",
-			    governor_config(g)->n_policies, governor_n_governed(g),
-			    a->unpinned ? "; it cannot be pinned, and ends with the agent" : "");
-	return r;
-}
-
-static struct activation_request request_of(const struct agent *a)
-{
-	return (struct activation_request){
-		.policy_dirs = a->options->policy_dirs,
-		.mount = a->mount,
-		.root_path = a->root_path,
-		.pin_dir = a->options->pin_dir,
-	};
+	} else {
+		n = governor_config(a->governor)->n_policies;
+		set_verdict(a, "%zu %s in force%s", n, n == 1 ? "policy" : "policies",
+			    a->unpinned ? "; they cannot be pinned, and end with the agent" : "");
+	}
 }
 
 /*
@@ -129,55 +74,10 @@ static struct activation_request request_of(const struct agent *a)
  */
 static int load(struct agent *a, struct diags *diags)
 {
-	const struct activation_request request = request_of(a);
-	struct governor *g = a->governor;
-	int r = activate(&request, &g, diags);
+	int r = activate(a->governor, a->options->pin_dir, a->options->policy_dirs, diags);
 
-	return take_over(a, g, r, diags);
-}
-
-/* Larger maps for the cgroups that found no room, with the policies that are in force. */
-static int on_heal(sd_event_source *s, uint64_t usec, void *userdata)
-{
-	struct agent *a = userdata;
-	const struct activation_request request = request_of(a);
-	struct governor *g = a->governor;
-	struct diags diags = { 0 };
-	int r;
-
-	(void)s;
-	a->heal = sd_event_source_disable_unref(a->heal);
-	a->heal_not_before = usec + HEAL_PAUSE_USEC;
-	follow_cgroups(a);
-	if (!governor_needs_room(g)) {
-		a->heal_not_before = a->cgroup_events ? 0 : a->heal_not_before;
-		return 0;
-	}
-	log_notice("new cgroups found no room in the maps: making larger ones");
-	r = activate_again(&request, &g, &diags);
-	diags_clear(&diags);
-	a->heal_not_before = r < 0 ? a->heal_not_before : 0;
-	if (r < 0)
-		log_error_errno(r, "Some cgroups still have no room");
-	if (g != a->governor)
-		use_governor(a, g);
-	return 0;
-}
-
-static void heal_soon(struct agent *a)
-{
-	uint64_t now;
-	int r;
-
-	if (a->heal)
-		return;
-	r = sd_event_now(a->event, CLOCK_MONOTONIC, &now);
-	if (r >= 0)
-		r = sd_event_add_time(a->event, &a->heal, CLOCK_MONOTONIC,
-				      now > a->heal_not_before ? now : a->heal_not_before, 0,
-				      on_heal, a);
-	if (r < 0)
-		log_warning_errno(r, "Cannot wait for a time to make larger maps, ignoring");
+	judge(a, r, diags);
+	return r;
 }
 
 static int print_metrics(FILE *to, void *userdata)
@@ -202,7 +102,7 @@ static bool lost_pin_dir(const struct agent *a)
  */
 static int renew_pins(struct agent *a)
 {
-	size_t lost = a->governor ? governor_pins_lost(a->governor) : 0;
+	size_t lost = governor_n_lost(a->governor);
 	int r;
 
 	if (!lost)
@@ -215,9 +115,9 @@ static int renew_pins(struct agent *a)
 		close(a->pin_fd);
 		a->pin_fd = fd;
 	}
-	r = governor_pin_again(a->governor);
+	r = governor_mend(a->governor);
 	if (r == 0)
-		log_warning("%zu pins in %s were gone, and are pinned again", lost,
+		log_warning("%zu of the pins and links at %s were gone, and are there again", lost,
 			    a->options->pin_dir);
 	return r;
 }
@@ -231,6 +131,7 @@ static int reload(struct agent *a, struct diags *diags)
 	r = load(a, diags);
 	diags_sort(diags);
 	diags_log(diags);
+	governor_settle(a->governor);
 	if (a->metrics)
 		metrics_file_refresh(a->metrics);
 	if (r < 0)
@@ -267,11 +168,11 @@ static json_t *answer_reload(struct agent *a)
 			  text ? text : "");
 	if (reply)
 		return reply;
-	/* Whatever is wrong with the text, who waits is to know how it ended. */
+	/* Whatever is wrong with the text, the client must learn the outcome. */
 	return json_pack("{s:b, s:s}", "ok", r == 0, "message", a->verdict);
 }
 
-/* So that who asks, elsewhere, finds it too. */
+/* A client may have another working directory. */
 static json_t *absolute_path(const char *path)
 {
 	_cleanup_free_ char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
@@ -309,23 +210,22 @@ static json_t *json_unsupported(const struct agent *a)
 	return list;
 }
 
-/* With the pins' place, for who asks may mean another agent's. */
+/* With the place of the pins: the client may mean another agent's. */
 static json_t *answer_status(const struct agent *a)
 {
 	_cleanup_free_ char *real = realpath(a->options->pin_dir, NULL);
 	_cleanup_free_ char *pins = utf8_escape(real ? real : a->options->pin_dir);
-	json_t *reply = json_pack("{s:b, s:s, s:b, s:s, s:s?, s:I, s:o?}", "ok", 1, "message",
-				  a->verdict, "degraded", a->degraded, "version", SOCKPOL_VERSION,
-				  "pin_dir", pins, "pins_lost",
-				  (json_int_t)(a->governor ? governor_pins_lost(a->governor) : 0),
-				  "policy_dirs", policy_dirs_json(a));
+	json_t *reply = json_pack(
+		"{s:b, s:s, s:b, s:s, s:s?, s:I, s:o?}", "ok", 1, "message", a->verdict, "degraded",
+		a->degraded, "version", SOCKPOL_VERSION, "pin_dir", pins, "pins_lost",
+		(json_int_t)governor_n_lost(a->governor), "policy_dirs", policy_dirs_json(a));
 	struct stat st;
 
 	if (reply && stat(a->options->pin_dir, &st) == 0) {
 		json_object_set_new(reply, "pin_dir_device", json_integer((json_int_t)st.st_dev));
 		json_object_set_new(reply, "pin_dir_inode", json_integer((json_int_t)st.st_ino));
 	}
-	if (reply && a->governor && governor_config(a->governor))
+	if (reply && governor_config(a->governor))
 		json_object_set_new(reply, "unsupported", json_unsupported(a));
 	return reply;
 }
@@ -382,38 +282,36 @@ static int set_up_loop(struct agent *a)
 
 /*
  * The first load.  With wrong files an agent that finds an earlier one's pins leaves those in
- * force, follows the cgroups that come and go, and waits for a reload; one that finds none has
- * nothing to offer.
+ * force, and waits for a reload; one that finds none has nothing to offer.
  */
 static int start(struct agent *a)
 {
 	struct diags diags = { 0 };
-	bool pins = pin_dir_has_pins(a->options->pin_dir);
+	bool pins = pin_dir_has_policy(a->options->pin_dir);
 	int r = load(a, &diags);
 
 	diags_sort(&diags);
 	diags_log(&diags);
 	diags_clear(&diags);
-	if (r < 0 && !a->governor && !(r == -EBADMSG && pins)) {
+	if (r < 0 && !governor_has_policy(a->governor) && !(r == -EBADMSG && pins)) {
 		set_verdict(a, "not started: %s",
 			    r == -EBADMSG ? "the policy files have errors" : strerror(-r));
 		log_error("%s", a->verdict);
 		return r;
 	}
-	if (a->metrics)
-		metrics_file_refresh(a->metrics);
 	if (r < 0)
 		log_warning("ready, but degraded: %s", a->verdict);
 	else
 		log_info("ready: %s", a->verdict);
 	sd_notifyf(0, "READY=1\nSTATUS=%s", a->verdict);
+	governor_settle(a->governor);
+	if (a->metrics)
+		metrics_file_refresh(a->metrics);
 	return 0;
 }
 
 static void agent_clear(struct agent *a)
 {
-	sd_event_source_disable_unref(a->cgroup_events);
-	sd_event_source_disable_unref(a->heal);
 	if (a->control)
 		control_free(a->control);
 	if (a->metrics)
@@ -433,17 +331,19 @@ static void agent_clear(struct agent *a)
 
 static void say_what_stays(struct agent *a)
 {
-	_cleanup_(pins_close) struct pins *pins = NULL;
+	_cleanup_(pinned_close) struct pinned *pinned = NULL;
 	const char *dir = a->options->pin_dir;
-	struct sp_state state;
-	bool is_default = streq(dir, DEFAULT_PIN_DIR);
+	bool is_default = a->options->pin_dir_is_default;
+	uint32_t n;
 
-	if (pins_open(dir, &pins) < 0 || pins_state(pins, &state) < 0)
+	if (pinned_open(dir, &pinned) < 0) {
 		set_verdict(a, "stopped: what is pinned at %s stays in force", dir);
-	else
-		set_verdict(
-			a, "stopped: %u policies stay in force (sockpol detach%s%s takes them out)",
-			state.n_policies, is_default ? "" : " --pin-dir ", is_default ? "" : dir);
+		return;
+	}
+	n = pinned_generation(pinned)->n_policies;
+	set_verdict(a, "stopped: %u %s in force (sockpol detach%s%s takes %s out)", n,
+		    n == 1 ? "policy stays" : "policies stay", is_default ? "" : " --pin-dir ",
+		    is_default ? "" : dir, n == 1 ? "it" : "them");
 }
 
 static void stop(struct agent *a)
@@ -451,10 +351,7 @@ static void stop(struct agent *a)
 	if (a->options->persist) {
 		say_what_stays(a);
 	} else {
-		if (a->governor)
-			governor_detach(a->governor);
-		else
-			pin_dir_clear(a->options->pin_dir);
+		governor_detach(a->governor);
 		set_verdict(a, "stopped: nothing is governed any more");
 	}
 	log_info("%s", a->verdict); /* the service manager shows it when the agent is gone, too */
@@ -467,6 +364,9 @@ static int run(struct agent *a)
 	r = capabilities_check();
 	if (r < 0)
 		return r;
+	r = programs_check_kernel();
+	if (r < 0)
+		return r;
 	r = find_cgroup_root(a);
 	if (r < 0)
 		return r;
@@ -476,6 +376,12 @@ static int run(struct agent *a)
 	a->pin_fd = pin_dir_open(a->options->pin_dir, true);
 	if (a->pin_fd < 0)
 		return a->pin_fd;
+	r = pin_dir_recover(a->options->pin_dir);
+	if (r < 0)
+		return r;
+	r = governor_new(a->mount, a->root_path, a->options->pin_dir, &a->governor);
+	if (r < 0)
+		return r;
 	r = control_new(a->options->runtime_dir, a->event, on_request, a, &a->control);
 	if (r < 0)
 		return r;

@@ -9,6 +9,7 @@ struct agent_options {
 	const char *const *policy_dirs; /* NULL-terminated */
 	const char *cgroup_root;	/* see cgroup_resolve(); NULL: all */
 	const char *pin_dir;
+	bool pin_dir_is_default; /* so that what is said of it needs no name */
 	const char *runtime_dir;
 	bool persist;		  /* what is in force stays so when the agent is stopped */
 	const char *metrics_file; /* NULL: none */

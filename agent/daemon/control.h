@@ -31,12 +31,4 @@ void control_renew(struct control *c);
 void control_free(struct control *c); /* removes the socket */
 DEFINE_CLEANUP(struct control *, control_free)
 
-/*
- * The client's side.  -ENOENT or -ECONNREFUSED: no agent there; -ETIMEDOUT: it has not answered
- * within `seconds`.  ret_pid (may be NULL) is set once there is a connection, also when then there
- * is no answer.
- */
-int control_call(const char *runtime_dir, const char *command, unsigned seconds, json_t **ret,
-		 pid_t *ret_pid);
-
 #endif

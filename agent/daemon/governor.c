@@ -2,463 +2,340 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
-#include <time.h>
 
-#include "kernel/entry.h"
-#include "daemon/governor_impl.h"
+#include <systemd/sd-daemon.h>
+
 #include "base/log.h"
-#include "kernel/map_contents.h"
-#include "kernel/pins.h"
-#include "daemon/sizes.h"
-#include "compile/steps.h"
+#include "compile/image.h"
+#include "daemon/governor.h"
+#include "daemon/stale.h"
+#include "host/cgroup.h"
+#include "kernel/counting.h"
+#include "kernel/generation.h"
+#include "kernel/kernel.h"
+#include "kernel/pin.h"
+#include "kernel/pin_dir.h"
+#include "kernel/pinned.h"
 
-unsigned half_in_force(const struct governor *g)
-{
-	return kernel_state(g->kernel)->generation & 1;
-}
-
-/* All but the kernel side. */
-static int set_up(struct governor *g, const char *mount, const char *root_path)
-{
-	int r;
-
-	if (asprintf(&g->directory, "%s%s", mount, root_path) < 0)
-		return log_oom();
-	g->mount = strdup(mount);
-	if (!g->mount)
-		return log_oom();
-	r = tree_new(mount, root_path, &g->tree);
-	return r < 0 ? log_error_errno(r, "Cannot look at the cgroup %s", g->directory) : 0;
-}
-
-/* First the events, then the scan: whatever is made meanwhile is seen by one or the other. */
-static int watch(struct governor *g)
-{
-	int r = sources_new(g->kernel, &g->sources);
-
-	if (r < 0)
-		return log_oom();
-	r = kernel_watch(g->kernel, on_cgroup_event, g);
-	if (r == 0)
-		g->events_lost =
-			__atomic_load_n(&kernel_state(g->kernel)->events_lost, __ATOMIC_ACQUIRE);
-	return r;
-}
-
-static int scan(struct governor *g)
-{
-	int r = tree_scan(g->tree, NULL, NULL);
-
-	return r < 0 ? log_error_errno(r, "Cannot read the cgroup hierarchy below %s", g->directory)
-		     : 0;
-}
-
-int governor_new(const char *mount, const char *root_path, const struct kernel_sizes *sizes,
-		 const struct governor *from, struct governor **ret)
-{
-	_cleanup_(governor_free) struct governor *g = calloc(1, sizeof(*g));
-	struct kernel_sizes enough = *sizes;
-	int r;
-
-	if (!g)
-		return log_oom();
-	r = set_up(g, mount, root_path);
-	if (r < 0)
-		return r;
-	sizes_raise_cgroups(&enough, g->directory);
-	r = kernel_load(&enough, from ? from->kernel : NULL, &g->kernel);
-	if (r < 0)
-		return r;
-	kernel_state(g->kernel)->cgroup_root_id = tree_root(g->tree)->id;
-	kernel_state(g->kernel)->missing_stages = kernel_missing_stages(g->kernel);
-	r = watch(g);
-	if (r == 0)
-		r = scan(g);
-	if (r == 0)
-		*ret = TAKE_PTR(g);
-	return r;
-}
-
-struct gone_maps gone_maps_of(const struct kernel *k)
-{
-	return (struct gone_maps){
-		.policies = kernel_map_fd(k, KERNEL_MAP_POLICIES),
-		.credits = kernel_map_fd(k, KERNEL_MAP_CREDITS),
-		.sources = kernel_map_fd(k, KERNEL_MAP_SOURCES),
-	};
-}
-
-static int adopt_entry(struct governor *g, uint64_t id, const struct sp_cgroup *entry)
-{
-	const struct gone_maps maps = gone_maps_of(g->kernel);
-	struct node *n = tree_find(g->tree, id);
-	int r;
-
-	if (entry->id != id) /* it was released while we read */
-		return 0;
-	if (!n) {
-		r = tree_add_gone(g->tree, id, &n);
-		if (r == 0)
-			r = gone_add(&g->gone, id, &maps, entry->policy[half_in_force(g)]);
-		if (r < 0)
-			return r;
-	}
-	for (unsigned half = 0; half < 2; half++)
-		n->places[half] = entry_place(entry, half);
-	n->written = true;
-	entry_write_slot(g->kernel, entry);
-	return 0;
-}
-
-static void settle_places(struct governor *g)
-{
-	g->n_governed = g->n_untidy = 0;
-	(void)tree_walk(g->tree, settle_place, g);
-	if (g->n_untidy)
-		log_warning("Cannot tidy the entries of %zu cgroups, ignoring", g->n_untidy);
-	g->unsettled = g->n_untidy > 0;
-}
-
-/* A cgroup that the scan found, made after the map was read. */
-static int adopt_new(struct node *n, void *userdata)
-{
-	return n->written ? 0 : place_new(n, userdata);
-}
-
-/*
- * First the map, then the scan: a cgroup that has an entry and is not found by the later scan is
- * gone for good.  (Whatever is released meanwhile, the events tell.)
- */
-static int adopt_entries(struct governor *g)
-{
-	struct map_contents all = { 0 };
-	int r = map_contents_read(kernel_map_fd(g->kernel, KERNEL_MAP_CGROUPS), &all);
-	const struct sp_cgroup *entries = all.values;
-	const uint64_t *ids = all.keys;
-
-	if (r == 0)
-		r = scan(g);
-	for (size_t i = 0; i < all.n && r == 0; i++)
-		r = adopt_entry(g, ids[i], &entries[i]);
-	map_contents_clear(&all);
-	if (r == 0)
-		r = tree_walk(g->tree, adopt_new, g);
-	if (r < 0)
-		return r;
-	/* The earlier agent may have ended in the middle of a reload. */
-	g->unsettled = true;
-	settle_places(g);
-	return 0;
-}
-
-static int attach(struct governor *g, const struct governor *from, const char *pin_dir)
-{
-	_cleanup_close_ int fd = open(g->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0)
-		return log_error_errno(errno, "Cannot open the cgroup %s", g->directory);
-	return kernel_attach(g->kernel, from ? from->kernel : NULL, fd, pin_dir);
-}
-
-int governor_adopt(const char *mount, const char *root_path, const char *pin_dir,
-		   struct governor **ret)
-{
-	_cleanup_(governor_free) struct governor *g = calloc(1, sizeof(*g));
-	int r;
-
-	if (!g)
-		return log_oom();
-	r = set_up(g, mount, root_path);
-	if (r < 0)
-		return r;
-	r = kernel_adopt(pin_dir, tree_root(g->tree)->id, &g->kernel);
-	if (r < 0)
-		return r;
-	g->adopted = g->leftovers[0] = g->leftovers[1] = true;
-	g->adopted_stages = kernel_state(g->kernel)->stages;
-	kernel_state(g->kernel)->missing_stages = kernel_missing_stages(g->kernel);
-	r = watch(g);
-	if (r == 0)
-		r = sources_read(g->sources);
-	if (r == 0)
-		r = adopt_entries(g);
-	if (r < 0)
-		return r == -EPROTO ? r
-				    : log_error_errno(r, "Cannot take over from the agent before");
-	r = attach(g, NULL, pin_dir);
-	if (r == 0)
-		*ret = TAKE_PTR(g);
-	return r;
-}
-
-struct taking {
-	struct governor *to;
-	const struct governor *from;
+struct governor {
+	char *mount;	 /* of cgroup2 */
+	char *root_path; /* of the cgroup that it governs, below the mount */
+	char *directory; /* of that */
+	char *pin_dir;
+	uint64_t cgroup_id;	      /* that the kernel side is attached to */
+	struct kernel *kernel;	      /* NULL: nothing is in force by this governor */
+	struct counting *counters;    /* of the kernel side */
+	struct config *config;	      /* in force; NULL: an earlier agent's */
+	bool unsettled;		      /* what was in force before is still in the maps */
+	struct image *before, *after; /* then: what listeners were set by, and are; or NULL */
 };
 
-static int take_if_gone(struct node *n, void *userdata)
+int governor_new(const char *mount, const char *root_path, const char *pin_dir,
+		 struct governor **ret)
 {
-	const struct taking *taking = userdata;
-	const struct gone_maps maps = gone_maps_of(taking->from->kernel);
-	struct governor *g = taking->to;
-	struct sp_cgroup entry;
-	struct node *gone;
-	int r;
+	_cleanup_(governor_free) struct governor *g = calloc(1, sizeof(*g));
 
-	if (tree_find(g->tree, n->id) ||
-	    entry_read(taking->from->kernel, n->id, &entry) < 0) /* released */
-		return 0;
-	r = tree_add_gone(g->tree, n->id, &gone);
-	return r < 0 ? r
-		     : gone_add(&g->gone, n->id, &maps, entry.policy[half_in_force(taking->from)]);
+	if (!g)
+		return log_oom();
+	g->mount = strdup(mount);
+	g->root_path = strdup(root_path);
+	g->pin_dir = strdup(pin_dir);
+	if (asprintf(&g->directory, "%s%s", mount, root_path) < 0)
+		g->directory = NULL;
+	if (!g->mount || !g->root_path || !g->pin_dir || !g->directory)
+		return log_oom();
+	*ret = TAKE_PTR(g);
+	return 0;
 }
 
-int governor_take_gone(struct governor *g, const struct governor *from)
+static void free_images(struct governor *g)
 {
-	struct taking taking = { g, from };
-	int r = governor_process_events(g); /* what `from` knows we then know */
+	if (g->before)
+		image_free(g->before);
+	if (g->after)
+		image_free(g->after);
+	g->before = g->after = NULL;
+}
 
-	return r < 0 ? r : tree_walk(from->tree, take_if_gone, &taking);
+static void drop_kernel(struct governor *g)
+{
+	free_images(g);
+	if (g->counters)
+		counting_free(g->counters);
+	if (g->kernel)
+		kernel_free(g->kernel);
+	if (g->config)
+		config_free(g->config);
+	g->counters = NULL;
+	g->kernel = NULL;
+	g->config = NULL;
+	g->unsettled = false;
 }
 
 void governor_free(struct governor *g)
 {
-	for (int half = 0; half < 2; half++)
-		if (g->generations[half])
-			generation_free(g->generations[half]);
-	if (g->sources)
-		sources_free(g->sources);
-	if (g->tree)
-		tree_free(g->tree);
-	gone_clear(&g->gone);
-	if (g->kernel)
-		kernel_free(g->kernel);
+	drop_kernel(g);
 	free(g->mount);
+	free(g->root_path);
 	free(g->directory);
+	free(g->pin_dir);
 	free(g);
 }
 
-/* What status says of the generation in force. */
-static void mark(struct governor *g)
+/* The service manager waits on, however long a part of the work takes. */
+static void still_alive(void)
 {
-	if (!g->generations[half_in_force(g)])
-		return;
-	mark_state(g);
-	mark_policies(g);
+	sd_notify(0, "WATCHDOG=1\nEXTEND_TIMEOUT_USEC=30000000");
 }
 
-/* What an earlier agent left, that nothing uses any more. */
-static void forget_adopted(struct governor *g, unsigned idle)
+/* Returns the directory of the cgroup, which is the place's. */
+static int find_place(const struct governor *g, struct kernel_place *ret)
 {
-	int r = steps_clear_half(g->kernel, idle);
+	_cleanup_close_ int fd = open(g->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uint64_t id;
+	int r = fd < 0 ? -errno : cgroup_id_of_dir(g->directory, &id);
 
 	if (r < 0)
-		log_warning_errno(r, "Cannot clear the map `steps`, ignoring");
-	g->leftovers[idle] = r < 0; /* then the next reload cannot be */
-	g->adopted = false;
-	g->adopted_stages = 0;
+		return log_error_errno(r, "Cannot look at the cgroup %s", g->directory);
+	*ret = (struct kernel_place){ .cgroup_fd = fd, .cgroup_id = id, .pin_dir = g->pin_dir };
+	return TAKE_FD(fd);
 }
 
-static void settle(struct governor *g)
+int governor_adopt(struct governor *g)
 {
-	unsigned idle = !half_in_force(g);
+	_cleanup_(counting_free) struct counting *counters = NULL;
+	_cleanup_(kernel_free) struct kernel *k = NULL;
+	struct kernel_place place;
+	_cleanup_close_ int fd = find_place(g, &place);
+	int r = fd < 0 ? fd : counting_new(&counters);
 
-	settle_places(g);
-	if (g->generations[idle]) {
-		g->leftovers[idle] = generation_erase(g->generations[idle]) < 0;
-		generation_free(g->generations[idle]);
-		g->generations[idle] = NULL;
-	}
-	if (g->adopted && g->generations[!idle])
-		forget_adopted(g, idle);
-	if (use_stages(g) < 0)
-		log_warning("Hooks that no policy needs any more may still be attached, ignoring");
-	sources_keep_only(g->sources, governor_config(g));
-	mark(g);
-}
-
-/* Elements that the configuration needs, as far as they are known when something runs out. */
-static void find_needed(struct governor *g, const struct config *c)
-{
-	const struct generation *next = g->generations[!half_in_force(g)];
-
-	g->needed = (struct kernel_sizes){ 0 };
-	if (next)
-		generation_needed(next, &g->needed);
-	g->needed.cgroups = (uint32_t)tree_size(g->tree);
-	g->needed.sources = sources_needed(c);
-}
-
-/* The next generation, in maps and steps only. */
-static int prepare_policies(struct governor *g, struct config *c, unsigned next)
-{
-	int r;
-
-	g->what = "memory";
-	r = generation_new(g->kernel, g->sources, c, next, &g->generations[next]);
-	if (r < 0)
-		return r;
-	if (generation_needs_events(g->generations[next])) /* from its first moment on */
-		kernel_state(g->kernel)->flags |= SP_STATE_BY_EVENTS;
-	if (g->leftovers[next]) {
-		g->what = kernel_map_names[KERNEL_MAP_STEPS];
-		r = steps_clear_half(g->kernel, next);
-		if (r < 0)
-			return r;
-		g->leftovers[next] = false;
-	}
-	r = tree_walk(g->tree, place_next, g);
 	if (r == 0)
-		r = generation_write_steps(g->generations[next], &g->what);
-	if (r == -ENOSPC)
-		find_needed(g, generation_config(g->generations[next]));
-	return r;
-}
-
-static int prepare(struct governor *g, struct config *c)
-{
-	unsigned next = !half_in_force(g);
-	int r;
-
-	g->what = kernel_map_names[KERNEL_MAP_SOURCES];
-	r = sources_add_config(g->sources, c);
-	if (r < 0) {
-		find_needed(g, c);
-		config_free(c);
-		return r;
-	}
-	r = prepare_policies(g, c, next);
-	if (r == 0)
-		r = use_stages(g);
+		r = kernel_adopt(&place, &k);
 	if (r < 0)
 		return r;
-	g->unsettled = true;
-	r = tree_walk(g->tree, write_place, g);
-	if (r < 0) {
-		find_needed(g, c);
-		return r;
-	}
-	/* Cgroups made meanwhile may have followed from an entry that was not written yet: when no
-	 * program works with one any more, all of them are among the events. */
-	g->what = "grace period";
-	r = kernel_wait_for_programs(g->kernel);
+	r = counting_read(counters, k);
 	if (r < 0)
-		return r;
-	g->what = "cgroup events";
-	return governor_process_events(g);
-}
-
-static uint64_t now_usec(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
-int governor_activate(struct governor *g, struct config *c, const char **ret_what)
-{
-	struct sp_state *state = kernel_state(g->kernel);
-	uint64_t no_room, n_given_up;
-	uint32_t flags = state->flags;
-	int r;
-
-	r = governor_process_events(g);
-	if (r < 0)
-		log_warning_errno(r, "Cannot read cgroup events, ignoring");
-	no_room = __atomic_load_n(&state->no_room, __ATOMIC_SEQ_CST);
-	n_given_up = g->n_given_up;
-	r = prepare(g, c);
-	if (r < 0) {
-		*ret_what = g->what;
-		/* What is adopted keeps its flags: mark_state() does not know them. */
-		state->flags = flags;
-		settle(g);
-		return r;
-	}
-	state->loaded_usec = now_usec();
-	state->n_policies = (uint32_t)c->n_policies;
-	/* Whatever found no room before is in the tree, and has its entry now. */
-	if (g->n_given_up == n_given_up)
-		__atomic_store_n(&state->no_room_settled, no_room, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&state->generation, state->generation + 1, __ATOMIC_SEQ_CST);
-	r = kernel_wait_for_programs(g->kernel);
-	if (r < 0)
-		log_warning_errno(r, "Cannot wait for running programs, ignoring");
-	g->warned = g->needs_room = false;
-	/* Of a cgroup made just before the switch the kernel may know its class before it only. */
-	r = governor_process_events(g);
-	if (r < 0)
-		log_warning_errno(r, "Cannot read cgroup events, ignoring");
-	name_stale_listeners(g);
-	settle(g);
-	malloc_trim(0); /* two generations and what made the second: most of it is free now */
+		return log_error_errno(r, "Cannot read the counters of the agent before");
+	generation_settle(k);
+	g->cgroup_id = place.cgroup_id;
+	g->kernel = TAKE_PTR(k);
+	g->counters = TAKE_PTR(counters);
 	return 0;
 }
 
-int governor_attach(struct governor *g, const struct governor *from, const char *pin_dir)
+bool governor_has_policy(const struct governor *g)
 {
-	_cleanup_(pins_close) struct pins *earlier = NULL;
+	return g->kernel != NULL;
+}
+
+/* A configuration on its way. */
+struct change {
+	struct config *config;
+	struct counting *counters;
+	struct image *image;  /* of the configuration */
+	struct image *before; /* what listeners were set by; NULL: nothing, or it is not known */
+};
+
+static int explain_image_failure(int r, const char *error, const struct position *at,
+				 struct diags *diags)
+{
+	if (r != -E2BIG)
+		return log_error_errno(r, "Cannot compile the policies");
+	diag_error(diags, at, "%s", error);
+	return -EBADMSG;
+}
+
+static int compile(struct change *c, struct diags *diags)
+{
+	_cleanup_free_ char *error = NULL;
+	struct position at = { 0 };
+	int r = counting_add_config(c->counters, c->config);
+
+	if (r == -ENOSPC) {
+		diag_error(diags, &c->config->policies[c->config->n_policies - 1].at,
+			   "there are more than %u policies and rules", SP_COUNTERS_MAX - 1);
+		return -EBADMSG;
+	}
+	if (r == 0)
+		r = image_new(c->config, counting_index, c->counters, &c->image, &error, &at);
+	return r < 0 ? explain_image_failure(r, error, &at, diags) : 0;
+}
+
+static void read_before(const struct governor *g, struct change *c)
+{
+	_cleanup_(pinned_close) struct pinned *p = NULL;
+	int r = pinned_open(g->pin_dir, &p);
+
+	if (r == 0 && !(pinned_generation(p)->stages & BIT(SP_STAGE_TCP_LISTEN)))
+		return;
+	if (r == 0)
+		r = pinned_image(p, &c->before);
+	if (r < 0 && r != -ENOENT && r != -EPROTO)
+		log_warning_errno(r, "Cannot tell which listeners keep old values, ignoring");
+}
+
+static uint64_t stages_in_force(const struct kernel *k)
+{
+	const struct sp_state *state = kernel_state(k);
+
+	return state->of[state->generation & 1].stages;
+}
+
+/* In the place of what this governor has in force. */
+static int replace(struct governor *g, struct change *c)
+{
+	uint64_t before = stages_in_force(g->kernel), after = c->image->generation.stages;
+	int r = counting_write(c->counters, g->kernel);
+
+	if (r == 0)
+		r = kernel_use_stages(g->kernel, before | after);
+	still_alive();
+	if (r == 0)
+		r = generation_write(g->kernel, c->image);
+	if (r < 0) {
+		(void)kernel_use_stages(g->kernel, before);
+		return r;
+	}
+	still_alive();
+	generation_switch(g->kernel, c->image);
+	return 0;
+}
+
+/* What an earlier agent counted, when its programs have run for the last time. */
+static void carry_counters(const struct governor *g, const struct kernel *k, struct counting *c)
+{
+	_cleanup_free_ char *current = pin_path(g->pin_dir, PIN_CURRENT);
+
+	if (!current || generation_wait_for_programs(k) < 0)
+		return;
+	counting_carry(c, k, pin_is_lost(current, "state") ? g->pin_dir : current);
+}
+
+/* In the place of what an earlier agent left, or of nothing. */
+static int start(struct governor *g, const struct kernel_place *place, struct change *c)
+{
+	_cleanup_(kernel_free) struct kernel *k = NULL;
+	int r = kernel_load(place, c->image->generation.stages, &k);
+
+	still_alive();
+	if (r == 0)
+		r = counting_write(c->counters, k);
+	if (r == 0)
+		r = generation_write(k, c->image);
+	if (r < 0)
+		return r;
+	generation_switch(k, c->image);
+	r = kernel_take_over(k);
+	if (r < 0)
+		return r;
+	if (kernel_has_earlier(k))
+		carry_counters(g, k, c->counters);
+	kernel_commit(k);
+	g->cgroup_id = place->cgroup_id;
+	g->kernel = TAKE_PTR(k);
+	g->counters = TAKE_PTR(c->counters);
+	return 0;
+}
+
+static int activate(struct governor *g, struct change *c, struct diags *diags)
+{
+	struct kernel_place place;
+	_cleanup_close_ int fd = find_place(g, &place);
+	bool fresh;
 	int r;
 
-	/* What an earlier agent counted: its programs run until ours have taken their place. */
-	(void)pins_open_counters(pin_dir, &earlier);
-	r = attach(g, from, pin_dir);
-	if (r == 0 && earlier && kernel_wait_for_programs(g->kernel) == 0)
-		sources_carry_counters(g->sources, earlier);
+	if (fd < 0)
+		return fd;
+	governor_settle(g);
+	if (g->kernel && place.cgroup_id != g->cgroup_id) { /* the cgroup was made anew */
+		drop_kernel(g);
+		r = pin_dir_recover(g->pin_dir);
+		if (r < 0)
+			return r;
+	}
+	fresh = !g->kernel;
+	c->counters = g->counters;
+	r = fresh ? counting_new(&c->counters) : 0;
+	if (r == 0)
+		r = compile(c, diags);
+	if (r == 0) {
+		read_before(g, c);
+		r = fresh ? start(g, &place, c) : replace(g, c);
+	}
+	if (fresh && c->counters)
+		counting_free(c->counters);
+	if (r < 0) {
+		if (!fresh)
+			counting_keep_only(g->counters, g->kernel, g->config);
+		return r;
+	}
+	if (g->config)
+		config_free(g->config);
+	g->config = TAKE_PTR(c->config);
+	g->before = TAKE_PTR(c->before);
+	g->after = TAKE_PTR(c->image);
+	g->unsettled = true;
+	return 0;
+}
+
+int governor_activate(struct governor *g, struct config *config, struct diags *diags)
+{
+	struct change c = { .config = config };
+	int r;
+
+	still_alive();
+	r = activate(g, &c, diags);
+	if (c.image)
+		image_free(c.image);
+	if (c.before)
+		image_free(c.before);
+	if (c.config)
+		config_free(c.config);
+	malloc_trim(0); /* what probing and compiling took */
 	return r;
 }
 
-size_t governor_pins_lost(const struct governor *g)
+void governor_settle(struct governor *g)
 {
-	return kernel_pins_lost(g->kernel);
-}
-
-int governor_pin_again(struct governor *g)
-{
-	return kernel_pin_again(g->kernel);
-}
-
-void governor_detach(struct governor *g)
-{
-	name_all_listeners(g);
-	kernel_detach(g->kernel);
-}
-
-int governor_event_fd(const struct governor *g)
-{
-	return kernel_event_fd(g->kernel);
-}
-
-const char *governor_complaint(const struct governor *g, struct position *ret_at)
-{
-	*ret_at = g->complaint_at;
-	return g->complaint;
-}
-
-bool governor_needs_room(const struct governor *g)
-{
-	return g->needs_room;
-}
-
-const struct kernel_sizes *governor_needed(const struct governor *g)
-{
-	return &g->needed;
-}
-
-const struct kernel_sizes *governor_sizes(const struct governor *g)
-{
-	return kernel_sizes_of(g->kernel);
+	if (!g->unsettled)
+		return;
+	generation_free_others(g->kernel);
+	if (kernel_use_stages(g->kernel, stages_in_force(g->kernel)) < 0)
+		log_warning("Hooks that no policy needs any more may still be attached, ignoring");
+	counting_keep_only(g->counters, g->kernel, g->config);
+	if (g->before)
+		stale_name_listeners(g->mount, g->root_path, g->before, g->after);
+	free_images(g);
+	g->unsettled = false;
+	malloc_trim(0); /* what made the generation is free now */
 }
 
 const struct config *governor_config(const struct governor *g)
 {
-	const struct generation *in_force = g->generations[half_in_force(g)];
-
-	return in_force ? generation_config(in_force) : NULL;
+	return g->config;
 }
 
-size_t governor_n_governed(const struct governor *g)
+size_t governor_n_lost(const struct governor *g)
 {
-	return g->n_governed;
+	return g->kernel ? kernel_n_lost(g->kernel) : 0;
+}
+
+int governor_mend(struct governor *g)
+{
+	return g->kernel ? kernel_mend(g->kernel) : 0;
+}
+
+void governor_detach(struct governor *g)
+{
+	struct change c = { 0 };
+
+	read_before(g, &c);
+	if (c.before)
+		stale_name_listeners(g->mount, g->root_path, c.before, NULL);
+	if (g->kernel)
+		kernel_detach(g->kernel);
+	else
+		(void)pin_dir_remove(g->pin_dir);
+	if (c.before)
+		image_free(c.before);
 }

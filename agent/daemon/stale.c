@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
-#include <bpf/bpf.h>
-
-#include "daemon/governor_impl.h"
-#include "host/listeners.h"
 #include "base/log.h"
+#include "compile/glob_walk.h"
+#include "daemon/stale.h"
+#include "host/cgroup.h"
+#include "host/listeners.h"
 
 /* FNV-1a */
 #define DIGEST_START 2166136261u
@@ -16,98 +16,127 @@ static uint32_t digest_bytes(uint32_t digest, const void *bytes, size_t n)
 	return digest;
 }
 
-/* Without what a generation numbers as it comes, and without who set it. */
-static int digest_op(const struct governor *g, uint32_t index, uint32_t *digest, struct sp_op *ret)
+/* Without whose it is. */
+static uint32_t digest_ops(const struct image *im, uint32_t first_cell, uint32_t n, uint32_t digest)
 {
-	struct sp_op bare;
+	const struct sp_op_cell *cells = im->of[MAP_ID_ops].values;
 
-	if (bpf_map_lookup_elem(kernel_map_fd(g->kernel, KERNEL_MAP_OPS), &index, ret) < 0)
-		return -errno;
-	bare = *ret;
-	bare.rules = 0;
-	bare.source = 0;
-	bare.first_alternative = 0;
-	bare.block = 0;
-	*digest = digest_bytes(*digest, &bare, sizeof(bare));
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t cell = first_cell + i / SP_OPS_CELL;
+		struct sp_op op;
+
+		if (cell >= im->of[MAP_ID_ops].n)
+			break;
+		op = cells[cell].op[i % SP_OPS_CELL];
+		op.counter = 0;
+		digest = digest_bytes(digest, &op, sizeof(op));
+	}
+	return digest;
+}
+
+static uint32_t digest_stage(const struct image *im, const struct sp_stage_of *s, uint32_t digest)
+{
+	const struct sp_block *blocks = im->of[MAP_ID_blocks].values;
+
+	digest = digest_bytes(digest, &s->options, sizeof(s->options));
+	digest = digest_ops(im, s->first_cell, s->n_ops, digest);
+	for (uint32_t i = 0; i < (uint32_t)__builtin_popcountll(s->acting); i++) {
+		uint32_t block = s->first_block + i;
+
+		if (block < im->of[MAP_ID_blocks].n)
+			digest = digest_ops(im, blocks[block].first_cell, blocks[block].n_ops,
+					    digest);
+	}
+	return digest;
+}
+
+/* Tells apart what is set on the listeners of a cgroup; 0: nothing. */
+static uint32_t listen_digest(const struct image *im, const char *path)
+{
+	const struct sp_policy *policies = im ? im->of[MAP_ID_policies].values : NULL;
+	uint32_t digest = DIGEST_START;
+	struct glob_list list;
+	bool any = false;
+
+	if (!im || glob_walk(&im->globs, path, &list) < 0)
+		return 0;
+	for (uint32_t i = 0; i < list.n; i++) {
+		const struct sp_stage_of *s;
+
+		if (list.number[i] >= im->of[MAP_ID_policies].n)
+			continue;
+		s = &policies[list.number[i]].stage[SP_STAGE_TCP_LISTEN];
+		if (!s->options && !s->acting)
+			continue;
+		any = true;
+		digest = digest_stage(im, s, digest);
+	}
+	return any ? digest | 1 : 0;
+}
+
+/* The cgroups that have listeners; looked up at once, as each look may cost a walk of its own. */
+struct cgroups {
+	uint64_t *ids; /* owned; each once */
+	char **paths;  /* owned, NULL: it is not known; as many */
+	size_t n;
+	const char *root_path;
+	const struct image *before, *after;
+};
+
+static int add_cgroup(const struct listener *l, void *userdata)
+{
+	struct cgroups *c = userdata;
+
+	for (size_t i = 0; i < c->n; i++)
+		if (c->ids[i] == l->cgroup_id)
+			return 0;
+	if (GROW(c->ids, c->n) < 0)
+		return -ENOMEM;
+	c->ids[c->n++] = l->cgroup_id;
 	return 0;
 }
 
-static int digest_stage(const struct governor *g, const struct sp_stage_ops *stage, uint32_t *ret)
+static bool is_at_or_below(const char *path, const char *root)
 {
-	uint32_t digest = DIGEST_START;
-	int r = 0;
+	size_t n = streq(root, "/") ? 0 : strlen(root);
 
-	for (uint32_t i = 0; i < stage->n_ops && r == 0; i++) {
-		struct sp_op op, alternative;
-
-		r = digest_op(g, stage->first_op + i, &digest, &op);
-		for (int n = 0; r == 0 && n < __builtin_popcountll(op.rules); n++)
-			r = digest_op(g, op.first_alternative + (uint32_t)n, &digest, &alternative);
-	}
-	*ret = digest ? digest : 1;
-	return r;
-}
-
-/*
- * Tells apart what is set on listeners, and under which conditions; 0: nothing.  From the maps, as
- * of an earlier agent's generation there is nothing else.
- */
-static uint32_t listen_digest(const struct governor *g, const struct node *n, unsigned half)
-{
-	uint32_t index = n->places[half].policy, digest;
-	const struct sp_stage_ops *stage;
-	struct sp_policy policy;
-
-	if (!index ||
-	    bpf_map_lookup_elem(kernel_map_fd(g->kernel, KERNEL_MAP_POLICIES), &index, &policy) < 0)
-		return 0;
-	stage = &policy.stage[SP_STAGE_TCP_LISTEN];
-	return stage->n_ops && digest_stage(g, stage, &digest) == 0 ? digest : 0;
+	return strncmp(path, root, n) == 0 && (!path[n] || path[n] == '/');
 }
 
 static const char *is_stale(uint64_t cgroup_id, void *userdata)
 {
-	const struct governor *g = userdata;
-	const struct node *n = tree_find(g->tree, cgroup_id);
-	unsigned in_force = half_in_force(g);
-	uint32_t before = n ? listen_digest(g, n, !in_force) : 0;
+	const struct cgroups *c = userdata;
+	const char *path = NULL;
+	uint32_t before;
 
-	return before && before != listen_digest(g, n, in_force) ? path_of(n) : NULL;
+	for (size_t i = 0; i < c->n && !path; i++)
+		if (c->ids[i] == cgroup_id)
+			path = c->paths[i];
+	if (!path || !is_at_or_below(path, c->root_path))
+		return NULL;
+	before = listen_digest(c->before, path);
+	return before && before != listen_digest(c->after, path) ? path : NULL;
 }
 
-static const char *is_governed(uint64_t cgroup_id, void *userdata)
+void stale_name_listeners(const char *mount, const char *root_path, const struct image *before,
+			  const struct image *after)
 {
-	const struct governor *g = userdata;
-	const struct node *n = tree_find(g->tree, cgroup_id);
-
-	return n && listen_digest(g, n, half_in_force(g)) ? path_of(n) : NULL;
-}
-
-/* stages: of what goes. */
-static void name_listeners(struct governor *g, uint64_t stages, listener_stale_fn *fn)
-{
+	struct cgroups c = { .root_path = root_path, .before = before, .after = after };
 	int r;
 
-	if (!(stages & BIT(SP_STAGE_TCP_LISTEN)))
+	if (!(before->generation.stages & BIT(SP_STAGE_TCP_LISTEN)))
 		return;
-	r = listeners_name_stale(fn, g);
+	r = listeners_each(add_cgroup, &c);
+	if (r == 0 && c.n) {
+		c.paths = calloc(c.n, sizeof(*c.paths));
+		r = c.paths ? cgroup_paths_of_ids(mount, c.ids, c.n, c.paths) : -ENOMEM;
+	}
+	if (r == 0 && c.n)
+		r = listeners_name_stale(is_stale, &c);
 	if (r < 0)
 		log_warning_errno(r, "Cannot find the listeners that keep old values, ignoring");
-}
-
-static uint64_t stages_of(const struct governor *g, unsigned half)
-{
-	if (g->generations[half])
-		return generation_stages(g->generations[half]);
-	return g->adopted ? g->adopted_stages : 0;
-}
-
-void name_stale_listeners(struct governor *g)
-{
-	name_listeners(g, stages_of(g, !half_in_force(g)), is_stale);
-}
-
-void name_all_listeners(struct governor *g)
-{
-	name_listeners(g, stages_of(g, half_in_force(g)), is_governed);
+	for (size_t i = 0; c.paths && i < c.n; i++)
+		free(c.paths[i]);
+	free(c.paths);
+	free(c.ids);
 }

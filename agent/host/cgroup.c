@@ -6,84 +6,36 @@
 #include <sys/stat.h>
 
 #include "host/cgroup.h"
-
-/* Fields of a line of mountinfo before the optional ones, see proc_pid_mountinfo(5). */
-enum mount_field {
-	FIELD_ID,
-	FIELD_PARENT,
-	FIELD_DEVICE,
-	FIELD_ROOT,
-	FIELD_MOUNT_POINT,
-	FIELD_MAX,
-};
-
-/* Undoes the kernel's escapes of blanks and backslashes (\040), in place. */
-static void unescape(char *s)
-{
-	char *to = s;
-
-	for (; *s; s++) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
-		    s[3] >= '0' && s[3] <= '7') {
-			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-			s += 3;
-		} else {
-			*to++ = *s;
-		}
-	}
-	*to = '\0';
-}
-
-/* Is this line a cgroup2 mount?  Then fields points into it. */
-static bool split_cgroup2_line(char *line, char *fields[FIELD_MAX])
-{
-	char *rest = line, *field;
-	size_t n = 0;
-
-	while ((field = strsep(&rest, " "))) {
-		if (n < FIELD_MAX)
-			fields[n++] = field;
-		else if (streq(field, "-"))
-			break;
-	}
-	field = strsep(&rest, " \n");
-	return n == FIELD_MAX && field && streq(field, "cgroup2");
-}
+#include "host/mount.h"
 
 int cgroup_mount_in(FILE *mountinfo, char **ret)
 {
-	_cleanup_free_ char *line = NULL, *found = NULL;
-	size_t size = 0;
+	_cleanup_(mount_clear) struct mount m = { 0 };
+	_cleanup_free_ char *found = NULL;
+	int r;
 
-	errno = 0;
-	while (getline(&line, &size, mountinfo) >= 0) {
-		char *fields[FIELD_MAX];
-		bool whole;
-
-		if (!split_cgroup2_line(line, fields))
-			continue;
+	while ((r = mount_next(mountinfo, &m)) > 0) {
 		/* A bind mount of a part of the hierarchy is the last resort. */
-		whole = streq(fields[FIELD_ROOT], "/");
-		if (found && !whole)
+		bool whole = streq(m.root, "/");
+
+		if (!streq(m.type, "cgroup2") || (found && !whole))
 			continue;
 		free(found);
-		found = strdup(fields[FIELD_MOUNT_POINT]);
+		found = strdup(m.point);
 		if (!found)
 			return -ENOMEM;
-		unescape(found);
 		if (whole)
 			break;
-		errno = 0;
 	}
 	if (!found)
-		return errno ? -errno : -ENOENT;
+		return r < 0 ? r : -ENOENT;
 	*ret = TAKE_PTR(found);
 	return 0;
 }
 
 int cgroup_mount(char **ret)
 {
-	_cleanup_fclose_ FILE *f = fopen("/proc/self/mountinfo", "re");
+	_cleanup_fclose_ FILE *f = fopen(MOUNTINFO, "re");
 
 	return f ? cgroup_mount_in(f, ret) : -errno;
 }

@@ -1,463 +1,89 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
-#include <fcntl.h>
 
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 
-#include "kernel/hooks.h"
-#include "kernel/kernel.h"
 #include "base/log.h"
+#include "kernel/hooks.h"
 #include "kernel/pin.h"
-#include "kernel/pin_owner.h"
-#include "kernel/probe.h"
+#include "kernel/programs.h"
 
-/* Those that say which cgroups there are, and then, in this order, those that govern sockets. */
-#define N_WATCHERS 2
-const char *const kernel_link_names[] = {
-	"cgroup_mkdir", "cgroup_release", "sock_ops", "bind4",	      "bind6",	      "connect4",
-	"connect6",	"sendmsg4",	  "sendmsg6", "connect_unix", "sendmsg_unix",
-};
-const size_t n_kernel_link_names = ARRAY_SIZE(kernel_link_names);
-
-#define N_HOOKS ARRAY_SIZE(kernel_link_names)
-
-DEFINE_CLEANUP(struct btf *, btf__free)
-
-/* From <linux/bpf.h> of 6.7: neither Debian 12's headers nor libbpf 1.1 have them. */
-#define CGROUP_UNIX_CONNECT 49
-#define CGROUP_UNIX_SENDMSG 50
-
-#define TCP_SOCK_OPS                                                                               \
-	(BIT(SP_STAGE_TCP_SYN) | BIT(SP_STAGE_TCP_ACTIVE_EST) | BIT(SP_STAGE_TCP_PASSIVE_EST) |    \
-	 BIT(SP_STAGE_TCP_LISTEN) | BIT(SP_STAGE_REPLY_ACTIVE) | BIT(SP_STAGE_REPLY_PASSIVE))
-#define CONNECTS (BIT(SP_STAGE_TCP_CONNECT) | BIT(SP_STAGE_UDP_CONNECT))
-/* bind(2) is remembered for the stages of UDP that ask whether the socket was bound. */
-#define BINDS                                                                                      \
-	(BIT(SP_STAGE_TCP_BIND) | BIT(SP_STAGE_UDP_BIND) | BIT(SP_STAGE_UDP_CONNECT) |             \
-	 BIT(SP_STAGE_UDP_SEND))
-
-/*
- * A hook is attached only while some policy has something due there: every connection and every
- * send on the host pays for one that is, in whichever cgroup it is.
- */
-static const struct socket_hook {
-	const char *program;
-	uint64_t stages;
-	int attach_type; /* that libbpf does not know by the section's name; else 0 */
-} socket_hooks[] = {
-	{ "sock_ops", TCP_SOCK_OPS, 0 },
-	{ "bind4", BINDS, 0 },
-	{ "bind6", BINDS, 0 },
-	{ "connect4", CONNECTS, 0 },
-	{ "connect6", CONNECTS, 0 },
-	{ "sendmsg4", BIT(SP_STAGE_UDP_SEND), 0 },
-	{ "sendmsg6", BIT(SP_STAGE_UDP_SEND), 0 },
-	{ "connect_unix", BIT(SP_STAGE_UNIX_CONNECT), CGROUP_UNIX_CONNECT },
-	{ "sendmsg_unix", BIT(SP_STAGE_UNIX_SEND), CGROUP_UNIX_SENDMSG },
+struct attached {
+	int program; /* -1: not loaded */
+	int link;    /* -1: not attached */
+	bool behind; /* the link has an earlier agent's program */
 };
 
 struct hooks {
-	struct bpf_object *object;
-	struct bpf_link *links[N_HOOKS];
-	bool earlier[N_HOOKS]; /* still with an earlier agent's program */
-	bool pinned[N_HOOKS];  /* under its name */
-	char *pin_dir;	       /* or NULL */
-	int cgroup_fd;	       /* that it is attached to, or -1 */
+	int *maps; /* borrowed */
+	int cgroup_fd;
 	uint64_t cgroup_id;
-	bool no_tracepoints;
-	uint64_t stages; /* as of hooks_use_stages() */
-	uint64_t missing_stages;
-	uint64_t refused_stages; /* that could not be had when last tried: complained of already */
-	bool quiet;
+	char *dir;	  /* of the pins; NULL: there are none */
+	uint32_t present; /* hooks that this kernel has */
+	uint64_t stages;
+	struct attached v[HOOK_MAX];
 };
 
-static const struct socket_hook *find_socket_hook(const char *program)
+static uint64_t stages_of(uint32_t hooks)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(socket_hooks); i++)
-		if (streq(socket_hooks[i].program, program))
-			return &socket_hooks[i];
-	return NULL;
-}
+	uint64_t stages = 0;
 
-static struct bpf_program *find_program(const struct hooks *h, size_t i)
-{
-	return bpf_object__find_program_by_name(h->object, kernel_link_names[i]);
+	for (int i = 0; i < HOOK_MAX; i++)
+		if (hooks & BIT(i))
+			stages |= hook_table[i].stages;
+	return stages;
 }
 
 int hooks_probe(uint64_t *ret_missing)
 {
-	uint64_t missing = 0;
+	uint32_t present;
+	int r = programs_probe_hooks(&present);
 
-	for (size_t i = 0; i < ARRAY_SIZE(socket_hooks); i++) {
-		const struct socket_hook *hook = &socket_hooks[i];
-		int r = hook->attach_type ? probe_attach_type(hook->attach_type) : 1;
-
-		if (r < 0)
-			return r;
-		if (!r)
-			missing |= hook->stages;
-	}
-	*ret_missing = missing;
+	if (r < 0)
+		return r;
+	*ret_missing = stages_of(~present);
 	return 0;
 }
 
-/* Programs for hooks that this kernel does not have are not loaded. */
-static int leave_out_missing(struct hooks *h)
-{
-	int r = hooks_probe(&h->missing_stages);
-
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(socket_hooks); i++) {
-		const struct socket_hook *hook = &socket_hooks[i];
-		struct bpf_program *program =
-			bpf_object__find_program_by_name(h->object, hook->program);
-
-		if (hook->stages & h->missing_stages)
-			r = bpf_program__set_autoload(program, false);
-		else if (hook->attach_type)
-			r = bpf_program__set_expected_attach_type(
-				program, (enum bpf_attach_type)hook->attach_type);
-	}
-	return r;
-}
-
-/* A type by this name is what libbpf looks for when it loads the program. */
-static bool has_tracepoint(const struct btf *kernel, const char *name)
-{
-	char type[64];
-
-#ifdef SOCKPOL_MUTANTS /* Only in the build for tests: a kernel that does not tell of cgroups. */
-	if (getenv("SOCKPOL_TEST_NO_TRACEPOINTS"))
-		return false;
-#endif
-	snprintf(type, sizeof(type), "btf_trace_%s", name);
-	return btf__find_by_name_kind(kernel, type, BTF_KIND_TYPEDEF) > 0;
-}
-
-static int leave_out_watchers(struct hooks *h)
-{
-	_cleanup_(btf__free) struct btf *kernel = btf__load_vmlinux_btf();
-	int r = 0;
-
-	if (!kernel)
-		return -errno;
-	for (size_t i = 0; i < N_WATCHERS; i++)
-		if (!has_tracepoint(kernel, kernel_link_names[i]))
-			h->no_tracepoints = true;
-	for (size_t i = 0; i < N_WATCHERS && h->no_tracepoints && r == 0; i++)
-		r = bpf_program__set_autoload(find_program(h, i), false);
-	return r;
-}
-
-int hooks_new(struct bpf_object *object, struct hooks **ret)
+int hooks_new(int maps[MAP_ID_MAX], int cgroup_fd, uint64_t cgroup_id, struct hooks **ret)
 {
 	_cleanup_(hooks_free) struct hooks *h = calloc(1, sizeof(*h));
 	int r;
 
 	if (!h)
-		return -ENOMEM;
-	h->object = object;
-	h->cgroup_fd = -1;
-	r = leave_out_missing(h);
-	if (r == 0)
-		r = leave_out_watchers(h);
+		return log_oom();
+	for (int i = 0; i < HOOK_MAX; i++)
+		h->v[i] = (struct attached){ .program = -1, .link = -1 };
+	h->maps = maps;
+	h->cgroup_fd = cgroup_fd;
+	h->cgroup_id = cgroup_id;
+	r = programs_probe_hooks(&h->present);
 	if (r < 0)
-		return r;
+		return log_error_errno(r, "Cannot try which hooks this kernel has");
 	*ret = TAKE_PTR(h);
 	return 0;
 }
 
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
 void hooks_free(struct hooks *h)
 {
-	for (size_t i = 0; i < N_HOOKS; i++)
-		bpf_link__destroy(h->links[i]);
-	if (h->cgroup_fd >= 0)
-		close(h->cgroup_fd);
-	free(h->pin_dir);
+	for (int i = 0; i < HOOK_MAX; i++) {
+		close_fd(&h->v[i].program);
+		close_fd(&h->v[i].link);
+	}
+	free(h->dir);
 	free(h);
 }
 
 uint64_t hooks_missing_stages(const struct hooks *h)
 {
-	return h->missing_stages;
-}
-
-/* Rather than one of a kernel that has no such thing, or does not let us. */
-static bool is_want_of_resources(int error)
-{
-	return error == ENOMEM || error == ENOSPC || error == E2BIG || error == EMFILE ||
-	       error == ENFILE;
-}
-
-int hooks_watch(struct hooks *h)
-{
-	for (size_t i = 0; i < N_WATCHERS && !h->no_tracepoints; i++) {
-		h->links[i] = bpf_program__attach(find_program(h, i));
-		if (!h->links[i] && is_want_of_resources(errno))
-			return log_error_errno(errno, "Cannot attach to the tracepoint %s",
-					       kernel_link_names[i]);
-		h->no_tracepoints = !h->links[i];
-	}
-	if (!h->no_tracepoints)
-		return 0;
-	for (size_t i = 0; i < N_WATCHERS; i++) {
-		bpf_link__destroy(h->links[i]);
-		h->links[i] = NULL;
-	}
-	return -ENOTSUP;
-}
-
-/* The cgroup a link is attached to; 0 when its cgroup is gone. */
-static uint64_t link_cgroup(int fd)
-{
-	struct bpf_link_info info = { 0 };
-	__u32 size = sizeof(info);
-
-	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0 || info.type != BPF_LINK_TYPE_CGROUP)
-		return 0;
-	return info.cgroup.cgroup_id;
-}
-
-/* An earlier agent's pinned link to our cgroup; NULL when there is none. */
-static struct bpf_link *find_pinned(const struct hooks *h, size_t i)
-{
-	_cleanup_free_ char *path = pin_path(h->pin_dir, kernel_link_names[i]);
-	struct bpf_link *link;
-
-	if (!path || access(path, F_OK) < 0)
-		return NULL;
-	link = bpf_link__open(path);
-	if (link && link_cgroup(bpf_link__fd(link)) == h->cgroup_id)
-		return link;
-	bpf_link__destroy(link); /* opened from a pin: the pin stays, and is replaced later */
-	return NULL;
-}
-
-static int explain_attach_failure(int err, const char *name)
-{
-	if (err == EPERM)
-		return log_error_errno(EPERM,
-				       "Cannot attach %s: a program that was attached without "
-				       "BPF_F_ALLOW_MULTI to this cgroup or one above excludes all "
-				       "others (bpftool cgroup tree), or a capability is missing",
-				       name);
-	if (err == E2BIG)
-		return log_error_errno(
-			E2BIG, "Cannot attach %s: the cgroup has its 64 programs already", name);
-	return log_error_errno(err, "Cannot attach %s", name);
-}
-
-/* A link for the hook: ours, an earlier agent's still with its program, or a new one. */
-static int get_link(struct hooks *h, size_t i)
-{
-	if (h->links[i])
-		return 0;
-	h->links[i] = find_pinned(h, i);
-	h->earlier[i] = h->pinned[i] = h->links[i] != NULL;
-	if (!h->links[i])
-		h->links[i] = bpf_program__attach_cgroup(find_program(h, i), h->cgroup_fd);
-	if (h->links[i])
-		return 0;
-	return h->quiet ? -errno : explain_attach_failure(errno, kernel_link_names[i]);
-}
-
-static bool is_wanted(const struct hooks *h, size_t i)
-{
-	const struct socket_hook *hook = find_socket_hook(kernel_link_names[i]);
-
-	return hook ? hook->stages & h->stages & ~h->missing_stages : !h->no_tracepoints;
-}
-
-/* Attaches what is not attached yet, and pins it beside its name. */
-static int add_wanted(struct hooks *h)
-{
-	for (size_t i = 0; i < N_HOOKS; i++) {
-		int r;
-
-		if (!is_wanted(h, i))
-			continue;
-		r = i < N_WATCHERS ? 0 : get_link(h, i);
-		if (r == 0 && h->links[i] && !h->pinned[i])
-			r = pin_stage(bpf_link__fd(h->links[i]), h->pin_dir, kernel_link_names[i]);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* Nothing of a failed change stays beside the names. */
-static void unstage(const struct hooks *h)
-{
-	for (size_t i = 0; i < N_HOOKS; i++)
-		if (!h->pinned[i])
-			pin_unstage(h->pin_dir, kernel_link_names[i]);
-}
-
-int hooks_prepare(struct hooks *h, int cgroup_fd, uint64_t cgroup_id, const char *pin_dir)
-{
-	int r;
-
-	h->pin_dir = strdup(pin_dir);
-	if (!h->pin_dir)
-		return log_oom();
-	h->cgroup_id = cgroup_id;
-	h->cgroup_fd = fcntl(cgroup_fd, F_DUPFD_CLOEXEC, 0);
-	if (h->cgroup_fd < 0)
-		return log_error_errno(errno, "Cannot keep the cgroup open");
-	r = add_wanted(h);
-	if (r < 0)
-		unstage(h);
-	return r;
-}
-
-static int replace_program(struct hooks *h, size_t i)
-{
-	int r = bpf_link__update_program(h->links[i], find_program(h, i));
-
-	h->earlier[i] = r < 0;
-	return r;
-}
-
-/* Twice, should one fail: a mixture is worse. */
-static void give_back(struct hooks *h, const struct hooks *from, const bool *replaced)
-{
-	for (size_t i = 0; i < N_HOOKS; i++) {
-		int fd, program, r;
-
-		if (!replaced[i])
-			continue;
-		fd = bpf_link__fd(h->links[i]);
-		program = bpf_program__fd(find_program(from, i));
-		r = bpf_link_update(fd, program, NULL);
-		if (r < 0)
-			r = bpf_link_update(fd, program, NULL);
-		if (r < 0)
-			log_error_errno(r,
-					"Cannot put the earlier program back at %s: what was "
-					"refused is in force there",
-					kernel_link_names[i]);
-	}
-}
-
-/* What earlier agents' programs are left. */
-static void catch_up(struct hooks *h)
-{
-	for (size_t i = 0; i < N_HOOKS; i++) {
-		int r = h->earlier[i] ? replace_program(h, i) : 0;
-
-		if (r < 0)
-			log_error_errno(r,
-					"Cannot replace the program at %s: the earlier agent's "
-					"goes on there until a reload can",
-					kernel_link_names[i]);
-	}
-}
-
-int hooks_replace(struct hooks *h, const struct hooks *from)
-{
-	bool replaced[N_HOOKS] = { 0 }, any = false;
-	int r = 0;
-
-	for (size_t i = 0; i < N_HOOKS && r == 0; i++) {
-		if (!h->earlier[i])
-			continue;
-		r = replace_program(h, i);
-		any |= replaced[i] = r == 0;
-		if (r < 0)
-			log_error_errno(r, "Cannot replace the program at %s",
-					kernel_link_names[i]);
-	}
-	if (r == 0)
-		return 0;
-	if (any && !from) { /* there is no way back */
-		catch_up(h);
-		return 0;
-	}
-	if (any)
-		give_back(h, from, replaced);
-	unstage(h);
-	return r;
-}
-
-bool hooks_are_behind(const struct hooks *h)
-{
-	for (size_t i = 0; i < N_HOOKS; i++)
-		if (h->earlier[i])
-			return true;
-	return false;
-}
-
-/* With the pin of an earlier agent's link, too: it may be attached elsewhere. */
-static void drop_link(struct hooks *h, size_t i)
-{
-	_cleanup_free_ char *path = pin_path(h->pin_dir, kernel_link_names[i]);
-
-	if (path && pin_owner_of_link(path, kernel_link_names[i]) == PIN_OURS && unlink(path) < 0)
-		log_warning_errno(errno, "Cannot remove the pin %s, ignoring", path);
-	h->pinned[i] = h->earlier[i] = false;
-	if (!h->links[i])
-		return;
-	bpf_link__detach(h->links[i]);
-	bpf_link__destroy(h->links[i]);
-	h->links[i] = NULL;
-}
-
-int hooks_commit(struct hooks *h)
-{
-	int result = 0;
-
-	for (size_t i = 0; i < N_HOOKS; i++) {
-		int r = 0;
-
-		if (!is_wanted(h, i))
-			drop_link(h, i);
-		else if (h->links[i] && !h->pinned[i])
-			r = pin_commit(h->pin_dir, kernel_link_names[i]);
-		if (r == 0) /* of an agent that was killed before it came to this: attached, too */
-			pin_unstage(h->pin_dir, kernel_link_names[i]);
-		h->pinned[i] = h->links[i] && r == 0;
-		result = r < 0 ? r : result;
-	}
-	return result;
-}
-
-static void drop_unwanted(struct hooks *h)
-{
-	for (size_t i = 0; i < N_HOOKS; i++)
-		if (!is_wanted(h, i))
-			drop_link(h, i);
-}
-
-static int change_stages(struct hooks *h, uint64_t stages)
-{
-	uint64_t before = h->stages;
-	int r;
-
-	/* Each new cgroup that wants a hook tries again. */
-	h->quiet = stages == h->refused_stages;
-	h->stages = stages;
-	r = add_wanted(h);
-	h->refused_stages = r < 0 ? stages : 0;
-	h->quiet = false;
-	if (r < 0)
-		unstage(h);
-	else
-		r = hooks_replace(h, NULL);
-	if (r == 0)
-		return hooks_commit(h);
-	h->stages = before; /* so that the next call tries again */
-	drop_unwanted(h);
-	return r;
-}
-
-int hooks_use_stages(struct hooks *h, uint64_t stages)
-{
-	if (!h->pin_dir) {
-		h->stages = stages;
-		return 0;
-	}
-	catch_up(h);
-	return stages == h->stages ? 0 : change_stages(h, stages);
+	return stages_of(~h->present);
 }
 
 uint64_t hooks_stages(const struct hooks *h)
@@ -465,29 +91,336 @@ uint64_t hooks_stages(const struct hooks *h)
 	return h->stages;
 }
 
-size_t hooks_pins_lost(const struct hooks *h)
+static uint32_t wanted(const struct hooks *h, uint64_t stages)
 {
-	size_t n = 0;
-
-	for (size_t i = 0; h->pin_dir && i < ARRAY_SIZE(h->links); i++)
-		if (h->links[i] && pin_is_lost(h->pin_dir, kernel_link_names[i]))
-			n++;
-	return n;
+	return hook_set(stages) & h->present;
 }
 
-int hooks_pin_again(struct hooks *h)
+int hooks_load(struct hooks *h, uint64_t stages)
+{
+	int programs[HOOK_MAX];
+	uint32_t missing = 0;
+	int r;
+
+	for (int i = 0; i < HOOK_MAX; i++)
+		if (wanted(h, stages) & BIT(i) && h->v[i].program < 0)
+			missing |= BIT(i);
+	if (!missing && h->maps[0] >= 0)
+		return 0;
+	memset(programs, -1, sizeof(programs));
+	r = programs_load(missing, h->maps, programs);
+	for (int i = 0; i < HOOK_MAX; i++)
+		if (programs[i] >= 0)
+			h->v[i].program = programs[i];
+	return r;
+}
+
+static int explain_attach_failure(int err, const char *name)
+{
+	if (err == -EPERM)
+		return log_error_errno(err,
+				       "Cannot attach %s: a program that was attached without "
+				       "BPF_F_ALLOW_MULTI to this cgroup or one above excludes all "
+				       "others (bpftool cgroup tree), or a capability is missing",
+				       name);
+	if (err == -E2BIG)
+		return log_error_errno(
+			err, "Cannot attach %s: the cgroup has its 64 programs already", name);
+	return log_error_errno(err, "Cannot attach %s", name);
+}
+
+static int attach(struct hooks *h, enum hook_id id)
+{
+	struct attached *a = &h->v[id];
+
+	a->link = bpf_link_create(a->program, h->cgroup_fd,
+				  (enum bpf_attach_type)hook_table[id].attach_type, NULL);
+	a->behind = false;
+	return a->link < 0 ? explain_attach_failure(a->link, hook_table[id].name) : 0;
+}
+
+/* A pinned link to our cgroup, -1: there is none. */
+static int open_link(const struct hooks *h, const char *dir, enum hook_id id)
+{
+	_cleanup_close_ int fd = pin_get(dir, hook_table[id].name, PIN_LINK);
+	struct pin_link info;
+
+	if (fd < 0)
+		return -1;
+	pin_link_info(fd, &info);
+	return info.cgroup_id == h->cgroup_id ? TAKE_FD(fd) : -1;
+}
+
+static void program_pin_name(enum hook_id id, char ret[64])
+{
+	snprintf(ret, 64, "%s" PIN_PROGRAM_SUFFIX, hook_table[id].name);
+}
+
+static int pin_failed(int r, const char *dir, const char *name)
+{
+	return log_error_errno(r, "Cannot pin %s/%s", dir, name);
+}
+
+/* A program that a link does not have yet has no pin either: the next agent then sees it. */
+static int pin_program(const struct hooks *h, enum hook_id id)
+{
+	char name[64];
+	int r;
+
+	program_pin_name(id, name);
+	r = pin_set(h->v[id].program, h->dir, name);
+	return r < 0 ? pin_failed(r, h->dir, name) : 0;
+}
+
+static int pin(const struct hooks *h, enum hook_id id)
+{
+	int r = pin_set(h->v[id].link, h->dir, hook_table[id].name);
+
+	return r < 0 ? pin_failed(r, h->dir, hook_table[id].name) : pin_program(h, id);
+}
+
+static void drop(struct hooks *h, enum hook_id id)
+{
+	struct attached *a = &h->v[id];
+	char name[64];
+	int r;
+
+	program_pin_name(id, name);
+	if (a->link >= 0)
+		(void)bpf_link_detach(a->link); /* others may hold it */
+	r = h->dir ? pin_unset(h->dir, hook_table[id].name) : 0;
+	if (r == 0 && h->dir)
+		r = pin_unset(h->dir, name);
+	if (r < 0)
+		log_warning_errno(r, "Cannot remove the pin of %s, ignoring", hook_table[id].name);
+	close_fd(&a->link);
+	close_fd(&a->program);
+	a->behind = false;
+}
+
+int hooks_attach(struct hooks *h, const char *dir, const char *const *earlier)
+{
+	int r = hooks_moved(h, dir);
+
+	for (int i = 0; i < HOOK_MAX && r == 0; i++) {
+		struct attached *a = &h->v[i];
+
+		if (a->program < 0)
+			continue;
+		for (const char *const *e = earlier; *e && a->link < 0; e++)
+			a->link = open_link(h, *e, i);
+		a->behind = a->link >= 0;
+		if (!a->behind)
+			r = attach(h, i);
+		if (r == 0)
+			r = pin(h, i);
+		if (r == 0)
+			h->stages |= hook_table[i].stages;
+	}
+	return r;
+}
+
+static int update(struct hooks *h, enum hook_id id)
+{
+	int r = bpf_link_update(h->v[id].link, h->v[id].program, NULL) < 0 ? -errno : 0;
+
+	h->v[id].behind = r < 0;
+	return r;
+}
+
+static void catch_up(struct hooks *h, enum hook_id id)
+{
+	int r = update(h, id);
+
+	if (r < 0)
+		log_error_errno(r,
+				"Cannot replace the program at %s: the earlier agent's goes on "
+				"there until a reload can",
+				hook_table[id].name);
+}
+
+int hooks_take_over(struct hooks *h)
+{
+	bool any = false;
+
+	for (int i = 0; i < HOOK_MAX; i++) {
+		int r = h->v[i].behind ? update(h, i) : 0;
+
+		if (r < 0 && !any)
+			return log_error_errno(r, "Cannot replace the program at %s",
+					       hook_table[i].name);
+		if (r < 0) /* there is no way back */
+			catch_up(h, i);
+		any |= h->v[i].link >= 0 && !h->v[i].behind;
+	}
+	return 0;
+}
+
+bool hooks_are_behind(const struct hooks *h)
+{
+	for (int i = 0; i < HOOK_MAX; i++)
+		if (h->v[i].behind)
+			return true;
+	return false;
+}
+
+int hooks_moved(struct hooks *h, const char *dir)
+{
+	char *copy = strdup(dir);
+
+	if (!copy)
+		return log_oom();
+	free(h->dir);
+	h->dir = copy;
+	return 0;
+}
+
+/* Is it the program that its link has, and does it work on the maps that we have? */
+static bool is_in_place(int program, uint32_t link_program, uint32_t state)
+{
+	uint32_t maps[64] = { 0 };
+	struct bpf_prog_info info = { .nr_map_ids = ARRAY_SIZE(maps),
+				      .map_ids = (__u64)(uintptr_t)maps };
+	__u32 size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(program, &info, &size) < 0 || info.id != link_program)
+		return false;
+	for (uint32_t i = 0; i < info.nr_map_ids && i < ARRAY_SIZE(maps); i++)
+		if (maps[i] == state)
+			return true;
+	return false;
+}
+
+static void adopt_one(struct hooks *h, enum hook_id id, uint32_t state, bool same_programs)
+{
+	struct attached *a = &h->v[id];
+	struct pin_link info;
+	char name[64];
+
+	a->link = open_link(h, h->dir, id);
+	if (a->link < 0)
+		return;
+	a->behind = true;
+	program_pin_name(id, name);
+	if (!same_programs)
+		return;
+	a->program = pin_get(h->dir, name, PIN_PROGRAM);
+	pin_link_info(a->link, &info);
+	if (a->program >= 0 && is_in_place(a->program, info.program_id, state))
+		a->behind = false;
+	else
+		close_fd(&a->program);
+}
+
+int hooks_adopt(struct hooks *h, const char *dir, uint64_t stages, bool same_programs)
+{
+	struct bpf_map_info state = { 0 };
+	__u32 size = sizeof(state);
+	int r = hooks_moved(h, dir);
+
+	if (r < 0)
+		return r;
+	if (bpf_obj_get_info_by_fd(h->maps[MAP_ID_state], &state, &size) < 0)
+		return log_error_errno(errno, "Cannot look at the map `state`");
+	for (int i = 0; i < HOOK_MAX; i++)
+		adopt_one(h, i, state.id, same_programs);
+	return hooks_use_stages(h, stages);
+}
+
+/* Attaches what is not attached yet. */
+static int add(struct hooks *h, uint32_t hooks)
 {
 	int r = 0;
 
-	for (size_t i = 0; h->pin_dir && i < ARRAY_SIZE(h->links) && r == 0; i++)
-		if (h->links[i])
-			r = pin_renew(bpf_link__fd(h->links[i]), h->pin_dir, kernel_link_names[i]);
+	for (int i = 0; i < HOOK_MAX && r == 0; i++) {
+		struct attached *a = &h->v[i];
+
+		if (!(hooks & BIT(i)))
+			continue;
+		if (a->link >= 0 && !a->behind)
+			continue;
+		if (a->link < 0)
+			r = attach(h, i);
+		else
+			catch_up(h, i);
+		if (r == 0)
+			r = pin(h, i);
+	}
+	return r;
+}
+
+int hooks_use_stages(struct hooks *h, uint64_t stages)
+{
+	uint32_t had = 0;
+	int r;
+
+	for (int i = 0; i < HOOK_MAX; i++)
+		if (h->v[i].link >= 0)
+			had |= BIT(i);
+	r = hooks_load(h, stages);
+	if (r == 0)
+		r = add(h, wanted(h, stages));
+	for (int i = 0; i < HOOK_MAX; i++) /* of what failed nothing stays */
+		if (!((r < 0 ? had : wanted(h, stages)) & BIT(i)) &&
+		    (h->v[i].link >= 0 || h->v[i].program >= 0))
+			drop(h, i);
+	if (r == 0)
+		h->stages = stages;
 	return r;
 }
 
 void hooks_detach(struct hooks *h)
 {
-	for (size_t i = N_HOOKS; i-- > 0;)
-		if (h->links[i]) /* a link opened from a pin keeps it unless told otherwise */
-			bpf_link__detach(h->links[i]);
+	for (int i = HOOK_MAX; i-- > 0;)
+		drop(h, i);
+	h->stages = 0;
+}
+
+static bool is_detached(int link)
+{
+	struct pin_link info;
+
+	pin_link_info(link, &info);
+	return info.type && !info.cgroup_id;
+}
+
+size_t hooks_n_lost(const struct hooks *h)
+{
+	size_t n = 0;
+	char name[64];
+
+	for (int i = 0; i < HOOK_MAX; i++) {
+		if (h->v[i].link < 0 || !h->dir)
+			continue;
+		program_pin_name(i, name);
+		n += pin_is_lost(h->dir, hook_table[i].name) + pin_is_lost(h->dir, name) +
+		     is_detached(h->v[i].link);
+	}
+	return n;
+}
+
+int hooks_mend(struct hooks *h)
+{
+	int r = 0;
+
+	for (int i = 0; i < HOOK_MAX && r == 0; i++) {
+		struct attached *a = &h->v[i];
+		char name[64];
+
+		if (a->link < 0)
+			continue;
+		program_pin_name(i, name);
+		if (is_detached(a->link)) {
+			log_warning("somebody detached %s: attaching it again", hook_table[i].name);
+			close_fd(&a->link);
+			r = hooks_load(h, hook_table[i].stages);
+			if (r == 0)
+				r = attach(h, i);
+			if (r == 0)
+				r = pin(h, i);
+		} else if (pin_is_lost(h->dir, hook_table[i].name) || pin_is_lost(h->dir, name)) {
+			r = a->program >= 0 ? pin(h, i) : 0;
+		}
+	}
+	return r;
 }

@@ -1,59 +1,64 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Where the programs are attached, and the pins of that.  An earlier agent's links to the same
- * cgroup get our programs in place, with no connection missed.
+ * The programs and links of one version of the state: each hook is attached only while some policy
+ * has something due there, as every connection and every send on the host pays for one that is.
  */
 #ifndef SOCKPOL_HOOKS_H
 #define SOCKPOL_HOOKS_H
 
 #include <stdint.h>
 
-#include <bpf/libbpf.h>
+#include "compile/maps.h"
+#include "policy/hook.h"
 
-#include "base/util.h"
-
-/*
- * Which stages this kernel has no hook for (BIT(enum sp_stage)), by trying.  -EPERM: no privilege.
+/* Which stages this kernel has no hook for (BIT(enum sp_stage)), by trying.  -EPERM: no privilege.
  */
 int hooks_probe(uint64_t *ret_missing);
 
 struct hooks;
 
-/* Before the object is loaded: programs that this kernel has no hook for are left out. */
-int hooks_new(struct bpf_object *object, struct hooks **ret);
+/* maps: of the kernel side, borrowed; programs_load() sets those that are -1.  cgroup_fd: likewise
+ * borrowed. */
+int hooks_new(int maps[MAP_ID_MAX], int cgroup_fd, uint64_t cgroup_id, struct hooks **ret);
 /* What is pinned stays attached. */
 void hooks_free(struct hooks *h);
 DEFINE_CLEANUP(struct hooks *, hooks_free)
 
 /* BIT(enum sp_stage): those that this kernel has no hook for. */
 uint64_t hooks_missing_stages(const struct hooks *h);
-
-/* Attaches those that see cgroups come and go.  -ENOTSUP: this kernel has nothing to attach them
- * to, or does not let us; not logged. */
-int hooks_watch(struct hooks *h);
+/* BIT(enum sp_stage): those of which the hooks are attached. */
+uint64_t hooks_stages(const struct hooks *h);
 
 /*
- * hooks_prepare() attaches what was not attached yet, and pins it under names of its own: until
- * hooks_replace(), which gives earlier links our programs, nothing has changed that was there.
- * After it hooks_commit() pins under the right names and drops what no policy needs.
- *
- * When hooks_replace() fails, the programs of `from` are put back: those of a governor of this
- * agent, or NULL.  Another agent's cannot be had (to get a program by its id takes CAP_SYS_ADMIN):
- * then it fails only where nothing was replaced yet, else it goes on, and hooks_are_behind() tells
- * whether some programs are still the earlier agent's; hooks_use_stages() tries those again.
+ * A new version of the state.  hooks_load() loads the programs that these stages need, and makes
+ * the maps.  hooks_attach() pins links and programs in `dir`: the links that one of the `earlier`
+ * directories of pins has to the same cgroup, still with their programs, and new ones.  Then
+ * hooks_take_over() gives the earlier links our programs, with no connection missed.  Where that
+ * fails at the first of them nothing has changed; else it goes on, hooks_are_behind() tells, and
+ * hooks_use_stages() tries those again.
  */
-int hooks_prepare(struct hooks *h, int cgroup_fd, uint64_t cgroup_id, const char *pin_dir);
-int hooks_replace(struct hooks *h, const struct hooks *from);
+int hooks_load(struct hooks *h, uint64_t stages);
+int hooks_attach(struct hooks *h, const char *dir, const char *const *earlier);
+int hooks_take_over(struct hooks *h);
 bool hooks_are_behind(const struct hooks *h);
-int hooks_commit(struct hooks *h);
+/* The pins are elsewhere now: the directory was renamed. */
+int hooks_moved(struct hooks *h, const char *dir);
 
-/* See kernel_use_stages(). */
+/*
+ * An earlier agent's links and programs over the same maps: those that are as they should be stay,
+ * the others get their programs anew.  same_programs: the earlier agent's were built from the same
+ * object.
+ */
+int hooks_adopt(struct hooks *h, const char *dir, uint64_t stages, bool same_programs);
+
+/* Attaches and pins the hooks that these stages need, and detaches the others. */
 int hooks_use_stages(struct hooks *h, uint64_t stages);
-uint64_t hooks_stages(const struct hooks *h);
-/* See kernel_pins_lost(), kernel_pin_again(). */
-size_t hooks_pins_lost(const struct hooks *h);
-int hooks_pin_again(struct hooks *h);
-/* Also where somebody else holds the links. */
+/* Takes links and programs away from links that may be pinned elsewhere, too. */
 void hooks_detach(struct hooks *h);
+
+/* Pins that somebody removed, and links that somebody detached: how many; mends that.  Errors are
+ * logged. */
+size_t hooks_n_lost(const struct hooks *h);
+int hooks_mend(struct hooks *h);
 
 #endif

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The programs and maps in the kernel: load, watch, attach, detach.
+ * The programs and maps in the kernel.
  *
- *   kernel_load    programs verified, maps made; nothing runs yet
- *   kernel_watch   new and released cgroups are reported; the maps' owner starts to fill them
- *   kernel_attach  sockets are governed; everything is pinned
- *   kernel_detach  nothing of it is left
- *   kernel_free    closes the file descriptors: what is pinned works on
+ *   kernel_load       new maps, programs verified and attached; nothing is due anywhere yet
+ *   kernel_adopt      or those that an earlier agent left pinned
+ *   kernel_take_over  earlier links get our programs
+ *   kernel_commit     what was loaded takes the place of what an earlier agent left pinned
+ *   kernel_detach     nothing of it is left
+ *   kernel_free       closes the file descriptors: what is pinned works on
+ *
+ * generation.h says what the maps hold.
  */
 #ifndef SOCKPOL_KERNEL_H
 #define SOCKPOL_KERNEL_H
@@ -15,99 +18,53 @@
 
 #include "../include/abi.h"
 #include "base/util.h"
-
-/* Room in the maps, in elements. */
-struct kernel_sizes {
-	uint32_t cgroups;
-	uint32_t glob_states, glob_edges, steps; /* of one generation, too */
-	/* Of one generation: the maps hold two. */
-	uint32_t policies, ops, credits, tests, vectors, range_nodes;
-	uint32_t sources;
-	uint32_t failures;
-};
-
-enum kernel_map {
-	KERNEL_MAP_CGROUPS,
-	KERNEL_MAP_CGROUP_SLOTS,
-	KERNEL_MAP_GLOB_STATES,
-	KERNEL_MAP_GLOB_EDGES,
-	KERNEL_MAP_STEPS,
-	KERNEL_MAP_POLICIES,
-	KERNEL_MAP_OPS,
-	KERNEL_MAP_CREDITS,
-	KERNEL_MAP_TESTS,
-	KERNEL_MAP_VECTORS,
-	KERNEL_MAP_RANGE_NODES,
-	KERNEL_MAP_SOURCES,
-	KERNEL_MAP_APPLIED,
-	KERNEL_MAP_FAILURES,
-	KERNEL_MAP_STATE,
-	KERNEL_MAP_SOCKETS,
-	KERNEL_MAP_EVENTS,
-	KERNEL_MAP_MAX,
-};
-/* The name of a map in the kernel, under which it is pinned, too. */
-extern const char *const kernel_map_names[KERNEL_MAP_MAX];
-/* The names under which links are pinned (the programs' names); n of them. */
-extern const char *const kernel_link_names[];
-extern const size_t n_kernel_link_names;
+#include "compile/maps.h"
 
 struct kernel;
 
-typedef void kernel_event_fn(const struct sp_event *event, void *userdata);
+/* Where the programs are attached and pinned. */
+struct kernel_place {
+	int cgroup_fd;
+	uint64_t cgroup_id;
+	const char *pin_dir; /* locked by pin_dir_open(), and pin_dir_recover() was called */
+};
 
-/* from: in whose place it is to come, or NULL: what is known of sockets is shared with it, and
- * generations go on counting. */
-int kernel_load(const struct kernel_sizes *sizes, const struct kernel *from, struct kernel **ret);
 /*
- * The same over the maps that an earlier agent pinned, with what they hold, in the sizes that they
- * have: its programs and ours then work on the same.  -ENOENT: nothing is pinned there; -EPROTO: it
- * is of another SP_ABI_VERSION, or not complete, or for another cgroup.
+ * Makes `next/` in the pin directory, with hooks for these stages (BIT(enum sp_stage)).  Links that
+ * an earlier agent has to the same cgroup keep its programs until kernel_take_over().
  */
-int kernel_adopt(const char *pin_dir, uint64_t cgroup_root_id, struct kernel **ret);
-int kernel_watch(struct kernel *k, kernel_event_fn *fn, void *userdata);
+int kernel_load(const struct kernel_place *place, uint64_t stages, struct kernel **ret);
+/* When a generation is in force in the maps.  On failure what an earlier agent left is as it was;
+ * afterwards there is no way back. */
+int kernel_take_over(struct kernel *k);
+/* Is there something in force that it takes the place of? */
+bool kernel_has_earlier(const struct kernel *k);
+/* Its pins come in force, and what was there goes.  Errors are logged, and change nothing. */
+void kernel_commit(struct kernel *k);
 /*
- * pin_dir must pass pin_dir_open().  Programs of an earlier agent that are pinned there for the
- * same cgroup are replaced in place, with no connection missed; its maps' pins are replaced.
- * from: whose programs they are, to be put back on failure, or NULL: see hooks_replace().
+ * What `current/` has, with what it holds in force.  -ENOENT: nothing is pinned there; -EPROTO: it
+ * is of another SP_ABI_VERSION, or not complete, or for another cgroup; neither is logged.
  */
-int kernel_attach(struct kernel *k, const struct kernel *from, int cgroup_fd, const char *pin_dir);
-/* What of it is not pinned any more (somebody removed pins): how many; pins that again. */
-size_t kernel_pins_lost(const struct kernel *k);
-int kernel_pin_again(struct kernel *k);
-void kernel_detach(struct kernel *k);
-/*
- * Attaches the hooks at which policies have something due, and detaches the others.  stages:
- * BIT(enum sp_stage).  Before kernel_attach() it only remembers.
- */
-int kernel_use_stages(struct kernel *k, uint64_t stages);
-/* The stages of which the hooks are there: of the last kernel_use_stages() that succeeded. */
-uint64_t kernel_hooked_stages(const struct kernel *k);
-/* BIT(enum sp_stage): those that this kernel has no hook for. */
-uint64_t kernel_missing_stages(const struct kernel *k);
+int kernel_adopt(const struct kernel_place *place, struct kernel **ret);
+/* Gives up what kernel_take_over() has not put in force. */
 void kernel_free(struct kernel *k);
 DEFINE_CLEANUP(struct kernel *, kernel_free)
 
-int kernel_map_fd(const struct kernel *k, enum kernel_map map);
-const struct kernel_sizes *kernel_sizes_of(const struct kernel *k);
-/* What decides on the size of a map; NULL: nothing, it is fixed. */
-uint32_t *kernel_size_of_map(struct kernel_sizes *sizes, enum kernel_map map);
-struct sp_state *kernel_state(struct kernel *k); /* the map itself, shared with the programs */
-struct sp_cgroup_slot *kernel_slots(const struct kernel *k); /* the map itself, likewise */
-int kernel_event_fd(const struct kernel *k);		     /* readable when events wait */
-int kernel_consume_events(struct kernel *k);
-/* Returns when no program that runs now has a value from before this call. */
-int kernel_wait_for_programs(const struct kernel *k);
+/* Attaches the hooks at which policies have something due, and detaches the others. */
+int kernel_use_stages(struct kernel *k, uint64_t stages);
+void kernel_detach(struct kernel *k);
 
-/*
- * Opens (and with `create` makes, 0700) a directory for pins and locks it for the caller's lifetime
- * of the descriptor.  Refuses one that is not on a bpffs, or that others than root can write.
- * -EBUSY: another agent has it.  Errors are logged.
- */
-int pin_dir_open(const char *path, bool create);
-/* Is anything of ours pinned there? */
-bool pin_dir_has_pins(const char *path);
-/* Removes every pin of ours, links first. */
-void pin_dir_clear(const char *path);
+/* What somebody else removed of it or detached: how many pins and links; mends that.  pin_dir may
+ * have been made again.  Errors are logged. */
+size_t kernel_n_lost(const struct kernel *k);
+int kernel_mend(struct kernel *k);
+
+int kernel_map_fd(const struct kernel *k, enum map_id id);
+struct sp_state *kernel_state(
+	const struct kernel *k); /* the map itself, shared with the programs */
+/* The next generation's number: they go on counting from one version of the state to the next. */
+uint64_t kernel_next_generation(const struct kernel *k);
+/* Where its pins are: `next/` or `current/`. */
+const char *kernel_dir(const struct kernel *k);
 
 #endif

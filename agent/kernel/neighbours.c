@@ -5,25 +5,23 @@
 #include <bpf/bpf.h>
 
 #include "host/cgroup.h"
-#include "kernel/kernel.h"
 #include "kernel/neighbours.h"
+#include "policy/hook.h"
 
 _Static_assert(PROGRAM_NAME_SIZE == BPF_OBJ_NAME_LEN, "a program's name");
 
 #define MAPS_MAX 32 /* that are looked at; a program of ours uses fewer */
 
-/* One of the two that every program of ours uses. */
-static bool is_map_of_ours(uint32_t id)
+static bool is_map_called(uint32_t id, const char *const *names, size_t n_names)
 {
-	static const enum kernel_map both[] = { KERNEL_MAP_CGROUPS, KERNEL_MAP_STATE };
 	struct bpf_map_info info = { 0 };
 	__u32 size = sizeof(info);
 	_cleanup_close_ int fd = bpf_map_get_fd_by_id(id);
 
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
 		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(both); i++)
-		if (streq(info.name, kernel_map_names[both[i]]))
+	for (size_t i = 0; i < n_names; i++)
+		if (streq(info.name, names[i]))
 			return true;
 	return false;
 }
@@ -31,21 +29,27 @@ static bool is_map_of_ours(uint32_t id)
 /* Our hook by this name, or NULL. */
 static const char *own_hook(const char *name)
 {
-	for (size_t i = 0; i < n_kernel_link_names; i++)
-		if (streq(name, kernel_link_names[i]))
-			return kernel_link_names[i];
+	for (int i = 0; i < HOOK_MAX; i++)
+		if (streq(name, hook_table[i].name))
+			return hook_table[i].name;
 	return NULL;
 }
 
-/* A name alone says little: "connect4" is what many would call it. */
+/*
+ * A name alone says little: "connect4" is what many would call it.  But every program of ours, of
+ * whatever version, uses two maps: what is known of cgroups, and the state.
+ */
 static bool is_sockpol(const char *name, const uint32_t *maps, uint32_t n_maps)
 {
-	bool known = own_hook(name) != NULL;
-	uint32_t n_ours = 0;
+	static const char *const state[] = { "state" };
+	static const char *const cgroups[] = { "cgroup_cache", "cgroups" };
+	bool known = own_hook(name) != NULL, has_state = false, has_cgroups = false;
 
-	for (uint32_t i = 0; known && i < n_maps && i < MAPS_MAX; i++)
-		n_ours += is_map_of_ours(maps[i]);
-	return n_ours == 2;
+	for (uint32_t i = 0; known && i < n_maps && i < MAPS_MAX; i++) {
+		has_state |= is_map_called(maps[i], state, ARRAY_SIZE(state));
+		has_cgroups |= is_map_called(maps[i], cgroups, ARRAY_SIZE(cgroups));
+	}
+	return has_state && has_cgroups;
 }
 
 static void describe(struct neighbour *n)

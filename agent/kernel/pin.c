@@ -3,7 +3,6 @@
 
 #include <bpf/bpf.h>
 
-#include "base/log.h"
 #include "kernel/pin.h"
 
 char *pin_path(const char *dir, const char *name)
@@ -13,57 +12,73 @@ char *pin_path(const char *dir, const char *name)
 	return asprintf(&path, "%s/%s", dir, name) < 0 ? NULL : path;
 }
 
-static char *staged_path(const char *dir, const char *name)
-{
-	char *path;
-
-	return asprintf(&path, "%s/%s" PIN_STAGED_SUFFIX, dir, name) < 0 ? NULL : path;
-}
-
 /* One that is not there is removed also where the file system is read-only. */
-static int remove_pin(const char *path)
+static int remove_path(const char *path)
 {
-	return access(path, F_OK) < 0 && errno == ENOENT ? 0 : unlink(path);
+	if (access(path, F_OK) < 0 && errno == ENOENT)
+		return 0;
+	return unlink(path) < 0 ? -errno : 0;
 }
 
-int pin_stage(int fd, const char *dir, const char *name)
+int pin_set(int fd, const char *dir, const char *name)
 {
-	_cleanup_free_ char *path = staged_path(dir, name);
+	_cleanup_free_ char *path = pin_path(dir, name);
+	int r = path ? remove_path(path) : -ENOMEM;
 
-	if (!path)
-		return log_oom();
-	if (remove_pin(path) < 0) /* of an agent that was killed at this point */
-		return log_error_errno(errno, "Cannot remove %s", path);
-	if (bpf_obj_pin(fd, path) < 0)
-		return log_error_errno(errno, "Cannot pin %s", path);
-	return 0;
+	if (r < 0)
+		return r;
+	return bpf_obj_pin(fd, path) < 0 ? -errno : 0;
 }
 
-int pin_commit(const char *dir, const char *name)
+/* Nothing else tells descriptors of maps, links and programs apart. */
+static enum pin_kind kind_of(int fd)
 {
-	_cleanup_free_ char *staged = staged_path(dir, name), *path = pin_path(dir, name);
+	static const char *const ids[PIN_KIND_MAX] = {
+		[PIN_MAP] = "map_id:", [PIN_LINK] = "link_id:", [PIN_PROGRAM] = "prog_id:"
+	};
+	char path[sizeof("/proc/self/fdinfo/") + 3 * sizeof(fd)], line[128];
+	enum pin_kind kind = PIN_NOTHING;
+	_cleanup_fclose_ FILE *f = NULL;
 
-	if (!staged || !path)
-		return log_oom();
-	return rename(staged, path) < 0 ? log_error_errno(errno, "Cannot pin %s", path) : 0;
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	f = fopen(path, "re");
+	/* A link has its program's id, too. */
+	while (f && fgets(line, sizeof(line), f))
+		for (int k = 0; k < PIN_KIND_MAX; k++)
+			if (ids[k] && strncmp(line, ids[k], strlen(ids[k])) == 0 &&
+			    kind != PIN_LINK)
+				kind = (enum pin_kind)k;
+	return kind;
 }
 
-void pin_unstage(const char *dir, const char *name)
-{
-	_cleanup_free_ char *path = staged_path(dir, name);
-
-	if (path && remove_pin(path) < 0)
-		log_warning_errno(errno, "Cannot remove %s, ignoring", path);
-}
-
-int pin_remove(const char *path)
+enum pin_kind pin_open(const char *path, int *ret_fd)
 {
 	_cleanup_close_ int fd = bpf_obj_get(path);
+	enum pin_kind kind = fd < 0 ? PIN_NOTHING : kind_of(fd);
 
-	/* A map is no link, and links to tracepoints know no such thing. */
-	if (fd >= 0)
-		(void)bpf_link_detach(fd);
-	return remove_pin(path) < 0 ? -errno : 0;
+	if (kind != PIN_NOTHING)
+		*ret_fd = TAKE_FD(fd);
+	return kind;
+}
+
+int pin_get(const char *dir, const char *name, enum pin_kind kind)
+{
+	_cleanup_free_ char *path = pin_path(dir, name);
+	_cleanup_close_ int fd = -1;
+
+	if (!path)
+		return -ENOMEM;
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return -errno;
+	return kind_of(fd) == kind ? TAKE_FD(fd) : -EPROTO;
+}
+
+int pin_unset(const char *dir, const char *name)
+{
+	_cleanup_free_ char *path = pin_path(dir, name);
+
+	return path ? remove_path(path) : -ENOMEM;
 }
 
 bool pin_is_lost(const char *dir, const char *name)
@@ -73,12 +88,17 @@ bool pin_is_lost(const char *dir, const char *name)
 	return path && access(path, F_OK) < 0 && errno == ENOENT;
 }
 
-int pin_renew(int fd, const char *dir, const char *name)
+void pin_link_info(int fd, struct pin_link *ret)
 {
-	int r;
+	struct bpf_link_info info = { 0 };
+	__u32 size = sizeof(info);
 
-	if (!pin_is_lost(dir, name))
-		return 0;
-	r = pin_stage(fd, dir, name);
-	return r < 0 ? r : pin_commit(dir, name);
+	*ret = (struct pin_link){ 0 };
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
+		return;
+	ret->id = info.id;
+	ret->program_id = info.prog_id;
+	ret->type = info.type;
+	if (info.type == BPF_LINK_TYPE_CGROUP)
+		ret->cgroup_id = info.cgroup.cgroup_id;
 }

@@ -1,31 +1,48 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * One pin, made in two steps: what is staged lies beside its name until it is committed, so that
- * all that may fail comes before anything under the names changes.
+ * Pins on a bpffs.  A pin directory has `current/`: the maps, links and programs of what is in
+ * force, and `next/` while that is being made.  A map's or program's pin is called like it.
  */
 #ifndef SOCKPOL_PIN_H
 #define SOCKPOL_PIN_H
 
+#include <stdint.h>
+
 #include "base/util.h"
 
-#define PIN_STAGED_SUFFIX "~"
+#define PIN_CURRENT	   "current"
+#define PIN_NEXT	   "next"
+#define PIN_PROGRAM_SUFFIX "_program" /* a hook's name has its link */
+
+enum pin_kind {
+	PIN_NOTHING, /* of these, or it cannot be opened */
+	PIN_MAP,
+	PIN_LINK,
+	PIN_PROGRAM,
+	PIN_KIND_MAX,
+};
 
 /* NULL: no memory.  Owned. */
 char *pin_path(const char *dir, const char *name);
 
-/* Errors are logged. */
-int pin_stage(int fd, const char *dir, const char *name);
-/* What an earlier agent had under the name goes by it. */
-int pin_commit(const char *dir, const char *name);
-void pin_unstage(const char *dir, const char *name);
-
-/* A pinned link is detached, too, where that can be: others may hold it.  Returns 0, also where
- * nothing is there, or a negative errno. */
-int pin_remove(const char *path);
-
+/* Replaces what has the name.  Returns 0 or a negative errno, not logged. */
+int pin_set(int fd, const char *dir, const char *name);
+/* Returns a descriptor, or a negative errno; -EPROTO: it is something else. */
+int pin_get(const char *dir, const char *name, enum pin_kind kind);
+/* Returns 0, also where nothing is there, or a negative errno. */
+int pin_unset(const char *dir, const char *name);
 /* Has somebody removed it? */
 bool pin_is_lost(const char *dir, const char *name);
-/* Then it is made again.  Errors are logged. */
-int pin_renew(int fd, const char *dir, const char *name);
+
+/* *ret_fd: a descriptor, where it is one of the kinds. */
+enum pin_kind pin_open(const char *path, int *ret_fd);
+
+/* What the kernel says of links; 0 where it says nothing. */
+struct pin_link {
+	uint32_t id, program_id;
+	uint32_t type;	    /* enum bpf_link_type */
+	uint64_t cgroup_id; /* 0: it is attached to none, or was detached by force */
+};
+void pin_link_info(int fd, struct pin_link *ret);
 
 #endif

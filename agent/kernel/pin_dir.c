@@ -7,11 +7,8 @@
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 
-#include "kernel/kernel.h"
 #include "base/log.h"
-#include "kernel/pin.h"
 #include "kernel/pin_dir.h"
-#include "kernel/pin_owner.h"
 
 static int not_on_bpffs(const char *path)
 {
@@ -77,6 +74,13 @@ static int explain_open_failure(int err, const char *path)
 	return log_error_errno(err, "Cannot open the pin directory %s", path);
 }
 
+static int refuse_foreign(const char *path)
+{
+	log_error("%s is not a pin of sockpol: move it away, or choose another pin directory",
+		  path);
+	return -EEXIST;
+}
+
 int pin_dir_lock(const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -91,6 +95,29 @@ int pin_dir_lock(const char *path)
 		return errno == EWOULDBLOCK ? -EBUSY
 					    : log_error_errno(errno, "Cannot lock %s", path);
 	return TAKE_FD(fd);
+}
+
+/* Before anything is replaced. */
+static int check_contents(const char *path)
+{
+	static const char *const names[] = { PIN_CURRENT, PIN_NEXT };
+	int result = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_free_ char *dir = pin_path(path, names[i]);
+		struct pin_family f = { 0 };
+		int r = dir ? pin_family_read(dir, false, &f) : -ENOMEM;
+
+		if (r == -ENOTDIR)
+			result = refuse_foreign(dir);
+		else if (r < 0 && r != -ENOENT)
+			result = log_error_errno(r, "Cannot look into the pin directory %s", path);
+		for (size_t j = 0; r == 0 && j < f.n; j++)
+			if (!f.v[j].ours)
+				result = refuse_foreign(f.v[j].path);
+		pin_family_clear(&f);
+	}
+	return result;
 }
 
 int pin_dir_open(const char *path, bool create)
@@ -112,116 +139,195 @@ int pin_dir_open(const char *path, bool create)
 				       path);
 	if (fd < 0)
 		return fd;
-	r = pin_dir_check(path);
+	r = check_contents(path);
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
-static bool has_pin(const char *dir, const char *name)
+static int read_family(const char *path, const char *name, struct pin_family *ret)
 {
-	_cleanup_free_ char *path = NULL;
+	_cleanup_free_ char *dir = pin_path(path, name);
+	int r = dir ? pin_family_read(dir, false, ret) : -ENOMEM;
 
-	return asprintf(&path, "%s/%s", dir, name) >= 0 && access(path, F_OK) == 0;
+	return r == -ENOENT || r == -ENOTDIR ? 0 : r;
 }
 
-bool pin_dir_has_pins(const char *path)
+int pin_dir_read(const char *path, struct pin_dir *ret)
 {
-	return has_pin(path, kernel_map_names[KERNEL_MAP_STATE]);
+	struct pin_dir d = { 0 };
+	int r = pin_family_read(path, true, &d.flat);
+
+	if (r == 0)
+		r = read_family(path, PIN_CURRENT, &d.current);
+	if (r == 0)
+		r = read_family(path, PIN_NEXT, &d.next);
+	if (r < 0)
+		pin_dir_clear(&d);
+	else
+		*ret = d;
+	return r;
 }
 
-bool pin_dir_has_some(const char *path)
+void pin_dir_clear(struct pin_dir *d)
 {
-	for (int i = 0; i < KERNEL_MAP_MAX; i++)
-		if (has_pin(path, kernel_map_names[i]))
-			return true;
-	for (size_t i = 0; i < n_kernel_link_names; i++)
-		if (has_pin(path, kernel_link_names[i]))
-			return true;
-	return false;
+	pin_family_clear(&d->current);
+	pin_family_clear(&d->next);
+	pin_family_clear(&d->flat);
 }
 
-/* Calls fn for what is pinned under each name that we use, links first. */
-typedef int pin_fn(const char *path, enum pin_owner owner);
-
-static int visit(const char *dir, const char *name, const char *suffix, int map, uint32_t abi,
-		 pin_fn *fn)
+size_t pin_dir_n_ours(const struct pin_dir *d)
 {
-	_cleanup_free_ char *path = NULL;
-	int owner;
+	return pin_family_n_ours(&d->current) + pin_family_n_ours(&d->next) +
+	       pin_family_n_ours(&d->flat);
+}
 
-	if (asprintf(&path, "%s/%s%s", dir, name, suffix) < 0)
+bool pin_dir_has_policy(const char *path)
+{
+	struct pin_dir d = { 0 };
+	bool has = pin_dir_read(path, &d) == 0 && (d.current.abi || d.next.abi || d.flat.abi);
+
+	pin_dir_clear(&d);
+	return has;
+}
+
+/* Its links that are in one of the other families, too, stay attached. */
+static int remove_family(const struct pin_family *f, const struct pin_family *others[],
+			 size_t n_others)
+{
+	_cleanup_free_ uint32_t *keep = NULL;
+	size_t n = 0, room = 0;
+
+	for (size_t i = 0; i < n_others; i++)
+		room += others[i]->n;
+	keep = calloc(room + 1, sizeof(*keep));
+	if (!keep)
 		return log_oom();
-	owner = map < 0 ? pin_owner_of_link(path, name) : pin_owner_of_map(path, map, abi);
-	if (owner < 0)
-		return log_error_errno(owner, "Cannot look at the pin %s", path);
-	return owner == PIN_NOBODY ? 0 : fn(path, owner);
+	for (size_t i = 0; i < n_others; i++)
+		for (size_t j = 0; j < others[i]->n; j++)
+			if (others[i]->v[j].kind == PIN_LINK)
+				keep[n++] = others[i]->v[j].id;
+	return pin_family_remove(f, keep, n);
 }
 
-static int each_pin(const char *dir, pin_fn *fn)
+static int remove_dir(const char *path, const char *name)
 {
-	static const char *const suffixes[] = { "", PIN_STAGED_SUFFIX };
-	const uint32_t abi = pin_owner_abi(dir);
-	int result = 0, r;
+	_cleanup_free_ char *dir = pin_path(path, name);
 
-	for (size_t s = 0; s < ARRAY_SIZE(suffixes); s++) {
-		for (size_t i = n_kernel_link_names; i-- > 0;) {
-			r = visit(dir, kernel_link_names[i], suffixes[s], -1, abi, fn);
-			result = r < 0 ? r : result;
-		}
-		for (int i = 0; i < KERNEL_MAP_MAX; i++) {
-			r = visit(dir, kernel_map_names[i], suffixes[s], i, abi, fn);
-			result = r < 0 ? r : result;
-		}
-	}
-	return result;
-}
-
-static int refuse_foreign(const char *path, enum pin_owner owner)
-{
-	if (owner == PIN_OURS)
-		return 0;
-	log_error("%s is not a pin of sockpol: move it away, or choose another pin directory",
-		  path);
-	return -EEXIST;
-}
-
-int pin_dir_check(const char *path)
-{
-	return each_pin(path, refuse_foreign);
-}
-
-static int remove_ours(const char *path, enum pin_owner owner)
-{
-	if (owner == PIN_OURS && pin_remove(path) < 0)
-		return log_error_errno(errno, "Cannot remove the pin %s", path);
+	if (!dir)
+		return log_oom();
+	if (rmdir(dir) < 0 && errno != ENOENT)
+		return log_error_errno(errno, "Cannot remove the directory %s", dir);
 	return 0;
 }
 
-static void remove_retired(const char *dir, const char *name, const char *suffix)
+static int remove_next(const char *path, const struct pin_dir *d)
 {
-	_cleanup_free_ char *path = NULL;
+	const struct pin_family *others[] = { &d->current, &d->flat };
+	int r = remove_family(&d->next, others, ARRAY_SIZE(others));
 
-	if (asprintf(&path, "%s/%s%s", dir, name, suffix) < 0)
-		(void)log_oom();
-	else if (pin_owner_is_retired(path) && pin_remove(path) < 0)
-		log_warning_errno(errno, "Cannot remove the pin %s, ignoring", path);
+	return r < 0 ? r : remove_dir(path, PIN_NEXT);
 }
 
-void pin_dir_clear_retired(const char *path)
+static int remove_flat(const struct pin_dir *d)
 {
-	for (size_t i = 0; i < n_pin_retired_names; i++) {
-		remove_retired(path, pin_retired_names[i], "");
-		remove_retired(path, pin_retired_names[i], PIN_STAGED_SUFFIX);
+	const struct pin_family *others[] = { &d->current };
+
+	return remove_family(&d->flat, others, ARRAY_SIZE(others));
+}
+
+static int exchange(const char *path)
+{
+	_cleanup_free_ char *next = pin_path(path, PIN_NEXT),
+			    *current = pin_path(path, PIN_CURRENT);
+
+	if (!next || !current)
+		return log_oom();
+	if (renameat2(AT_FDCWD, next, AT_FDCWD, current, RENAME_EXCHANGE) == 0 ||
+	    (errno == ENOENT && rename(next, current) == 0))
+		return 0;
+	return log_error_errno(errno, "Cannot rename %s", next);
+}
+
+/*
+ * Generations go on counting from one version of the state to the next, and of one that is not in
+ * force yet it is 0.  So `next/` is either what a killed agent was about to put in force, or what
+ * it had taken out of force and was about to remove.
+ */
+int pin_dir_recover(const char *path)
+{
+	struct pin_dir d = { 0 };
+	int r = pin_dir_read(path, &d);
+
+	if (r < 0)
+		return log_error_errno(r, "Cannot look into the pin directory %s", path);
+	if (d.next.generation > d.current.generation) {
+		log_notice("An earlier agent ended while it took over at %s: finishing that", path);
+		r = pin_dir_commit(path);
+	} else {
+		r = remove_next(path, &d);
+		/* Likewise of an earlier version's pins. */
+		if (r == 0 && d.current.generation)
+			r = remove_flat(&d);
 	}
+	pin_dir_clear(&d);
+	return r;
 }
 
-void pin_dir_clear(const char *path)
+int pin_dir_make_next(const char *path)
+{
+	_cleanup_free_ char *next = pin_path(path, PIN_NEXT);
+
+	if (!next)
+		return log_oom();
+	return mkdir(next, 0700) < 0 ? log_error_errno(errno, "Cannot make the directory %s", next)
+				     : 0;
+}
+
+int pin_dir_commit(const char *path)
+{
+	struct pin_dir d = { 0 };
+	const struct pin_family *others[] = { &d.current };
+	int r = exchange(path);
+
+	if (r == 0)
+		r = pin_dir_read(path, &d);
+	if (r < 0)
+		return r;
+	if (remove_family(&d.next, others, 1) < 0 || remove_dir(path, PIN_NEXT) < 0 ||
+	    remove_flat(&d) < 0)
+		log_warning("Not all of what was in force before is out of %s, ignoring", path);
+	pin_dir_clear(&d);
+	return 0;
+}
+
+void pin_dir_give_up_next(const char *path)
+{
+	struct pin_dir d = { 0 };
+
+	if (pin_dir_read(path, &d) == 0)
+		(void)remove_next(path, &d);
+	pin_dir_clear(&d);
+}
+
+int pin_dir_remove(const char *path)
 {
 	struct statvfs mount;
+	struct pin_dir d = { 0 };
+	const struct pin_family *const families[] = { &d.current, &d.next, &d.flat };
+	int r, result = 0;
 
 	if (statvfs(path, &mount) == 0 && mount.f_flag & ST_RDONLY) {
 		log_error("%s is read-only: the pins there cannot be removed", path);
-		return;
+		return -EROFS;
 	}
-	each_pin(path, remove_ours);
-	pin_dir_clear_retired(path);
+	r = pin_dir_read(path, &d);
+	if (r < 0)
+		return log_error_errno(r, "Cannot look into the pin directory %s", path);
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+		r = pin_family_remove(families[i], NULL, 0);
+		result = r < 0 ? r : result;
+	}
+	pin_dir_clear(&d);
+	if (result == 0)
+		result = remove_dir(path, PIN_CURRENT);
+	return result < 0 ? result : remove_dir(path, PIN_NEXT);
 }

@@ -1,26 +1,53 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* See kernel.h for the rest of what is done with a directory of pins. */
+/* The pin directory of an agent: its lock, and what lies in it. */
 #ifndef SOCKPOL_PIN_DIR_H
 #define SOCKPOL_PIN_DIR_H
 
-#include "base/util.h"
+#include "kernel/pin_family.h"
 
 /*
- * Opens and locks one, for the lifetime of the descriptor, whatever lies in it.  -EBUSY: an agent
- * has it, not logged; other errors are.
+ * Opens and locks one, for the lifetime of the descriptor, whatever lies in it.  Refuses one that
+ * is not on a bpffs, or that others than root can write.  -EBUSY: an agent has it, not logged;
+ * other errors are.
  */
 int pin_dir_lock(const char *path);
 
 /*
- * Is every pin that has one of our names ours, of whatever SP_ABI_VERSION?  pin_dir_open() asks
- * this before anything is replaced.  -EEXIST: one is not.  Errors are logged.
+ * The same for an agent: with `create` makes it, 0700, where there is none; and refuses it
+ * (-EEXIST) where something that is not sockpol's lies in the way.  All errors are logged.
  */
-int pin_dir_check(const char *path);
+int pin_dir_open(const char *path, bool create);
 
-/* Removes what only earlier versions pinned.  Errors are logged. */
-void pin_dir_clear_retired(const char *path);
+/* Everything of sockpol's in a pin directory. */
+struct pin_dir {
+	struct pin_family current, next;
+	struct pin_family flat; /* of versions to SP_ABI_VERSION 5 */
+};
 
-/* Is something pinned under any of our names? */
-bool pin_dir_has_some(const char *path);
+/* What is not there is empty.  Returns 0 or a negative errno. */
+int pin_dir_read(const char *path, struct pin_dir *ret);
+void pin_dir_clear(struct pin_dir *d);
+/* Of all three. */
+size_t pin_dir_n_ours(const struct pin_dir *d);
+
+/* Is there policy in force that an earlier agent left, of whatever version? */
+bool pin_dir_has_policy(const char *path);
+
+/*
+ * Before anything else an agent has this done: what a killed one left in `next/` comes in force
+ * where that had begun, and goes where it had not.  Errors are logged.
+ */
+int pin_dir_recover(const char *path);
+/*
+ * Makes `next/`; pin_dir_commit() makes it `current/` by one rename, and what was in force before
+ * goes.  Links that are pinned in both stay attached.  Errors are logged.
+ */
+int pin_dir_make_next(const char *path);
+int pin_dir_commit(const char *path);
+/* In place of a commit. */
+void pin_dir_give_up_next(const char *path);
+
+/* Removes everything of sockpol's, links first.  Errors are logged; returns the last, or 0. */
+int pin_dir_remove(const char *path);
 
 #endif

@@ -9,7 +9,7 @@
 
 #include "base/log.h"
 #include "kernel/probe.h"
-#include "probe_abi.h"
+#include "../include/probe_abi.h"
 #include "probe.skel.h"
 
 static_assert(OPTION_MAX <= SP_PROBES_MAX, "a probe for each option");

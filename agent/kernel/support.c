@@ -8,6 +8,7 @@
 #include "host/host.h"
 #include "base/log.h"
 #include "kernel/probe.h"
+#include "kernel/programs.h"
 #include "policy/stage.h"
 #include "kernel/support.h"
 
@@ -92,7 +93,7 @@ static bool lacks_hook(const struct kernel_support *k, const struct missing_hook
 static bool may_hold_at(const struct when *w, uint64_t stages)
 {
 	for (int i = 0; i < SP_STAGE_MAX; i++)
-		if (stages & BIT(i) && stage_may_hold(&stage_table[i], w))
+		if (stages & BIT(i) && when_may_hold(w, &stage_table[i]))
 			return true;
 	return false;
 }
@@ -144,7 +145,9 @@ int support_probe(const struct kernel_support **ret)
 	int r;
 
 	if (!asked) {
-		r = probe_options(answers.options);
+		r = programs_check_kernel();
+		if (r == 0)
+			r = probe_options(answers.options);
 		if (r == 0)
 			r = hooks_probe(&answers.missing_stages);
 		if (r < 0)

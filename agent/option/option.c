@@ -6,7 +6,7 @@
 
 #include <linux/bpf.h>
 
-#include "base/diag.h"
+#include "base/suggest.h"
 #include "option/option.h"
 
 #ifndef TCP_RTO_MAX_MS
@@ -20,7 +20,8 @@ const struct option option_table[OPTION_MAX] = {
 };
 
 /* What the order of the rows is for: see include/option_table.h. */
-static_assert(OPTION_MAX <= SP_STAGE_OPS_MAX, "a stage holds every option once");
+static_assert(OPTION_MAX <= SP_BLOCK_OPS_MAX, "a block holds every option once");
+static_assert(OPTION_MAX <= 64, "a bit for each option");
 static_assert((int)OPTION_IP_TOS < (int)OPTION_SO_PRIORITY, "IP_TOS overwrites SO_PRIORITY");
 static_assert((int)OPTION_TCP_CONGESTION < (int)OPTION_TCP_BPF_SNDCWND_CLAMP &&
 		      (int)OPTION_TCP_CONGESTION < (int)OPTION_TCP_BPF_IW &&
@@ -38,6 +39,35 @@ const struct option_shorthand option_shorthands[] = {
 	  "IP_TOS and IPV6_TCLASS together: the six bits of the DSCP, the ECN bits left to the kernel" },
 };
 const size_t n_option_shorthands = ARRAY_SIZE(option_shorthands);
+
+static enum option_id other_spelling(enum option_id id)
+{
+	switch (id) {
+	case OPTION_SO_BINDTODEVICE:
+		return OPTION_SO_BINDTOIFINDEX;
+	case OPTION_SO_BINDTOIFINDEX:
+		return OPTION_SO_BINDTODEVICE;
+	default:
+		return OPTION_MAX;
+	}
+}
+
+bool options_rival(const struct option *a, const struct option *b)
+{
+	return a == b || option_id(a) == other_spelling(option_id(b));
+}
+
+bool is_second_spelling(enum option_id id)
+{
+	return other_spelling(id) < id;
+}
+
+uint64_t option_bits(const struct option *o)
+{
+	enum option_id other = other_spelling(option_id(o));
+
+	return 1ull << option_id(o) | (other < OPTION_MAX ? 1ull << other : 0);
+}
 
 unsigned option_families(const struct option *o)
 {
@@ -92,22 +122,14 @@ const char *option_suggest(const char *name)
 	return suggest(name, candidates, n);
 }
 
-static const char *const direction_names[] = {
+const char *const direction_words[] = {
 	[DIRECTION_CONNECT] = "connect",
 	[DIRECTION_ACCEPT] = "accept",
 	[DIRECTION_LISTEN] = "listen",
 };
-static_assert(ARRAY_SIZE(direction_names) == DIRECTION_MAX, "a name for each direction");
+static_assert(ARRAY_SIZE(direction_words) == DIRECTION_MAX, "a name for each direction");
 
 const char *direction_name(enum direction d)
 {
-	return direction_names[d];
-}
-
-enum direction direction_from_name(const char *name)
-{
-	for (int d = 0; d < DIRECTION_MAX; d++)
-		if (streq(direction_names[d], name))
-			return (enum direction)d;
-	return DIRECTION_INVALID;
+	return direction_words[d];
 }

@@ -84,6 +84,13 @@ static inline enum option_id option_id(const struct option *o)
 	return (enum option_id)(o - option_table);
 }
 
+/* Are they one option, perhaps in two spellings (SO_BINDTODEVICE, SO_BINDTOIFINDEX)? */
+bool options_rival(const struct option *a, const struct option *b);
+/* Is it the one of two spellings that comes later in the table? */
+bool is_second_spelling(enum option_id id);
+/* 1 << option_id() of each spelling. */
+uint64_t option_bits(const struct option *o);
+
 /* SP_FAMILY_*: the families of IP that a socket must speak for the option to mean something. */
 unsigned option_families(const struct option *o);
 
@@ -113,7 +120,7 @@ const struct option_refused *option_find_refused(const char *name);
 /* The name nearest to a misspelt one, among options and shorthands, or NULL. */
 const char *option_suggest(const char *name);
 
+extern const char *const direction_words[DIRECTION_MAX];
 const char *direction_name(enum direction d); /* "connect", "accept", "listen" */
-enum direction direction_from_name(const char *name);
 
 #endif

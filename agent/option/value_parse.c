@@ -2,14 +2,13 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <strings.h>
 
 #include "option/value.h"
-#include "option/value_units.h"
+#include "option/value_format.h"
 
-/* The longest text that a message repeats, in bytes. */
-#define QUOTE_MAX 64
+/* Room for the longest text that a message repeats. */
+#define QUOTE_SIZE 64
 
 /* What is being parsed, for the messages. */
 struct parse {
@@ -19,34 +18,26 @@ struct parse {
 };
 
 /* The text as a message may show it: cut where it is long, without control characters. */
-static void quote(const char *text, char *to, size_t size)
+static const char *quote(const char *text, char to[static QUOTE_SIZE])
 {
 	size_t len = strlen(text), keep = len;
-	bool cut = len >= size;
+	bool cut = len >= QUOTE_SIZE;
 
 	if (cut) {
-		keep = size - sizeof("...");
+		keep = QUOTE_SIZE - sizeof("...");
 		while (keep && ((unsigned char)text[keep] & 0xc0) == 0x80)
 			keep--; /* not in the middle of a UTF-8 sequence */
 	}
 	for (size_t i = 0; i < keep; i++)
 		to[i] = iscntrl((unsigned char)text[i]) ? '?' : text[i];
-	snprintf(to + keep, size - keep, "%s", cut ? "..." : "");
+	snprintf(to + keep, QUOTE_SIZE - keep, "%s", cut ? "..." : "");
+	return to;
 }
 
-/* Makes the sentence "'TEXT' <format>"; returns err, or -ENOMEM. */
-static int PRINTF_LIKE(3, 4) fail(const struct parse *p, int err, const char *format, ...)
-{
-	char quoted[QUOTE_MAX];
-	va_list ap;
-	int r;
-
-	quote(p->text, quoted, sizeof(quoted));
-	va_start(ap, format);
-	r = quoted_sentence(p->error, quoted, format, ap);
-	va_end(ap);
-	return r < 0 ? r : err;
-}
+/* Makes the sentence "'TEXT' <reason>"; err, or -ENOMEM. */
+#define FAIL(p, err, reason, ...)                                                                  \
+	sentence((p)->error, err, "'%s' " reason, quote((p)->text, (char[QUOTE_SIZE]){ 0 }),       \
+		 ##__VA_ARGS__)
 
 /* The same, with what is accepted: "'TEXT' <reason>; accepted: <syntax>". */
 static int fail_syntax(const struct parse *p, int err, const char *reason)
@@ -57,7 +48,7 @@ static int fail_syntax(const struct parse *p, int err, const char *reason)
 		*p->error = NULL;
 		return -ENOMEM;
 	}
-	return fail(p, err, "%s; accepted: %s", reason, syntax);
+	return FAIL(p, err, "%s; accepted: %s", reason, syntax);
 }
 
 /* A number as it was written: digits / 10^n_fraction, then whatever follows it. */
@@ -221,7 +212,7 @@ static int fail_unitless(const struct parse *p)
 
 	for (size_t i = 0; i < n; i++)
 		if (units[i].num == value_own_unit(p->option))
-			return fail(p, -EINVAL, "has no unit: write %.*s%s", QUOTE_MAX, p->text,
+			return FAIL(p, -EINVAL, "has no unit: write %.*s%s", QUOTE_SIZE, p->text,
 				    units[i].name);
 	return fail_syntax(p, -EINVAL, "has no unit");
 }
@@ -249,11 +240,11 @@ static int scale_number(const struct parse *p, int64_t *ret)
 	if (d.overflow && d.scale == 1)
 		return fail_syntax(p, -ERANGE, "is too large");
 	if (d.overflow || __builtin_mul_overflow(d.scale, unit->den * value_own_unit(o), &den))
-		return fail(p, -ERANGE, "has too many digits");
+		return FAIL(p, -ERANGE, "has too many digits");
 	if (__builtin_mul_overflow(d.digits, unit->num, &num))
 		return fail_syntax(p, -ERANGE, "is too large");
 	if (num % den)
-		return fail(p, -ERANGE, "is not a whole number of %s", value_own_unit_name(o));
+		return FAIL(p, -ERANGE, "is not a whole number of %s", value_own_unit_name(o));
 	if (num / den > INT64_MAX)
 		return fail_syntax(p, -ERANGE, "is too large");
 	*ret = (int64_t)(num / den);
@@ -282,7 +273,7 @@ static int parse_rate(const struct parse *p, int64_t *ret)
 	/* The kernel takes 0 for "do not pace", which is hardly what the one who writes it means.
 	 */
 	if (!*ret)
-		return fail(p, -ERANGE, "is no rate: write " RATE_UNLIMITED_NAME " for no limit");
+		return FAIL(p, -ERANGE, "is no rate: write " RATE_UNLIMITED_NAME " for no limit");
 	return check_range(p, *ret);
 }
 

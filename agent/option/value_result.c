@@ -2,10 +2,9 @@
 /* What the kernel makes of a value; the rules are those of the functions named at each. */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 
 #include "option/value.h"
-#include "option/value_units.h"
+#include "option/value_format.h"
 
 #define SOCK_MIN_RCVBUF	 2304 /* bytes; include/net/sock.h, on 64-bit machines */
 #define SOCK_MIN_SNDBUF	 4608
@@ -13,21 +12,6 @@
 #define ECN_MASK	 0x3
 #define MIN_TICKS	 2 /* TCP_TIMEOUT_MIN, include/net/tcp.h */
 #define USEC_PER_SEC	 1000000
-
-static int PRINTF_LIKE(2, 3) say(struct value_result *r, const char *format, ...)
-{
-	va_list ap;
-	int n;
-
-	va_start(ap, format);
-	n = vasprintf(&r->text, format, ap);
-	va_end(ap);
-	if (n < 0) {
-		r->text = NULL;
-		return -ENOMEM;
-	}
-	return 0;
-}
 
 /* sk_setsockopt() and __sock_set_rcvbuf(), net/core/sock.c */
 static int doubled(int64_t asked, int64_t cap, int64_t floor, const char *sysctl,
@@ -45,10 +29,12 @@ static int doubled(int64_t asked, int64_t cap, int64_t floor, const char *sysctl
 	if (taken < floor)
 		taken = floor;
 	if (r->capped)
-		return say(r, "%" PRId64 " bytes, as %s is %" PRId64, taken, sysctl, cap);
+		return sentence(&r->text, 0, "%" PRId64 " bytes, as %s is %" PRId64, taken, sysctl,
+				cap);
 	if (cap < 0)
-		return say(r, "%" PRId64 " bytes, if %s (not known here) allows it", taken, sysctl);
-	return say(r, "%" PRId64 " bytes", taken);
+		return sentence(&r->text, 0, "%" PRId64 " bytes, if %s (not known here) allows it",
+				taken, sysctl);
+	return sentence(&r->text, 0, "%" PRId64 " bytes", taken);
 }
 
 /* do_tcp_setsockopt()'s likes in bpf_sol_tcp_setsockopt(), net/core/filter.c, with their least; and
@@ -69,22 +55,23 @@ static int in_ticks(int64_t asked_usec, int64_t tick_usec, int64_t min_ticks,
 		return -ENOMEM;
 	r->refused = ticks < min_ticks;
 	if (r->refused)
-		return say(r, "EINVAL: this kernel wants more than one tick, which is %s", least);
+		return sentence(&r->text, 0,
+				"EINVAL: this kernel wants more than one tick, which is %s", least);
 	if (asked_usec * hz == ticks * USEC_PER_SEC)
 		return 0;
-	return say(r, "%s", text);
+	return sentence(&r->text, 0, "%s", text);
 }
 
 /* tcp_set_rcvlowat(), net/ipv4/tcp.c */
 static int rcvlowat(int64_t asked, int64_t tcp_rmem_max, struct value_result *r)
 {
 	if (!asked)
-		return say(r, "1 byte");
+		return sentence(&r->text, 0, "1 byte");
 	if (tcp_rmem_max < 0 || asked <= tcp_rmem_max / 2)
 		return 0;
 	r->capped = true;
-	return say(r, "%" PRId64 " bytes, half of the largest in net.ipv4.tcp_rmem",
-		   tcp_rmem_max / 2);
+	return sentence(&r->text, 0, "%" PRId64 " bytes, half of the largest in net.ipv4.tcp_rmem",
+			tcp_rmem_max / 2);
 }
 
 int value_result(const struct option *o, const struct sockopt *value, const struct host *h,
@@ -111,15 +98,16 @@ int value_result(const struct option *o, const struct sockopt *value, const stru
 		break;
 	case RESULT_FLOOR_1152:
 		if (asked < WINDOW_CLAMP_MIN)
-			r = say(&result, "%d bytes", WINDOW_CLAMP_MIN);
+			r = sentence(&result.text, 0, "%d bytes", WINDOW_CLAMP_MIN);
 		break;
 	case RESULT_RCVLOWAT:
 		r = rcvlowat(asked, h->tcp_rmem_max, &result);
 		break;
 	case RESULT_ECN_MASKED:
 		if (asked & ECN_MASK)
-			r = say(&result, "%" PRId64 " on TCP, whose ECN bits stay the kernel's",
-				asked & ~ECN_MASK);
+			r = sentence(&result.text, 0,
+				     "%" PRId64 " on TCP, whose ECN bits stay the kernel's",
+				     asked & ~ECN_MASK);
 		break;
 	}
 	if (r < 0)

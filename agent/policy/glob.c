@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <limits.h>
-#include <stdarg.h>
 
 #include "policy/glob.h"
 
@@ -24,27 +23,10 @@ struct glob {
 	size_t n; /* GLOB_CGROUP: 0 for "/"; GLOB_UNIT: 1 */
 };
 
-/* Returns -EINVAL with the sentence, -ENOMEM without. */
-static int PRINTF_LIKE(3, 4) refuse(const char *pattern, char **ret_error, const char *format, ...)
-{
-	_cleanup_free_ char *why = NULL;
-	char *sentence;
-	va_list args;
-	int r;
-
-	va_start(args, format);
-	r = vasprintf(&why, format, args);
-	va_end(args);
-	if (r < 0) {
-		why = NULL;
-		return -ENOMEM;
-	}
-	if (asprintf(&sentence, "'%.*s%s': %s", PATTERN_SHOWN, pattern,
-		     strlen(pattern) > PATTERN_SHOWN ? "..." : "", why) < 0)
-		return -ENOMEM;
-	*ret_error = sentence;
-	return -EINVAL;
-}
+/* Makes the sentence "'PATTERN': <reason>"; -EINVAL, or -ENOMEM. */
+#define REFUSE(pattern, ret_error, reason, ...)                                                    \
+	sentence(ret_error, -EINVAL, "'%.*s%s': " reason, PATTERN_SHOWN, pattern,                  \
+		 strlen(pattern) > PATTERN_SHOWN ? "..." : "", ##__VA_ARGS__)
 
 /* As fnmatch(3) sees it. */
 const char *glob_bracket_end(const char *s)
@@ -120,17 +102,17 @@ static int parse_cgroup(struct glob *g, char **ret_error)
 
 	if (g->text[0] != '/') {
 		if (looks_like_unit(g->pattern))
-			return refuse(g->pattern, ret_error,
+			return REFUSE(g->pattern, ret_error,
 				      "a cgroup pattern begins with '/'; for a systemd unit write "
 				      "'unit: %s'",
 				      g->pattern);
-		return refuse(g->pattern, ret_error,
+		return REFUSE(g->pattern, ret_error,
 			      "a cgroup pattern begins with '/': write '/%s'", g->pattern);
 	}
 	if (!*rest)
 		return 0;
 	if (rest[strlen(rest) - 1] == '/')
-		return refuse(g->pattern, ret_error, "a cgroup pattern does not end with '/'");
+		return REFUSE(g->pattern, ret_error, "a cgroup pattern does not end with '/'");
 	while (rest) {
 		const char *text = strsep(&rest, "/");
 		const char *why = component_error(text);
@@ -139,7 +121,7 @@ static int parse_cgroup(struct glob *g, char **ret_error)
 			why = "'**' stands for whole components, so only '/' may be next to it; "
 			      "within a component write '*'";
 		if (why)
-			return refuse(g->pattern, ret_error, "%s", why);
+			return REFUSE(g->pattern, ret_error, "%s", why);
 		if (GROW(g->v, g->n) < 0)
 			return -ENOMEM;
 		g->v[g->n++] = component_of(text);
@@ -152,14 +134,14 @@ static int parse_unit(struct glob *g, char **ret_error)
 	const char *why;
 
 	if (strchr(g->pattern, '/'))
-		return refuse(g->pattern, ret_error,
+		return REFUSE(g->pattern, ret_error,
 			      "a unit is named without a path; for a path write 'cgroup: %s%s'",
 			      g->pattern[0] == '/' ? "" : "/", g->pattern);
 	why = component_error(g->text);
 	if (!why && strstr(g->text, "**"))
 		why = "'**' stands for whole components, and a unit's name is only one: write '*'";
 	if (why)
-		return refuse(g->pattern, ret_error, "%s", why);
+		return REFUSE(g->pattern, ret_error, "%s", why);
 	if (GROW(g->v, g->n) < 0)
 		return -ENOMEM;
 	g->v[g->n++] = component_of(g->text);
@@ -173,9 +155,9 @@ int glob_new(enum glob_kind kind, const char *pattern, struct glob **ret, char *
 
 	*ret_error = NULL;
 	if (!*pattern)
-		return refuse(pattern, ret_error, "an empty pattern never matches");
+		return REFUSE(pattern, ret_error, "an empty pattern never matches");
 	if (strlen(pattern) > PATTERN_LENGTH_MAX)
-		return refuse(pattern, ret_error,
+		return REFUSE(pattern, ret_error,
 			      "%zu bytes are too long for a pattern, at most %d are allowed",
 			      strlen(pattern), PATTERN_LENGTH_MAX);
 	g = calloc(1, sizeof(*g));

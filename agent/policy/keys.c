@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
+
+#include "base/suggest.h"
 #include "policy/keys.h"
 
-#define KEYS_MAX   8
-#define KNOWN_SIZE 256
+#define KNOWN_SIZE 512
 
 /* "connect, accept, listen" */
 static const char *join(const char *const *words, size_t n, char *to, size_t size)
@@ -39,6 +41,7 @@ static void report_unknown_key(const struct parse *p, const struct yaml_node *ke
 			   key->text);
 		return;
 	}
+	assert(n <= KEYS_MAX);
 	for (size_t i = 0; i < n; i++)
 		names[i] = keys[i].name;
 	near = diags_may_suggest(p->diags) ? suggest(key->text, names, n) : NULL;

@@ -11,6 +11,8 @@ struct parse {
 	struct diags *diags;
 };
 
+#define KEYS_MAX 32 /* of one mapping */
+
 /* A key that a mapping may have. */
 struct key {
 	const char *name;

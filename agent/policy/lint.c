@@ -140,31 +140,29 @@ static void lint_keepalive(const struct lint *l, const struct policy *p)
 
 static void lint_policy(const struct lint *l, const struct policy *p)
 {
-	struct block base = { .policy = p, .options = &p->base };
-
 	if (!p->base.n && !p->n_rules)
 		diag_warning(l->diags, &p->at, "policy '%s' has no options: it does nothing",
 			     p->name);
 	lint_patterns(l, p);
 	lint_delegated(l, p);
 	lint_keepalive(l, p);
-	lint_block(l, &base);
+	lint_block(l, NULL, &p->base);
 	for (size_t i = 0; i < p->n_rules; i++)
-		lint_rule(l, p, &p->rules[i]);
+		lint_rule(l, &p->rules[i]);
 }
 
 /* Of the whole. */
 
-static void note_carried(struct lint *l, const struct block *b)
+static void note_carried(struct lint *l, const struct rule *r, const struct settings *options)
 {
-	if (!block_reaches(b, SP_STAGE_TCP_LISTEN))
+	if (!lint_reaches(r, SP_STAGE_TCP_LISTEN))
 		return;
-	for (size_t i = 0; i < b->options->n; i++) {
-		const struct setting *s = &b->options->v[i];
+	for (size_t i = 0; i < options->n; i++) {
+		const struct setting *s = &options->v[i];
 		enum option_id id = option_id(s->option);
 
 		if (!s->unset && !l->carried[id] &&
-		    setting_due_at(b, s->option, DIRECTION_LISTEN, SP_STAGE_TCP_LISTEN))
+		    stage_setting_due(r, s->option, DIRECTION_LISTEN, SP_STAGE_TCP_LISTEN))
 			l->carried[id] = s;
 	}
 }
@@ -176,9 +174,9 @@ void lint_config(const struct config *c, const struct host *host, struct diags *
 	for (size_t i = 0; i < c->n_policies; i++) {
 		const struct policy *p = &c->policies[i];
 
-		note_carried(&l, &(struct block){ .policy = p, .options = &p->base });
+		note_carried(&l, NULL, &p->base);
 		for (size_t j = 0; j < p->n_rules; j++)
-			note_carried(&l, &(struct block){ p, &p->rules[j], &p->rules[j].options });
+			note_carried(&l, &p->rules[j], &p->rules[j].options);
 	}
 	for (size_t i = 0; i < c->n_policies; i++)
 		lint_policy(&l, &c->policies[i]);

@@ -2,6 +2,13 @@
 #include "policy/lint_block.h"
 #include "option/value.h"
 
+bool lint_reaches(const struct rule *r, enum sp_stage s)
+{
+	if (!stage_rule_may_hold(r, s))
+		return false;
+	return !r || stage_table[s].transport == TRANSPORT_UNIX || when_ip_families(&r->when);
+}
+
 static void lint_congestion(const struct lint *l, const struct setting *s)
 {
 	const char *name;
@@ -37,35 +44,35 @@ static void lint_value(const struct lint *l, const struct setting *s)
  * The families of IP that matter to the sockets that a block reaches, none if they are all AF_UNIX:
  * an IPv6 socket that has no peer yet may come to speak IPv4 too.
  */
-static unsigned families_reached(const struct block *b)
+static unsigned families_reached(const struct rule *r)
 {
 	static const enum sp_stage without_peer[] = { SP_STAGE_TCP_BIND, SP_STAGE_TCP_LISTEN,
 						      SP_STAGE_UDP_BIND, SP_STAGE_UDP_SEND };
 	const unsigned both = SP_FAMILY_IPV4 | SP_FAMILY_IPV6;
-	unsigned families = b->rule ? when_ip_families(&b->rule->when) : both;
+	unsigned families = r ? when_ip_families(&r->when) : both;
 
 	for (size_t i = 0; i < ARRAY_SIZE(without_peer); i++)
-		if (families & SP_FAMILY_IPV6 && block_reaches(b, without_peer[i]))
+		if (families & SP_FAMILY_IPV6 && lint_reaches(r, without_peer[i]))
 			return both;
 	return families;
 }
 
 /* Is it set anywhere, where the block holds? */
-static bool reaches_a_hook(const struct block *b, const struct option *o)
+static bool reaches_a_hook(const struct rule *r, const struct option *o)
 {
 	for (int s = 0; s < SP_STAGE_MAX; s++)
-		if (setting_due_at(b, o, stage_table[s].direction, (enum sp_stage)s) &&
-		    block_reaches(b, (enum sp_stage)s))
+		if (stage_setting_due(r, o, stage_table[s].direction, (enum sp_stage)s) &&
+		    lint_reaches(r, (enum sp_stage)s))
 			return true;
 	return false;
 }
 
-static void lint_effect(const struct lint *l, const struct block *b, const struct setting *s)
+static void lint_effect(const struct lint *l, const struct rule *r, const struct setting *s)
 {
-	unsigned works_for = option_families(s->option), families = families_reached(b);
-	const char *rule = b->rule ? b->rule->name : "";
+	unsigned works_for = option_families(s->option), families = families_reached(r);
+	const char *rule = r ? r->name : "";
 
-	if (!reaches_a_hook(b, s->option))
+	if (!reaches_a_hook(r, s->option))
 		diag_warning(l->diags, &s->at, "%s: no hook of rule '%s' can make it effective",
 			     s->option->name, rule);
 	else if (!s->shorthand && families && !(works_for & families))
@@ -75,26 +82,26 @@ static void lint_effect(const struct lint *l, const struct block *b, const struc
 }
 
 /* The kernel chooses route and local address together, and a rule may ask for the latter. */
-static void lint_route(const struct lint *l, const struct block *b, const struct setting *s)
+static void lint_route(const struct lint *l, const struct rule *r, const struct setting *s)
 {
-	const struct when *w = b->rule ? &b->rule->when : NULL;
+	const struct when *w = r ? &r->when : NULL;
 
 	if (!w || !s->option->route || !(w->has_local || w->has_local_port) ||
-	    !block_reaches(b, SP_STAGE_TCP_SYN))
+	    !lint_reaches(r, SP_STAGE_TCP_SYN))
 		return;
 	diag_warning(l->diags, &s->at,
 		     "%s: rule '%s' asks for '%s', which a connecting TCP socket has only when its "
 		     "route is chosen: too late for the route, also where another rule sets it",
-		     s->option->name, b->rule->name, w->has_local ? "local" : "local_port");
+		     s->option->name, r->name, w->has_local ? "local" : "local_port");
 }
 
 /* Unset where accepted sockets inherit: the listener has the value, and a child is born with it. */
-static void lint_unset(const struct lint *l, const struct block *b, const struct setting *s)
+static void lint_unset(const struct lint *l, const struct rule *r, const struct setting *s)
 {
 	const struct setting *carried = l->carried[option_id(s->option)];
 
-	if (!carried || !block_reaches(b, SP_STAGE_TCP_PASSIVE_EST) ||
-	    block_reaches(b, SP_STAGE_TCP_LISTEN))
+	if (!carried || !lint_reaches(r, SP_STAGE_TCP_PASSIVE_EST) ||
+	    lint_reaches(r, SP_STAGE_TCP_LISTEN))
 		return;
 	diag_warning(l->diags, &s->at,
 		     "%s: unset has no effect on accepted sockets: listeners carry the value of "
@@ -102,18 +109,60 @@ static void lint_unset(const struct lint *l, const struct block *b, const struct
 		     s->option->name, carried->at.file, carried->at.line, carried->at.column);
 }
 
-void lint_block(const struct lint *l, const struct block *b)
+void lint_block(const struct lint *l, const struct rule *r, const struct settings *options)
 {
-	for (size_t i = 0; i < b->options->n; i++) {
-		const struct setting *s = &b->options->v[i];
+	for (size_t i = 0; i < options->n; i++) {
+		const struct setting *s = &options->v[i];
 
 		if (s->unset) {
-			lint_unset(l, b, s);
+			lint_unset(l, r, s);
 			continue;
 		}
-		lint_effect(l, b, s);
-		lint_route(l, b, s);
+		lint_effect(l, r, s);
+		lint_route(l, r, s);
 		lint_value(l, s);
 		lint_congestion(l, s);
 	}
+}
+
+static bool reaches_some_stage(const struct rule *r)
+{
+	for (int s = 0; s < SP_STAGE_MAX; s++)
+		if (lint_reaches(r, (enum sp_stage)s))
+			return true;
+	return false;
+}
+
+static void lint_unix(const struct lint *l, const struct rule *r)
+{
+	/* in this order: to ask is to read the kernel's BTF */
+	if (r->when.families & BIT(SP_FAMILY_INDEX_UNIX) && host_has_unix_hooks() == 0)
+		diag_warning(l->diags, &r->at,
+			     "this kernel has no hooks for AF_UNIX sockets (6.7 and later have): "
+			     "rule '%s' does nothing for them",
+			     r->name);
+}
+
+static void lint_when(const struct lint *l, const struct rule *r)
+{
+	const enum when_key empty = when_empty_key(&r->when);
+
+	if (empty != WHEN_KEY_MAX) {
+		diag_warning(l->diags, &r->at, "rule '%s' can never match: its %s is empty",
+			     r->name, when_key_name(empty));
+	} else if (!reaches_some_stage(r)) {
+		diag_warning(l->diags, &r->at, "rule '%s' can never match: %s", r->name,
+			     when_contradiction(&r->when));
+	} else { /* what a rule sets that never matches is no matter */
+		lint_unix(l, r);
+		lint_block(l, r, &r->options);
+	}
+}
+
+void lint_rule(const struct lint *l, const struct rule *r)
+{
+	if (!r->options.n)
+		diag_warning(l->diags, &r->at, "rule '%s' has no options: it does nothing",
+			     r->name);
+	lint_when(l, r);
 }

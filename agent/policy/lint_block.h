@@ -3,8 +3,8 @@
 #ifndef SOCKPOL_LINT_BLOCK_H
 #define SOCKPOL_LINT_BLOCK_H
 
-#include "compile/compile.h"
 #include "host/host.h"
+#include "policy/stage.h"
 
 struct lint {
 	const struct host *host;
@@ -13,12 +13,11 @@ struct lint {
 	const struct setting *carried[OPTION_MAX];
 };
 
-/* SP_FAMILY_*: the families of IP in which a connection can be all that a rule asks for. */
-unsigned when_ip_families(const struct when *w);
-/* Can a block hold for some socket at a stage, its addresses considered too? */
-bool block_reaches(const struct block *b, enum sp_stage s);
+/* Can a block (r NULL: the base options) hold for some socket at a stage, its addresses considered
+ * too? */
+bool lint_reaches(const struct rule *r, enum sp_stage s);
 
-void lint_block(const struct lint *l, const struct block *b);
-void lint_rule(const struct lint *l, const struct policy *p, const struct rule *r);
+void lint_block(const struct lint *l, const struct rule *r, const struct settings *options);
+void lint_rule(const struct lint *l, const struct rule *r);
 
 #endif

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#include "base/duplicates.h"
+#include "base/diag.h"
 #include "policy/lint.h"
 #include "policy/loader.h"
 #include "policy/policy_dirs.h"
@@ -71,7 +71,7 @@ static int load_dirs(struct config *c, const char *const *dirs, struct diags *di
 
 static int report_duplicate_policies(const struct config *c, struct diags *diags)
 {
-	_cleanup_free_ struct named *names = NULL;
+	_cleanup_free_ struct unique_name *names = NULL;
 	size_t n = 0;
 
 	names = calloc(c->n_policies + 1, sizeof(*names));
@@ -79,7 +79,8 @@ static int report_duplicate_policies(const struct config *c, struct diags *diags
 		return -ENOMEM;
 	for (size_t i = 0; i < c->n_policies; i++)
 		if (c->policies[i].name)
-			names[n++] = (struct named){ c->policies[i].name, &c->policies[i].at, i };
+			names[n++] =
+				(struct unique_name){ c->policies[i].name, &c->policies[i].at, i };
 	duplicates_report(names, n, "policy name", diags);
 	return 0;
 }

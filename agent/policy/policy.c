@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-#include <assert.h>
-
 #include "policy/policy.h"
 
 const struct setting *settings_find(const struct settings *s, const struct option *o)
@@ -26,48 +24,6 @@ void settings_clear(struct settings *s)
 			sockopt_destroy(&s->v[i].value);
 	free(s->v);
 	*s = (struct settings){ 0 };
-}
-
-static const char *const protocol_words[] = {
-	[PROTOCOL_TCP] = "tcp",
-	[PROTOCOL_UDP] = "udp",
-};
-static_assert(ARRAY_SIZE(protocol_words) == PROTOCOL_MAX, "a word for each protocol");
-
-const char *protocol_word(enum protocol p)
-{
-	return protocol_words[p];
-}
-
-static const char *const family_words[] = {
-	[SP_FAMILY_INDEX_IPV4] = "ipv4",
-	[SP_FAMILY_INDEX_IPV6] = "ipv6",
-	[SP_FAMILY_INDEX_UNIX] = "unix",
-};
-static_assert(ARRAY_SIZE(family_words) == SP_FAMILY_INDEX_MAX, "a word for each family");
-
-const char *family_word(enum sp_family f)
-{
-	return family_words[f];
-}
-
-void when_init(struct when *w)
-{
-	*w = (struct when){
-		.directions = BIT(DIRECTION_MAX) - 1,
-		.protocols = BIT(PROTOCOL_MAX) - 1,
-		/* AF_UNIX sockets are governed only by rules that say so. */
-		.families = BIT(SP_FAMILY_INDEX_IPV4) | BIT(SP_FAMILY_INDEX_IPV6),
-	};
-}
-
-void when_clear(struct when *w)
-{
-	free(w->remote.v);
-	free(w->local.v);
-	free(w->remote_port.v);
-	free(w->local_port.v);
-	*w = (struct when){ 0 };
 }
 
 static void patterns_clear(struct patterns *p)

@@ -9,6 +9,7 @@
 #include "policy/glob.h"
 #include "option/option.h"
 #include "option/sockopt.h"
+#include "policy/when.h"
 
 /* One option of a block: a value, or "leave it alone". */
 struct setting {
@@ -25,55 +26,11 @@ struct settings {
 	size_t n;
 };
 
-/* What `when` asks of the transport. */
-enum protocol {
-	PROTOCOL_TCP,
-	PROTOCOL_UDP,
-	PROTOCOL_MAX,
-};
-
-/* An entry of `remote` or `local`: an address is a prefix of full length. */
-struct prefix {
-	bool v4;		   /* a v4-mapped prefix (::ffff:a.b.c.d/96+n) is IPv4 */
-	unsigned char address[16]; /* network byte order, no bits below the length; IPv4: first 4 */
-	unsigned length;	   /* bits: 0-32 or 0-128 */
-	struct position at;
-};
-
-struct prefixes {
-	struct prefix *v;
-	size_t n;
-};
-
-/* An entry of `remote_port` or `local_port`: host byte order, 1 <= first <= last. */
-struct port_range {
-	uint16_t first, last;
-	struct position at;
-};
-
-struct port_ranges {
-	struct port_range *v;
-	size_t n;
-};
-
-/* All given keys must hold; a list holds when one of its entries does. */
-struct when {
-	bool has_direction;  /* `direction` was given */
-	unsigned directions; /* BIT(enum direction); all of them when not given */
-	bool has_protocol;
-	unsigned protocols; /* BIT(enum protocol); both when not given */
-	bool has_family;
-	unsigned families; /* BIT(enum sp_family); IPv4 and IPv6 when not given */
-	bool has_remote, has_local, has_remote_port, has_local_port;
-	struct prefixes remote, local;
-	struct port_ranges remote_port, local_port;
-};
-
 struct rule {
 	char *name;
 	struct when when;
 	struct settings options;
-	uint32_t condition; /* condition_digest() of `when` */
+	uint32_t condition; /* when_digest() of `when` */
 	struct position at; /* of its name */
 };
 
@@ -122,13 +79,6 @@ const struct setting *settings_find(const struct settings *s, const struct optio
 /* Does one of the patterns match? */
 bool patterns_match(const struct patterns *p, const char *path);
 
-/* "tcp", "ipv4": as `when` has them. */
-const char *protocol_word(enum protocol p);
-const char *family_word(enum sp_family f);
-
-/* What a rule without `when` asks: nothing. */
-void when_init(struct when *w);
-void when_clear(struct when *w);
 void settings_clear(struct settings *s);
 void policy_clear(struct policy *p);
 struct config *config_new(void);

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
-#include "policy/condition.h"
-#include "base/duplicates.h"
+#include "base/diag.h"
 #include "policy/keys.h"
 #include "policy/loader.h"
 #include "policy/policy_parse.h"
-#include "policy/when_parse.h"
+#include "policy/when.h"
 
 static bool name_is_good(const char *name)
 {
@@ -81,13 +80,13 @@ static int parse_rule(struct parse *p, const struct yaml_node *node, struct poli
 	when_init(&rule->when);
 	require_key(p, node, "a rule", "name");
 	r = parse_map(p, node, "a rule", rule_keys, ARRAY_SIZE(rule_keys), rule);
-	rule->condition = condition_digest(&rule->when);
+	rule->condition = when_digest(&rule->when);
 	return r;
 }
 
 static int report_duplicate_rules(const struct parse *p, const struct policy *policy)
 {
-	_cleanup_free_ struct named *names = NULL;
+	_cleanup_free_ struct unique_name *names = NULL;
 	size_t n = 0;
 
 	names = calloc(policy->n_rules + 1, sizeof(*names));
@@ -95,8 +94,8 @@ static int report_duplicate_rules(const struct parse *p, const struct policy *po
 		return -ENOMEM;
 	for (size_t i = 0; i < policy->n_rules; i++)
 		if (policy->rules[i].name)
-			names[n++] =
-				(struct named){ policy->rules[i].name, &policy->rules[i].at, i };
+			names[n++] = (struct unique_name){ policy->rules[i].name,
+							   &policy->rules[i].at, i };
 	duplicates_report(names, n, "rule name", p->diags);
 	return 0;
 }

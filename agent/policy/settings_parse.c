@@ -2,7 +2,6 @@
 /* A block of options: names, values, shorthands, and what excludes what. */
 #include <errno.h>
 
-#include "compile/cascade.h"
 #include "policy/policy_parse.h"
 #include "option/value.h"
 

@@ -3,77 +3,39 @@
 
 #include <linux/bpf.h>
 
+#include "policy/hook.h"
 #include "policy/stage.h"
-
-#define INET (BIT(SP_FAMILY_INDEX_IPV4) | BIT(SP_FAMILY_INDEX_IPV6))
-#define UNIX BIT(SP_FAMILY_INDEX_UNIX)
 
 #define REPLIES                                                                                    \
 	(BIT(BPF_SOCK_OPS_TIMEOUT_INIT) | BIT(BPF_SOCK_OPS_RWND_INIT) |                            \
 	 BIT(BPF_SOCK_OPS_NEEDS_ECN) | BIT(BPF_SOCK_OPS_BASE_RTT))
 
 const struct stage stage_table[] = {
-	[SP_STAGE_TCP_BIND] = { "tcp-bind", "bind4, bind6", DIRECTION_LISTEN, TRANSPORT_TCP,
-				.has_local = true },
-	[SP_STAGE_TCP_CONNECT] = { "tcp-connect", "connect4, connect6", DIRECTION_CONNECT,
-				   TRANSPORT_TCP, .has_remote = true },
-	[SP_STAGE_TCP_SYN] = { "tcp-syn", "sock_ops TCP_CONNECT_CB", DIRECTION_CONNECT,
-			       TRANSPORT_TCP, .has_remote = true, .has_local = true,
-			       .sock_ops = BIT(BPF_SOCK_OPS_TCP_CONNECT_CB) },
-	[SP_STAGE_TCP_ACTIVE_EST] = { "tcp-active-est", "sock_ops ACTIVE_ESTABLISHED_CB",
-				      DIRECTION_CONNECT, TRANSPORT_TCP, .has_remote = true,
-				      .has_local = true,
+	[SP_STAGE_TCP_BIND] = { "tcp-bind", DIRECTION_LISTEN, TRANSPORT_TCP, .has_local = true },
+	[SP_STAGE_TCP_CONNECT] = { "tcp-connect", DIRECTION_CONNECT, TRANSPORT_TCP,
+				   .has_remote = true },
+	[SP_STAGE_TCP_SYN] = { "tcp-syn", DIRECTION_CONNECT, TRANSPORT_TCP, .has_remote = true,
+			       .has_local = true, .sock_ops = BIT(BPF_SOCK_OPS_TCP_CONNECT_CB) },
+	[SP_STAGE_TCP_ACTIVE_EST] = { "tcp-active-est", DIRECTION_CONNECT, TRANSPORT_TCP,
+				      .has_remote = true, .has_local = true,
 				      .sock_ops = BIT(BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB) },
-	[SP_STAGE_TCP_PASSIVE_EST] = { "tcp-passive-est", "sock_ops PASSIVE_ESTABLISHED_CB",
-				       DIRECTION_ACCEPT, TRANSPORT_TCP, .has_remote = true,
-				       .has_local = true,
+	[SP_STAGE_TCP_PASSIVE_EST] = { "tcp-passive-est", DIRECTION_ACCEPT, TRANSPORT_TCP,
+				       .has_remote = true, .has_local = true,
 				       .sock_ops = BIT(BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB) },
-	[SP_STAGE_TCP_LISTEN] = { "tcp-listen", "sock_ops TCP_LISTEN_CB", DIRECTION_LISTEN,
-				  TRANSPORT_TCP, .has_local = true,
+	[SP_STAGE_TCP_LISTEN] = { "tcp-listen", DIRECTION_LISTEN, TRANSPORT_TCP, .has_local = true,
 				  .sock_ops = BIT(BPF_SOCK_OPS_TCP_LISTEN_CB) },
-	[SP_STAGE_UDP_BIND] = { "udp-bind", "bind4, bind6", DIRECTION_LISTEN, TRANSPORT_UDP,
-				.has_local = true },
-	[SP_STAGE_UDP_CONNECT] = { "udp-connect", "connect4, connect6", DIRECTION_CONNECT,
-				   TRANSPORT_UDP, .has_remote = true, .has_local = true },
-	[SP_STAGE_UDP_SEND] = { "udp-send", "sendmsg4, sendmsg6", DIRECTION_CONNECT,
-				TRANSPORT_UDP },
-	[SP_STAGE_UNIX_CONNECT] = { "unix-connect", "connect_unix", DIRECTION_CONNECT,
-				    TRANSPORT_UNIX },
-	[SP_STAGE_UNIX_SEND] = { "unix-send", "sendmsg_unix", DIRECTION_CONNECT, TRANSPORT_UNIX },
-	[SP_STAGE_REPLY_ACTIVE] = { "reply-active", "sock_ops", DIRECTION_CONNECT, TRANSPORT_TCP,
+	[SP_STAGE_UDP_BIND] = { "udp-bind", DIRECTION_LISTEN, TRANSPORT_UDP, .has_local = true },
+	[SP_STAGE_UDP_CONNECT] = { "udp-connect", DIRECTION_CONNECT, TRANSPORT_UDP,
+				   .has_remote = true, .has_local = true },
+	[SP_STAGE_UDP_SEND] = { "udp-send", DIRECTION_CONNECT, TRANSPORT_UDP },
+	[SP_STAGE_UNIX_CONNECT] = { "unix-connect", DIRECTION_CONNECT, TRANSPORT_UNIX },
+	[SP_STAGE_UNIX_SEND] = { "unix-send", DIRECTION_CONNECT, TRANSPORT_UNIX },
+	[SP_STAGE_REPLY_ACTIVE] = { "reply-active", DIRECTION_CONNECT, TRANSPORT_TCP,
 				    .has_remote = true, .has_local = true, .sock_ops = REPLIES },
-	[SP_STAGE_REPLY_PASSIVE] = { "reply-passive", "sock_ops", DIRECTION_ACCEPT, TRANSPORT_TCP,
+	[SP_STAGE_REPLY_PASSIVE] = { "reply-passive", DIRECTION_ACCEPT, TRANSPORT_TCP,
 				     .has_remote = true, .has_local = true, .sock_ops = REPLIES },
 };
 static_assert(ARRAY_SIZE(stage_table) == SP_STAGE_MAX, "a row for each stage");
-
-static bool holds_for_transport(const struct when *w, enum transport t)
-{
-	switch (t) {
-	case TRANSPORT_TCP:
-		return w->protocols & BIT(PROTOCOL_TCP) && w->families & INET;
-	case TRANSPORT_UDP:
-		return w->protocols & BIT(PROTOCOL_UDP) && w->families & INET;
-	case TRANSPORT_UNIX:
-		return !w->has_protocol && w->families & UNIX;
-	}
-	return false;
-}
-
-bool stage_may_hold(const struct stage *s, const struct when *w)
-{
-	return w->directions & BIT(s->direction) && holds_for_transport(w, s->transport) &&
-	       (s->has_remote || !(w->has_remote || w->has_remote_port)) &&
-	       (s->has_local || !(w->has_local || w->has_local_port));
-}
-
-bool stage_depends(const struct stage *s, const struct when *w)
-{
-	bool one_family = s->transport != TRANSPORT_UNIX && (w->families & INET) != INET;
-
-	return one_family || w->has_remote || w->has_local || w->has_remote_port ||
-	       w->has_local_port;
-}
 
 enum sp_stage stage_of_sock_op(uint64_t stages, int op)
 {
@@ -82,4 +44,67 @@ enum sp_stage stage_of_sock_op(uint64_t stages, int op)
 			return s == SP_STAGE_REPLY_PASSIVE ? SP_STAGE_REPLY_ACTIVE
 							   : (enum sp_stage)s;
 	return 0;
+}
+
+static const char *const sock_op_names[] = {
+	[BPF_SOCK_OPS_TCP_CONNECT_CB] = "TCP_CONNECT_CB",
+	[BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB] = "ACTIVE_ESTABLISHED_CB",
+	[BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB] = "PASSIVE_ESTABLISHED_CB",
+	[BPF_SOCK_OPS_TCP_LISTEN_CB] = "TCP_LISTEN_CB",
+};
+
+const char *stage_hooks(enum sp_stage stage)
+{
+	static char texts[SP_STAGE_MAX][48];
+	const struct stage *s = &stage_table[stage];
+	char *text = texts[stage];
+	size_t n = 0;
+
+	if (*text)
+		return text;
+	for (int i = 0; i < HOOK_MAX; i++)
+		if (hook_table[i].stages & BIT(stage))
+			n += (size_t)snprintf(text + n, sizeof(texts[stage]) - n, "%s%s",
+					      n ? ", " : "", hook_table[i].name);
+	for (size_t op = 0; op < ARRAY_SIZE(sock_op_names); op++)
+		if (sock_op_names[op] && s->sock_ops >> op & 1)
+			snprintf(text + n, sizeof(texts[stage]) - n, " %s", sock_op_names[op]);
+	return text;
+}
+
+bool stage_rule_may_hold(const struct rule *r, enum sp_stage s)
+{
+	const struct stage *stage = &stage_table[s];
+
+	return r ? when_may_hold(&r->when, stage) : stage->transport != TRANSPORT_UNIX;
+}
+
+bool stage_rule_depends(const struct rule *r, enum sp_stage s)
+{
+	return r && when_depends(&r->when, &stage_table[s]);
+}
+
+static bool names_direction(const struct rule *r, enum direction d)
+{
+	return r && r->when.has_direction && r->when.directions & BIT(d);
+}
+
+bool stage_setting_due(const struct rule *r, const struct option *o, enum direction d,
+		       enum sp_stage s)
+{
+	enum sp_stage as = s == SP_STAGE_TCP_SYN ? SP_STAGE_TCP_CONNECT : s;
+
+	if (!(o->stages[d] & BIT(as)))
+		return false;
+	return s != SP_STAGE_TCP_LISTEN || o->carried || names_direction(r, DIRECTION_LISTEN);
+}
+
+unsigned stage_settings(const struct rule *r, const struct option *o, enum direction d)
+{
+	unsigned stages = 0;
+
+	for (int s = 0; s < SP_STAGE_MAX; s++)
+		if (s != SP_STAGE_TCP_SYN && stage_setting_due(r, o, d, (enum sp_stage)s))
+			stages |= BIT(s);
+	return stages;
 }

@@ -12,8 +12,7 @@ enum transport {
 };
 
 struct stage {
-	const char *name;  /* "tcp-connect", ... */
-	const char *hooks; /* "connect4, connect6", "sock_ops TCP_LISTEN_CB", ... */
+	const char *name; /* "tcp-connect", ... */
 	enum direction direction;
 	enum transport transport;
 	bool has_remote;   /* address and port of the peer are known */
@@ -28,17 +27,23 @@ static inline const char *stage_name(enum sp_stage s)
 	return stage_table[s].name;
 }
 
-static inline const char *stage_hooks(enum sp_stage s)
-{
-	return stage_table[s].hooks;
-}
+/* "connect4, connect6", "sock_ops TCP_LISTEN_CB", ... */
+const char *stage_hooks(enum sp_stage s);
 
 /* Of the stages (BIT(enum sp_stage)) the one that this op is, as sp_state.sock_ops has it. */
 enum sp_stage stage_of_sock_op(uint64_t stages, int op);
 
-/* Can a rule hold for any socket at this stage? */
-bool stage_may_hold(const struct stage *s, const struct when *w);
-/* Where it can: does that depend on the connection? */
-bool stage_depends(const struct stage *s, const struct when *w);
+/* What a block does at a stage.  The block is a rule; NULL: the base of a policy. */
+
+/* Can it hold for some socket there?  (AF_UNIX sockets are governed by rules that say so only.) */
+bool stage_rule_may_hold(const struct rule *r, enum sp_stage s);
+/* Where it can: must the hook look at the connection? */
+bool stage_rule_depends(const struct rule *r, enum sp_stage s);
+/* Is the option, where the block names it, set at this stage?  What is due at SP_STAGE_TCP_CONNECT
+ * may be set at SP_STAGE_TCP_SYN, so it is due at both. */
+bool stage_setting_due(const struct rule *r, const struct option *o, enum direction d,
+		       enum sp_stage s);
+/* BIT(enum sp_stage): all of those, but SP_STAGE_TCP_SYN. */
+unsigned stage_settings(const struct rule *r, const struct option *o, enum direction d);
 
 #endif

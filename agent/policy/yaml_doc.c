@@ -6,7 +6,7 @@
 
 #include <yaml.h>
 
-#include "base/duplicates.h"
+#include "base/diag.h"
 #include "policy/loader.h"
 #include "base/utf8.h"
 #include "policy/yaml_doc.h"
@@ -208,7 +208,7 @@ static void drop_bad_keys(struct builder *b, struct yaml_node *map)
 
 static int check_keys(struct builder *b, struct yaml_node *map)
 {
-	_cleanup_free_ struct named *names = NULL;
+	_cleanup_free_ struct unique_name *names = NULL;
 	size_t n;
 
 	drop_bad_keys(b, map);
@@ -221,7 +221,7 @@ static int check_keys(struct builder *b, struct yaml_node *map)
 	for (size_t i = 0; i < n; i++) {
 		const struct yaml_node *key = map->items[i * 2];
 
-		names[i] = (struct named){ key->text, &key->at, i };
+		names[i] = (struct unique_name){ key->text, &key->at, i };
 	}
 	duplicates_report(names, n, "key", b->diags);
 	return 0;

@@ -5,13 +5,15 @@
 
 #include <jansson.h>
 
-#include "policy/connection.h"
 #include "policy/stage.h"
+#include "policy/when.h"
 
-/* The words of the command line; NULL: not given. */
+/* What the command line gives; 0 and NULL: not given. */
 struct asked_words {
-	const char *direction, *protocol, *family;
-	const char *remote, *local; /* ADDR, ADDR:PORT, [V6]:PORT or :PORT */
+	unsigned directions;	    /* BIT(enum direction): one */
+	unsigned protocols;	    /* BIT(enum protocol): one */
+	unsigned families;	    /* BIT(enum sp_family): one */
+	const char *remote, *local; /* as endpoint_parse() takes them */
 };
 
 struct asked {
@@ -29,12 +31,12 @@ struct asked {
 int asked_parse(const struct asked_words *words, struct asked *ret, char **ret_error);
 
 /*
- * The first key of a rule's `when` that does not hold for the connection, or NULL: all do.  What
- * was not told does not hold.
+ * The first key of a rule's `when` that does not hold for the connection, or WHEN_KEY_MAX: all do.
+ * What was not told does not hold.
  */
-const char *asked_fails(const struct asked *a, const struct when *w);
+enum when_key asked_fails(const struct asked *a, const struct when *w);
 /* Was the property that the key of `when` looks at not told? */
-bool asked_is_unknown(const struct asked *a, const char *key);
+bool asked_is_unknown(const struct asked *a, enum when_key key);
 
 /* Does such a socket pass this stage? */
 bool asked_passes(const struct asked *a, enum sp_stage s);

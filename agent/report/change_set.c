@@ -15,10 +15,9 @@ static bool same_side(const struct in_force_side *a, const struct in_force_side 
 	       same_text(a->rule, b->rule);
 }
 
-/* A rule's `unset` comes without the rule's name. */
 static bool is_unset(const struct in_force_side *s)
 {
-	return s->value && !s->policy;
+	return s->value && streq(s->value, "unset");
 }
 
 /* Do both speak for the same rule, or both for base options, of whichever policy? */
@@ -152,15 +151,13 @@ int change_set_make(struct in_force *f, struct change_set *ret)
 
 bool change_set_is_empty(const struct change_set *c)
 {
-	return !c->n && !c->come.n && !c->go.n;
+	return !in_force_differs(&c->in_force);
 }
 
 void change_set_clear(struct change_set *c)
 {
 	in_force_clear(&c->in_force);
 	free(c->v);
-	names_clear(&c->come);
-	names_clear(&c->go);
 	*c = (struct change_set){ 0 };
 }
 
@@ -180,7 +177,7 @@ static const char *transport_name(int t)
 static void print_side(const struct in_force_side *s, FILE *to)
 {
 	if (is_unset(s))
-		fputs("left alone by a rule", to);
+		fputs("left alone", to);
 	else
 		fputs(s->value ? s->value : "not set", to);
 	if (s->policy)
@@ -226,8 +223,10 @@ static void print_change(const struct change *c, FILE *to)
 
 void change_set_print(const struct change_set *c, FILE *to)
 {
-	names_print(&c->come, "    policies that come:", to);
-	names_print(&c->go, "    policies that go:", to);
+	names_print(&c->in_force.come, "    policies that come:", to);
+	names_print(&c->in_force.go, "    policies that go:", to);
+	if (c->in_force.other_order)
+		fputs("    policies in another order\n", to);
 	for (size_t i = 0; i < c->n; i++)
 		print_change(&c->v[i], to);
 }
@@ -267,6 +266,7 @@ json_t *change_set_json(const struct change_set *c)
 						"to", side_json(one->to), "where", where_json(one),
 						"also", one->also));
 	}
-	return json_pack("{s:o, s:o, s:o}", "come", names_json(&c->come), "go", names_json(&c->go),
+	return json_pack("{s:o, s:o, s:b, s:o}", "come", names_json(&c->in_force.come), "go",
+			 names_json(&c->in_force.go), "other_order", c->in_force.other_order,
 			 "changes", changes);
 }

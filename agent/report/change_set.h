@@ -5,7 +5,6 @@
 #define SOCKPOL_CHANGE_SET_H
 
 #include "report/in_force.h"
-#include "base/names.h"
 
 /* One option, in the same way for all the sockets that `where` has. */
 struct change {
@@ -20,7 +19,6 @@ struct change_set {
 	struct in_force in_force;
 	struct change *v;
 	size_t n;
-	struct names come, go; /* policies that apply and did not, and the other way round */
 };
 
 /* Takes over *f, also on failure.  Returns 0 or -ENOMEM. */

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
-#include "policy/condition.h"
 #include "report/explanation.h"
 
 static const struct pattern *matching_pattern(const struct patterns *p, const char *path)
@@ -40,9 +39,11 @@ static int explain_policy(const struct policy *p, const char *cgroup, struct exp
 	return 0;
 }
 
-static int explain_policies(const struct effective *effective, struct explanation *e)
+static int explain_policies(struct explanation *e)
 {
-	e->policies = calloc(effective->n_policies, sizeof(*e->policies));
+	const struct effective *effective = &e->effective;
+
+	e->policies = calloc(effective->n_policies + 1, sizeof(*e->policies));
 	if (!e->policies)
 		return -ENOMEM;
 	for (size_t i = 0; i < effective->n_policies; i++) {
@@ -55,8 +56,7 @@ static int explain_policies(const struct effective *effective, struct explanatio
 	return 0;
 }
 
-static int explain_options(const struct effective *effective, const struct host *host,
-			   struct explanation *e)
+static int explain_options(const struct host *host, struct explanation *e)
 {
 	for (int d = 0; d < DIRECTION_MAX; d++) {
 		for (size_t id = 0; id < OPTION_MAX; id++) {
@@ -65,8 +65,7 @@ static int explain_options(const struct effective *effective, const struct host 
 			if (!(e->asked.directions & BIT(d)) ||
 			    is_second_spelling((enum option_id)id))
 				continue;
-			r = explanation_add_option(e, effective, host, (enum direction)d,
-						   &option_table[id]);
+			r = explanation_add_option(e, host, (enum direction)d, &option_table[id]);
 			if (r < 0)
 				return r;
 		}
@@ -74,22 +73,25 @@ static int explain_options(const struct effective *effective, const struct host 
 	return 0;
 }
 
-static int explain_rules(const struct effective *effective, struct explanation *e)
+static int explain_rules(struct explanation *e)
 {
+	const struct effective *effective = &e->effective;
+
 	for (size_t i = 0; i < effective->n_blocks && e->asked.connection; i++) {
 		const struct block *b = &effective->blocks[i];
-		const char *key = b->rule ? asked_fails(&e->asked, &b->rule->when) : NULL;
+		const enum when_key key =
+			b->rule ? asked_fails(&e->asked, &b->rule->when) : WHEN_KEY_MAX;
 		struct explained_rule *rule;
 
-		if (!key)
+		if (key == WHEN_KEY_MAX)
 			continue;
 		if (GROW(e->not_holding, e->n_not_holding) < 0)
 			return -ENOMEM;
 		rule = &e->not_holding[e->n_not_holding++];
 		*rule = (struct explained_rule){
 			.block = b,
-			.key = key,
-			.when = condition_key_text(&b->rule->when, key),
+			.key = when_key_name(key),
+			.when = when_key_text(&b->rule->when, key),
 			.unknown = asked_is_unknown(&e->asked, key),
 		};
 		if (!rule->when)
@@ -98,24 +100,18 @@ static int explain_rules(const struct effective *effective, struct explanation *
 	return 0;
 }
 
-static int fill(const struct effective *effective, const struct host *host, struct explanation *e)
-{
-	int r = explain_policies(effective, e);
-
-	if (r == 0)
-		r = explain_options(effective, host, e);
-	return r < 0 ? r : explain_rules(effective, e);
-}
-
-int explanation_make(struct cascade *c, const struct host *host, const char *cgroup,
+int explanation_make(const struct config *c, const struct host *host, const char *cgroup,
 		     const struct asked *asked, struct explanation *ret)
 {
 	struct explanation e = { .cgroup = strdup(cgroup), .asked = *asked };
-	const struct cgroup_class *k;
-	int r = e.cgroup ? cascade_walk(c, cgroup, &k) : -ENOMEM;
+	int r = e.cgroup ? cascade_walk(c, cgroup, &e.effective) : -ENOMEM;
 
-	if (r == 0 && cascade_effective(k))
-		r = fill(cascade_effective(k), host, &e);
+	if (r == 0)
+		r = explain_policies(&e);
+	if (r == 0)
+		r = explain_options(host, &e);
+	if (r == 0)
+		r = explain_rules(&e);
 	if (r < 0) {
 		explanation_clear(&e);
 		return r;
@@ -137,5 +133,6 @@ void explanation_clear(struct explanation *e)
 	free(e->options);
 	free(e->cgroup);
 	in_force_clear(&e->in_force);
+	effective_clear(&e->effective);
 	*e = (struct explanation){ 0 };
 }

@@ -59,6 +59,7 @@ struct explained_rule {
 struct explanation {
 	char *cgroup; /* owned */
 	struct asked asked;
+	struct effective effective;
 	struct explained_policy *policies; /* weakest first */
 	size_t n_policies;
 	struct explained_option *options; /* by direction, then in option table order */
@@ -69,14 +70,14 @@ struct explanation {
 	struct in_force in_force; /* filled in by the caller */
 };
 
-/* The cascade must outlive *ret.  Returns 0 or -ENOMEM. */
-int explanation_make(struct cascade *c, const struct host *host, const char *cgroup,
+/* The configuration must outlive *ret.  Returns 0 or -ENOMEM. */
+int explanation_make(const struct config *c, const struct host *host, const char *cgroup,
 		     const struct asked *asked, struct explanation *ret);
 void explanation_clear(struct explanation *e);
 
 /* One option: adds it to e->options, unless nobody has a say in it.  Returns 0 or -ENOMEM. */
-int explanation_add_option(struct explanation *e, const struct effective *effective,
-			   const struct host *host, enum direction d, const struct option *option);
+int explanation_add_option(struct explanation *e, const struct host *host, enum direction d,
+			   const struct option *option);
 void explained_option_clear(struct explained_option *o);
 
 void explanation_print(const struct explanation *e, FILE *to);

@@ -216,20 +216,24 @@ static json_t *in_force_json(const struct in_force *f)
 					       "in_force", side_json(&d->kernel), "files",
 					       side_json(&d->files), "also", d->also));
 	}
-	return json_pack("{s:b, s:b, s:o, s:s?}", "known", f->known, "differs", f->n > 0,
-			 "differences", differences, "why", f->why);
+	return json_pack("{s:b, s:b, s:o, s:o, s:o, s:b, s:s?}", "known", f->known, "differs",
+			 in_force_differs(f), "differences", differences, "come",
+			 names_json(&f->come), "go", names_json(&f->go), "other_order",
+			 f->other_order, "why", f->why);
 }
 
 json_t *explanation_json(const struct explanation *e)
 {
-	json_t *policies = json_array(), *options, *root;
+	json_t *policies = json_array(), *left_out = json_array(), *options, *root;
 	_cleanup_free_ char *cgroup = utf8_escape(e->cgroup);
 
 	for (size_t i = 0; i < e->n_policies; i++)
 		policies = append(policies, policy_json(&e->policies[i]));
+	for (size_t i = 0; i < e->effective.n_left_out; i++)
+		left_out = append(left_out, json_string(e->effective.left_out[i]->name));
 	options = e->asked.connection ? connection_options_json(e, true) : every_options_json(e);
-	root = json_pack("{s:s, s:o, s:o, s:o, s:o}", "cgroup", cgroup, "connection",
-			 asked_json(&e->asked), "policies", policies, "options", options,
-			 "in_force", in_force_json(&e->in_force));
+	root = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "cgroup", cgroup, "connection",
+			 asked_json(&e->asked), "policies", policies, "left_out", left_out,
+			 "options", options, "in_force", in_force_json(&e->in_force));
 	return e->asked.connection ? with_connection(root, e) : root;
 }

@@ -2,8 +2,8 @@
 /* Who wins an option, and what becomes of it. */
 #include <errno.h>
 
-#include "compile/compile.h"
-#include "policy/condition.h"
+#include "compile/program.h"
+#include "policy/stage.h"
 #include "report/explanation.h"
 
 #define UNIX BIT(SP_FAMILY_INDEX_UNIX)
@@ -43,18 +43,28 @@ void explained_option_clear(struct explained_option *o)
 /* May it hold where the option is decided that is due at stage `s`? */
 static bool may_decide_at(const struct block *b, enum sp_stage s)
 {
-	return block_may_hold(b, s) ||
-	       (s == SP_STAGE_TCP_CONNECT && block_may_hold(b, SP_STAGE_TCP_SYN));
+	return stage_rule_may_hold(b->rule, s) ||
+	       (s == SP_STAGE_TCP_CONNECT && stage_rule_may_hold(b->rule, SP_STAGE_TCP_SYN));
 }
 
 /* Does the block have a say for some socket (of those asked about) in this direction? */
 static bool may_hold(const struct inquiry *q, const struct block *b)
 {
 	if (q->asked->connection)
-		return b->rule ? !asked_fails(q->asked, &b->rule->when)
+		return b->rule ? asked_fails(q->asked, &b->rule->when) == WHEN_KEY_MAX
 			       : q->asked->families != UNIX;
 	for (int s = 0; s < SP_STAGE_MAX; s++)
-		if (stage_table[s].direction == q->direction && block_may_hold(b, (enum sp_stage)s))
+		if (stage_table[s].direction == q->direction &&
+		    stage_rule_may_hold(b->rule, (enum sp_stage)s))
+			return true;
+	return false;
+}
+
+/* Is it decided at SP_STAGE_TCP_SYN, since a rule of one of the policies asks for `local`? */
+static bool is_decided_late(const struct effective *e, const struct option *option)
+{
+	for (size_t i = 0; i < e->n_policies; i++)
+		if (program_decided_late(e->policies[i]) >> option_id(option) & 1)
 			return true;
 	return false;
 }
@@ -62,7 +72,7 @@ static bool may_hold(const struct inquiry *q, const struct block *b)
 static unsigned stages_of(const struct inquiry *q, const struct block *b,
 			  const struct setting *setting, bool only_unix)
 {
-	unsigned due = setting_stages(b, setting->option, q->direction), stages = 0;
+	unsigned due = stage_settings(b->rule, setting->option, q->direction), stages = 0;
 
 	for (int s = 0; s < SP_STAGE_MAX; s++) {
 		if (!(due & BIT(s)) || !may_decide_at(b, (enum sp_stage)s) ||
@@ -71,7 +81,7 @@ static unsigned stages_of(const struct inquiry *q, const struct block *b,
 			continue;
 		stages |= BIT(s);
 	}
-	if (stages & BIT(SP_STAGE_TCP_CONNECT) && decided_late(q->effective, setting->option)) {
+	if (stages & BIT(SP_STAGE_TCP_CONNECT) && is_decided_late(q->effective, setting->option)) {
 		stages &= ~BIT(SP_STAGE_TCP_CONNECT);
 		stages |= BIT(SP_STAGE_TCP_SYN);
 	}
@@ -129,7 +139,7 @@ static int add_rule(const struct inquiry *q, const struct block *b, const struct
 		return r;
 	if (only_unix)
 		when.families = UNIX;
-	choice->when = condition_text(&when);
+	choice->when = when_text(&when);
 	return choice->when ? 0 : -ENOMEM;
 }
 
@@ -168,7 +178,7 @@ static int add_block(const struct inquiry *q, const struct block *b, const struc
 		return winner ? add_loser(b, setting, o)
 			      : fill_choice(q, b, setting, false, &o->winner);
 	if (!winner) {
-		if (b->rule && !condition_is_empty(&b->rule->when))
+		if (b->rule && !when_is_empty(&b->rule->when))
 			return add_rule(q, b, setting, false, o);
 		return fill_choice(q, b, setting, false, &o->winner);
 	}
@@ -179,9 +189,10 @@ static int add_block(const struct inquiry *q, const struct block *b, const struc
 	return r == 0 && families_of(b) != left ? add_loser(b, setting, o) : r;
 }
 
-int explanation_add_option(struct explanation *e, const struct effective *effective,
-			   const struct host *host, enum direction d, const struct option *option)
+int explanation_add_option(struct explanation *e, const struct host *host, enum direction d,
+			   const struct option *option)
 {
+	const struct effective *effective = &e->effective;
 	const struct inquiry q = { effective, host, &e->asked, d };
 	struct explained_option o = { .direction = d, .option = option };
 	int r = 0;

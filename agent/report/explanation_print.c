@@ -112,7 +112,12 @@ static void print_in_force(const struct in_force *f, FILE *to)
 		return;
 	}
 	fprintf(to, "%s\n",
-		f->n ? "not what the files say (sockpol reload?)" : "same as the files");
+		in_force_differs(f) ? "not what the files say (sockpol reload?)"
+				    : "same as the files");
+	names_print(&f->come, "    policies by the files only:", to);
+	names_print(&f->go, "    policies in force only:", to);
+	if (f->other_order)
+		fprintf(to, "    the policies are in another order\n");
 	for (size_t i = 0; i < f->n; i++) {
 		const struct in_force_difference *d = &f->v[i];
 
@@ -137,6 +142,9 @@ void explanation_print(const struct explanation *e, FILE *to)
 		fprintf(to, "  no policy applies: its sockets are left alone\n");
 	for (size_t i = 0; i < e->n_policies; i++)
 		print_policy(&e->policies[i], to);
+	for (size_t i = 0; i < e->effective.n_left_out; i++)
+		fprintf(to, "    left out: %s, as only the first %d that match apply\n",
+			e->effective.left_out[i]->name, SP_LIST_MAX);
 	if (e->asked.connection) {
 		fprintf(to, "  ");
 		asked_print(&e->asked, to);

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
-#include "compile/compile.h"
 #include "report/in_force.h"
-#include "option/value.h"
-
-#define READ_TRIES 8 /* reloads come from people: two during one reading are rare */
 
 static void side_clear(struct in_force_side *s)
 {
@@ -22,6 +18,8 @@ void in_force_clear(struct in_force *f)
 	}
 	free(f->v);
 	free(f->why);
+	names_clear(&f->come);
+	names_clear(&f->go);
 	*f = (struct in_force){ 0 };
 }
 
@@ -35,203 +33,60 @@ int in_force_unknown(const char *why, struct in_force *ret)
 	return 0;
 }
 
-/* An operation, and in whose name it is set. */
-struct named_op {
-	bool present;
-	struct sp_op op;
-	struct sp_source source; /* empty where it sets nothing */
-};
-
-/* One option at one stage. */
-struct contest {
-	struct named_op base;	/* wins where none of the rules holds; not present: nothing does */
-	struct named_op *rules; /* weakest first */
-	size_t n_rules;
-};
-
-/* All options of a stage, by enum option_id: of two spellings the first. */
-struct contests {
-	struct contest v[OPTION_MAX];
-};
-
-static void contests_clear(struct contests *c)
+bool in_force_differs(const struct in_force *f)
 {
-	for (size_t i = 0; i < OPTION_MAX; i++)
-		free(c->v[i].rules);
-	*c = (struct contests){ 0 };
+	return f->n || f->come.n || f->go.n || f->other_order;
 }
 
-static struct contest *contest_of(struct contests *c, size_t id)
-{
-	for (size_t other = 0; other < id; other++)
-		if (options_rival(&option_table[other], &option_table[id]))
-			return &c->v[other];
-	return &c->v[id];
-}
-
-/* In the form in which the kernel has it. */
-static int format_op(const struct sp_op *op, char **ret)
-{
-	const struct option *o = &option_table[op->option];
-	struct sockopt value;
-	char *text = NULL;
-	int jiffies, r;
-
-	if (!op->optlen)
-		text = strdup("unset");
-	if (op->optlen && o->result == RESULT_TICKS) {
-		memcpy(&jiffies, op->value, sizeof(jiffies));
-		if (asprintf(&text, "%d jiffies", jiffies) < 0)
-			text = NULL;
-	} else if (op->optlen) {
-		r = sockopt_init(&value, o->level, o->optname, 0);
-		if (r == 0)
-			r = sockopt_set(&value, op->value, op->optlen);
-		if (r < 0)
-			return r;
-		text = value_format(o, &value);
-		sockopt_destroy(&value);
-	}
-	if (!text)
-		return -ENOMEM;
-	*ret = text;
-	return 0;
-}
-
-static int fill_side(const struct named_op *from, struct in_force_side *to)
+static int fill_side(const struct contestant *from, struct in_force_side *to)
 {
 	int r;
 
 	if (!from->present)
 		return 0;
-	r = format_op(&from->op, &to->value);
-	if (r < 0 || !from->source.policy[0])
-		return r;
-	to->policy = strdup(from->source.policy);
-	to->rule = from->source.rule[0] ? strdup(from->source.rule) : NULL;
-	return to->policy && (to->rule || !from->source.rule[0]) ? 0 : -ENOMEM;
-}
-
-static bool same_source(const struct named_op *a, const struct named_op *b)
-{
-	return streq(a->source.policy, b->source.policy) && streq(a->source.rule, b->source.rule);
-}
-
-static bool same_value(const struct named_op *a, const struct named_op *b)
-{
-	return a->op.option == b->op.option && a->op.optlen == b->op.optlen &&
-	       memcmp(a->op.value, b->op.value, sizeof(a->op.value)) == 0;
-}
-
-/* Without what a generation numbers as it comes: places in the maps and bits of rules. */
-static struct sp_op without_numbers(const struct sp_op *op)
-{
-	struct sp_op bare = *op;
-
-	bare.rules = 0;
-	bare.source = 0;
-	bare.first_alternative = 0;
-	bare.block = 0;
-	return bare;
-}
-
-static bool same_op(const struct named_op *a, const struct named_op *b)
-{
-	struct sp_op bare_a = without_numbers(&a->op), bare_b = without_numbers(&b->op);
-
-	if (!a->present || !b->present)
-		return a->present == b->present;
-	return same_source(a, b) && memcmp(&bare_a, &bare_b, sizeof(bare_a)) == 0;
-}
-
-static int read_op(const struct pins *p, uint32_t index, struct named_op *ret)
-{
-	struct named_op op = { .present = true };
-	int r = pins_op(p, index, &op.op);
-
+	r = contestant_value(from, &to->value);
 	if (r < 0)
 		return r;
-	if (op.op.option >= OPTION_MAX || op.op.optlen > SP_VALUE_SIZE)
-		return -EPROTO;
-	if (op.op.optlen) {
-		r = pins_source(p, op.op.source, &op.source);
-		if (r < 0)
-			return r;
-	}
-	op.source.policy[SP_NAME_SIZE - 1] = '\0';
-	op.source.rule[SP_NAME_SIZE - 1] = '\0';
-	*ret = op;
-	return 0;
+	to->policy = strdup(from->who->policy);
+	to->rule = from->who->rule[0] ? strdup(from->who->rule) : NULL;
+	return to->policy && (to->rule || !from->who->rule[0]) ? 0 : -ENOMEM;
 }
 
-static int add_rule(struct contest *c, const struct named_op *rule)
+static bool same_name(const struct contestant *a, const struct contestant *b)
 {
-	if (GROW(c->rules, c->n_rules) < 0)
-		return -ENOMEM;
-	c->rules[c->n_rules++] = *rule;
-	return 0;
+	return streq(a->who->policy, b->who->policy) && streq(a->who->rule, b->who->rule);
 }
 
-static int read_kernel_stage(const struct pins *p, const struct sp_stage_ops *stage,
-			     struct contests *contests)
+static bool same_value(const struct contestant *a, const struct contestant *b)
 {
-	for (uint32_t i = 0; i < stage->n_ops && i < SP_STAGE_OPS_MAX; i++) {
-		struct named_op base, rule;
-		struct contest *c;
-		int r = read_op(p, stage->first_op + i, &base);
-
-		if (r < 0)
-			return r;
-		c = contest_of(contests, base.op.option);
-		base.present = base.op.optlen != 0;
-		c->base = base;
-		for (int n = 0; n < __builtin_popcountll(base.op.rules); n++) {
-			r = read_op(p, base.op.first_alternative + (uint32_t)n, &rule);
-			if (r == 0)
-				r = add_rule(c, &rule);
-			if (r < 0)
-				return r;
-		}
-	}
-	return 0;
+	if (!a->op || !b->op)
+		return a->op == b->op;
+	return a->option == b->option && a->op->optlen == b->op->optlen &&
+	       memcmp(a->op->value, b->op->value, sizeof(a->op->value)) == 0;
 }
 
-/* As the agent would write it. */
-static struct named_op encode(const struct option *option, const struct program_choice *choice)
+static bool same_op(const struct contestant *a, const struct contestant *b)
 {
-	struct named_op op = { .present = true };
+	struct sp_op x, y;
 
-	op_encode(option, choice, &op.op);
-	if (choice->setting) {
-		snprintf(op.source.policy, SP_NAME_SIZE, "%s", choice->block->policy->name);
-		if (choice->block->rule)
-			snprintf(op.source.rule, SP_NAME_SIZE, "%s", choice->block->rule->name);
-	}
-	return op;
+	if (!a->op || !b->op)
+		return a->op == b->op;
+	x = *a->op;
+	y = *b->op;
+	x.counter = y.counter = 0; /* its name is compared */
+	return memcmp(&x, &y, sizeof(x)) == 0;
 }
 
-static int encode_files_stage(const struct program_stage *stage, struct contests *contests)
+static bool same(const struct contestant *a, const struct contestant *b)
 {
-	for (size_t i = 0; i < stage->n_ops; i++) {
-		const struct program_op *op = &stage->ops[i];
-		struct contest *c = contest_of(contests, option_id(op->option));
-
-		c->base = encode(op->option, &op->base);
-		c->base.present = op->base.setting != NULL;
-		for (size_t n = 0; n < op->n_rules; n++) {
-			struct named_op rule = encode(op->option, &op->rules[n]);
-
-			if (add_rule(c, &rule) < 0)
-				return -ENOMEM;
-		}
-	}
-	return 0;
+	if (!a->present || !b->present)
+		return a->present == b->present;
+	return same_name(a, b) && same_op(a, b) && a->condition == b->condition;
 }
 
-static int add_difference(enum sp_stage s, const struct named_op *kernel,
-			  const struct named_op *files, const char *also, struct in_force *f)
+static int add_difference(enum sp_stage s, const struct contestant *kernel,
+			  const struct contestant *files, const char *also, struct in_force *f)
 {
-	const struct named_op *one = files->present ? files : kernel;
 	struct in_force_difference *d;
 	int r;
 
@@ -240,30 +95,30 @@ static int add_difference(enum sp_stage s, const struct named_op *kernel,
 	d = &f->v[f->n++];
 	*d = (struct in_force_difference){
 		.stage = s,
-		.option = &option_table[one->op.option],
+		.option = files->present ? files->option : kernel->option,
 		.also = also,
 	};
 	r = fill_side(kernel, &d->kernel);
 	return r < 0 ? r : fill_side(files, &d->files);
 }
 
-static int compare_ops(enum sp_stage s, const struct named_op *kernel, const struct named_op *files,
-		       struct in_force *f)
+static int compare_contestants(enum sp_stage s, const struct contestant *kernel,
+			       const struct contestant *files, struct in_force *f)
 {
 	bool as_said;
 
-	if (same_op(kernel, files))
+	if (same(kernel, files))
 		return 0;
-	as_said = kernel->present && files->present && same_source(kernel, files) &&
+	as_said = kernel->present && files->present && same_name(kernel, files) &&
 		  same_value(kernel, files);
 	return add_difference(s, kernel, files, as_said ? "condition" : NULL, f);
 }
 
 /* The kernel's rule of the same name that has no partner yet, or NULL. */
-static struct named_op *find_partner(struct contest *kernel, const struct named_op *rule)
+static struct contestant *find_partner(struct contest *kernel, const struct contestant *rule)
 {
 	for (size_t i = 0; i < kernel->n_rules; i++)
-		if (kernel->rules[i].present && same_source(&kernel->rules[i], rule))
+		if (kernel->rules[i].present && same_name(&kernel->rules[i], rule))
 			return &kernel->rules[i];
 	return NULL;
 }
@@ -272,14 +127,14 @@ static struct named_op *find_partner(struct contest *kernel, const struct named_
 static int compare_rules(enum sp_stage s, struct contest *kernel, const struct contest *files,
 			 struct in_force *f)
 {
-	const struct named_op nothing = { 0 }, *last = NULL;
+	const struct contestant nothing = { 0 }, *last = NULL;
 	int r = 0;
 
 	for (size_t i = 0; i < files->n_rules && r == 0; i++) {
-		const struct named_op *rule = &files->rules[i];
-		struct named_op *partner = find_partner(kernel, rule);
+		const struct contestant *rule = &files->rules[i];
+		struct contestant *partner = find_partner(kernel, rule);
 
-		r = compare_ops(s, partner ? partner : &nothing, rule, f);
+		r = compare_contestants(s, partner ? partner : &nothing, rule, f);
 		if (r == 0 && partner && last && partner < last)
 			r = add_difference(s, partner, rule, "order", f);
 		if (partner) {
@@ -293,105 +148,73 @@ static int compare_rules(enum sp_stage s, struct contest *kernel, const struct c
 	return r;
 }
 
-static int compare_stage(const struct pins *p, enum sp_stage s, const struct sp_stage_ops *stage,
-			 const struct program_stage *program, struct in_force *f)
+static int compare_stage(enum sp_stage s, struct contests *kernel, const struct contests *files,
+			 struct in_force *f)
 {
-	struct contests kernel = { 0 }, files = { 0 };
-	int r = read_kernel_stage(p, stage, &kernel);
+	int r = 0;
 
-	if (r == 0)
-		r = encode_files_stage(program, &files);
 	for (size_t id = 0; id < OPTION_MAX && r == 0; id++) {
-		r = compare_ops(s, &kernel.v[id].base, &files.v[id].base, f);
+		r = compare_contestants(s, &kernel->v[id].base, &files->v[id].base, f);
 		if (r == 0)
-			r = compare_rules(s, &kernel.v[id], &files.v[id], f);
+			r = compare_rules(s, &kernel->v[id], &files->v[id], f);
 	}
-	contests_clear(&kernel);
-	contests_clear(&files);
 	return r;
 }
 
-static int compare_policy(const struct pins *p, uint32_t index, const struct program *files,
-			  struct in_force *f)
+/* The place of a policy with this name from `from` on, or list->n. */
+static uint32_t find(const struct generation_view *v, const struct glob_list *list, uint32_t from,
+		     const char *name)
 {
-	struct sp_policy policy = { 0 };
-	int r = index ? pins_policy(p, index, &policy) : 0;
+	while (from < list->n && !streq(generation_view_policy_name(v, list->number[from]), name))
+		from++;
+	return from;
+}
 
-	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++)
-		r = compare_stage(p, (enum sp_stage)s, &policy.stage[s], &files->stages[s], f);
+static int compare_lists(const struct generation_view *kernel, const struct glob_list *in_force,
+			 const struct generation_view *files, const struct glob_list *by_files,
+			 struct in_force *f)
+{
+	uint32_t at = 0;
+	int r = 0;
+
+	for (uint32_t i = 0; i < by_files->n && r == 0; i++) {
+		const char *name = generation_view_policy_name(files, by_files->number[i]);
+		uint32_t place = find(kernel, in_force, at, name);
+
+		if (place < in_force->n)
+			at = place + 1;
+		else if (find(kernel, in_force, 0, name) < in_force->n)
+			f->other_order = true;
+		else
+			r = names_append(&f->come, name);
+	}
+	for (uint32_t i = 0; i < in_force->n && r == 0; i++) {
+		const char *name = generation_view_policy_name(kernel, in_force->number[i]);
+
+		if (find(files, by_files, 0, name) == by_files->n)
+			r = names_append(&f->go, name);
+	}
 	return r;
 }
 
-static int compare_once(const struct pins *p, uint64_t cgroup_id, const struct program *files,
-			struct in_force *f)
-{
-	uint32_t index;
-	int r = pins_cgroup(p, cgroup_id, &index);
-
-	return r < 0 ? r : compare_policy(p, index, files, f);
-}
-
-static int generation_of(const struct pins *p, uint64_t *ret)
-{
-	struct sp_state state;
-	int r = pins_state(p, &state);
-
-	if (r < 0)
-		return r;
-	*ret = state.generation;
-	return 0;
-}
-
-/* -EAGAIN: a reload came between. */
-static int compare_in_one_generation(const struct pins *p, uint64_t cgroup_id,
-				     const struct program *files, struct in_force *ret)
-{
-	struct in_force f = { .known = true };
-	uint64_t before, after;
-	int compared, r;
-
-	r = generation_of(p, &before);
-	if (r < 0)
-		return r;
-	compared = compare_once(p, cgroup_id, files, &f);
-	r = generation_of(p, &after);
-	if (r == 0)
-		r = before == after ? compared : -EAGAIN;
-	if (r < 0) {
-		in_force_clear(&f);
-		return r;
-	}
-	*ret = f;
-	return 0;
-}
-
-int in_force_compare(const struct pins *p, uint64_t cgroup_id, const struct effective *e,
+int in_force_compare(struct generation_view *kernel, const struct glob_list *in_force,
+		     struct generation_view *files, const struct glob_list *by_files,
 		     struct in_force *ret)
 {
-	struct program files = { 0 };
-	int r = e ? program_compile(e, &files) : 0;
-
-	if (r < 0)
-		return r;
-	/* A reload under way may reuse what is being read: then read again. */
-	r = -EAGAIN;
-	for (int tries = 0; tries < READ_TRIES && r == -EAGAIN; tries++)
-		r = compare_in_one_generation(p, cgroup_id, &files, ret);
-	program_clear(&files);
-	return r;
-}
-
-int in_force_compare_index(const struct pins *p, uint32_t index, const struct effective *e,
-			   struct in_force *ret)
-{
 	struct in_force f = { .known = true };
-	struct program files = { 0 };
-	int r = e ? program_compile(e, &files) : 0;
+	int r = compare_lists(kernel, in_force, files, by_files, &f);
 
-	if (r < 0)
-		return r;
-	r = compare_policy(p, index, &files, &f);
-	program_clear(&files);
+	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++) {
+		struct contests now = { 0 }, then = { 0 };
+
+		r = contests_read(kernel, in_force, (enum sp_stage)s, &now);
+		if (r == 0)
+			r = contests_read(files, by_files, (enum sp_stage)s, &then);
+		if (r == 0)
+			r = compare_stage((enum sp_stage)s, &now, &then, &f);
+		contests_clear(&now);
+		contests_clear(&then);
+	}
 	if (r < 0)
 		in_force_clear(&f);
 	else

@@ -3,13 +3,14 @@
 #ifndef SOCKPOL_IN_FORCE_H
 #define SOCKPOL_IN_FORCE_H
 
-#include "compile/cascade.h"
-#include "kernel/pins.h"
+#include "base/names.h"
+#include "policy/stage.h"
+#include "report/contest.h"
 
 /* What one side says of an option at a stage, in any case or by a rule where it holds. */
 struct in_force_side {
 	char *value;  /* owned; "unset"; NULL: it has no say */
-	char *policy; /* owned; NULL where it is unset or has no say */
+	char *policy; /* owned; NULL where it has no say */
 	char *rule;   /* owned; NULL: base options */
 };
 
@@ -25,20 +26,16 @@ struct in_force {
 	char *why; /* owned: why it is not known */
 	struct in_force_difference *v;
 	size_t n;
+	struct names come, go; /* policies that apply by the files only, and in force only */
+	bool other_order;      /* of those that apply by both */
 };
 
-/*
- * Compares what the maps have for this cgroup with its effective policy by the files (NULL: none
- * applies).  Returns 0 or a negative errno.
- */
-int in_force_compare(const struct pins *p, uint64_t cgroup_id, const struct effective *e,
+/* Compares two generations in a cgroup to which these policies apply.  Returns 0, -ENOMEM, or
+ * -EPROTO: the maps make no sense. */
+int in_force_compare(struct generation_view *kernel, const struct glob_list *in_force,
+		     struct generation_view *files, const struct glob_list *by_files,
 		     struct in_force *ret);
-/*
- * The same of the policy with this index into the maps (0: none governs, and then pins may be
- * NULL).  Whether a reload has come between, and its answer means nothing, the caller knows.
- */
-int in_force_compare_index(const struct pins *p, uint32_t index, const struct effective *e,
-			   struct in_force *ret);
+bool in_force_differs(const struct in_force *f);
 /* Makes *ret say that it is not known.  Returns 0 or -ENOMEM. */
 int in_force_unknown(const char *why, struct in_force *ret);
 void in_force_clear(struct in_force *f);

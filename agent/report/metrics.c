@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
-#include "report/exposition.h"
+#include "base/exposition.h"
 #include "report/metrics.h"
 #include "policy/stage.h"
 
@@ -48,24 +48,12 @@ static uint64_t generation(const struct overview *o)
 
 static void print_last_load(const struct overview *o, const char *name, FILE *to)
 {
-	exposition_time(to, name, o->state.loaded_usec);
+	exposition_time(to, name, o->state.of[o->state.generation & 1].loaded_usec);
 }
 
 static uint64_t n_policies(const struct overview *o)
 {
-	return o->state.n_policies;
-}
-
-static uint64_t governed_cgroups(const struct overview *o)
-{
-	return o->n_governed;
-}
-
-static void print_policy_cgroups(const struct overview *o, const char *name, FILE *to)
-{
-	for (size_t i = 0; i < o->n_policies; i++)
-		exposition_sample(to, name, LABELS({ "policy", o->policies[i].name }),
-				  o->policies[i].cgroups);
+	return o->state.of[o->state.generation & 1].n_policies;
 }
 
 static void print_policy_sockets(const struct overview *o, const char *name, FILE *to)
@@ -108,24 +96,29 @@ static void print_failures(const struct overview *o, const char *name, FILE *to)
 	}
 }
 
-static uint64_t events_lost(const struct overview *o)
-{
-	return o->state.events_lost;
-}
-
 static uint64_t failures_lost(const struct overview *o)
 {
 	return o->state.failures_lost;
 }
 
-static uint64_t cgroups_without_room(const struct overview *o)
+static uint64_t misses(const struct overview *o)
 {
-	return o->state.no_room;
+	return o->state.misses;
 }
 
-static uint64_t unresolved(const struct overview *o)
+static uint64_t cut(const struct overview *o)
 {
-	return o->state.unresolved;
+	return o->state.cut;
+}
+
+static uint64_t left_out(const struct overview *o)
+{
+	return o->state.left_out;
+}
+
+static uint64_t lists_lost(const struct overview *o)
+{
+	return o->state.lists_lost;
 }
 
 static uint64_t missing_hooks(const struct overview *o)
@@ -154,8 +147,7 @@ static void print_attached(const struct overview *o, const char *name, FILE *to)
 	for (size_t i = 0; i < o->n_links; i++) {
 		const struct overview_link *l = &o->links[i];
 
-		exposition_sample(to, name, LABELS({ "hook", l->hook }),
-				  !l->on_cgroup || l->cgroup_id != 0);
+		exposition_sample(to, name, LABELS({ "hook", l->hook }), l->cgroup_id != 0);
 	}
 }
 
@@ -175,8 +167,6 @@ static void print_neighbours(const struct overview *o, const char *name, FILE *t
 	for (size_t i = 0; i < o->n_links; i++) {
 		const char *hook = o->links[i].hook;
 
-		if (!o->links[i].on_cgroup)
-			continue;
 		exposition_sample(to, name, LABELS({ "hook", hook }, { "runs", "before" }),
 				  count_neighbours(o, hook, false));
 		exposition_sample(to, name, LABELS({ "hook", hook }, { "runs", "after" }),
@@ -184,30 +174,20 @@ static void print_neighbours(const struct overview *o, const char *name, FILE *t
 	}
 }
 
-static const struct exposition_label *map_label(enum kernel_map map,
-						struct exposition_label label[static 2])
+static void print_of_maps(uint64_t failures, uint64_t counters, const char *name, FILE *to)
 {
-	label[0] = (struct exposition_label){ "map", kernel_map_names[map] };
-	label[1] = (struct exposition_label){ 0 };
-	return label;
+	exposition_sample(to, name, LABELS({ "map", map_table[MAP_ID_failures].name }), failures);
+	exposition_sample(to, name, LABELS({ "map", map_table[MAP_ID_counters].name }), counters);
 }
 
 static void print_map_entries(const struct overview *o, const char *name, FILE *to)
 {
-	struct exposition_label l[2];
-
-	exposition_sample(to, name, map_label(KERNEL_MAP_CGROUPS, l), o->n_entries);
-	exposition_sample(to, name, map_label(KERNEL_MAP_FAILURES, l), o->n_failures);
-	exposition_sample(to, name, map_label(KERNEL_MAP_SOURCES, l), o->n_sources);
+	print_of_maps(o->n_failures, o->n_counters, name, to);
 }
 
 static void print_map_room(const struct overview *o, const char *name, FILE *to)
 {
-	struct exposition_label l[2];
-
-	exposition_sample(to, name, map_label(KERNEL_MAP_CGROUPS, l), o->room_cgroups);
-	exposition_sample(to, name, map_label(KERNEL_MAP_FAILURES, l), o->room_failures);
-	exposition_sample(to, name, map_label(KERNEL_MAP_SOURCES, l), o->room_sources);
+	print_of_maps(o->room_failures, o->room_counters, name, to);
 }
 
 static const struct family families[] = {
@@ -228,16 +208,12 @@ static const struct family families[] = {
 	  .print = print_last_load },
 	{ "sockpol_policies", "gauge", "Policies in the configuration in force.", KNOWN_BY_PINS,
 	  .value = n_policies },
-	{ "sockpol_governed_cgroups", "gauge", "Cgroups to which some policy applies.",
-	  KNOWN_BY_PINS, .value = governed_cgroups },
-	{ "sockpol_policy_governed_cgroups", "gauge", "Cgroups to which the policy applies.",
-	  KNOWN_BY_PINS, .print = print_policy_cgroups },
 	{ "sockpol_policy_applied_sockets_total", "counter",
-	  "Sockets on which the policy, or a rule of it, set something; once per direction.",
+	  "Sockets for which the policy had something to set, whichever policy won; once per direction.",
 	  KNOWN_BY_PINS, .print = print_policy_sockets },
 	{ "sockpol_rule_applied_sockets_total", "counter",
-	  "Sockets on which the rule set something; they count for its policy too.", KNOWN_BY_PINS,
-	  .print = print_rule_sockets },
+	  "Sockets for which the rule held, whichever policy won; once per direction.",
+	  KNOWN_BY_PINS, .print = print_rule_sockets },
 	{ "sockpol_failures_total", "counter",
 	  "Options that the kernel refused to set, by errno; an empty rule is the policy's base "
 	  "options.",
@@ -245,16 +221,19 @@ static const struct family families[] = {
 	{ "sockpol_failures_lost_total", "counter",
 	  "Failures that found no room in the map that counts them.", KNOWN_BY_PINS,
 	  .value = failures_lost },
-	{ "sockpol_cgroup_events_lost_total", "counter",
-	  "New and released cgroups that the kernel had no room to report; the agent then looks at "
-	  "all of them.",
-	  KNOWN_BY_PINS, .value = events_lost },
-	{ "sockpol_cgroups_without_room_total", "counter",
-	  "Cgroups that could not be governed, for want of room in the maps.", KNOWN_BY_PINS,
-	  .value = cgroups_without_room },
-	{ "sockpol_cgroups_unresolved_total", "counter",
-	  "New cgroups that had their parent's policies until the agent had looked at them.",
-	  KNOWN_BY_PINS, .value = unresolved },
+	{ "sockpol_cgroups_classified_total", "counter",
+	  "Cgroups for which a hook looked up which policies apply: at their first socket, and after "
+	  "others took their place.",
+	  KNOWN_BY_PINS, .value = misses },
+	{ "sockpol_cgroups_too_deep_total", "counter",
+	  "Of these, cgroups so deep that they have the policies of an ancestor.", KNOWN_BY_PINS,
+	  .value = cut },
+	{ "sockpol_cgroups_policies_left_out_total", "counter",
+	  "Of these, cgroups that more policies match than apply to one.", KNOWN_BY_PINS,
+	  .value = left_out },
+	{ "sockpol_lists_lost_total", "counter",
+	  "Sockets that got no options, as other cgroups took the place of theirs again and again.",
+	  KNOWN_BY_PINS, .value = lists_lost },
 	{ "sockpol_missing_hooks", "gauge",
 	  "Stages at which policies have something to set and this kernel has no hook.",
 	  KNOWN_BY_PINS, .value = missing_hooks },
@@ -263,7 +242,8 @@ static const struct family families[] = {
 	{ "sockpol_stage_used", "gauge", "1: some policy has something to set at the stage.",
 	  KNOWN_BY_PINS, .print = print_stage_used },
 	{ "sockpol_hook_attached", "gauge",
-	  "1: the program runs at its hook; 0: its cgroup is gone.  None: no policy needs it.",
+	  "1: the program runs at its hook; 0: its cgroup is gone, or somebody detached it.  None: no "
+	  "policy needs it.",
 	  KNOWN_BY_PINS, .print = print_attached },
 	{ "sockpol_neighbour_programs", "gauge",
 	  "Programs of others at the same hook and cgroup; what runs after sockpol's wins.",
@@ -306,12 +286,12 @@ void metrics_print(const struct overview *o, bool in_force, FILE *to)
 	}
 }
 
-/* Pins that go meanwhile (a reload that needs larger maps, a detach) are as good as none. */
+/* Pins that go meanwhile (a detach) are as good as none. */
 static int read_overview(const char *pin_dir, const char *runtime_dir, struct overview *ret,
 			 bool *ret_in_force)
 {
-	_cleanup_(pins_close) struct pins *pins = NULL;
-	int r = pins_open(pin_dir, &pins);
+	_cleanup_(pinned_close) struct pinned *pins = NULL;
+	int r = pinned_open(pin_dir, &pins);
 
 	if (r == 0)
 		r = overview_read(pin_dir, runtime_dir, pins, ret);

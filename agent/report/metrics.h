@@ -14,7 +14,7 @@ void metrics_print(const struct overview *o, bool in_force, FILE *to);
 
 /*
  * From the pins, and from the agent in runtime_dir.  Without pins they say so, and that is no
- * failure.  Returns 0 or a negative errno (of pins_open()), and then prints nothing.
+ * failure.  Returns 0 or a negative errno (of pinned_open()), and then prints nothing.
  */
 int metrics_read(const char *pin_dir, const char *runtime_dir, FILE *to);
 /* The same as the agent says it of itself. */

@@ -2,12 +2,12 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-#include <bpf/bpf.h>
-
-#include "daemon/control.h"
-#include "kernel/kernel.h"
+#include "base/control_call.h"
 #include "base/log.h"
+#include "kernel/pin.h"
 #include "option/option.h"
+#include "policy/hook.h"
+#include "report/governed.h"
 #include "report/overview.h"
 
 DEFINE_CLEANUP(json_t *, json_decref)
@@ -52,36 +52,33 @@ void overview_ask(struct overview *o, const char *pin_dir, const char *runtime_d
 	o->pins_lost = (uint64_t)json_integer_value(json_object_get(reply, "pins_lost"));
 }
 
-static int read_link(const char *pin_dir, const char *name, struct overview_link *ret)
+static int read_link(const char *dir, const struct hook *hook, struct overview_link *ret)
 {
-	_cleanup_free_ char *path = NULL;
-	_cleanup_close_ int fd = -1;
-	struct bpf_link_info info = { 0 };
-	__u32 size = sizeof(info);
+	_cleanup_close_ int fd = pin_get(dir, hook->name, PIN_LINK);
+	struct pin_link info;
 
-	if (asprintf(&path, "%s/%s", pin_dir, name) < 0)
-		return -ENOMEM;
-	fd = bpf_obj_get(path);
-	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
-		return -errno;
-	*ret = (struct overview_link){ .hook = name,
-				       .link_id = info.id,
-				       .program_id = info.prog_id };
-	ret->on_cgroup = info.type == BPF_LINK_TYPE_CGROUP;
-	if (ret->on_cgroup) {
-		ret->cgroup_id = info.cgroup.cgroup_id;
-		ret->attach_type = info.cgroup.attach_type;
-	}
+	if (fd < 0)
+		return fd;
+	pin_link_info(fd, &info);
+	*ret = (struct overview_link){
+		.hook = hook->name,
+		.link_id = info.id,
+		.program_id = info.program_id,
+		.attach_type = hook->attach_type,
+		.cgroup_id = info.cgroup_id,
+	};
 	return 0;
 }
 
 static int read_links(struct overview *o, const char *pin_dir)
 {
-	o->links = calloc(n_kernel_link_names, sizeof(*o->links));
-	if (!o->links)
+	_cleanup_free_ char *dir = pin_path(pin_dir, PIN_CURRENT);
+
+	o->links = calloc(HOOK_MAX, sizeof(*o->links));
+	if (!dir || !o->links)
 		return -ENOMEM;
-	for (size_t i = 0; i < n_kernel_link_names; i++) {
-		int r = read_link(pin_dir, kernel_link_names[i], &o->links[o->n_links]);
+	for (size_t i = 0; i < HOOK_MAX; i++) {
+		int r = read_link(dir, &hook_table[i], &o->links[o->n_links]);
 
 		if (r == 0)
 			o->n_links++;
@@ -93,16 +90,14 @@ static int read_links(struct overview *o, const char *pin_dir)
 
 static int read_neighbours(struct overview *o)
 {
-	_cleanup_free_ struct own_program *own = calloc(n_kernel_link_names, sizeof(*own));
+	struct own_program own[HOOK_MAX];
 	size_t n = 0;
 	int r;
 
-	if (!own)
-		return -ENOMEM;
 	for (size_t i = 0; i < o->n_links; i++) {
 		const struct overview_link *l = &o->links[i];
 
-		if (l->on_cgroup && l->cgroup_id)
+		if (l->cgroup_id)
 			own[n++] = (struct own_program){ l->hook, l->attach_type, l->program_id };
 	}
 	r = n ? neighbours_read(o->state.cgroup_root_id, own, n, &o->neighbours, &o->n_neighbours)
@@ -122,97 +117,73 @@ static struct overview_policy *find_policy(const struct overview *o, const char 
 	return bsearch(name, o->policies, o->n_policies, sizeof(*o->policies), by_name);
 }
 
-/* Sources come by the names of their policies. */
-static int add_source(struct overview *o, const struct pins *pins, uint32_t id)
+/* Counters come by the names of their policies. */
+static int add_named(struct overview *o, const struct overview_counter *c)
 {
-	const struct sp_source *s = &o->sources[id];
 	struct overview_policy *p = o->n_policies ? &o->policies[o->n_policies - 1] : NULL;
-	uint64_t applied;
-	int r = pins_applied(pins, id, &applied);
 
-	if (r < 0)
-		return r;
-	if (!p || !streq(p->name, s->policy)) {
+	if (!p || !streq(p->name, c->whose.policy)) {
 		if (GROW(o->policies, o->n_policies) < 0)
 			return -ENOMEM;
 		p = &o->policies[o->n_policies++];
-		*p = (struct overview_policy){ .name = s->policy };
+		*p = (struct overview_policy){ .name = c->whose.policy };
 	}
-	if (!s->rule[0]) {
-		p->applied = applied;
-		p->by_events = s->flags & SP_SOURCE_BY_EVENTS;
-		p->cut = s->flags & SP_SOURCE_CUT;
+	if (!c->whose.rule[0]) {
+		p->applied = c->applied;
 		return 0;
 	}
 	if (GROW(p->rules, p->n_rules) < 0)
 		return -ENOMEM;
-	p->rules[p->n_rules++] = (struct overview_rule){ s->rule, applied };
+	p->rules[p->n_rules++] = (struct overview_rule){ c->whose.rule, c->applied };
 	return 0;
 }
 
-static int by_policy_then_id(const void *a, const void *b, void *sources)
+static int by_policy_then_index(const void *a, const void *b)
 {
-	const uint32_t *x = a, *y = b;
-	const struct sp_source *s = sources;
-	int order = strcmp(s[*x].policy, s[*y].policy);
+	const struct overview_counter *x = a, *y = b;
+	int order = strcmp(x->whose.policy, y->whose.policy);
 
-	return order ? order : (*x > *y) - (*x < *y);
+	return order ? order : (x->index > y->index) - (x->index < y->index);
 }
 
-static int keep_source(uint32_t id, const struct sp_source *source, void *userdata)
+static int keep_counter(uint32_t index, const struct sp_counter *whose, uint64_t applied,
+			void *userdata)
 {
 	struct overview *o = userdata;
 
-	o->sources[id] = *source;
-	o->n_sources++;
+	if (GROW(o->counters, o->n_counters) < 0)
+		return -ENOMEM;
+	o->counters[o->n_counters++] = (struct overview_counter){ index, *whose, applied };
 	return 0;
 }
 
-static int read_sources(struct overview *o, const struct pins *pins)
+static int read_counters(struct overview *o, const struct pinned *p)
 {
-	uint32_t n = pins_n_sources(pins);
-	_cleanup_free_ uint32_t *ids = calloc(n, sizeof(*ids));
-	size_t n_ids = 0;
-	int r;
+	int r = pinned_each_counter(p, keep_counter, o);
 
-	o->sources = calloc(n, sizeof(*o->sources));
-	if (!o->sources || !ids)
-		return -ENOMEM;
-	r = pins_each_source(pins, keep_source, o);
-	for (uint32_t id = 1; id < n; id++)
-		if (o->sources[id].policy[0])
-			ids[n_ids++] = id;
-	if (n_ids)
-		qsort_r(ids, n_ids, sizeof(*ids), by_policy_then_id, o->sources);
-	for (size_t i = 0; i < n_ids && r == 0; i++)
-		r = add_source(o, pins, ids[i]);
+	if (o->n_counters)
+		qsort(o->counters, o->n_counters, sizeof(*o->counters), by_policy_then_index);
+	for (size_t i = 0; i < o->n_counters && r == 0; i++)
+		r = add_named(o, &o->counters[i]);
 	return r;
 }
 
-/* What goes over the maps' elements. */
-struct reading {
-	struct overview *o;
-	const struct pins *pins;
-	uint64_t *cgroups; /* by policy index: those that it governs */
-	uint32_t n_indices;
-};
-
 static int add_failure(const struct sp_failure *failure, uint64_t count, void *userdata)
 {
-	const struct reading *reading = userdata;
-	struct overview *o = reading->o;
-	uint32_t n = pins_n_sources(reading->pins);
-	const struct sp_source *s = failure->source < n ? &o->sources[failure->source] : NULL;
-	struct overview_policy *p = s ? find_policy(o, s->policy) : NULL;
+	struct overview *o = userdata;
+	const struct overview_counter *c = o->counters;
+	struct overview_policy *p;
 
 	o->n_failures++;
-	if (!p)
+	while (c < o->counters + o->n_counters && c->index != failure->counter)
+		c++;
+	if (c == o->counters + o->n_counters)
 		return 0;
+	p = find_policy(o, c->whose.policy);
 	if (GROW(p->failed, p->n_failed) < 0)
 		return -ENOMEM;
 	p->failed[p->n_failed++] = (struct overview_failure){
-		.source = failure->source,
-		.rule = s->rule,
+		.rule = c->whose.rule,
 		.option = failure->option < OPTION_MAX ? option_table[failure->option].name : "?",
 		.error = -failure->error,
 		.count = count,
@@ -220,76 +191,51 @@ static int add_failure(const struct sp_failure *failure, uint64_t count, void *u
 	return 0;
 }
 
-static int count_cgroup(uint64_t id, uint32_t index, void *userdata)
+static int read_pinned(struct overview *o, const char *pin_dir, const struct pinned *p)
 {
-	const struct reading *reading = userdata;
-
-	(void)id;
-	reading->o->n_entries++;
-	if (!index || index >= reading->n_indices)
-		return 0;
-	reading->o->n_governed++;
-	reading->cgroups[index]++;
-	return 0;
-}
-
-/* A cgroup counts for every policy that applies to it. */
-static int credit_policies(const struct reading *reading, uint32_t index)
-{
-	const struct overview *o = reading->o;
-	struct sp_policy policy;
-	struct sp_credit member;
-	int r = pins_policy(reading->pins, index, &policy);
-
-	for (uint32_t i = 0; r == 0 && i < policy.n_members; i++) {
-		struct overview_policy *p;
-
-		r = pins_credit(reading->pins, policy.first_member + i, &member);
-		if (r < 0 || member.source >= pins_n_sources(reading->pins))
-			break;
-		p = find_policy(o, o->sources[member.source].policy);
-		if (p)
-			p->cgroups += reading->cgroups[index];
-	}
-	return r;
-}
-
-/* Many cgroups share an effective policy: each of those is looked at once. */
-static int count_cgroups(struct overview *o, const struct pins *pins)
-{
-	uint32_t n = pins_map_size(pins, KERNEL_MAP_POLICIES);
-	_cleanup_free_ uint64_t *cgroups = calloc(n, sizeof(*cgroups));
-	struct reading reading = { o, pins, cgroups, n };
-	int r = cgroups ? pins_each_cgroup(pins, count_cgroup, &reading) : -ENOMEM;
-
-	for (uint32_t index = 1; r == 0 && index < n; index++)
-		if (cgroups[index])
-			r = credit_policies(&reading, index);
-	return r;
-}
-
-static int read_pins(struct overview *o, const char *pin_dir, const struct pins *pins)
-{
-	struct reading reading = { .o = o, .pins = pins };
-	int r = pins_state(pins, &o->state);
+	int r = pinned_state(p, &o->state);
 
 	if (r == 0)
 		r = read_links(o, pin_dir);
 	if (r == 0)
 		r = read_neighbours(o);
 	if (r == 0)
-		r = read_sources(o, pins);
+		r = read_counters(o, p);
 	if (r == 0)
-		r = pins_each_failure(pins, add_failure, &reading);
-	if (r < 0)
-		return r;
-	o->room_cgroups = pins_map_size(pins, KERNEL_MAP_CGROUPS);
-	o->room_failures = pins_map_size(pins, KERNEL_MAP_FAILURES);
-	o->room_sources = pins_map_size(pins, KERNEL_MAP_SOURCES) - 1; /* 0 is never used */
-	return count_cgroups(o, pins);
+		r = pinned_each_failure(p, add_failure, o);
+	o->room_failures = pinned_map_room(p, MAP_ID_failures);
+	o->room_counters = pinned_map_room(p, MAP_ID_counters);
+	return r;
 }
 
-int overview_read(const char *pin_dir, const char *runtime_dir, const struct pins *pins,
+int overview_count_cgroups(struct overview *o, const char *pin_dir, bool only_overridden)
+{
+	_cleanup_(generations_close) struct generations *g = NULL;
+	struct governed governed;
+	int r = generations_open(pin_dir, NULL, &g, NULL, NULL);
+
+	if (r < 0 || (only_overridden && !governed_may_be_overridden(g)))
+		return r;
+	r = governed_read(g, &governed);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 1; i < governed.n; i++) {
+		struct overview_policy *p =
+			find_policy(o, generation_view_policy_name(&g->in_force, i));
+
+		if (!p) /* it came meanwhile */
+			continue;
+		p->n_cgroups = governed.v[i].n_cgroups;
+		p->is_overridden = governed_is_overridden(&governed.v[i]);
+	}
+	o->has_cgroups = !only_overridden;
+	o->n_cgroups = governed.n_cgroups;
+	o->n_governed = governed.n_governed;
+	governed_clear(&governed);
+	return 0;
+}
+
+int overview_read(const char *pin_dir, const char *runtime_dir, const struct pinned *p,
 		  struct overview *ret)
 {
 	struct overview o = { 0 };
@@ -297,8 +243,8 @@ int overview_read(const char *pin_dir, const char *runtime_dir, const struct pin
 
 	if (runtime_dir)
 		overview_ask(&o, pin_dir, runtime_dir);
-	if (pins)
-		r = read_pins(&o, pin_dir, pins);
+	if (p)
+		r = read_pinned(&o, pin_dir, p);
 	if (r < 0)
 		overview_clear(&o);
 	else
@@ -313,7 +259,7 @@ void overview_clear(struct overview *o)
 		free(o->policies[i].failed);
 	}
 	free(o->policies);
-	free(o->sources);
+	free(o->counters);
 	free(o->links);
 	neighbours_free(o->neighbours, o->n_neighbours);
 	json_decref(o->unsupported);

@@ -9,19 +9,17 @@
 #include <sys/types.h>
 
 #include "kernel/neighbours.h"
-#include "kernel/pins.h"
+#include "kernel/pinned.h"
 
 /* A program at its hook. */
 struct overview_link {
 	const char *hook; /* the program's name */
 	uint32_t link_id, program_id;
 	uint32_t attach_type; /* enum bpf_attach_type, on a cgroup */
-	uint64_t cgroup_id; /* 0: not attached to a cgroup (a tracepoint), or that cgroup is gone */
-	bool on_cgroup;
+	uint64_t cgroup_id;   /* 0: that cgroup is gone, or somebody detached it */
 };
 
 struct overview_failure {
-	uint32_t source;
 	const char *rule; /* "" for the policy's base options */
 	const char *option;
 	int error; /* positive errno */
@@ -35,14 +33,20 @@ struct overview_rule {
 
 struct overview_policy {
 	const char *name;
-	uint64_t cgroups; /* that it applies to */
-	uint64_t applied; /* sockets, once per direction */
+	uint64_t applied; /* sockets for which it held, once per direction */
 	struct overview_rule *rules;
 	size_t n_rules;
 	struct overview_failure *failed;
 	size_t n_failed;
-	bool by_events; /* the agent matches its globs, when it hears of a new cgroup */
-	bool cut;	/* the agent resolves the rarer of its combinations with others then */
+	uint64_t n_cgroups; /* that live and to which it applies; see overview_count_cgroups() */
+	bool is_overridden; /* in each of these all that it sets is set by a stronger policy */
+};
+
+/* A counter, and whose it is. */
+struct overview_counter {
+	uint32_t index;
+	struct sp_counter whose;
+	uint64_t applied;
 };
 
 struct overview {
@@ -62,27 +66,32 @@ struct overview {
 	size_t n_links;
 	struct neighbour *neighbours; /* programs of others at the same hooks */
 	size_t n_neighbours;
-	struct sp_source *sources;	  /* by id: the names that the pointers here point to */
+	struct overview_counter
+		*counters; /* by policy: the names that the pointers here point to */
+	size_t n_counters;
 	struct overview_policy *policies; /* by name */
 	size_t n_policies;
-	uint64_t n_governed;
+	bool has_cgroups;    /* they were counted */
+	uint64_t n_cgroups;  /* that live below the root ... */
+	uint64_t n_governed; /* ... and to which some policy applies */
 
 	/* How full the maps are that fill up, in elements. */
-	uint64_t n_entries, room_cgroups; /* cgroups with an entry, governed or not */
-	uint64_t n_failures, room_failures;
-	uint64_t n_sources, room_sources;
+	uint64_t n_failures, room_failures, room_counters;
 };
 
 /*
- * pins NULL: only the agent is asked; runtime_dir NULL: only the pins are read.  Returns 0 or a
- * negative errno, those of pins_open() among them.
+ * p NULL: only the agent is asked; runtime_dir NULL: only the pins are read.  Returns 0 or a
+ * negative errno, those of pinned_open() among them.
  */
-int overview_read(const char *pin_dir, const char *runtime_dir, const struct pins *pins,
+int overview_read(const char *pin_dir, const char *runtime_dir, const struct pinned *p,
 		  struct overview *ret);
+/* Goes over the cgroups that live; only_overridden: unless no policy can be overridden.  Returns 0
+ * or a negative errno. */
+int overview_count_cgroups(struct overview *o, const char *pin_dir, bool only_overridden);
 /* What the agent says, for when there is nothing to read. */
 void overview_ask(struct overview *o, const char *pin_dir, const char *runtime_dir);
 void overview_clear(struct overview *o);
-/* Says why there is none: an error of pins_open() or overview_read(). */
+/* Says why there is none: an error of pinned_open() or overview_read(). */
 void overview_complain(int err, const char *pin_dir);
 
 #endif

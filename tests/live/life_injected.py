@@ -11,12 +11,13 @@ sample.
 """
 
 import collections
+import itertools
 import os
 import resource
 
 from harness.agent import READY
 from harness.injection import BPF, ERRORS, FILES, LINKS, MEMORY, MMAP, NAMES, Injection
-from harness.result import Failure, check
+from harness.result import Failure, check, wait_for
 from life_hostile import CAPABILITIES, limited as with_capabilities
 from life_takeover import other_abi
 from life_whole import (FILE, learn, plain, program, read_verdict, request, run_whole,
@@ -96,7 +97,8 @@ class Scene:
         self.in_force = expected
 
     def footprint(self):
-        """Descriptors, and what they are of."""
+        """Descriptors, and what they are of, when the agent has nothing else to do."""
+        request(self.agent, "status")
         kinds = collections.Counter(kind for kind, _ in self.agent.objects())
         kinds["fd"] = len(os.listdir(f"/proc/{self.agent.process.pid}/fd"))
         return dict(kinds)
@@ -146,8 +148,8 @@ def count_calls(scene, kind):
     return count
 
 
-def reloads(box, kind):
-    scene = Scene(box, "injected")
+def reloads(box, kind, prefix=()):
+    scene = Scene(box, "injected", prefix)
     count_calls(scene, kind)  # the first after the start may do more
     count = count_calls(scene, kind)
     before = scene.footprint()
@@ -156,7 +158,7 @@ def reloads(box, kind):
         error = ERRORS[kind][number % len(ERRORS[kind])]
         outcomes[reload_failing(scene, kind, at, count, error)] += 1
         check_next(scene, describe(kind, at, count, error))
-        check(f"descriptors after {describe(kind, at, count, error)}", before, scene.footprint())
+        wait_for(f"descriptors after {describe(kind, at, count, error)}", before, scene.footprint)
     say(kind, count, outcomes)
     scene.agent.stop()
 
@@ -182,87 +184,8 @@ def test_reload_files(box):
     reloads(box, FILES)
 
 
-# More than the maps of one policy have room for.
-GROWN = 400
-
-
-def grown(scene, which):
-    more = "".join(policy(f"more-{number}", f"{scene.cgroup.path}/more-{number}*",
-                          {"SO_PRIORITY": 1}) for number in range(GROWN))
-    return scene.texts[which] + more
-
-
-def restart(scene):
-    """From nothing, so that the maps are small."""
-    scene.agent.stop()
-    write_whole(scene.agent, scene.texts[0])
-    scene.agent.start()
-    scene.in_force = 0
-    check_next(scene, "started again")
-
-
-def count_growth(scene, kind):
-    write_whole(scene.agent, grown(scene, not scene.in_force))
-    scene.injection.arm(kind)
-    reply = request(scene.agent, "reload")
-    count, _ = scene.injection.disarm()
-    check(f"a reload that makes larger maps: {reply}", True, reply.get("ok"))
-    restart(scene)
-    return count
-
-
-def growths(box, kind, share, prefix=(), calls=1):
-    """A reload that finds no room, and makes all maps and programs anew."""
-    scene = Scene(box, "grown", prefix)
-    small = scene.texts
-    restart(scene)
-    count = count_growth(scene, kind)
-    before, outcomes = scene.footprint(), collections.Counter()
-    for number, at in enumerate(sample(count, kind, share)):
-        error = ERRORS[kind][number % len(ERRORS[kind])]
-        scene.texts = [grown(scene, which) for which in (0, 1)]
-        refused = reload_failing(scene, kind, at, count, error, calls)
-        scene.texts = small
-        outcomes[refused] += 1
-        check_next(scene, describe(kind, at, count, error))
-        if not refused:
-            restart(scene)
-        check(f"descriptors after {describe(kind, at, count, error)}", before, scene.footprint())
-    say(kind, count, outcomes)
-    scene.agent.stop()
-
-
-def test_growth_bpf(box):
-    growths(box, BPF, 0.3)
-
-
-def test_growth_memory(box):
-    growths(box, MEMORY, 0.6)
-
-
-def test_growth_mmap(box):
-    growths(box, MMAP, 1)
-
-
-def test_growth_files(box):
-    growths(box, FILES, 0.6)
-
-
-def test_growth_links(box):
-    growths(box, LINKS, 1)
-
-
-def test_growth_links_in_the_unit(box):
-    growths(box, LINKS, 1, UNIT)
-
-
-def test_growth_links_twice(box):
-    """The second is the first that puts a program back."""
-    growths(box, LINKS, 1, UNIT, 2)
-
-
-def test_growth_bpf_in_the_unit(box):
-    growths(box, BPF, 0.2, UNIT)
+def test_reload_bpf_in_the_unit(box):
+    reloads(box, BPF, UNIT)
 
 
 def start_failing(scene, kind, at, error, calls=1):
@@ -312,7 +235,7 @@ def starts(box, kind, share, prefix=(), calls=1):
         _, refused = start_failing(scene, kind, at, error, calls)
         outcomes[refused] += 1
         started_again(scene, describe(kind, at, count, error))
-        check(f"descriptors after {describe(kind, at, count, error)}", before, scene.footprint())
+        wait_for(f"descriptors after {describe(kind, at, count, error)}", before, scene.footprint)
     say(kind, count, outcomes)
     scene.agent.stop()
 
@@ -392,17 +315,26 @@ def test_take_over_links_for_a_time(box):
     scene.agent.stop()
 
 
+MANY = 400
+
+
+def many(scene, which):
+    """A configuration that takes some memory."""
+    return scene.texts[which] + "".join(
+        policy(f"more-{number}", f"{scene.cgroup.path}/more-{number}*", {"SO_PRIORITY": 1})
+        for number in range(MANY))
+
+
 def limited(box, name, limit, amounts):
-    """The growth reload under a real limit of the running agent, at several heights."""
+    """A reload under a real limit of the running agent, at several heights."""
     scene = Scene(box, name)
-    small = scene.texts
-    restart(scene)
+    check_next(scene, "with nothing that fails")
     before, refused = scene.footprint(), 0
     for amount in amounts:
         pid = scene.agent.process.pid
         usual = resource.prlimit(pid, limit)
         new = int(not scene.in_force)
-        write_whole(scene.agent, grown(scene, new))
+        write_whole(scene.agent, many(scene, new))
         resource.prlimit(pid, limit, (used(pid, limit) + amount, usual[1]))
         reply = request(scene.agent, "reload")
         resource.prlimit(pid, limit, usual)
@@ -410,11 +342,8 @@ def limited(box, name, limit, amounts):
         check(f"{what}: it lives", None, scene.agent.process.poll())
         refused += not reply.get("ok")
         scene.check_in_force(what, new if reply.get("ok") else int(not new))
-        scene.texts = small
         check_next(scene, what)
-        if reply.get("ok"):
-            restart(scene)
-        check(f"descriptors after {what}", before, scene.footprint())
+        wait_for(f"descriptors after {what}", before, scene.footprint)
     print(f"{name}: {refused} of {len(amounts)} reloads refused")
     check("reloads refused", True, refused > 0)
     scene.agent.stop()
@@ -422,7 +351,8 @@ def limited(box, name, limit, amounts):
 
 def used(pid, limit):
     if limit == resource.RLIMIT_NOFILE:
-        return 1 + max(map(int, os.listdir(f"/proc/{pid}/fd")))
+        numbers = set(map(int, os.listdir(f"/proc/{pid}/fd")))
+        return next(number for number in itertools.count() if number not in numbers)
     with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
         return int(statm.read().split()[0]) * resource.getpagesize()
 

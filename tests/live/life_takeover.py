@@ -8,12 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 from harness.agent import still_there
 from harness.flows import (accepted_option, check_priority, connected_option, governed_worker,
                            listening, policies, policy, priority_policy)
 from harness.result import Containing, Skip, check, wait_for
-from harness.slots import check_slots
 
 FILE = "50-test.yaml"
 STEADY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "harness", "steady.py")
@@ -149,7 +149,7 @@ def test_persist_and_detach(box):
     check_priority("it changed nothing", worker, 4)
     persist(agent)
     check("what it says", Containing(
-        f"stopped: 1 policies stay in force (sockpol detach --pin-dir {agent.pin_dir} takes them"),
+        f"stopped: 1 policy stays in force (sockpol detach --pin-dir {agent.pin_dir} takes it out"),
         agent.log())
     check_priority("the agent has been stopped", worker, 4)
     check_priority("in a cgroup made since", box.worker(worker.cgroup.child("since")), 4)
@@ -175,45 +175,66 @@ def make_map(path, kind, name):
             name)
 
 
-def make_trie(agent, name, key_size):
-    """As earlier versions had it; staged (~), too, as one leaves it that is killed while it starts."""
-    for suffix in ("", "~"):
-        bpftool("map", "create", os.path.join(agent.pin_dir, name + suffix), "type", "lpm_trie",
-                "key", str(key_size), "value", "4", "entries", "1", "name", name, "flags", "1")
+def first_edition(box):
+    """An agent of SP_ABI_VERSION 5, which pinned all in one directory."""
+    path = os.path.join(os.path.dirname(box.sockpol), "first-edition", "sockpol")
+    if not os.access(path, os.X_OK):
+        raise Skip(f"there is no {path} (make first-edition)")
+    return path
 
 
-def check_left(agent, asked, expected):
-    check(asked, expected, sorted(name for name in os.listdir(agent.pin_dir) if name[:4] == "sets")
-          if os.path.exists(agent.pin_dir) else [])
+def flat_pins(agent):
+    return sorted(set(os.listdir(agent.pin_dir)) - {"current"})
 
 
-def test_maps_of_earlier_versions(box):
-    """What a version had that we do not goes, whatever comes; what only has its name does not."""
-    agent = box.agent("earlier", sockpol=other_abi(box))
-    worker = governed_worker(box, agent, "earlier", 4)
-    theirs = os.path.join(agent.pin_dir, "sets6")
-    make_trie(agent, "sets4", 12)
-    make_map(theirs, "array", "sets6")
+def test_first_edition_under_load(box):
+    agent = box.agent("first", sockpol=first_edition(box))
+    worker = governed_worker(box, agent, "first", 4)
+    held = agent.objects()
+    with Load(worker.cgroup, 4) as load:
+        load.go()
+        agent.kill()
+        agent.sockpol = box.sockpol
+        agent.start()
+        seen = load.end()
+    check_load(seen, 10)
+    check("its pins are gone", [], flat_pins(agent))
+    wait_for("what it loaded to be gone", set(),
+             lambda: still_there({one for one in held if one[0] != "link"}))
+    check("its links to the cgroup got our programs", True,
+          bool(still_there({one for one in held if one[0] == "link"}) & agent.objects()))
+    agent.stop()
+    wait_for("everything to be gone", set(), lambda: still_there(held))
+
+
+def test_first_edition_and_kills(box):
+    """Wherever the take-over is cut off, something whole is in force, and the next one ends it."""
+    agent = box.agent("first-kills", sockpol=first_edition(box))
+    worker = governed_worker(box, agent, "first-kills", 4)
+    with Load(worker.cgroup, 4) as load:
+        load.go()
+        agent.kill()
+        agent.sockpol = box.sockpol
+        for number in range(30):
+            agent.start(wait=False)
+            time.sleep(0.02 * number)  # where in the take-over that is, chance decides
+            agent.kill()
+        agent.start()
+        seen = load.end()
+    check_load(seen, 100)
+    check("its pins are gone", [], flat_pins(agent))
+
+
+def test_detach_the_first_edition(box):
+    agent = box.agent("first-detach", sockpol=first_edition(box))
+    worker = governed_worker(box, agent, "first-detach", 4)
+    held = agent.objects()
     agent.kill()
     agent.sockpol = box.sockpol
-    agent.start()
-    check_priority("taken over", worker, 4)
-    check_left(agent, "left by a take-over from another version", ["sets6"])
-    os.unlink(theirs)
-    make_trie(agent, "sets4", 12)
-    make_trie(agent, "sets6", 24)
-    agent.kill()
-    agent.start()
-    check_left(agent, "left by a take-over from the same version", [])
-    make_trie(agent, "sets6", 24)
-    agent.kill()
     done = agent.command("detach", "--pin-dir", agent.pin_dir)
     check(f"exit status of detach; it said\n{done.stderr}\n   ", 0, done.returncode)
-    check_left(agent, "left by detach", [])
-    agent.start()
-    make_trie(agent, "sets6", 24)
-    agent.stop()
-    check_left(agent, "left by a clean stop", [])
+    check_priority("detached", worker, 0)
+    wait_for("everything to be gone", set(), lambda: still_there(held))
 
 
 def test_detach_leaves_what_is_not_ours(box):
@@ -223,7 +244,7 @@ def test_detach_leaves_what_is_not_ours(box):
     make_map(theirs, "array", "theirs")
     # Somebody else holds one of our links: it goes all the same.
     elsewhere = os.path.join(box.bpffs, f"elsewhere{os.getpid()}")
-    bpftool("link", "pin", "pinned", f"{agent.pin_dir}/connect4", elsewhere)
+    bpftool("link", "pin", "pinned", f"{agent.pin_dir}/current/connect4", elsewhere)
     box.stack.callback(os.unlink, elsewhere)
     agent.kill()
     done = agent.command("detach", "--pin-dir", agent.pin_dir)
@@ -354,64 +375,30 @@ def test_removed_cgroup_and_another_version(box):
         agent.write(FILE, priority_policy("outlives-abi", worker.cgroup, 5))
         agent.reload_good()
         check("with another value", 5, accepted_option(listener, peer))
-    wait_for("its entry to be gone", 0, lambda: agent.policy("outlives-abi")["cgroups"])
     agent.stop()
 
 
 def test_removed_cgroup_and_incomplete_pins(box):
-    """It stays governed where its policies can be told, and else the log says that it does not."""
-    for missing, told in (("failures", True), ("state", True), ("sock_ops", True),
-                          ("credits", False), ("cgroup_release", False), ("cgroups", False)):
+    """It stays governed, whatever is missing."""
+    for missing in ("failures", "state", "sock_ops", "cgroup_cache", "policies"):
         name = f"outlives-{missing}"
         agent = box.agent(name)
         worker, peer, remove = outlived(box, agent, name)
         with listening(worker) as listener:
             remove()
             agent.kill()
-            os.unlink(os.path.join(agent.pin_dir, missing))
+            os.unlink(os.path.join(agent.pin_dir, "current", missing))
             agent.start()
-            check(f"without {missing}", 4 if told else 0, accepted_option(listener, peer))
-            how_many = "Cannot tell which" if missing == "cgroups" else "1 removed cgroups"
-            check(f"without {missing} it says", not told,
-                  any(how_many in line for line in agent.lines))
+            check(f"without {missing}", 4, accepted_option(listener, peer))
         agent.stop()
 
 
-def outgrow(box, agent):
-    """Makes the agent make its maps anew; all but what is known of sockets."""
-    maps = {one for one in agent.objects() if one[0] == "map"}
-    many = "".join(policy(f"many-{number}", f"{box.cgroup.path}/nowhere-{number}", {},
-                          "    rules:\n" + "".join(
-                              f"      - name: r{rule}\n        when: {{ direction: connect }}\n"
-                              "        options: { SO_PRIORITY: 3 }\n" for rule in range(60)))
-                   for number in range(400))
-    sockets = pinned_map(agent, "sockets")
-    agent.write("60-many.yaml", policies(many))
-    agent.reload_good()
-    check("the maps that go on", {sockets}, maps & agent.objects())
-
-
 def pinned_map(agent, name):
-    return ("map", str(bpftool("map", "show", "pinned", f"{agent.pin_dir}/{name}")["id"]))
-
-
-def test_removed_cgroup_and_larger_maps(box):
-    """The maps are made anew while the entry's cgroup has no directory any more."""
-    agent = box.agent("outgrows")
-    worker = governed_worker(box, agent, "outgrows", 4)
-    peer = box.worker(box.cgroup.child("outgrows-peer"))
-    with listening(worker) as listener:
-        move(worker, box.cgroup.child("outgrows-refuge"))
-        worker.cgroup.rmdir()
-        outgrow(box, agent)
-        check("after that", 4, accepted_option(listener, peer))
-        agent.kill()
-        agent.start()
-        check("and with the next agent", 4, accepted_option(listener, peer))
+    return ("map", str(bpftool("map", "show", "pinned", f"{agent.pin_dir}/current/{name}")["id"]))
 
 
 def test_udp_socket_is_counted_once(box):
-    """A direction: over a take-over, and over larger maps."""
+    """A direction, over a restart and a reload."""
     agent = box.agent("once")
     worker = governed_worker(box, agent, "once", 4)
     with worker.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
@@ -424,9 +411,9 @@ def test_udp_socket_is_counted_once(box):
         one.connect(("127.0.0.1", 9))
         check("again, without and with the next agent", before + 1,
               agent.policy("once")["applied"])
-        outgrow(box, agent)
+        agent.reload_good()
         one.connect(("127.0.0.1", 9))
-        check("and with larger maps", before + 1, agent.policy("once")["applied"])
+        check("and after a reload", before + 1, agent.policy("once")["applied"])
         with worker.socket(socket.AF_INET, socket.SOCK_DGRAM) as another:
             another.connect(("127.0.0.1", 9))
         check("another socket", before + 2, agent.policy("once")["applied"])
@@ -460,8 +447,6 @@ def test_first_socket_while_no_agent_runs(box):
     check_priority("matched by the glob", box.worker(box.cgroup.child("nobody-1/service")), 4)
     check_priority("below that", box.worker(box.cgroup.child("nobody-1/service/deeper")), 4)
     check_priority("not matched", box.worker(box.cgroup.child("nobody-1/other")), 0)
-    agent.start()
-    check("cgroups governed, counted by the next agent", 2, agent.status()["cgroups_governed"])
 
 
 BAD = "policies:\n  - name: broken\n    match: { cgroup: / }\n    options: { SO_PRIORITTY: 3 }\n"
@@ -509,79 +494,64 @@ def test_another_cgroup_root(box):
 
 def test_incomplete_pins(box):
     """Whatever is missing, what is there works until the next agent has made all anew."""
-    for missing in ("policies", "state", "cgroup_mkdir", "sock_ops", "events"):
+    for missing in ("policies", "state", "sock_ops", "sock_ops_program", "sockets", "applied_0"):
         agent = box.agent(f"missing-{missing}")
         worker = governed_worker(box, agent, f"missing-{missing}", 4)
         held = agent.objects()
         agent.kill()
-        os.unlink(os.path.join(agent.pin_dir, missing))
+        os.unlink(os.path.join(agent.pin_dir, "current", missing))
         agent.start()
         check_priority(f"{missing} was missing", worker, 4)
         check_priority("in a cgroup made since", box.worker(worker.cgroup.child("since")), 4)
-        check("pins", True, os.path.exists(os.path.join(agent.pin_dir, missing)))
+        check("pins", True, os.path.exists(os.path.join(agent.pin_dir, "current", missing)))
         held |= agent.objects()
         agent.stop()
         wait_for("everything to be gone", set(), lambda held=held: still_there(held))
 
 
-def dying(cgroup):
-    with open(f"{cgroup.directory}/cgroup.stat", encoding="ascii") as file:
-        return dict(line.split() for line in file)["nr_dying_descendants"]
-
-
-def test_released_while_nobody_looked(box):
-    """With a watcher's pin gone, entries may be left of cgroups that are not there any more."""
-    agent = box.agent("unheard")
-    worker = governed_worker(box, agent, "unheard", 4)
-    child = worker.cgroup.child("child")
-    agent.reload_good()
-    check("cgroups governed", 2, agent.status()["cgroups_governed"])
-    link = {("link", str(one["link"])) for one in agent.status()["attachments"]
-            if one["hook"] == "cgroup_release"}
-    agent.kill()
-    os.unlink(os.path.join(agent.pin_dir, "cgroup_release"))
-    wait_for("the link to be gone", set(), lambda: still_there(link))
-    child.rmdir()
-    wait_for("the kernel to let go of it", "0", lambda: dying(worker.cgroup))
-    agent.start()
-    check("cgroups governed by the next agent", 1, agent.status()["cgroups_governed"])
-    check_priority("governed", worker, 4)
-
-
-def test_killed_between_two_sets_of_pins(box):
-    """One of the pinned maps is another agent's: they must not be taken for one whole."""
-    agent, other = box.agent("mixed"), box.agent("mixed-other")
-    worker = governed_worker(box, agent, "mixed", 4)
-    governed_worker(box, other, "mixed-other", 5)
-    agent.kill()
-    other.kill()
-    os.unlink(f"{agent.pin_dir}/ops")
-    bpftool("map", "pin", "pinned", f"{other.pin_dir}/ops", f"{agent.pin_dir}/ops")
-    agent.write("60-bad.yaml", BAD)
-    agent.start()  # so that nothing is written over the mixture
-    check_priority("the first agent's programs are left alone", worker, 4)
-    agent.remove("60-bad.yaml")
-    agent.reload_good()
-    check_priority("a new set", worker, 4)
-    check("its pins are its own", True, pinned_map(agent, "ops") in agent.objects())
-
-
-def test_killed_before_pins_had_their_names(box):
-    """A link by the name that it has until it is in force lets its program run, and must go."""
+def test_killed_before_it_came_in_force(box):
+    """What an agent left of a version of the state that never was in force goes."""
     agent = box.agent("half-made")
     worker = governed_worker(box, agent, "half-made", 4)
     agent.kill()
-    for kind, name in (("link", "connect4"), ("map", "ops"), ("link", "sendmsg4")):
-        pinned = f"{agent.pin_dir}/{name}"
-        if kind == "map":
-            bpftool(kind, "pin", "pinned", pinned, f"{pinned}~")
-        else:
-            shown = json.loads(subprocess.run(["bpftool", "-j", "link", "show", "pinned", pinned],
-                                              check=True, capture_output=True, text=True).stdout)
-            bpftool(kind, "pin", "id", str(shown["id"]), f"{pinned}~")
+    current, following = (os.path.join(agent.pin_dir, name) for name in ("current", "next"))
+    os.mkdir(following, 0o700)
+    bpftool("map", "pin", "pinned", f"{current}/state", f"{following}/state")
+    shown = bpftool("link", "show", "pinned", f"{current}/connect4")
+    bpftool("link", "pin", "id", str(shown["id"]), f"{following}/connect4")
     agent.start()
-    check("half-made pins", [], [name for name in os.listdir(agent.pin_dir) if name.endswith("~")])
+    check("what is left", ["current"], os.listdir(agent.pin_dir))
+    check_priority("governed by the link that was pinned twice", worker, 4)
+
+
+def test_killed_when_it_was_about_to_come_in_force(box):
+    """With a higher generation it is the newer one, and only the rename was missing."""
+    agent = box.agent("renamed")
+    worker = governed_worker(box, agent, "renamed", 4)
+    agent.kill()
+    os.rename(os.path.join(agent.pin_dir, "current"), os.path.join(agent.pin_dir, "next"))
+    state = ("map", str(bpftool("map", "show", "pinned", f"{agent.pin_dir}/next/state")["id"]))
+    agent.start()
+    check("what is there", ["current"], os.listdir(agent.pin_dir))
+    check("it was adopted", state, pinned_map(agent, "state"))
     check_priority("governed", worker, 4)
+
+
+def test_links_with_other_programs(box):
+    """As a killed agent leaves them: they get programs that work on the maps that are in force."""
+    agent, other = box.agent("swapped"), box.agent("swapped-other")
+    worker = governed_worker(box, agent, "swapped", 4)
+    governed_worker(box, other, "swapped-other", 5)
+    agent.kill()
+    theirs = f"{agent.pin_dir}/current/connect4_program"
+    os.unlink(theirs)
+    bpftool("prog", "pin", "pinned", f"{other.pin_dir}/current/connect4_program", theirs)
+    agent.start()
+    other.stop()
+    check_priority("governed", worker, 4)
+    agent.write(FILE, priority_policy("swapped", worker.cgroup, 5))
+    agent.reload_good()
+    check_priority("after a reload", worker, 5)
 
 
 def test_adopted_in_place(box):
@@ -589,133 +559,15 @@ def test_adopted_in_place(box):
     agent = box.agent("in-place")
     worker = governed_worker(box, agent, "in-place", 4)
     before = agent.status()
-    maps = {one for one in agent.objects() if one[0] == "map"}
-    links = {one["hook"]: one["link"] for one in before["attachments"] if one["cgroup"]}
+    maps, programs = ({one for one in agent.objects() if one[0] == kind}
+                      for kind in ("map", "prog"))
+    links = {one["hook"]: one["link"] for one in before["attachments"]}
     agent.kill()
     agent.start()
     after = agent.status()
     check("generation", before["generation"] + 1, after["generation"])
-    check("links to cgroups", links,
-          {one["hook"]: one["link"] for one in after["attachments"] if one["cgroup"]})
-    pinned = {pinned_map(agent, name)
-              for name in ("cgroups", "policies", "state", "sockets", "events")}
+    check("links", links, {one["hook"]: one["link"] for one in after["attachments"]})
+    pinned = {pinned_map(agent, name) for name in ("cgroup_cache", "policies", "state", "sockets")}
     check("maps", pinned, pinned & maps)
+    check("programs", programs, {one for one in agent.objects() if one[0] == "prog"})
     check_priority("governed", worker, 4)
-    check("how new cgroups are classified", "kernel", after["new_cgroups"]["by"])
-
-
-BY_EVENTS = 0x4  # SP_STATE_BY_EVENTS
-
-
-def state_flags(agent):
-    value = bpftool("map", "dump", "pinned", f"{agent.pin_dir}/state")[0]["value"]
-    return int.from_bytes(bytes(int(byte, 16) for byte in value[80:84]), sys.byteorder)
-
-
-def test_adopted_and_refused(box):
-    """What cannot be put in force over adopted maps leaves no trace in them."""
-    agent = box.agent("refused")
-    worker = governed_worker(box, agent, "refused", 4)
-    check("flags", 0, state_flags(agent) & BY_EVENTS)
-    rules = "".join(f"      - name: r{rule}\n        when: {{ direction: connect }}\n"
-                    "        options: { SO_PRIORITY: 3 }\n" for rule in range(40))
-    path = worker.cgroup.path
-    agent.kill()
-    agent.write("60-many.yaml", policies(
-        policy("by-events", path + "/**/*a" + 25 * "?" + "z", {"SO_PRIORITY": 5}),
-        policy("one", path, {}, "    rules:\n" + rules),
-        policy("two", path, {}, "    rules:\n" + rules)))
-    agent.start()
-    check("degraded", True, agent.status()["agent"]["degraded"])
-    check("flags after that", 0, state_flags(agent) & BY_EVENTS)
-    check_priority("what was in force", worker, 4)
-
-
-def test_cgroups_of_others(box):
-    """What happens outside of its root does not keep the agent busy."""
-    agent = box.agent("others", box.cgroup.child("others"))
-    worker = governed_worker(box, agent, "others", 4)
-    elsewhere = box.cgroup.child("others-not")
-    agent.signal(signal.SIGSTOP)
-    try:
-        for number in range(MANY):
-            os.mkdir(f"{elsewhere.directory}/{number}")
-        for number in range(MANY):
-            os.rmdir(f"{elsewhere.directory}/{number}")
-    finally:
-        agent.signal(signal.SIGCONT)
-    check("events that did not fit", 0, agent.status()["events_lost"])
-    check_priority("made after that", box.worker(worker.cgroup.child("after")), 4)
-
-
-MANY = 6000  # more than the maps have room for to begin with
-
-
-def test_cgroups_that_find_no_room(box):
-    """The agent makes larger maps by itself, with the policies that are in force, not the files'."""
-    agent = box.agent("no-room", box.cgroup.child("no-room"))  # however many others there are
-    worker = governed_worker(box, agent, "no-room", 4)
-    agent.write(FILE, priority_policy("no-room", worker.cgroup, 5))  # and no reload
-    room = bpftool("map", "show", "pinned", f"{agent.pin_dir}/cgroups")["max_entries"]
-    agent.signal(signal.SIGSTOP)
-    try:
-        for number in range(MANY):
-            os.mkdir(f"{worker.cgroup.directory}/{number}")
-        check_slots("where some have no entry", agent)
-    finally:
-        agent.signal(signal.SIGCONT)
-    wait_for("cgroups governed", MANY + 1, lambda: agent.status()["cgroups_governed"], 60)
-    check_slots("where all have one", agent)
-    check("it says so", True, bool(agent.wait_line("found no room")))
-    check_priority("the last one", box.worker(worker.cgroup.child(f"{MANY - 1}")), 4)
-    check_priority("one more", box.worker(worker.cgroup.child("more")), 4)
-    check_no_room(agent, MANY + 1 - room)  # and its root
-    check_deaf(box, agent)
-    agent.kill()
-    agent.start()
-    check_no_room(agent, MANY + 1 - room)
-
-
-def check_no_room(agent, expected):
-    """It is a total: larger maps do not forget it."""
-    status = agent.status()
-    check("cgroups that found no room", (expected, expected),
-          (status["new_cgroups"]["no_room"], status["cgroups_failed"]))
-    done = agent.command("metrics", "--pin-dir", agent.pin_dir)
-    check("the metric", True, f" {expected}\n" in done.stdout)
-
-
-def check_deaf(box, agent):
-    """Where all have their entries the program does not tell of cgroups elsewhere."""
-    elsewhere = box.cgroup.child("no-room-not")
-    lost = agent.status()["events_lost"]
-    agent.signal(signal.SIGSTOP)
-    try:
-        for number in range(MANY):
-            os.mkdir(f"{elsewhere.directory}/{number}")
-        for number in range(MANY):
-            os.rmdir(f"{elsewhere.directory}/{number}")
-    finally:
-        agent.signal(signal.SIGCONT)
-    check("events that did not fit", lost, agent.status()["events_lost"])
-
-
-def test_cgroups_that_found_no_room_and_went(box):
-    """The maps are large enough again: the next reload, over the same ones, knows."""
-    agent = box.agent("went", box.cgroup.child("went"))
-    worker = governed_worker(box, agent, "went", 4)
-    cgroups = pinned_map(agent, "cgroups")
-    room = bpftool("map", "show", "pinned", f"{agent.pin_dir}/cgroups")["max_entries"]
-    agent.signal(signal.SIGSTOP)
-    try:
-        for number in range(MANY):
-            os.mkdir(f"{worker.cgroup.directory}/{number}")
-        for number in range(MANY):
-            os.rmdir(f"{worker.cgroup.directory}/{number}")
-        wait_for("the kernel to let go of them", "0", lambda: dying(worker.cgroup), 60)
-    finally:
-        agent.signal(signal.SIGCONT)
-    agent.reload_good()
-    check("the maps are the same", cgroups, pinned_map(agent, "cgroups"))
-    check_no_room(agent, MANY + 1 - room)
-    check_deaf(box, agent)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What policies are compiled to, in words that a test can compare. */
+/* What a policy is compiled to, in words that a test can compare. */
 #ifndef SOCKPOL_COMPILE_FIXTURE_H
 #define SOCKPOL_COMPILE_FIXTURE_H
 
-#include "compile/compile.h"
+#include "compile/program.h"
 #include "policy_fixture.h"
 
 #define CONNECT BIT(DIRECTION_CONNECT)
@@ -12,137 +12,112 @@
 
 struct fixture {
 	struct config *config;
-	struct cascade *cascade;
-	struct program program;
+	struct program program; /* of the first policy */
 };
 
-/* The program of cgroup /a. */
-static struct fixture fixture_new(const struct fixture_policy *policies, size_t n)
+static struct fixture fixture_compile(const struct fixture_policy *policy, bool decides_late)
 {
-	struct fixture f = { .config = fixture_config(policies, n) };
-	const struct cgroup_class *k;
+	struct fixture f = { .config = fixture_config(policy, 1) };
+	const struct rule *too_many;
 
-	assert_int_equal(cascade_new(f.config, &f.cascade), 0);
-	assert_int_equal(cascade_walk(f.cascade, "/a", &k), 0);
-	assert_non_null(cascade_effective(k));
-	assert_int_equal(program_compile(cascade_effective(k), &f.program), 0);
-	assert_ptr_equal(f.program.effective, cascade_effective(k));
+	assert_int_equal(program_compile(f.config->policies, decides_late, &f.program, &too_many),
+			 0);
+	assert_ptr_equal(f.program.policy, f.config->policies);
 	return f;
 }
 
 static void fixture_free(struct fixture *f)
 {
 	program_clear(&f->program);
-	cascade_free(f->cascade);
 	config_free(f->config);
 }
 
-/* "OPTION OPTION ...", in their order. */
-static void expect_ops(const struct fixture *f, enum sp_stage s, const char *expected)
+#define APPEND(to, ...) snprintf((to) + strlen(to), sizeof(to) - strlen(to), __VA_ARGS__)
+
+static const char *fixture_value(const struct setting *s)
 {
-	const struct program_stage *stage = &f->program.stages[s];
-	char names[1024] = "";
-
-	for (size_t i = 0; i < stage->n_ops; i++) {
-		if (i)
-			strcat(names, " ");
-		strcat(names, stage->ops[i].option->name);
-	}
-	if (!streq(names, expected))
-		fail_msg("stage %s sets \"%s\", not \"%s\"", stage_name(s), names, expected);
-}
-
-static const struct program_op *find_op(const struct fixture *f, enum sp_stage s,
-					enum option_id option)
-{
-	const struct program_stage *stage = &f->program.stages[s];
-
-	for (size_t i = 0; i < stage->n_ops; i++)
-		if (stage->ops[i].option == &option_table[option])
-			return &stage->ops[i];
-	fail_msg("stage %s does not set %s", stage_name(s), option_table[option].name);
-	return NULL;
-}
-
-/* " policy/rule=VALUE"; "=-": sets nothing. */
-static void append_choice(char *to, size_t size, const struct program_choice *c)
-{
-	size_t n = strlen(to);
+	static char text[32];
 	int value;
 
-	n += (size_t)snprintf(to + n, size - n, "%s%s%s%s=", n ? " " : "", c->block->policy->name,
-			      c->block->rule ? "/" : "",
-			      c->block->rule ? c->block->rule->name : "");
-	if (!c->setting) {
-		snprintf(to + n, size - n, "-");
-		return;
-	}
-	assert_false(c->setting->unset);
-	if (c->setting->option->type == OPTION_STRING) {
-		snprintf(to + n, size - n, "%s", (const char *)sockopt_data(&c->setting->value));
-		return;
-	}
-	assert_int_equal(sockopt_getint(&c->setting->value, &value), 0);
-	snprintf(to + n, size - n, "%d", value);
+	if (!s)
+		return "-";
+	assert_false(s->unset);
+	if (s->option->type == OPTION_STRING)
+		return sockopt_data(&s->value);
+	assert_int_equal(sockopt_getint(&s->value, &value), 0);
+	snprintf(text, sizeof(text), "%d", value);
+	return text;
 }
 
-/* "BASE, BIT RULE, BIT RULE ...": who may win an option at a stage, weakest first. */
-static void expect_choices(const struct fixture *f, enum sp_stage s, enum option_id option,
-			   const char *expected)
+/*
+ * Who decides what at a stage, base first: "OPTION=VALUE OPTION=VALUE@RULE; BIT RULE: OPTION=-".
+ * "=-": nothing is set; "@RULE": that always holds.
+ */
+static void expect_blocks(const struct fixture *f, enum sp_stage s, const char *expected)
 {
-	const struct program_op *op = find_op(f, s, option);
 	const struct program_stage *stage = &f->program.stages[s];
-	char who[1024] = "";
+	char text[2048] = "";
 
-	if (op->base.block)
-		append_choice(who, sizeof(who), &op->base);
-	for (size_t i = 0; i < op->n_rules; i++) {
-		const struct program_choice *c = &op->rules[i];
-		size_t n = strlen(who);
+	for (size_t i = 0; i < stage->base.n_choices; i++) {
+		const struct program_choice *c = &stage->base.choices[i];
 
-		assert_true(stage->rules & 1ull << c->rule);
-		assert_int_equal(c->rule, rule_bit(f->program.effective, c->block));
-		snprintf(who + n, sizeof(who) - n, ", %u", c->rule);
-		append_choice(who, sizeof(who), c);
+		APPEND(text, "%s%s=%s%s%s", i ? " " : "", c->option->name,
+		       fixture_value(c->setting), c->rule ? "@" : "", c->rule ? c->rule->name : "");
 	}
-	if (!streq(who, expected))
-		fail_msg("stage %s has %s from \"%s\", not \"%s\"", stage_name(s),
-			 option_table[option].name, who, expected);
+	for (size_t i = 0; i < stage->n_rules; i++) {
+		const struct program_block *b = &stage->rules[i];
+
+		APPEND(text, "%s%d %s:", *text ? "; " : "",
+		       program_rule_bit(f->program.policy, b->rule), b->rule->name);
+		for (size_t k = 0; k < b->n_choices; k++) {
+			assert_ptr_equal(b->choices[k].rule, b->rule);
+			APPEND(text, " %s=%s", b->choices[k].option->name,
+			       fixture_value(b->choices[k].setting));
+		}
+	}
+	if (!streq(text, expected))
+		fail_msg("stage %s has \"%s\", not \"%s\"", stage_name(s), text, expected);
 }
 
-static inline const struct program_credit *find_credit(const struct fixture *f, enum sp_stage s,
-						       const char *policy, const char *rule)
+/*
+ * Who is counted at a stage: when the policy is ("never", "rule", "always"), the rules that are, by
+ * their bit ("+0"), those that were before ("-0"), and those that always hold ("*NAME").
+ */
+static void expect_counts(const struct fixture *f, enum sp_stage s, const char *expected)
 {
+	static const char *const words[] = {
+		[SP_COUNTS_NEVER] = "never",
+		[SP_COUNTS_BY_RULE] = "rule",
+		[SP_COUNTS_ALWAYS] = "always",
+	};
 	const struct program_stage *stage = &f->program.stages[s];
+	char text[1024] = "";
 
-	for (size_t i = 0; i < stage->n_credits; i++) {
-		const struct program_credit *c = &stage->credits[i];
+	APPEND(text, "%s", words[stage->counts]);
+	for (int bit = 0; bit < 64; bit++)
+		if (stage->counted >> bit & 1)
+			APPEND(text, " +%d", bit);
+	for (int bit = 0; bit < 64; bit++)
+		if (stage->before >> bit & 1)
+			APPEND(text, " -%d", bit);
+	for (size_t i = 0; i < stage->n_always; i++)
+		APPEND(text, " *%s", stage->always[i]->name);
+	if (!streq(text, expected))
+		fail_msg("stage %s counts \"%s\", not \"%s\"", stage_name(s), text, expected);
+	/* what it takes to know that, and that a rule which is counted has a block to say so */
+	assert_true((stage->looked_at & (stage->counted | stage->before)) ==
+		    (stage->counted | stage->before));
+	for (int bit = 0; bit < 64; bit++) {
+		bool has_block = false;
 
-		if (streq(c->policy->name, policy) && !c->rule == !rule &&
-		    (!rule || streq(c->rule->name, rule)))
-			return c;
+		for (size_t i = 0; i < stage->n_rules; i++)
+			has_block |=
+				program_rule_bit(f->program.policy, stage->rules[i].rule) == bit;
+		assert_true(has_block || !(stage->counted >> bit & 1));
+		assert_true(!has_block || stage->looked_at >> bit & 1);
+		assert_true(has_block || stage->before >> bit & 1 ||
+			    !(stage->looked_at >> bit & 1));
 	}
-	fail_msg("stage %s does not credit %s/%s", stage_name(s), policy, rule ? rule : "");
-	return NULL;
-}
-
-/* "policy policy/rule ...", in their order. */
-static void expect_credits(const struct fixture *f, enum sp_stage s, const char *expected)
-{
-	const struct program_stage *stage = &f->program.stages[s];
-	char names[1024] = "";
-
-	for (size_t i = 0; i < stage->n_credits; i++) {
-		const struct program_credit *c = &stage->credits[i];
-
-		if (i)
-			strcat(names, " ");
-		strcat(names, c->policy->name);
-		if (c->rule)
-			strcat(strcat(names, "/"), c->rule->name);
-	}
-	if (!streq(names, expected))
-		fail_msg("stage %s credits \"%s\", not \"%s\"", stage_name(s), names, expected);
 }
 
 #endif

@@ -1,32 +1,50 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The hooks' own code (bpf/rules.h, bpf/apply.h) as a part of a test, over the maps of fake_maps.h.
- * What the kernel would do of it (look-ups, loops, setting an option) is done here.
+ * The hooks' own code (bpf/rules.h, bpf/apply.h) as a part of a test, over an image of the maps in
+ * memory.  What the kernel would do for it (look-ups, loops, setting an option) is done here.
  */
 #ifndef SOCKPOL_HOOK_TWIN_H
 #define SOCKPOL_HOOK_TWIN_H
 
-#include "fake_maps.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "compile/image.h"
+#include "policy/stage.h"
+
+#define TWIN_COUNTERS SP_COUNTERS_CHUNK /* one chunk */
+
+/* What the kernel has. */
+static struct {
+	const struct image *image;
+	struct sp_list_cell lists; /* whatever its place: of the one cgroup that there is */
+} twin_kernel;
+
+/* What one run of a stage did. */
+static struct {
+	struct sp_op set[2 * SP_BLOCK_OPS_MAX]; /* in their order */
+	size_t n_set;
+	sp_applied_t applied[TWIN_COUNTERS];
+	bool replied;
+	__u32 reply;
+	bool failed; /* a look-up beyond a map, or a failure counted: there is none */
+} twin;
 
 /* Instead of <bpf/bpf_helpers.h>, whose helpers are the kernel's: as much of it as a map needs. */
 #define __BPF_HELPERS__
 #define SEC(name)
-#define __uint(name, value) int(*name)[value]
-#define __type(name, type)  typeof(type) *name
+#define __uint(name, value)  int(*name)[value]
+#define __type(name, type)   typeof(type) *name
+#define __array(name, value) typeof(value) *name[]
 #ifndef __always_inline
 #define __always_inline inline
 #endif
-#define __noinline static
+#define __noinline static __attribute__((unused))
 
-/* What one run of a stage did. */
-static struct {
-	const struct sp_op *set[SP_STAGE_OPS_MAX]; /* in their order */
-	size_t n_set;
-	uint64_t applied[256]; /* by source */
-	uint64_t failures;
-} twin;
-
-static void *twin_lookup(const void *map, const void *key);
+static void *twin_look_up(void *map, const void *key);
 
 static long twin_loop(__u32 n, long (*body)(__u32 i, void *ctx), void *ctx)
 {
@@ -37,72 +55,133 @@ static long twin_loop(__u32 n, long (*body)(__u32 i, void *ctx), void *ctx)
 	return i;
 }
 
-static int twin_setsockopt(const void *value)
+static int twin_setsockopt(void *value, int n)
 {
-	assert_true(twin.n_set < SP_STAGE_OPS_MAX);
-	twin.set[twin.n_set++] =
+	const struct sp_op *op =
 		(const struct sp_op *)((const char *)value - offsetof(struct sp_op, value));
+
+	assert_true(twin.n_set < ARRAY_SIZE(twin.set));
+	assert_int_equal(n, op->optlen);
+	twin.set[twin.n_set++] = *op;
 	return 0;
 }
 
-/* Nothing fails here, so that nothing is counted. */
-static int twin_failed(const void *key, const void *value)
+static inline int twin_failed(void)
 {
-	(void)key;
-	(void)value;
-	twin.failures++;
+	twin.failed = true;
 	return -1;
 }
 
-#define bpf_map_lookup_elem(map, key)		    twin_lookup(map, key)
-#define bpf_map_update_elem(map, key, value, flags) twin_failed(key, value)
+#define bpf_map_lookup_elem(map, key)		    twin_look_up(map, key)
+#define bpf_map_update_elem(map, key, value, flags) ((void)(key), (void)(value), twin_failed())
 #define bpf_loop(n, body, ctx, flags)		    twin_loop(n, (long (*)(__u32, void *))(body), ctx)
-#define bpf_setsockopt(ctx, level, name, value, n)  ((void)(ctx), twin_setsockopt(value))
+#define bpf_setsockopt(ctx, level, name, value, n)  ((void)(ctx), twin_setsockopt(value, n))
+#define bpf_get_prandom_u32()			    0u
 #undef run_test /* cmocka has an old name for something */
-/* As global variables the maps would shadow others of their names. */
-#define state	 map_state
-#define tests	 map_tests
-#define policies map_policies
+/* The maps are global variables, and their names others' as well; and clang, which compiles the
+ * hooks, does not warn of what is not used. */
+#pragma GCC diagnostic ignored "-Wshadow"
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#pragma GCC diagnostic ignored "-Wunknown-pragmas"
 #include "../../bpf/apply.h"
 #undef bpf_map_lookup_elem
 #undef bpf_map_update_elem
 #undef bpf_loop
 #undef bpf_setsockopt
-#undef state
-#undef tests
-#undef policies
 
-static void *twin_lookup(const void *map, const void *key)
+/* The arrays of maps, and what stands for a map within. */
+static struct twin_map {
+	void *outer;
+	enum map_id id;
+} twin_maps[] = {
+	{ &policies, MAP_ID_policies },
+	{ &blocks, MAP_ID_blocks },
+	{ &ops, MAP_ID_ops },
+	{ &vectors, MAP_ID_vectors },
+	{ &range_nodes, MAP_ID_range_nodes },
+	{ &policy_lists, MAP_ID_policy_lists },
+	{ &applied, MAP_ID_applied },
+};
+
+static void *twin_element(enum map_id id, uint32_t index)
+{
+	const struct image *im = twin_kernel.image;
+
+	if (id == MAP_ID_policy_lists)
+		return &twin_kernel.lists;
+	if (id == MAP_ID_applied)
+		return index < TWIN_COUNTERS ? &twin.applied[index] : NULL;
+	if (index < im->of[id].n)
+		return (char *)im->of[id].values + (size_t)index * map_table[id].value_size;
+	twin_failed();
+	return NULL;
+}
+
+/* Both maps of an array of two are the image: the generation is another test's matter. */
+static void *twin_look_up(void *map, const void *key)
 {
 	uint32_t index;
 
 	memcpy(&index, key, sizeof(index));
-	if (map == &ops)
-		return fake_array_at(KERNEL_MAP_OPS, index);
-	if (map == &map_tests)
-		return fake_array_at(KERNEL_MAP_TESTS, index);
-	if (map == &vectors)
-		return fake_array_at(KERNEL_MAP_VECTORS, index);
-	if (map == &range_nodes)
-		return fake_array_at(KERNEL_MAP_RANGE_NODES, index);
-	if (map == &credits)
-		return fake_array_at(KERNEL_MAP_CREDITS, index);
-	if (map == &applied)
-		return index < ARRAY_SIZE(twin.applied) ? &twin.applied[index] : NULL;
-	twin_failed(key, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(twin_maps); i++) {
+		if (map == twin_maps[i].outer)
+			return &twin_maps[i];
+		if (map == &twin_maps[i])
+			return twin_element(twin_maps[i].id, index);
+	}
+	twin_failed();
 	return NULL;
 }
 
-/* A stage of the policy at `index`, as its callers in bpf/sockpol.bpf.c have it. */
-static inline void twin_run(uint32_t index, enum sp_stage stage, const struct facts *facts,
-			    uint32_t families)
+#define TWIN_CGROUP 4711 /* its id */
+
+static inline void twin_load(const struct image *im)
 {
-	const struct sp_policy *p = fake_array_at(KERNEL_MAP_POLICIES, index);
-	const struct sp_stage_ops *ops_due = &p->stage[stage];
+	twin_kernel.image = im;
+	state.of[0] = state.of[1] = im->generation;
+}
+
+/* As RUN_STAGE of bpf/sockpol.bpf.c has it. */
+static inline void twin_run_policies(void *ctx, const uint32_t *numbers, uint32_t n,
+				     enum sp_stage s, const struct facts *facts, uint32_t families,
+				     uint64_t except, bool is_sock_op)
+{
+	uint32_t how = HOW(s, families, s != SP_STAGE_TCP_BIND, 0);
+	const struct sp_policy *p = n == 1 ? twin_element(MAP_ID_policies, numbers[0]) : NULL;
+	const struct sp_stage_of *stage = p ? &p->stage[s] : NULL;
+
+	if (p && !is_due(stage))
+		return;
+	if (p && !stage->rules) {
+		count_plain(p, stage, how);
+		set_block(ctx, stage->first_cell, stage->n_ops, how, except | except_plain(p, how),
+			  is_sock_op);
+		return;
+	}
+	twin_kernel.lists.of[0].word[0] = SP_WORD(TWIN_CGROUP, n);
+	for (uint32_t i = 0; i < n; i++)
+		twin_kernel.lists.of[0].word[1 + i] = SP_WORD(TWIN_CGROUP, numbers[i]);
+	assert_int_equal(merge(ctx, facts, TWIN_CGROUP, n == 1 ? numbers[0] : SP_WORD_IN_LISTS, how,
+			       except, is_sock_op),
+			 0);
+}
+
+/*
+ * A stage for a socket to which the n policies apply, weakest first.  reply: at the stages of
+ * replies the one that the kernel asks for.
+ */
+static inline void twin_run(const uint32_t *numbers, uint32_t n, enum sp_stage s,
+			    const struct facts *facts, uint32_t families, enum option_id reply)
+{
+	bool is_reply = s == SP_STAGE_REPLY_ACTIVE || s == SP_STAGE_REPLY_PASSIVE;
+	struct bpf_sock_ops sock_op = { .reply = UINT32_MAX };
 
 	memset(&twin, 0, sizeof(twin));
-	run_stage(NULL, ops_due, rules_that_hold(p, ops_due, facts), families, true);
-	assert_true(twin.failures == 0);
+	twin_run_policies(&sock_op, numbers, n, s, facts, families, is_reply ? ~(1ull << reply) : 0,
+			  stage_table[s].sock_ops);
+	twin.replied = sock_op.reply != UINT32_MAX;
+	twin.reply = sock_op.reply;
+	assert_false(twin.failed);
 }
 
 #endif

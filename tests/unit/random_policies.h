@@ -3,7 +3,7 @@
 #ifndef SOCKPOL_RANDOM_POLICIES_H
 #define SOCKPOL_RANDOM_POLICIES_H
 
-#include "policy/connection.h"
+#include "policy/when.h"
 #include "policy_fixture.h"
 #include "seeded.h"
 

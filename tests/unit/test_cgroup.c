@@ -42,7 +42,7 @@ static FILE *text_file(const char *text)
 	return f;
 }
 
-static void test_mountinfo(void **state)
+static void test_mounts_of_cgroup2(void **state)
 {
 	static const struct {
 		const char *text, *mount; /* NULL: none */
@@ -276,7 +276,7 @@ int main(void)
 {
 #define SCRATCH_TEST(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mountinfo),
+		cmocka_unit_test(test_mounts_of_cgroup2),
 		cmocka_unit_test(test_proc_cgroup),
 		cmocka_unit_test(test_normalize),
 		cmocka_unit_test(test_no_process),

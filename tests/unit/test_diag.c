@@ -263,40 +263,25 @@ static void test_excerpt(void **state)
 	excerpt_one(text, EXCERPT_SIZE - 2, true);
 }
 
-static void suggest_one(const char *word, const char *expected)
+static void test_duplicates(void **state)
 {
-	static const char *const names[] = { "name",	"match",     "options",	    "rules",
-					     "SO_MARK", "SO_SNDBUF", "SO_KEEPALIVE" };
-	const char *got = suggest(word, names, ARRAY_SIZE(names));
-
-	if (!got && !expected)
-		return;
-	if (!got || !expected || strcmp(got, expected) != 0)
-		fail_msg("'%s': suggested %s, expected %s", word, got ? got : "nothing",
-			 expected ? expected : "nothing");
-}
-
-static void test_suggest(void **state)
-{
-	char longest[300];
+	const struct position at[] = { { "a", 1, 1 }, { "a", 2, 1 }, { "a", 3, 1 }, { "b", 1, 9 } };
+	struct unique_name names[] = {
+		{ "x", &at[0], 0 }, { "y", &at[1], 1 }, { "x", &at[2], 2 }, { "x", &at[3], 3 }
+	};
+	struct diags d = { 0 };
+	char *text;
 
 	(void)state;
-	suggest_one("nmae", "name");	   /* transposed */
-	suggest_one("nam", "name");	   /* missing */
-	suggest_one("naame", "name");	   /* doubled */
-	suggest_one("mame", "name");	   /* wrong */
-	suggest_one("so_mark", "SO_MARK"); /* case */
-	suggest_one("SO_KEPPALIVE", "SO_KEEPALIVE");
-	suggest_one("KEEPALIVE", "SO_KEEPALIVE");
-	suggest_one("optoins", "options");
-	suggest_one("", NULL);
-	suggest_one("x", NULL);
-	suggest_one("description", NULL);
-	suggest_one("TCP_CORK", NULL);
-	memset(longest, 'o', sizeof(longest));
-	longest[sizeof(longest) - 1] = '\0';
-	suggest_one(longest, NULL);
-	assert_null(suggest("name", NULL, 0));
+	duplicates_report(names, ARRAY_SIZE(names), "name", &d);
+	text = diags_text(&d, 1000);
+	assert_non_null(text);
+	assert_string_equal(text, "a:3:1: error: duplicate name 'x', first at a:1:1\n"
+				  "b:1:9: error: duplicate name 'x', first at a:1:1\n");
+	free(text);
+	diags_clear(&d);
+	duplicates_report(names, 0, "name", &d);
+	assert_int_equal(d.n, 0);
 }
 
 int main(void)
@@ -306,8 +291,8 @@ int main(void)
 		cmocka_unit_test(test_sort),	     cmocka_unit_test(test_sort_drops_repeated),
 		cmocka_unit_test(test_escape),	     cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_long_message), cmocka_unit_test(test_excerpt),
-		cmocka_unit_test(test_suggest),	     cmocka_unit_test(test_flood),
-		cmocka_unit_test(test_flood_of_one),
+		cmocka_unit_test(test_flood),	     cmocka_unit_test(test_flood_of_one),
+		cmocka_unit_test(test_duplicates),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,6 @@
 
 struct fixture {
 	struct config *config;
-	struct cascade *cascade;
 	struct explanation e;
 };
 
@@ -48,23 +47,21 @@ static struct fixture fixture_of(const struct fixture_policy *v, size_t n, const
 				p->rules[r].options.v[o].at = p->at;
 		}
 	}
-	assert_int_equal(cascade_new(f.config, &f.cascade), 0);
 	assert_int_equal(asked_parse(&words, &asked, &error), 0);
-	assert_int_equal(explanation_make(f.cascade, &host, cgroup, &asked, &f.e), 0);
+	assert_int_equal(explanation_make(f.config, &host, cgroup, &asked, &f.e), 0);
 	assert_string_equal(f.e.cgroup, cgroup);
 	return f;
 }
 
-static struct fixture fixture_new(const char *cgroup, const char *direction)
+static struct fixture fixture_new(const char *cgroup, unsigned directions)
 {
 	return fixture_of(policies, ARRAY_SIZE(policies), cgroup,
-			  (struct asked_words){ .direction = direction });
+			  (struct asked_words){ .directions = directions });
 }
 
 static void fixture_free(struct fixture *f)
 {
 	explanation_clear(&f->e);
-	cascade_free(f->cascade);
 	config_free(f->config);
 }
 
@@ -82,7 +79,7 @@ static const struct explained_option *find(const struct fixture *f, enum directi
 
 static void test_policies(void **state)
 {
-	struct fixture f = fixture_new("/a/b/c", "connect");
+	struct fixture f = fixture_new("/a/b/c", BIT(DIRECTION_CONNECT));
 	static const struct {
 		const char *name, *cgroup, *pattern;
 		size_t depth;
@@ -108,7 +105,7 @@ static void test_policies(void **state)
 /* What it beat: the strongest first, in the same direction only, in either spelling. */
 static void test_losers(void **state)
 {
-	struct fixture f = fixture_new("/a/b/c", "connect");
+	struct fixture f = fixture_new("/a/b/c", BIT(DIRECTION_CONNECT));
 	const struct explained_option *o = find(&f, DIRECTION_CONNECT, OPTION_SO_MARK);
 
 	(void)state;
@@ -132,8 +129,8 @@ static void test_losers(void **state)
 
 static void test_values(void **state)
 {
-	struct fixture f = fixture_new("/a", NULL), listens = fixture_new("/a", "listen");
-	struct fixture deeper = fixture_new("/a/b", "connect");
+	struct fixture f = fixture_new("/a", 0), listens = fixture_new("/a", BIT(DIRECTION_LISTEN));
+	struct fixture deeper = fixture_new("/a/b", BIT(DIRECTION_CONNECT));
 	const struct explained_option *o;
 
 	(void)state;
@@ -168,7 +165,7 @@ static void test_values(void **state)
 
 static void test_nothing_applies(void **state)
 {
-	struct fixture f = fixture_new("/", NULL);
+	struct fixture f = fixture_new("/", 0);
 
 	(void)state;
 	assert_int_equal(f.e.n_policies, 0);
@@ -201,12 +198,12 @@ static void json_one(struct fixture *f, const char *expected)
 }
 
 #define JSON_IN_FORCE                                                                              \
-	"'in_force': {'known': false, 'differs': false, 'differences': [],"                        \
-	"  'why': 'not known (because)'}"
+	"'in_force': {'known': false, 'differs': false, 'differences': [], 'come': [], 'go': [],"  \
+	"  'other_order': false, 'why': 'not known (because)'}"
 
 static void test_json(void **state)
 {
-	struct fixture f = fixture_new("/a/b", "connect");
+	struct fixture f = fixture_new("/a/b", BIT(DIRECTION_CONNECT));
 
 	(void)state;
 	json_one(&f,
@@ -215,7 +212,7 @@ static void test_json(void **state)
 		 "  'match': 'unit', 'pattern': 'a'},"
 		 " {'name': 'second', 'file': 'test.yaml', 'line': 2, 'cgroup': '/a/b', 'depth': 2,"
 		 "  'match': 'cgroup', 'pattern': '/a/b'}],"
-		 "'options': ["
+		 "'left_out': [], 'options': ["
 		 " {'option': 'SO_REUSEPORT', 'direction': 'connect', 'value': 'on', 'number': 1,"
 		 "  'kernel': null, 'hooks': [], 'stages': [], 'policy': 'first', 'rule': null,"
 		 "  'file': 'test.yaml', 'line': 1, 'beats': [], 'when': null, 'candidates': []},"
@@ -307,7 +304,7 @@ static void test_candidates(void **state)
 /* A listener has no peer, and a rule for another direction is not for it. */
 static void test_candidates_that_cannot_hold(void **state)
 {
-	struct fixture f = ask((struct asked_words){ .direction = "listen" });
+	struct fixture f = ask((struct asked_words){ .directions = BIT(DIRECTION_LISTEN) });
 	const struct explained_option *o = find(&f, DIRECTION_LISTEN, OPTION_TCP_CONGESTION);
 
 	(void)state;
@@ -332,7 +329,7 @@ static void test_beaten_but_for_unix(void **state)
 		{ "strong", { "/a" }, .base = { { OPTION_SO_MARK, 2 } } },
 	};
 	struct fixture f = fixture_of(two, ARRAY_SIZE(two), "/a",
-				      (struct asked_words){ .direction = "connect" });
+				      (struct asked_words){ .directions = BIT(DIRECTION_CONNECT) });
 	const struct explained_option *o = find(&f, DIRECTION_CONNECT, OPTION_SO_MARK);
 
 	(void)state;
@@ -349,7 +346,8 @@ static void test_beaten_but_for_unix(void **state)
 /* For one connection: what such a socket gets, and what that beat. */
 static void test_connection(void **state)
 {
-	struct fixture f = ask((struct asked_words){ .protocol = "tcp", .remote = "10.7.0.1" });
+	struct fixture f =
+		ask((struct asked_words){ .protocols = BIT(PROTOCOL_TCP), .remote = "10.7.0.1" });
 	const struct explained_option *o = find(&f, DIRECTION_CONNECT, OPTION_TCP_CONGESTION);
 
 	(void)state;
@@ -373,7 +371,8 @@ static void test_connection(void **state)
 
 static void test_rules_that_do_not_hold(void **state)
 {
-	struct fixture f = ask((struct asked_words){ .protocol = "tcp", .remote = "10.7.0.1:80" });
+	struct fixture f = ask(
+		(struct asked_words){ .protocols = BIT(PROTOCOL_TCP), .remote = "10.7.0.1:80" });
 	static const struct {
 		const char *rule, *key, *when;
 		bool unknown;
@@ -398,7 +397,7 @@ static void test_rules_that_do_not_hold(void **state)
 
 static void test_unix(void **state)
 {
-	struct fixture f = ask((struct asked_words){ .family = "unix" });
+	struct fixture f = ask((struct asked_words){ .families = BIT(SP_FAMILY_INDEX_UNIX) });
 
 	(void)state;
 	assert_int_equal(f.e.n_options, 1);
@@ -421,7 +420,8 @@ static void test_connection_json(void **state)
 			     .options = { { OPTION_SO_MARK, 1 } } } },
 	};
 	struct fixture f = fixture_of(
-		&policy, 1, "/a", (struct asked_words){ .protocol = "udp", .remote = "10.0.0.1" });
+		&policy, 1, "/a",
+		(struct asked_words){ .protocols = BIT(PROTOCOL_UDP), .remote = "10.0.0.1" });
 
 	(void)state;
 	json_one(
@@ -431,7 +431,7 @@ static void test_connection_json(void **state)
 		"'policies': ["
 		" {'name': 'p', 'file': 'test.yaml', 'line': 1, 'cgroup': '/a', 'depth': 1,"
 		"  'match': 'cgroup', 'pattern': '/a'}],"
-		"'options': ["
+		"'left_out': [], 'options': ["
 		" {'option': 'SO_MARK', 'direction': 'connect', 'value': '1', 'number': 1,"
 		"  'kernel': '1', 'hooks': ['connect4', 'connect6'],"
 		"  'stages': ['udp-connect'], 'policy': 'p', 'rule': 's',"
@@ -482,7 +482,7 @@ static void test_print(void **state)
 	};
 	static const char *const one[] = {
 		"  connect tcp ipv4, remote 10.7.0.1; not given, ",
-		"no rule holds that asks for it: remote_port, local, local_port:\n",
+		"no rule holds that asks for it: local, remote_port, local_port:\n",
 		"    TCP_CONGESTION = dctcp\n",
 		"      beats    web (test.yaml:1) bbr\n",
 		"      set at   nothing: it is an option of the other IP family\n",
@@ -493,7 +493,7 @@ static void test_print(void **state)
 	};
 	struct fixture every = ask((struct asked_words){ 0 });
 	struct fixture single =
-		ask((struct asked_words){ .protocol = "tcp", .remote = "10.7.0.1" });
+		ask((struct asked_words){ .protocols = BIT(PROTOCOL_TCP), .remote = "10.7.0.1" });
 
 	(void)state;
 	print_one(&every, all);

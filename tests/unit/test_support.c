@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-#include "report/kernel_report.h"
+#include "command/commands.h"
 #include "policy/loader.h"
 #include "kernel/probe.h"
 
@@ -86,7 +86,7 @@ static void report_one(const struct kernel_support *k, const struct config *c, c
 	FILE *f = open_memstream(&got, &size);
 
 	assert_non_null(f);
-	kernel_report_print("6.1.0-test", k, c, f);
+	cmd_check_print_kernel("6.1.0-test", k, c, f);
 	fclose(f);
 	assert_string_equal(got, expected);
 }

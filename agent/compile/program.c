@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+
+#include "compile/program.h"
+#include "host/host.h"
+
+/*
+ * Counting.  sockpol.policy(5) says that a socket is counted once a direction.
+ *
+ *   - A socket passes the stages of one direction in their order: that is a passage.
+ *   - A block has something due at a stage where it may hold and names an option that is set there.
+ *     Whether another block wins the option does not matter.
+ *   - What is due at bind(2) of a TCP socket is due when it listens, and a reply when the
+ *     connection is established: before, it is not known what the socket becomes, or the kernel
+ *     asks several times.
+ *   - A rule is counted at the first stage of a passage at which it has something due, if it holds.
+ *   - A policy is counted where the first of its blocks is: at the first stage at which its base
+ *     or a rule that always holds has something due, whatever the connection; and before that
+ *     with a rule that is counted.
+ *   - So at a later stage no rule may hold that was counted before.
+ */
+static const struct passage {
+	enum sp_stage stages[3];
+	size_t n;
+	bool has_other; /* what is due at another stage is counted at the last one */
+	enum sp_stage other;
+} passages[] = {
+	{ { SP_STAGE_TCP_CONNECT, SP_STAGE_TCP_SYN, SP_STAGE_TCP_ACTIVE_EST },
+	  3,
+	  true,
+	  SP_STAGE_REPLY_ACTIVE },
+	{ { SP_STAGE_TCP_PASSIVE_EST }, 1, true, SP_STAGE_REPLY_PASSIVE },
+	{ { SP_STAGE_TCP_LISTEN }, 1, true, SP_STAGE_TCP_BIND },
+	{ { SP_STAGE_UDP_BIND }, 1 },
+	{ { SP_STAGE_UDP_CONNECT }, 1 },
+	{ { SP_STAGE_UDP_SEND }, 1 },
+	{ { SP_STAGE_UNIX_CONNECT }, 1 },
+	{ { SP_STAGE_UNIX_SEND }, 1 },
+};
+
+static const struct settings *settings_of(const struct policy *p, const struct rule *r)
+{
+	return r ? &r->options : &p->base;
+}
+
+/* Is the option set at the stage, if the block names it with a value? */
+static bool is_due(const struct rule *r, const struct setting *setting, enum sp_stage s)
+{
+	return !setting->unset &&
+	       stage_setting_due(r, setting->option, stage_table[s].direction, s);
+}
+
+/* Can anybody set the option at the stage? */
+static bool is_of_stage(const struct option *o, enum sp_stage s)
+{
+	enum sp_stage as = s == SP_STAGE_TCP_SYN ? SP_STAGE_TCP_CONNECT : s;
+
+	return o->stages[stage_table[s].direction] & BIT(as);
+}
+
+static uint64_t named_at(const struct settings *settings, enum sp_stage s)
+{
+	uint64_t named = 0;
+
+	for (size_t i = 0; i < settings->n; i++)
+		if (is_of_stage(settings->v[i].option, s))
+			named |= option_bits(settings->v[i].option);
+	return named;
+}
+
+static bool has_bit(const struct rule *r)
+{
+	for (int s = 0; s < SP_STAGE_MAX; s++)
+		if (stage_rule_may_hold(r, (enum sp_stage)s) &&
+		    stage_rule_depends(r, (enum sp_stage)s))
+			return true;
+	return false;
+}
+
+int program_rule_bit(const struct policy *p, const struct rule *r)
+{
+	int bit = 0;
+
+	if (!has_bit(r))
+		return -1;
+	for (const struct rule *before = p->rules; before < r; before++)
+		bit += has_bit(before);
+	return bit;
+}
+
+static int find_bits(struct program *p, const struct rule **ret_rule)
+{
+	for (size_t i = 0; i < p->policy->n_rules; i++) {
+		const struct rule *r = &p->policy->rules[i];
+
+		if (!has_bit(r))
+			continue;
+		if (p->n_rules == SP_RULES_MAX) {
+			*ret_rule = r;
+			return -E2BIG;
+		}
+		p->rules[p->n_rules++] = r;
+	}
+	return 0;
+}
+
+static bool asks_for_local(const struct rule *r)
+{
+	return when_asks(&r->when, SP_PROPERTY_LOCAL) ||
+	       when_asks(&r->when, SP_PROPERTY_LOCAL_PORT);
+}
+
+uint64_t program_decided_late(const struct policy *p)
+{
+	uint64_t late = 0, beaten = 0;
+
+	for (size_t i = p->n_rules; i-- > 0;) {
+		const struct rule *r = &p->rules[i];
+		uint64_t named = named_at(&r->options, SP_STAGE_TCP_SYN);
+
+		if (!stage_rule_may_hold(r, SP_STAGE_TCP_SYN))
+			continue;
+		if (!stage_rule_depends(r, SP_STAGE_TCP_SYN))
+			beaten |= named;
+		else if (asks_for_local(r))
+			late |= named & ~beaten;
+	}
+	for (size_t id = 0; late >> OPTION_IP_TOS & 1 && id < OPTION_MAX; id++)
+		if (option_table[id].after_tos)
+			late |= 1ull << id;
+	return late;
+}
+
+void program_add_set(const struct policy *p, uint64_t set[SP_STAGE_MAX])
+{
+	for (size_t i = 0; i <= p->n_rules; i++) {
+		const struct rule *r = i ? &p->rules[i - 1] : NULL;
+		const struct settings *settings = settings_of(p, r);
+
+		for (int s = 0; s < SP_STAGE_MAX; s++)
+			for (size_t k = 0; k < settings->n; k++)
+				if (is_due(r, &settings->v[k], (enum sp_stage)s) &&
+				    stage_rule_may_hold(r, (enum sp_stage)s))
+					set[s] |= option_bits(settings->v[k].option);
+	}
+}
+
+/* --- who decides what ------------------------------------------------------------------------- */
+
+static const struct option *first_spelling(const struct option *o)
+{
+	return &option_table[__builtin_ctzll(option_bits(o))];
+}
+
+static struct program_choice choose(const struct rule *r, const struct setting *setting,
+				    enum sp_stage s)
+{
+	return (struct program_choice){
+		.option = first_spelling(setting->option),
+		.setting = is_due(r, setting, s) ? setting : NULL,
+		.rule = r,
+	};
+}
+
+static int add_choice(struct program_block *b, const struct program_choice *choice)
+{
+	if (GROW(b->choices, b->n_choices) < 0)
+		return -ENOMEM;
+	b->choices[b->n_choices++] = *choice;
+	return 0;
+}
+
+/* What the rule decides, but for options that a later one that always holds decides. */
+static int add_rule(struct program_stage *to, const struct rule *r, enum sp_stage s, uint64_t of)
+{
+	struct program_block *b;
+	int ret = 0;
+
+	if (GROW(to->rules, to->n_rules) < 0)
+		return -ENOMEM;
+	b = &to->rules[to->n_rules++];
+	*b = (struct program_block){ .rule = r };
+	for (size_t i = 0; i < r->options.n && ret == 0; i++) {
+		const struct setting *setting = &r->options.v[i];
+		const struct program_choice choice = choose(r, setting, s);
+
+		if (of & option_bits(setting->option))
+			ret = add_choice(b, &choice);
+	}
+	return ret;
+}
+
+/* The lowest bit first. */
+static void reverse_rules(struct program_stage *stage)
+{
+	for (size_t i = 0, k = stage->n_rules; i + 1 < k; i++) {
+		struct program_block block = stage->rules[i];
+
+		stage->rules[i] = stage->rules[--k];
+		stage->rules[k] = block;
+	}
+}
+
+/* By option: the choice that holds whatever the connection. */
+struct base {
+	struct program_choice of[OPTION_MAX];
+	uint64_t decided;
+};
+
+static void add_to_base(struct base *base, const struct settings *settings, const struct rule *r,
+			enum sp_stage s)
+{
+	for (size_t i = 0; i < settings->n; i++) {
+		const struct program_choice choice = choose(r, &settings->v[i], s);
+
+		if (is_of_stage(choice.option, s) && !(base->decided & option_bits(choice.option)))
+			base->of[option_id(choice.option)] = choice;
+	}
+	base->decided |= named_at(settings, s);
+}
+
+/* From the last rule to the base: a block that always holds beats all that come before it. */
+static int decide(const struct policy *p, enum sp_stage s, struct program_stage *to)
+{
+	struct base base = { 0 };
+	int ret = 0;
+
+	for (size_t i = p->n_rules + 1; i-- > 0 && ret == 0;) {
+		const struct rule *r = i ? &p->rules[i - 1] : NULL;
+		const struct settings *settings = settings_of(p, r);
+
+		if (!stage_rule_may_hold(r, s))
+			continue;
+		if (stage_rule_depends(r, s))
+			ret = add_rule(to, r, s, named_at(settings, s) & ~base.decided);
+		else
+			add_to_base(&base, settings, r, s);
+	}
+	reverse_rules(to);
+	for (size_t id = 0; id < OPTION_MAX && ret == 0; id++)
+		if (base.of[id].option)
+			ret = add_choice(&to->base, &base.of[id]);
+	return ret;
+}
+
+/* Rules that the stage has for nothing but to be counted. */
+static int list_rules(const struct policy *p, enum sp_stage s, struct program_stage *to)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < p->n_rules && ret == 0; i++)
+		if (stage_rule_may_hold(&p->rules[i], s) && stage_rule_depends(&p->rules[i], s))
+			ret = add_rule(to, &p->rules[i], s, 0);
+	return ret;
+}
+
+/* --- counting --------------------------------------------------------------------------------- */
+
+static bool has_due_at(const struct policy *p, const struct rule *r, enum sp_stage s)
+{
+	const struct settings *settings = settings_of(p, r);
+
+	for (size_t i = 0; i < settings->n; i++)
+		if (is_due(r, &settings->v[i], s))
+			return stage_rule_may_hold(r, s);
+	return false;
+}
+
+/* The index of the first stage at which the block has something due; the passage's n: none. */
+static size_t first_due(const struct policy *p, const struct rule *r, const struct passage *passage)
+{
+	size_t i = 0;
+
+	while (i < passage->n && !has_due_at(p, r, passage->stages[i]))
+		i++;
+	if (i == passage->n && passage->has_other && has_due_at(p, r, passage->other))
+		i--;
+	return i;
+}
+
+static int add_always(struct program_stage *to, const struct rule *r, const struct rule **ret_rule)
+{
+	if (to->n_always == SP_RULES_MAX) {
+		*ret_rule = r;
+		return -E2BIG;
+	}
+	if (GROW(to->always, to->n_always) < 0)
+		return -ENOMEM;
+	to->always[to->n_always++] = r;
+	return 0;
+}
+
+/* Which rules are counted where. */
+static int count_rules(struct program *p, const struct passage *passage,
+		       const struct rule **ret_rule)
+{
+	size_t bit = 0;
+	int ret = 0;
+
+	for (size_t i = 0; i < p->policy->n_rules && ret == 0; i++) {
+		const struct rule *r = &p->policy->rules[i];
+		size_t first = first_due(p->policy, r, passage);
+		bool has = bit < p->n_rules && p->rules[bit] == r;
+		struct program_stage *stage;
+
+		if (first < passage->n) {
+			stage = &p->stages[passage->stages[first]];
+			if (!stage_rule_depends(r, passage->stages[first]))
+				ret = add_always(stage, r, ret_rule);
+			else if (has)
+				stage->counted |= 1ull << bit;
+		}
+		bit += has;
+	}
+	return ret;
+}
+
+static int count(struct program *p, const struct passage *passage, const struct rule **ret_rule)
+{
+	size_t base = first_due(p->policy, NULL, passage);
+	bool is_counted = false; /* whatever the connection */
+	uint64_t before = 0;
+	int ret = count_rules(p, passage, ret_rule);
+
+	for (size_t i = 0; i < passage->n && ret == 0 && !is_counted; i++) {
+		struct program_stage *stage = &p->stages[passage->stages[i]];
+
+		is_counted = base == i || stage->n_always;
+		if (is_counted)
+			stage->counts = SP_COUNTS_ALWAYS;
+		else if (stage->counted)
+			stage->counts = SP_COUNTS_BY_RULE;
+		stage->before = stage->counts ? before : 0;
+		before |= stage->counted;
+	}
+	return ret;
+}
+
+/* --- the whole -------------------------------------------------------------------------------- */
+
+/* Leaves out rules that neither decide something nor are counted. */
+static void drop_idle_rules(const struct program *p, struct program_stage *stage)
+{
+	size_t kept = 0, bit = 0;
+
+	stage->looked_at = stage->before;
+	for (size_t i = 0; i < stage->n_rules; i++) {
+		struct program_block *b = &stage->rules[i];
+
+		while (p->rules[bit] != b->rule)
+			bit++;
+		if (b->n_choices || stage->counted >> bit & 1) {
+			stage->looked_at |= 1ull << bit;
+			stage->rules[kept++] = *b;
+		} else {
+			free(b->choices);
+		}
+	}
+	stage->n_rules = kept;
+}
+
+int program_compile(const struct policy *p, bool decides_late, struct program *ret,
+		    const struct rule **ret_rule)
+{
+	struct program program = { .policy = p, .decided_late = program_decided_late(p) };
+	int r = find_bits(&program, ret_rule);
+
+	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++) {
+		struct program_stage *stage = &program.stages[s];
+		bool decides = s != SP_STAGE_TCP_SYN || decides_late;
+
+		r = decides ? decide(p, (enum sp_stage)s, stage)
+			    : list_rules(p, (enum sp_stage)s, stage);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(passages) && r == 0; i++)
+		r = count(&program, &passages[i], ret_rule);
+	if (r < 0) {
+		program_clear(&program);
+		return r;
+	}
+	for (int s = 0; s < SP_STAGE_MAX; s++)
+		drop_idle_rules(&program, &program.stages[s]);
+	*ret = program;
+	return 0;
+}
+
+static void restrict_block(struct program_block *b, uint64_t set)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < b->n_choices; i++)
+		if (option_bits(b->choices[i].option) & set)
+			b->choices[kept++] = b->choices[i];
+	b->n_choices = kept;
+}
+
+void program_restrict(struct program *p, const uint64_t set[SP_STAGE_MAX])
+{
+	for (int s = 0; s < SP_STAGE_MAX; s++) {
+		struct program_stage *stage = &p->stages[s];
+
+		restrict_block(&stage->base, set[s]);
+		for (size_t i = 0; i < stage->n_rules; i++)
+			restrict_block(&stage->rules[i], set[s]);
+		drop_idle_rules(p, stage);
+	}
+}
+
+void program_clear(struct program *p)
+{
+	for (int s = 0; s < SP_STAGE_MAX; s++) {
+		struct program_stage *stage = &p->stages[s];
+
+		for (size_t i = 0; i < stage->n_rules; i++)
+			free(stage->rules[i].choices);
+		free(stage->rules);
+		free(stage->base.choices);
+		free(stage->always);
+	}
+	*p = (struct program){ 0 };
+}
+
+/* TIMEOUT_INIT is answered in jiffies, whatever the kernel's HZ is. */
+static void encode_reply(const struct option *option, struct sp_op *op)
+{
+	int value;
+
+	if (option != &option_table[OPTION_TIMEOUT_INIT])
+		return;
+	memcpy(&value, op->value, sizeof(value));
+	value = host_jiffies((int64_t)value * option->unit_usec);
+	memcpy(op->value, &value, sizeof(value));
+}
+
+void program_encode_op(const struct program_choice *choice, struct sp_op *ret)
+{
+	const struct setting *setting = choice->setting;
+	const struct option *option = setting->option;
+
+	*ret = (struct sp_op){
+		.level = (__u16)option->level,
+		.optname = (__u16)option->optname,
+		.option = (__u8)option_id(option),
+		.optlen = (__u8)setting->value.size,
+		.families = (__u8)option_families(option),
+	};
+	(void)sockopt_get(&setting->value, ret->value, setting->value.size);
+	if (option->level == SP_LEVEL_REPLY)
+		encode_reply(option, ret);
+}

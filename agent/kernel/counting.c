@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <uthash.h>
+
+#include "base/log.h"
+#include "kernel/counting.h"
+#include "kernel/map_contents.h"
+#include "kernel/pin.h"
+
+struct entry {
+	struct sp_counter name; /* the key: zero-padded */
+	uint32_t index;
+	bool written; /* in the map `counters` */
+	bool wanted;
+	bool found; /* an earlier agent's, and no configuration came since */
+	UT_hash_handle hh;
+};
+
+struct counting {
+	struct entry *by_name;
+	bool used[SP_COUNTERS_MAX];	/* by index */
+	uint32_t next;			/* no index below is free */
+	int chunks[SP_COUNTERS_CHUNKS]; /* of `applied`; -1: not made yet */
+};
+
+int counting_new(struct counting **ret)
+{
+	struct counting *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return log_oom();
+	memset(c->chunks, -1, sizeof(c->chunks));
+	c->used[0] = true;
+	c->next = 1;
+	*ret = c;
+	return 0;
+}
+
+void counting_free(struct counting *c)
+{
+	struct entry *e, *tmp;
+
+	HASH_ITER (hh, c->by_name, e, tmp) {
+		HASH_DEL(c->by_name, e);
+		free(e);
+	}
+	for (size_t i = 0; i < SP_COUNTERS_CHUNKS; i++)
+		if (c->chunks[i] >= 0)
+			close(c->chunks[i]);
+	free(c);
+}
+
+/* Whoever wrote a map, the names in it end. */
+static void copy_name(struct sp_counter *ret, const char *policy, const char *rule)
+{
+	memset(ret, 0, sizeof(*ret));
+	memcpy(ret->policy, policy, strnlen(policy, sizeof(ret->policy) - 1));
+	memcpy(ret->rule, rule, strnlen(rule, sizeof(ret->rule) - 1));
+}
+
+static void make_name(struct sp_counter *ret, const struct policy *p, const struct rule *r)
+{
+	copy_name(ret, p->name, r ? r->name : "");
+}
+
+static struct entry *find(const struct counting *c, const struct sp_counter *name)
+{
+	struct entry *found;
+
+	HASH_FIND(hh, c->by_name, name, sizeof(*name), found);
+	return found;
+}
+
+static struct entry *keep(struct counting *c, uint32_t index, const struct sp_counter *name)
+{
+	struct entry *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return NULL;
+	e->name = *name;
+	e->index = index;
+	c->used[index] = true;
+	HASH_ADD(hh, c->by_name, name, sizeof(e->name), e);
+	return e;
+}
+
+/* The lowest, so that few chunks are needed; 0: there is none. */
+static uint32_t free_index(struct counting *c)
+{
+	while (c->next < SP_COUNTERS_MAX && c->used[c->next])
+		c->next++;
+	return c->next < SP_COUNTERS_MAX ? c->next : 0;
+}
+
+static int add(struct counting *c, const struct policy *p, const struct rule *r)
+{
+	struct sp_counter name;
+	struct entry *e;
+	uint32_t index;
+
+	make_name(&name, p, r);
+	e = find(c, &name);
+	if (!e) {
+		index = free_index(c);
+		if (!index)
+			return -ENOSPC;
+		e = keep(c, index, &name);
+		if (!e)
+			return -ENOMEM;
+	}
+	e->wanted = true;
+	return 0;
+}
+
+int counting_add_config(struct counting *c, const struct config *config)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < config->n_policies && r == 0; i++) {
+		const struct policy *p = &config->policies[i];
+
+		r = add(c, p, NULL);
+		for (size_t j = 0; r == 0 && j < p->n_rules; j++)
+			r = add(c, p, &p->rules[j]);
+	}
+	return r;
+}
+
+uint32_t counting_index(const struct policy *p, const struct rule *r, void *counters)
+{
+	struct sp_counter name;
+	const struct entry *e;
+
+	make_name(&name, p, r);
+	e = find(counters, &name);
+	return e ? e->index : 0;
+}
+
+static void chunk_name(uint32_t chunk, char ret[32])
+{
+	snprintf(ret, 32, "%s_%u", map_table[MAP_ID_applied].name, chunk);
+}
+
+/* A chunk of `applied`; a negative number: there is none. */
+static int open_chunk(const char *dir, uint32_t chunk)
+{
+	char name[32];
+
+	chunk_name(chunk, name);
+	return pin_get(dir, name, PIN_MAP);
+}
+
+int counting_read(struct counting *c, const struct kernel *k)
+{
+	struct map_contents all = { 0 };
+	int r = map_contents_read(kernel_map_fd(k, MAP_ID_counters), &all);
+	const struct sp_counter *values = all.values;
+	const uint32_t *indices = all.keys;
+
+	for (size_t i = 0; i < all.n && r == 0; i++) {
+		struct sp_counter name;
+		struct entry *e;
+
+		copy_name(&name, values[i].policy, values[i].rule);
+		if (!indices[i] || indices[i] >= SP_COUNTERS_MAX || !*name.policy ||
+		    c->used[indices[i]] || find(c, &name))
+			continue;
+		e = keep(c, indices[i], &name);
+		if (!e)
+			r = -ENOMEM;
+		else
+			e->found = e->written = true;
+	}
+	map_contents_clear(&all);
+	/* Without its pin nobody could read one: then it is made anew. */
+	for (uint32_t chunk = 0; chunk < SP_COUNTERS_CHUNKS; chunk++)
+		c->chunks[chunk] = open_chunk(kernel_dir(k), chunk);
+	return r;
+}
+
+static int make_chunk(const struct kernel *k, uint32_t chunk)
+{
+	const struct map *m = &map_table[MAP_ID_applied];
+	_cleanup_close_ int fd = -1;
+	char name[32];
+
+	chunk_name(chunk, name);
+	fd = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, name, m->key_size, m->value_size, m->entries,
+			    NULL);
+	if (fd < 0)
+		return log_error_errno(fd, "Cannot make the map %s", name);
+	if (bpf_map_update_elem(kernel_map_fd(k, MAP_ID_applied), &chunk, &fd, BPF_ANY) < 0)
+		return log_error_errno(errno, "Cannot use the map %s", name);
+	return TAKE_FD(fd);
+}
+
+static int need_chunk(struct counting *c, const struct kernel *k, uint32_t chunk)
+{
+	char name[32];
+	int r;
+
+	if (c->chunks[chunk] < 0)
+		c->chunks[chunk] = make_chunk(k, chunk);
+	if (c->chunks[chunk] < 0)
+		return c->chunks[chunk];
+	chunk_name(chunk, name);
+	r = pin_is_lost(kernel_dir(k), name) ? pin_set(c->chunks[chunk], kernel_dir(k), name) : 0;
+	if (r < 0)
+		log_warning_errno(r, "Cannot pin %s/%s, ignoring", kernel_dir(k), name);
+	return 0;
+}
+
+int counting_write(struct counting *c, const struct kernel *k)
+{
+	bool needed[SP_COUNTERS_CHUNKS] = { 0 };
+	int fd = kernel_map_fd(k, MAP_ID_counters), r = 0;
+	struct entry *e, *tmp;
+
+	HASH_ITER (hh, c->by_name, e, tmp) {
+		needed[e->index / SP_COUNTERS_CHUNK] = true;
+		if (e->written)
+			continue;
+		if (bpf_map_update_elem(fd, &e->index, &e->name, BPF_ANY) < 0)
+			return log_error_errno(errno, "Cannot write the map `counters`");
+		e->written = true;
+	}
+	for (uint32_t chunk = 0; chunk < SP_COUNTERS_CHUNKS && r == 0; chunk++)
+		r = needed[chunk] ? need_chunk(c, k, chunk) : 0;
+	return r;
+}
+
+/* What every CPU counted, in memory of one's own; NULL: no memory. */
+static sp_applied_t *per_cpu(int *ret_n)
+{
+	*ret_n = libbpf_num_possible_cpus();
+	return *ret_n > 0 ? calloc((size_t)*ret_n, sizeof(sp_applied_t)) : NULL;
+}
+
+static void zero_applied(const struct counting *c, uint32_t index)
+{
+	int fd = c->chunks[index / SP_COUNTERS_CHUNK];
+	const uint32_t key = index % SP_COUNTERS_CHUNK;
+	int n;
+	_cleanup_free_ sp_applied_t *zero = per_cpu(&n);
+
+	if (fd < 0 || !zero || bpf_map_update_elem(fd, &key, zero, BPF_ANY) < 0)
+		log_warning("Cannot reset the counter %u, ignoring", index);
+}
+
+/* Failures of counters that have no name any more. */
+static void drop_failures(const struct counting *c, const struct kernel *k)
+{
+	struct map_contents all = { 0 };
+	int fd = kernel_map_fd(k, MAP_ID_failures);
+	int r = map_contents_read(fd, &all);
+	const struct sp_failure *keys = all.keys;
+
+	for (size_t i = 0; r == 0 && i < all.n; i++)
+		if (keys[i].counter >= SP_COUNTERS_MAX || !c->used[keys[i].counter])
+			(void)bpf_map_delete_elem(fd, &keys[i]);
+	if (r < 0)
+		log_warning_errno(r, "Cannot read the map `failures`, ignoring");
+	map_contents_clear(&all);
+}
+
+static void drop(struct counting *c, const struct kernel *k, struct entry *e)
+{
+	if (e->written) {
+		if (bpf_map_delete_elem(kernel_map_fd(k, MAP_ID_counters), &e->index) < 0)
+			log_warning("Cannot clear the counter %u, ignoring", e->index);
+		zero_applied(c, e->index);
+	}
+	c->used[e->index] = false;
+	if (e->index < c->next)
+		c->next = e->index;
+	HASH_DEL(c->by_name, e);
+	free(e);
+}
+
+void counting_keep_only(struct counting *c, const struct kernel *k, const struct config *config)
+{
+	struct entry *e, *tmp;
+	bool dropped = false;
+
+	HASH_ITER (hh, c->by_name, e, tmp) {
+		e->wanted = false;
+		e->found &= !config;
+	}
+	if (config) /* they all have their indices: it only marks them */
+		(void)counting_add_config(c, config);
+	HASH_ITER (hh, c->by_name, e, tmp) {
+		if (e->wanted || e->found)
+			continue;
+		dropped |= e->written;
+		drop(c, k, e);
+	}
+	if (dropped)
+		drop_failures(c, k);
+}
+
+/* --- what an earlier agent counted ---------------------------------------------------------------
+ */
+
+/* To SP_ABI_VERSION 5: value of array `sources`. */
+struct source {
+	char policy[SP_NAME_SIZE]; /* empty: this id is free */
+	char rule[SP_NAME_SIZE];
+	uint32_t flags, reserved;
+};
+
+struct earlier {
+	const char *dir;
+	int names; /* `counters`, or `sources` */
+	bool is_flat;
+};
+
+static bool has_layout(int fd, uint32_t key_size, uint32_t value_size)
+{
+	struct bpf_map_info info = { 0 };
+	__u32 size = sizeof(info);
+
+	return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &size) == 0 &&
+	       info.key_size == key_size && info.value_size == value_size;
+}
+
+/* Our index for what has `index` there; 0: we have no such policy or rule. */
+static uint32_t same_name(const struct counting *c, const struct earlier *from, uint32_t index)
+{
+	struct source source = { 0 };
+	struct sp_counter counter = { 0 }, name;
+	const struct entry *ours;
+	void *value = from->is_flat ? (void *)&source : (void *)&counter;
+
+	if (bpf_map_lookup_elem(from->names, &index, value) < 0)
+		return 0;
+	if (from->is_flat)
+		copy_name(&name, source.policy, source.rule);
+	else
+		name = counter;
+	ours = *name.policy ? find(c, &name) : NULL;
+	return ours ? ours->index : 0;
+}
+
+static void carry_failures(const struct counting *c, const struct kernel *k,
+			   const struct earlier *from)
+{
+	_cleanup_close_ int fd = pin_get(from->dir, "failures", PIN_MAP);
+	int to = kernel_map_fd(k, MAP_ID_failures);
+	struct map_contents all = { 0 };
+	const struct sp_failure *keys;
+	const uint64_t *counts;
+
+	if (!has_layout(fd, sizeof(*keys), sizeof(*counts)) || map_contents_read(fd, &all) < 0)
+		return;
+	keys = all.keys;
+	counts = all.values;
+	for (size_t i = 0; i < all.n; i++) {
+		struct sp_failure key = keys[i];
+		uint64_t count = 0;
+
+		key.counter = same_name(c, from, key.counter);
+		if (!key.counter)
+			continue;
+		(void)bpf_map_lookup_elem(to, &key, &count);
+		count += counts[i];
+		if (bpf_map_update_elem(to, &key, &count, BPF_ANY) < 0)
+			log_warning("Cannot carry the failures of counter %u over, ignoring",
+				    key.counter);
+	}
+	map_contents_clear(&all);
+}
+
+static void carry_applied(const struct counting *c, const struct earlier *from)
+{
+	struct map_contents all = { 0 };
+	const uint32_t *indices;
+	int n;
+	_cleanup_free_ sp_applied_t *theirs = per_cpu(&n), *ours = per_cpu(&n);
+
+	if (!theirs || !ours || map_contents_read(from->names, &all) < 0)
+		return;
+	indices = all.keys;
+	for (size_t i = 0; i < all.n; i++) {
+		uint32_t index = same_name(c, from, indices[i]);
+		const uint32_t their_key = indices[i] % SP_COUNTERS_CHUNK,
+			       our_key = index % SP_COUNTERS_CHUNK;
+		_cleanup_close_ int their_fd =
+			open_chunk(from->dir, indices[i] / SP_COUNTERS_CHUNK);
+		int our_fd = index ? c->chunks[index / SP_COUNTERS_CHUNK] : -1;
+
+		if (their_fd < 0 || our_fd < 0 ||
+		    bpf_map_lookup_elem(their_fd, &their_key, theirs) < 0 ||
+		    bpf_map_lookup_elem(our_fd, &our_key, ours) < 0)
+			continue;
+		for (int cpu = 0; cpu < n; cpu++)
+			ours[cpu] += theirs[cpu];
+		(void)bpf_map_update_elem(our_fd, &our_key, ours, BPF_ANY);
+	}
+	map_contents_clear(&all);
+}
+
+void counting_carry(const struct counting *c, const struct kernel *k, const char *dir)
+{
+	_cleanup_close_ int counters = pin_get(dir, "counters", PIN_MAP),
+			    sources = pin_get(dir, "sources", PIN_MAP);
+	struct earlier from = { dir, counters, false };
+
+	if (has_layout(counters, sizeof(uint32_t), sizeof(struct sp_counter))) {
+		carry_applied(c, &from);
+		carry_failures(c, k, &from);
+	} else if (has_layout(sources, sizeof(uint32_t), sizeof(struct source))) {
+		from.names = sources;
+		from.is_flat = true;
+		carry_failures(c, k, &from);
+	}
+}

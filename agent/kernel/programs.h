@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The BPF object: from its bytes in this executable to programs in the kernel. */
+#ifndef SOCKPOL_PROGRAMS_H
+#define SOCKPOL_PROGRAMS_H
+
+#include <stdint.h>
+
+#include "compile/maps.h"
+#include "policy/hook.h"
+
+/* Tells builds with different programs apart; never 0. */
+uint64_t programs_digest(void);
+
+/*
+ * Can programs that classify cgroups run here, as far as the kernel's age and its lockdown go?
+ * Returns 0, or a negative errno, logged with what is missing.
+ */
+int programs_check_kernel(void);
+
+/* The hooks that this kernel has (BIT(enum hook_id)), by trying.  -EPERM: no privilege. */
+int programs_probe_hooks(uint32_t *ret);
+
+/*
+ * Loads the programs of some hooks (BIT(enum hook_id)), side by side, over the maps whose
+ * descriptors are there; those that are -1 are made, and are then the caller's, also on failure.
+ * programs: by enum hook_id; those of `hooks` are set.  Errors are logged.
+ */
+int programs_load(uint32_t hooks, int maps[MAP_ID_MAX], int programs[HOOK_MAX]);
+
+#endif

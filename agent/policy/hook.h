@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The table of hooks: where in the kernel the programs run.  A new hook is a new row here and a
+ * program of its name in bpf/. */
+#ifndef SOCKPOL_HOOK_H
+#define SOCKPOL_HOOK_H
+
+#include <stdint.h>
+
+#include <linux/bpf.h>
+
+#include "../include/abi.h"
+#include "base/util.h"
+
+enum hook_id {
+	HOOK_SOCK_OPS,
+	HOOK_BIND4,
+	HOOK_BIND6,
+	HOOK_CONNECT4,
+	HOOK_CONNECT6,
+	HOOK_SENDMSG4,
+	HOOK_SENDMSG6,
+	HOOK_CONNECT_UNIX,
+	HOOK_SENDMSG_UNIX,
+	HOOK_MAX,
+};
+
+struct hook {
+	const char *name;    /* of the program, and of its link's pin */
+	const char *section; /* of the program in the BPF object */
+	uint64_t stages;     /* BIT(enum sp_stage): what is due there is set by this hook */
+	uint64_t observes;   /* stages that other hooks are, but which need to know what this one
+				sees */
+	enum bpf_prog_type program_type;
+	uint32_t attach_type;
+	bool is_optional; /* not every kernel has it that sockpol runs on */
+};
+
+extern const struct hook hook_table[HOOK_MAX];
+
+/* The hooks (BIT(enum hook_id)) that are attached while something is due at these stages. */
+uint32_t hook_set(uint64_t stages);
+
+#endif

@@ -1,0 +1,648 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
+#include <errno.h>
+
+#include "base/digest.h"
+#include "policy/keys.h"
+#include "policy/loader.h"
+#include "policy/stage.h"
+#include "policy/when.h"
+
+#define ENTRIES_MAX 4 /* of one list, in a text */
+#define BOTH	    (SP_FAMILY_IPV4 | SP_FAMILY_IPV6)
+#define INET	    (BIT(SP_FAMILY_INDEX_IPV4) | BIT(SP_FAMILY_INDEX_IPV6))
+#define UNIX	    BIT(SP_FAMILY_INDEX_UNIX)
+
+const char *const protocol_words[] = {
+	[PROTOCOL_TCP] = "tcp",
+	[PROTOCOL_UDP] = "udp",
+};
+static_assert(ARRAY_SIZE(protocol_words) == PROTOCOL_MAX, "a word for each protocol");
+
+const char *const family_words[] = {
+	[SP_FAMILY_INDEX_IPV4] = "ipv4",
+	[SP_FAMILY_INDEX_IPV6] = "ipv6",
+	[SP_FAMILY_INDEX_UNIX] = "unix",
+};
+static_assert(ARRAY_SIZE(family_words) == SP_FAMILY_INDEX_MAX, "a word for each family");
+
+struct row;
+
+/* What a key's value may be. */
+struct kind {
+	/* One entry of the list that the value is.  Returns 0 or -ENOMEM. */
+	int (*parse)(struct parse *p, const struct row *row, const struct yaml_node *item,
+		     void *value);
+	void (*print)(const struct row *row, const void *value, FILE *to);
+	bool (*is_empty)(const void *value);
+	uint32_t (*digest)(const void *value);
+	void (*clear)(void *value); /* NULL: it owns nothing */
+	/* Of an end's property: does it hold, and SP_FAMILY_*: in which families can it? */
+	bool (*holds)(const void *value, const struct endpoint *e);
+	unsigned (*ip_families)(const void *value);
+};
+
+enum end {
+	NO_END,
+	REMOTE,
+	LOCAL,
+};
+
+struct row {
+	const char *name;
+	size_t given, value; /* offsets in struct when */
+	const struct kind *kind;
+
+	/* A property of one end of the connection, which the hook looks up. */
+	enum end end;
+	enum sp_property property;
+
+	/* Else of the kind `words`: bits by their place in the list. */
+	const char *const *words;
+	unsigned n_words;
+	unsigned otherwise; /* the value when the key is not given */
+	bool looked_up;	    /* by the hook, unless it holds for all that is so otherwise */
+	bool (*holds)(const struct when *w, const struct connection *c);
+	/* Can it hold for some socket at this stage? */
+	bool (*may_hold)(const struct when *w, const struct stage *s);
+
+	/* Why it can never hold beside the other keys, or NULL; NULL: it always can. */
+	const char *(*contradiction)(const struct when *w);
+};
+
+static bool is_given(const struct row *row, const struct when *w)
+{
+	return *(const bool *)((const char *)w + row->given);
+}
+
+static const void *value_of(const struct row *row, const struct when *w)
+{
+	return (const char *)w + row->value;
+}
+
+/* Words: bits by their place in the row's list. */
+
+static int parse_word(struct parse *p, const struct row *row, const struct yaml_node *item,
+		      void *value)
+{
+	unsigned *bits = value;
+
+	for (unsigned i = 0; i < row->n_words; i++) {
+		if (streq(row->words[i], item->text)) {
+			*bits |= BIT(i);
+			return 0;
+		}
+	}
+	report_unknown_word(p, item, row->name, row->words, row->n_words);
+	return 0;
+}
+
+static void print_words(const struct row *row, const void *value, FILE *to)
+{
+	unsigned bits = *(const unsigned *)value;
+	const char *separator = "";
+
+	for (unsigned i = 0; i < row->n_words; i++) {
+		if (!(bits & BIT(i)))
+			continue;
+		fprintf(to, "%s%s", separator, row->words[i]);
+		separator = ", ";
+	}
+}
+
+static bool no_words(const void *value)
+{
+	return !*(const unsigned *)value;
+}
+
+static uint32_t digest_words(const void *value)
+{
+	return *(const unsigned *)value;
+}
+
+static const struct kind words = {
+	.parse = parse_word,
+	.print = print_words,
+	.is_empty = no_words,
+	.digest = digest_words,
+};
+
+/* Prefixes. */
+
+static int parse_prefix(struct parse *p, const struct row *row, const struct yaml_node *item,
+			void *value)
+{
+	_cleanup_free_ char *error = NULL;
+	struct prefixes *list = value;
+	struct prefix prefix;
+	int r;
+
+	(void)row;
+	if (p->config->n_prefixes++ == LOADER_PREFIXES_MAX)
+		diag_error(p->diags, &item->at, "more than %u prefixes in all",
+			   LOADER_PREFIXES_MAX);
+	if (p->config->n_prefixes > LOADER_PREFIXES_MAX)
+		return 0;
+	r = prefix_parse(item->text, &prefix, &error);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0) {
+		diag_error(p->diags, &item->at, "%s", error);
+		return 0;
+	}
+	if (GROW(list->v, list->n) < 0)
+		return -ENOMEM;
+	prefix.at = item->at;
+	list->v[list->n++] = prefix;
+	return 0;
+}
+
+static void print_rest(size_t n, FILE *to)
+{
+	if (n > ENTRIES_MAX)
+		fprintf(to, " and %zu more", n - ENTRIES_MAX);
+}
+
+static void print_prefixes(const struct row *row, const void *value, FILE *to)
+{
+	const struct prefixes *list = value;
+
+	(void)row;
+	for (size_t i = 0; i < list->n && i < ENTRIES_MAX; i++) {
+		char text[PREFIX_TEXT_SIZE];
+
+		fprintf(to, "%s%s", i ? ", " : "", prefix_format(&list->v[i], text));
+	}
+	print_rest(list->n, to);
+}
+
+static bool no_prefixes(const void *value)
+{
+	return !((const struct prefixes *)value)->n;
+}
+
+/* The sum is the same in whatever order the entries come. */
+static uint32_t digest_prefixes(const void *value)
+{
+	const struct prefixes *list = value;
+	uint32_t sum = 0;
+
+	for (size_t i = 0; i < list->n; i++) {
+		const struct prefix *p = &list->v[i];
+		uint32_t h = digest_number(DIGEST_START, (p->v4 ? 256 : 0) + p->length);
+
+		sum += digest_bytes(h, p->address, p->v4 ? 4 : sizeof(p->address));
+	}
+	return sum;
+}
+
+static void clear_prefixes(void *value)
+{
+	free(((struct prefixes *)value)->v);
+}
+
+static bool hold_prefixes(const void *value, const struct endpoint *e)
+{
+	return prefixes_hold(value, e);
+}
+
+static unsigned ip_families_of_prefixes(const void *value)
+{
+	const struct prefixes *list = value;
+	unsigned families = 0;
+
+	for (size_t i = 0; i < list->n && families != BOTH; i++)
+		families |= list->v[i].v4 ? SP_FAMILY_IPV4 : SP_FAMILY_IPV6;
+	return families;
+}
+
+static const struct kind prefixes = {
+	.parse = parse_prefix,
+	.print = print_prefixes,
+	.is_empty = no_prefixes,
+	.digest = digest_prefixes,
+	.clear = clear_prefixes,
+	.holds = hold_prefixes,
+	.ip_families = ip_families_of_prefixes,
+};
+
+/* Ports. */
+
+static int parse_port(struct parse *p, const struct row *row, const struct yaml_node *item,
+		      void *value)
+{
+	_cleanup_free_ char *error = NULL;
+	struct port_ranges *list = value;
+	struct port_range range;
+	int r = port_range_parse(item->text, &range, &error);
+
+	(void)row;
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0) {
+		diag_error(p->diags, &item->at, "%s", error);
+		return 0;
+	}
+	if (GROW(list->v, list->n) < 0)
+		return -ENOMEM;
+	range.at = item->at;
+	list->v[list->n++] = range;
+	return 0;
+}
+
+static void print_ports(const struct row *row, const void *value, FILE *to)
+{
+	const struct port_ranges *list = value;
+
+	(void)row;
+	for (size_t i = 0; i < list->n && i < ENTRIES_MAX; i++) {
+		const struct port_range *range = &list->v[i];
+
+		fprintf(to, "%s%u", i ? ", " : "", range->first);
+		if (range->last != range->first)
+			fprintf(to, "-%u", range->last);
+	}
+	print_rest(list->n, to);
+}
+
+static bool no_ports(const void *value)
+{
+	return !((const struct port_ranges *)value)->n;
+}
+
+static uint32_t digest_ports(const void *value)
+{
+	const struct port_ranges *list = value;
+	uint32_t sum = 0;
+
+	for (size_t i = 0; i < list->n; i++)
+		sum += digest_number(DIGEST_START,
+				     (uint32_t)list->v[i].first << 16 | list->v[i].last);
+	return sum;
+}
+
+static void clear_ports(void *value)
+{
+	free(((struct port_ranges *)value)->v);
+}
+
+static bool hold_ports(const void *value, const struct endpoint *e)
+{
+	return port_ranges_hold(value, e);
+}
+
+static const struct kind ports = {
+	.parse = parse_port,
+	.print = print_ports,
+	.is_empty = no_ports,
+	.digest = digest_ports,
+	.clear = clear_ports,
+	.holds = hold_ports,
+};
+
+/* direction */
+
+static bool direction_holds(const struct when *w, const struct connection *c)
+{
+	return w->directions & BIT(c->direction);
+}
+
+static bool direction_may_hold(const struct when *w, const struct stage *s)
+{
+	return w->directions & BIT(s->direction);
+}
+
+static const char *direction_contradiction(const struct when *w)
+{
+	if (w->families == UNIX && !(w->directions & BIT(DIRECTION_CONNECT)))
+		return "AF_UNIX sockets are governed when they connect or send";
+	if (w->protocols == BIT(PROTOCOL_UDP) && w->directions == BIT(DIRECTION_ACCEPT))
+		return "UDP sockets are not accepted";
+	return NULL;
+}
+
+/* protocol: an AF_UNIX socket has none, so that a rule that asks for both does not hold for it. */
+
+static bool protocol_holds(const struct when *w, const struct connection *c)
+{
+	return !w->has_protocol ||
+	       (c->family != SP_FAMILY_INDEX_UNIX && w->protocols & BIT(c->protocol));
+}
+
+static bool protocol_may_hold(const struct when *w, const struct stage *s)
+{
+	switch (s->transport) {
+	case TRANSPORT_TCP:
+		return w->protocols & BIT(PROTOCOL_TCP);
+	case TRANSPORT_UDP:
+		return w->protocols & BIT(PROTOCOL_UDP);
+	case TRANSPORT_UNIX:
+		return !w->has_protocol;
+	}
+	return false;
+}
+
+static const char *protocol_contradiction(const struct when *w)
+{
+	return w->families == UNIX ? "AF_UNIX sockets have no protocol" : NULL;
+}
+
+/* family: AF_UNIX sockets are governed only by rules that say so. */
+
+static bool family_holds(const struct when *w, const struct connection *c)
+{
+	return w->families & BIT(c->family);
+}
+
+static bool family_may_hold(const struct when *w, const struct stage *s)
+{
+	return w->families & (s->transport == TRANSPORT_UNIX ? UNIX : INET);
+}
+
+/* remote, local and their ports */
+
+static const char *remote_contradiction(const struct when *w)
+{
+	if (w->directions == BIT(DIRECTION_LISTEN))
+		return "a socket that listens has no remote";
+	return NULL;
+}
+
+#define VALUE(flag, member)                                                                        \
+	.given = offsetof(struct when, flag), .value = offsetof(struct when, member)
+#define WORDS(list) .kind = &words, .words = (list), .n_words = ARRAY_SIZE(list)
+#define ALL(list)   (BIT(ARRAY_SIZE(list)) - 1)
+
+/* clang-format off */
+static const struct row rows[] = {
+	[WHEN_DIRECTION] = {
+		"direction", VALUE(has_direction, directions), WORDS(direction_words),
+		.otherwise = ALL(direction_words),
+		.holds = direction_holds,
+		.may_hold = direction_may_hold,
+		.contradiction = direction_contradiction,
+	},
+	[WHEN_PROTOCOL] = {
+		"protocol", VALUE(has_protocol, protocols), WORDS(protocol_words),
+		.otherwise = ALL(protocol_words),
+		.holds = protocol_holds,
+		.may_hold = protocol_may_hold,
+		.contradiction = protocol_contradiction,
+	},
+	[WHEN_FAMILY] = {
+		"family", VALUE(has_family, families), WORDS(family_words),
+		.otherwise = INET,
+		.looked_up = true,
+		.holds = family_holds,
+		.may_hold = family_may_hold,
+	},
+	[WHEN_REMOTE] = {
+		"remote", VALUE(has_remote, remote), &prefixes, REMOTE, SP_PROPERTY_REMOTE,
+		.contradiction = remote_contradiction,
+	},
+	[WHEN_LOCAL] = {
+		"local", VALUE(has_local, local), &prefixes, LOCAL, SP_PROPERTY_LOCAL,
+	},
+	[WHEN_REMOTE_PORT] = {
+		"remote_port", VALUE(has_remote_port, remote_port), &ports, REMOTE, SP_PROPERTY_REMOTE_PORT,
+		.contradiction = remote_contradiction,
+	},
+	[WHEN_LOCAL_PORT] = {
+		"local_port", VALUE(has_local_port, local_port), &ports, LOCAL, SP_PROPERTY_LOCAL_PORT,
+	},
+};
+/* clang-format on */
+static_assert(ARRAY_SIZE(rows) == WHEN_KEY_MAX, "a row for each key");
+static_assert(WHEN_KEY_MAX <= KEYS_MAX, "a mapping has room for all keys");
+
+#define FOR_EACH_ROW(row) for (const struct row *row = rows; row < rows + WHEN_KEY_MAX; row++)
+
+void when_init(struct when *w)
+{
+	*w = (struct when){ 0 };
+	FOR_EACH_ROW (row)
+		if (row->words)
+			*(unsigned *)((char *)w + row->value) = row->otherwise;
+}
+
+void when_clear(struct when *w)
+{
+	FOR_EACH_ROW (row)
+		if (row->kind->clear)
+			row->kind->clear((char *)w + row->value);
+	*w = (struct when){ 0 };
+}
+
+/* What is handed through parse_each_scalar(). */
+struct target {
+	const struct row *row;
+	void *value;
+};
+
+static int parse_entry(struct parse *p, const struct yaml_node *item, void *userdata)
+{
+	const struct target *target = userdata;
+
+	return target->row->kind->parse(p, target->row, item, target->value);
+}
+
+static int parse_key(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
+		     void *userdata)
+{
+	struct when *w = userdata;
+
+	FOR_EACH_ROW (row) {
+		struct target target = { row, (char *)w + row->value };
+
+		if (!streq(row->name, key->text))
+			continue;
+		*(bool *)((char *)w + row->given) = true;
+		if (row->words) /* in place of what holds when the key is not given */
+			*(unsigned *)target.value = 0;
+		return parse_each_scalar(p, key, value, parse_entry, &target);
+	}
+	return 0;
+}
+
+int when_parse(struct parse *p, const struct yaml_node *map, struct when *when)
+{
+	struct key keys[WHEN_KEY_MAX];
+
+	if (yaml_is_null(map))
+		return 0;
+	for (int k = 0; k < WHEN_KEY_MAX; k++)
+		keys[k] = (struct key){ rows[k].name, parse_key };
+	return parse_map(p, map, "'when'", keys, ARRAY_SIZE(keys), when);
+}
+
+const char *when_key_name(enum when_key key)
+{
+	return rows[key].name;
+}
+
+bool when_key_is_remote(enum when_key key)
+{
+	return rows[key].end == REMOTE;
+}
+
+/* keys: BIT(enum when_key) */
+static char *print_keys(const struct when *w, unsigned keys)
+{
+	const char *separator = "";
+	char *text = NULL;
+	size_t size;
+	FILE *to = open_memstream(&text, &size);
+
+	if (!to)
+		return NULL;
+	FOR_EACH_ROW (row) {
+		if (!(keys & BIT(row - rows)))
+			continue;
+		fprintf(to, "%s%s ", separator, row->name);
+		row->kind->print(row, value_of(row, w), to);
+		separator = "; ";
+	}
+	if (fclose(to) != 0) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
+char *when_text(const struct when *w)
+{
+	unsigned keys = 0;
+
+	FOR_EACH_ROW (row)
+		if (is_given(row, w))
+			keys |= BIT(row - rows);
+	return print_keys(w, keys & ~BIT(WHEN_DIRECTION));
+}
+
+char *when_key_text(const struct when *w, enum when_key key)
+{
+	return print_keys(w, BIT(key));
+}
+
+/* Given keys count apart from their values: a rule that says `listen` gives a listener more than
+ * one that says nothing, and an empty list holds for nothing. */
+uint32_t when_digest(const struct when *w)
+{
+	uint32_t h = DIGEST_START;
+
+	FOR_EACH_ROW (row) {
+		h = digest_number(h, is_given(row, w));
+		if (is_given(row, w))
+			h = digest_number(h, row->kind->digest(value_of(row, w)));
+	}
+	return h;
+}
+
+static bool key_holds(const struct row *row, const struct when *w, const struct connection *c)
+{
+	if (!row->end)
+		return row->holds(w, c);
+	return !is_given(row, w) ||
+	       row->kind->holds(value_of(row, w), row->end == REMOTE ? &c->remote : &c->local);
+}
+
+enum when_key when_fails(const struct when *w, const struct connection *c)
+{
+	FOR_EACH_ROW (row)
+		if (!key_holds(row, w, c))
+			return (enum when_key)(row - rows);
+	return WHEN_KEY_MAX;
+}
+
+bool when_holds(const struct when *w, const struct connection *c)
+{
+	return when_fails(w, c) == WHEN_KEY_MAX;
+}
+
+/* Does it hold for all that it holds for when it is not given? */
+static bool is_open(const struct row *row, const struct when *w)
+{
+	if (row->words)
+		return !(row->otherwise & ~*(const unsigned *)value_of(row, w));
+	return !is_given(row, w);
+}
+
+bool when_is_empty(const struct when *w)
+{
+	FOR_EACH_ROW (row)
+		if (row != &rows[WHEN_DIRECTION] && !is_open(row, w))
+			return false;
+	return true;
+}
+
+static bool key_may_hold(const struct row *row, const struct when *w, const struct stage *s)
+{
+	if (!row->end)
+		return row->may_hold(w, s);
+	return !is_given(row, w) || (row->end == REMOTE ? s->has_remote : s->has_local);
+}
+
+bool when_may_hold(const struct when *w, const struct stage *s)
+{
+	FOR_EACH_ROW (row)
+		if (!key_may_hold(row, w, s))
+			return false;
+	return true;
+}
+
+bool when_depends(const struct when *w, const struct stage *s)
+{
+	if (s->transport == TRANSPORT_UNIX) /* which has nothing that could be looked up */
+		return false;
+	FOR_EACH_ROW (row)
+		if ((row->end || row->looked_up) && !is_open(row, w))
+			return true;
+	return false;
+}
+
+bool when_asks(const struct when *w, enum sp_property property)
+{
+	FOR_EACH_ROW (row)
+		if (row->end && row->property == property)
+			return is_given(row, w);
+	return false;
+}
+
+enum when_key when_empty_key(const struct when *w)
+{
+	FOR_EACH_ROW (row)
+		if ((is_given(row, w) || row->words) && row->kind->is_empty(value_of(row, w)))
+			return (enum when_key)(row - rows);
+	return WHEN_KEY_MAX;
+}
+
+unsigned when_ip_families(const struct when *w)
+{
+	unsigned families = 0;
+
+	if (w->families & BIT(SP_FAMILY_INDEX_IPV4))
+		families |= SP_FAMILY_IPV4;
+	if (w->families & BIT(SP_FAMILY_INDEX_IPV6))
+		families |= SP_FAMILY_IPV6;
+	FOR_EACH_ROW (row)
+		if (row->kind->ip_families && is_given(row, w))
+			families &= row->kind->ip_families(value_of(row, w));
+	return families;
+}
+
+const char *when_contradiction(const struct when *w)
+{
+	FOR_EACH_ROW (row) {
+		const char *why = NULL;
+
+		if (row->end && is_given(row, w) && w->families == UNIX)
+			return "AF_UNIX sockets have neither addresses nor ports";
+		if (row->contradiction && is_given(row, w))
+			why = row->contradiction(w);
+		if (why)
+			return why;
+	}
+	if (!when_ip_families(w))
+		return "its 'family', 'remote' and 'local' have no family in common";
+	return "no socket is all that its 'when' asks for";
+}

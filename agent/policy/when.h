@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What a rule asks of a connection (`when`), key by key.
+ *
+ * A key is a row of the table in when.c.  Everything that differs from key to key is said there:
+ * parsing, printing, holding, linting, and what the hooks have to look up.
+ */
+#ifndef SOCKPOL_WHEN_H
+#define SOCKPOL_WHEN_H
+
+#include "option/option.h"
+#include "policy/address.h"
+
+struct parse;
+struct stage;
+struct yaml_node;
+
+/* In the order in which keys are told, and in which the first one that does not hold is found. */
+enum when_key {
+	WHEN_DIRECTION,
+	WHEN_PROTOCOL,
+	WHEN_FAMILY,
+	WHEN_REMOTE,
+	WHEN_LOCAL,
+	WHEN_REMOTE_PORT,
+	WHEN_LOCAL_PORT,
+	WHEN_KEY_MAX,
+};
+
+/* What `when` asks of the transport. */
+enum protocol {
+	PROTOCOL_TCP,
+	PROTOCOL_UDP,
+	PROTOCOL_MAX,
+};
+
+/* The words of the language: "tcp", "ipv4". */
+extern const char *const protocol_words[PROTOCOL_MAX];
+extern const char *const family_words[SP_FAMILY_INDEX_MAX];
+
+/* All given keys must hold; a list holds when one of its entries does. */
+struct when {
+	bool has_direction;  /* `direction` was given */
+	unsigned directions; /* BIT(enum direction); all of them when not given */
+	bool has_protocol;
+	unsigned protocols; /* BIT(enum protocol); both when not given */
+	bool has_family;
+	unsigned families; /* BIT(enum sp_family); IPv4 and IPv6 when not given */
+	bool has_remote, has_local, has_remote_port, has_local_port;
+	struct prefixes remote, local;
+	struct port_ranges remote_port, local_port;
+};
+
+/* One connection, as rules see it. */
+struct connection {
+	enum direction direction;
+	enum protocol protocol; /* of no meaning where family is unix */
+	enum sp_family family;
+	struct endpoint remote, local;
+};
+
+/* A rule without `when` asks for nothing. */
+void when_init(struct when *w);
+void when_clear(struct when *w);
+
+/* Into `when`, which is as when_init() has it.  Returns 0 or -ENOMEM. */
+int when_parse(struct parse *p, const struct yaml_node *map, struct when *when);
+
+/* As the policy language has it. */
+const char *when_key_name(enum when_key key);
+/* Is it a property of the peer: is there none of it where there is no peer? */
+bool when_key_is_remote(enum when_key key);
+
+/*
+ * All keys that the rule gives but `direction`, which the listing is by: "protocol tcp; remote
+ * 10.0.0.0/8, fd00::/8; remote_port 5432".  Long lists are cut after the first few entries.  Empty
+ * when there is no such key.  Owned by the caller; NULL: out of memory.
+ */
+char *when_text(const struct when *w);
+/* One key, whether the rule gives it or not. */
+char *when_key_text(const struct when *w, enum when_key key);
+
+/* Equal for conditions that ask for the same, in whatever order lists are written; and, as good as
+ * always, for these only. */
+uint32_t when_digest(const struct when *w);
+
+/* The first key that does not hold, or WHEN_KEY_MAX: all do.  What the hook does with bit vectors,
+ * told in userspace for `explain`. */
+enum when_key when_fails(const struct when *w, const struct connection *c);
+bool when_holds(const struct when *w, const struct connection *c);
+
+/* Does it hold for every TCP and UDP socket of its directions? */
+bool when_is_empty(const struct when *w);
+/* Can it hold for any socket at this stage? */
+bool when_may_hold(const struct when *w, const struct stage *s);
+/* Where it can: has the hook to look at the connection? */
+bool when_depends(const struct when *w, const struct stage *s);
+/* Does the rule ask for what the hooks look up by this property? */
+bool when_asks(const struct when *w, enum sp_property property);
+
+/* The first key whose list has no entry, or WHEN_KEY_MAX. */
+enum when_key when_empty_key(const struct when *w);
+/* SP_FAMILY_*: the families of IP in which a connection can be all that a rule asks for. */
+unsigned when_ip_families(const struct when *w);
+/* Why a rule whose lists all have entries can never match: the commonest reason that applies. */
+const char *when_contradiction(const struct when *w);
+
+#endif

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+
+#include "host/cgroup.h"
+#include "host/mount.h"
+#include "report/generations.h"
+
+#define TRIES 200 /* a reading takes some ms; even reloads without a pause leave room for one */
+
+int generation_view_init(struct generation_view *v, const struct image *image,
+			 const struct counters *counters)
+{
+	*v = (struct generation_view){ .image = image, .counters = counters };
+	v->conditions = calloc(generation_view_n_policies(v) + 1, sizeof(*v->conditions));
+	return v->conditions ? 0 : -ENOMEM;
+}
+
+void generation_view_clear(struct generation_view *v)
+{
+	for (uint32_t i = 1; v->conditions && i < generation_view_n_policies(v); i++)
+		free(v->conditions[i]);
+	free(v->conditions);
+	*v = (struct generation_view){ 0 };
+}
+
+const void *generation_view_at(const struct generation_view *v, enum map_id map, uint32_t index)
+{
+	if (!v->image || index >= v->image->of[map].n)
+		return NULL;
+	return (const char *)v->image->of[map].values + (size_t)index * map_table[map].value_size;
+}
+
+uint32_t generation_view_n_policies(const struct generation_view *v)
+{
+	return v->image ? v->image->of[MAP_ID_policies].n : 0;
+}
+
+const char *generation_view_policy_name(const struct generation_view *v, uint32_t number)
+{
+	const struct sp_policy *p = generation_view_at(v, MAP_ID_policies, number);
+	const struct sp_counter *c = p ? counters_at(v->counters, p->counter) : NULL;
+
+	return c ? c->policy : "?";
+}
+
+uint32_t generation_view_find(const struct generation_view *v, const char *name)
+{
+	for (uint32_t i = 1; i < generation_view_n_policies(v); i++)
+		if (streq(generation_view_policy_name(v, i), name))
+			return i;
+	return 0;
+}
+
+static int find_root(struct generations *g)
+{
+	int r;
+
+	if (!g->are_pinned) {
+		g->root = strdup("/");
+		return g->root ? 0 : -ENOMEM;
+	}
+	r = cgroup_path_of_id(g->mount, g->state.cgroup_root_id, &g->root);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* Without the maps' descriptors: all of it is in memory then. */
+static int read_pinned(const char *pin_dir, struct generations *g)
+{
+	_cleanup_(pinned_close) struct pinned *p = NULL;
+	int r = pinned_open(pin_dir, &p);
+
+	if (r == -ENOENT)
+		return counters_read(NULL, &g->counters);
+	if (r == 0)
+		r = pinned_state(p, &g->state);
+	if (r == 0)
+		r = pinned_image(p, &g->pinned);
+	if (r == 0)
+		r = counters_read(p, &g->counters);
+	if (r == 0 && pinned_is_outdated(p))
+		r = -ESTALE;
+	g->are_pinned = r == 0;
+	return r;
+}
+
+static int read_once(const char *pin_dir, struct generations **ret)
+{
+	_cleanup_(generations_close) struct generations *g = calloc(1, sizeof(*g));
+	int r = g ? read_pinned(pin_dir, g) : -ENOMEM;
+
+	if (r == 0)
+		*ret = TAKE_PTR(g);
+	return r;
+}
+
+int generations_open(const char *pin_dir, const struct config *config, struct generations **ret,
+		     char **ret_error, struct position *ret_at)
+{
+	_cleanup_(generations_close) struct generations *g = NULL;
+	int r = -ESTALE;
+
+	for (int tries = 0; tries < TRIES && r == -ESTALE; tries++)
+		r = read_once(pin_dir, &g);
+	if (r == 0)
+		r = cgroup_mount(&g->mount);
+	if (r == 0)
+		r = find_root(g);
+	if (r == 0 && config)
+		r = image_new(config, counters_index, g->counters, &g->built, ret_error, ret_at);
+	if (r == 0)
+		r = generation_view_init(&g->in_force, g->pinned, g->counters);
+	if (r == 0)
+		r = generation_view_init(&g->files, g->built, g->counters);
+	if (r == 0)
+		*ret = TAKE_PTR(g);
+	return r;
+}
+
+void generations_close(struct generations *g)
+{
+	if (!g)
+		return;
+	generation_view_clear(&g->in_force);
+	generation_view_clear(&g->files);
+	if (g->pinned)
+		image_free(g->pinned);
+	if (g->built)
+		image_free(g->built);
+	counters_free(g->counters);
+	free(g->mount);
+	free(g->root);
+	free(g);
+}
+
+static bool is_below(const char *path, const char *root)
+{
+	size_t n = strlen(root);
+
+	return streq(root, "/") || (strncmp(path, root, n) == 0 && (!path[n] || path[n] == '/'));
+}
+
+int generations_list_in_force(const struct generations *g, const char *path, struct glob_list *ret)
+{
+	if (!g->are_pinned || !g->root || !is_below(path, g->root)) {
+		*ret = (struct glob_list){ 0 };
+		return 0;
+	}
+	return glob_walk(&g->pinned->globs, path, ret);
+}

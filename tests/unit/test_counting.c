@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* Do names keep their indices? */
+#include "policy_fixture.h"
+
+#include "kernel/counting.h"
+#include "kernel/map_contents.h"
+
+static const struct fixture_policy policies[] = {
+	{ "a", .rules = { { "one" }, { "two" } } },
+	{ "b", .rules = { { "one" } } },
+	{ "c", .rules = { { "one" } } },
+};
+
+/* What an earlier agent left in the map `counters`. */
+static struct {
+	uint32_t indices[8];
+	struct sp_counter counters[8];
+	size_t n;
+} earlier;
+
+int kernel_map_fd(const struct kernel *k, enum map_id id)
+{
+	(void)k;
+	(void)id;
+	return -1;
+}
+
+const char *kernel_dir(const struct kernel *k)
+{
+	(void)k;
+	return "/nonexistent";
+}
+
+int map_contents_read(int fd, struct map_contents *ret)
+{
+	(void)fd;
+	ret->n = earlier.n;
+	ret->keys = malloc(sizeof(earlier.indices));
+	ret->values = malloc(sizeof(earlier.counters));
+	assert_non_null(ret->keys);
+	assert_non_null(ret->values);
+	memcpy(ret->keys, earlier.indices, sizeof(earlier.indices));
+	memcpy(ret->values, earlier.counters, sizeof(earlier.counters));
+	return 0;
+}
+
+void map_contents_clear(struct map_contents *c)
+{
+	free(c->keys);
+	free(c->values);
+}
+
+static uint32_t index_of(struct counting *c, const struct config *config, size_t policy, int rule)
+{
+	const struct policy *p = &config->policies[policy];
+
+	return counting_index(p, rule < 0 ? NULL : &p->rules[rule], c);
+}
+
+static void names_keep_their_indices(void **state)
+{
+	struct config *all = fixture_config(policies, 3), *fewer = fixture_config(policies, 2);
+	uint32_t seen[SP_COUNTERS_CHUNK] = { 0 };
+	struct counting *c;
+	uint32_t a, one, gone;
+
+	(void)state;
+	assert_int_equal(counting_new(&c), 0);
+	assert_int_equal(index_of(c, all, 0, -1), 0);
+	assert_int_equal(counting_add_config(c, all), 0);
+	for (size_t i = 0; i < 3; i++)
+		for (int rule = -1; rule < (int)all->policies[i].n_rules; rule++) {
+			uint32_t index = index_of(c, all, i, rule);
+
+			assert_in_range(index, 1, SP_COUNTERS_CHUNK - 1);
+			assert_int_equal(seen[index]++, 0);
+		}
+	a = index_of(c, all, 0, -1);
+	one = index_of(c, all, 1, 0);
+	gone = index_of(c, all, 2, -1);
+	counting_keep_only(c, NULL, fewer);
+	assert_int_equal(index_of(c, fewer, 0, -1), a);
+	assert_int_equal(index_of(c, fewer, 1, 0), one);
+	assert_int_equal(index_of(c, all, 2, -1), 0);
+	/* An index is used again, so that there need not be ever more of them. */
+	assert_int_equal(counting_add_config(c, all), 0);
+	assert_int_equal(index_of(c, all, 2, -1), gone);
+	assert_int_equal(index_of(c, all, 0, -1), a);
+	counting_keep_only(c, NULL, NULL);
+	assert_int_equal(index_of(c, all, 0, -1), 0);
+	counting_free(c);
+	config_free(all);
+	config_free(fewer);
+}
+
+static void leave(uint32_t index, const char *policy, const char *rule)
+{
+	struct sp_counter *counter = &earlier.counters[earlier.n];
+
+	strcpy(counter->policy, policy);
+	strcpy(counter->rule, rule);
+	earlier.indices[earlier.n++] = index;
+}
+
+static void an_earlier_agents_indices(void **state)
+{
+	struct config *all = fixture_config(policies, 3), *two = fixture_config(policies, 2);
+	struct counting *c;
+
+	(void)state;
+	leave(7, "a", "");
+	leave(3, "c", "one");
+	leave(3, "b", "");		 /* the index has a name already */
+	leave(0, "b", "");		 /* no index */
+	leave(SP_COUNTERS_MAX, "b", ""); /* none either */
+	leave(4, "", "one");		 /* no name */
+	leave(5, "c", "one");		 /* a name that has an index */
+	assert_int_equal(counting_new(&c), 0);
+	assert_int_equal(counting_read(c, NULL), 0);
+	assert_int_equal(counting_add_config(c, all), 0);
+	assert_int_equal(index_of(c, all, 0, -1), 7);
+	assert_int_equal(index_of(c, all, 2, 0), 3);
+	assert_int_not_equal(index_of(c, all, 1, -1), 0);
+	assert_int_not_equal(index_of(c, all, 1, -1), 3);
+	/* A configuration that was refused takes with it what it added. */
+	counting_keep_only(c, NULL, NULL);
+	assert_int_equal(index_of(c, all, 0, -1), 7);
+	assert_int_equal(index_of(c, all, 2, 0), 3);
+	assert_int_equal(index_of(c, all, 1, -1), 0);
+	counting_keep_only(c, NULL, two);
+	assert_int_equal(index_of(c, all, 0, -1), 7);
+	assert_int_equal(index_of(c, all, 2, 0), 0);
+	counting_free(c);
+	config_free(all);
+	config_free(two);
+}
+
+static void names_that_do_not_end(void **state)
+{
+	struct counting *c;
+
+	(void)state;
+	memset(&earlier, 0, sizeof(earlier));
+	memset(&earlier.counters[0], 'x', sizeof(earlier.counters[0]));
+	earlier.indices[0] = 1;
+	earlier.n = 1;
+	assert_int_equal(counting_new(&c), 0);
+	assert_int_equal(counting_read(c, NULL), 0);
+	counting_free(c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(names_keep_their_indices),
+		cmocka_unit_test(an_earlier_agents_indices),
+		cmocka_unit_test(names_that_do_not_end),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
