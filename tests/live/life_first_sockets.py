@@ -236,7 +236,7 @@ def test_more_cgroups_than_the_cache_holds(box):
     agent, config = tiny(box, "evicted", root), every_kind_of_glob(root.path)
     agent.write(FILE, as_yaml(config))
     agent.start()
-    paths = [path for number in range(40) for path in paths_of(number)]
+    paths = [path for number in range(20) for path in paths_of(number)]
     with Newborns(root) as newborns, agent.stopped():
         for _ in range(3):
             newborns.check("more than fit", expectation(config, root.path, paths))
