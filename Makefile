@@ -216,15 +216,15 @@ $(O)/tests/conformance-table: $(O)/sockpol $(LIVE) | $(O)/tests
 	$(Q)tests/live/run.py --check-table --options-json $@.json >$@
 
 # The benchmark's load, the library that does the same by LD_PRELOAD, and the BPF programs beside ours.
-STEPS       := tcp-sock id entry slot policy ops credit table table-in-map switch
+STEPS       := tcp-sock id cache policy ops count table
 BENCH_FLAGS  = $(CFLAGS) $(HARDENING) -std=gnu11 -D_GNU_SOURCE $(WARNINGS)
-BENCH_FILES := $(addprefix $(O)/bench/,load preload.so constants.bpf.o empty.bpf.o) $(STEPS:%=$(O)/bench/steps-%.bpf.o)
+BENCH_FILES := $(addprefix $(O)/bench/,load preload.so bpf_calls.so constants.bpf.o empty.bpf.o) $(STEPS:%=$(O)/bench/steps-%.bpf.o)
 
 $(O)/bench/load: $(sort $(wildcard tests/bench/load*.c)) $(wildcard tests/bench/*.h) Makefile | $(O)/bench
 	$(say) CC $@
 	$(Q)$(CC) $(BENCH_FLAGS) $(BASE_LDFLAGS) -o $@ $(filter %.c,$^)
 
-$(O)/bench/preload.so: tests/bench/preload.c $(wildcard tests/bench/*.h) Makefile | $(O)/bench
+$(O)/bench/%.so: tests/bench/%.c $(wildcard tests/bench/*.h) Makefile | $(O)/bench
 	$(say) CC $@
 	$(Q)$(CC) $(filter-out -fPIE,$(BENCH_FLAGS)) -fPIC -fvisibility=hidden -shared -Wl,-z,relro,-z,now -o $@ $<
 

@@ -82,7 +82,10 @@ static int explain_failure(int err, const char *what)
 		return log_error_errno(err, "Cannot load the BPF programs: this kernel has no BTF "
 					    "(CONFIG_DEBUG_INFO_BTF)");
 	return log_error_errno(
-		err, "Cannot load %s (SOCKPOL_LOG_LEVEL=debug shows the verifier's log)", what);
+		err,
+		"Cannot load the BPF programs (%s; SOCKPOL_LOG_LEVEL=debug shows the "
+		"verifier's log)",
+		what);
 }
 
 /*

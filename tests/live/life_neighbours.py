@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Others on the same host: programs at our hooks, pins under our names."""
+"""Others on the same host: programs at our hooks, pins under our names, cgroups that come and go."""
 
 import json
 import os
 import subprocess
+import threading
 
 from harness.flows import check_priority, governed_worker, policies, policy, priority_policy
-from harness.result import Containing, check
+from harness.result import Between, Containing, check
 
 FILE = "50-test.yaml"
 
@@ -15,6 +16,51 @@ def bpftool(*arguments):
     done = subprocess.run(["bpftool", *arguments], capture_output=True, text=True, check=False)
     check(f"bpftool {' '.join(arguments)}: {done.stderr}", 0, done.returncode)
     return done.stdout
+
+
+STEADY, CHURN = 2000, 200
+
+
+def churn(parent, stop, made):
+    """Makes and removes cgroups until told to stop."""
+    while not stop.is_set():
+        for number in range(CHURN):
+            os.mkdir(f"{parent.directory}/churn-{number}")
+            made.append(number)
+        for number in range(CHURN):
+            os.rmdir(f"{parent.directory}/churn-{number}")
+
+
+def cgroups_below(cgroup):
+    """Those that the kernel has not released yet among them."""
+    with open(f"{cgroup.directory}/cgroup.stat", encoding="ascii") as file:
+        stat = dict(line.split() for line in file)
+    return int(stat["nr_descendants"]) + int(stat["nr_dying_descendants"])
+
+
+def test_status_while_cgroups_come_and_go(box):
+    """None is counted twice, though the walk over them loses the one that it stands at."""
+    agent, parent = box.agent("come"), box.cgroup.child("come-and-go")
+    for number in range(STEADY):
+        parent.child(f"steady-{number}")
+    agent.write(FILE, priority_policy("come", parent, 4))
+    agent.start()
+    check("cgroups before", STEADY + 1, agent.n_governed())
+    stop, made = threading.Event(), []
+    thread = threading.Thread(target=churn, args=(parent, stop, made))
+    thread.start()
+    try:
+        for _ in range(100):
+            before, there = len(made), cgroups_below(parent)
+            status = agent.status("--cgroups")
+            governed = status["cgroups"]["governed"]
+            most = 1 + there + len(made) - before + 1  # one may be made and not yet noted
+            check("cgroups governed", Between(STEADY + 1, most), governed)
+            check("the policy's", governed, status["policies"][0]["cgroups"])
+    finally:
+        stop.set()
+        thread.join()
+    check("some came and went", True, len(made) > CHURN)
 
 
 def text_status(agent):
@@ -101,8 +147,8 @@ def test_foreign_pins_stay(box):
     for number, (name, kind, key, value, called) in enumerate((
             ("state", "array", 4, 8, "theirs"),
             ("state", "array", 4, 72, "state"),  # not mmapable, and no ABI version in it
-            ("policies", "hash", 8, 8, "theirs"),
-            ("policies", "hash", 4, 4, "policies"),
+            ("cgroups", "hash", 8, 8, "theirs"),
+            ("cgroups", "hash", 4, 4, "cgroups"),
             ("failures~", "hash", 8, 16, "failures"),
             ("connect4", "array", 4, 4, "connect4"))):  # a map where a link should be
         agent = box.agent(f"foreign{number}")
@@ -132,7 +178,7 @@ def test_pins_of_another_version(box):
     agent = box.agent("version")
     worker = governed_worker(box, agent, "version", 4)
     agent.kill()
-    state = agent.pin("state")
+    state = os.path.join(agent.pin_dir, "state")
     value = json.loads(bpftool("-j", "map", "dump", "pinned", state))[0]["value"]
     value[64] = "0x63"  # sp_state.abi_version
     bpftool("map", "update", "pinned", state, "key", "hex", "00", "00", "00", "00", "value", "hex",

@@ -175,6 +175,14 @@ class Agent:
         return self.json("status", "--pin-dir", self.pin_dir, "--runtime-dir", self.runtime_dir,
                          *arguments)
 
+    def n_governed(self):
+        """Cgroups that live and that some policy governs."""
+        return self.status("--cgroups")["cgroups"]["governed"]
+
+    def cgroups_of(self, policy):
+        """The paths of those that this policy in force governs."""
+        return self.status("--cgroups", policy)["cgroups"]
+
     def policy(self, name):
         """One policy of `status --json`."""
         for policy in self.status()["policies"]:

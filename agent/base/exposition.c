@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <inttypes.h>
 
-#include "report/exposition.h"
+#include "base/exposition.h"
 #include "base/utf8.h"
 
 /* Backslashes and newlines, and in a label's value double quotes too, have an escape. */
