@@ -171,7 +171,7 @@ $(O)/doc/%: doc/%.scd $(O)/doc/options.scd Makefile
 		SOURCE_DATE_EPOCH=$(MAN_DATE) scdoc >$@.tmp
 	$(Q)sed 's/^\.TH .*/&\n.nr HY 0\n.nh/' $@.tmp >$@
 
-# Unit tests: no privilege.  The same tests run on the plain and on the sanitized build.
+# Unit tests: no privilege.  `make test` runs them on the sanitized build, `make test-unit` on the plain one.
 $(O)/unit/%: tests/unit/%.c $(O)/agent/libagent.a Makefile | $(O)/unit
 	$(say) CC $@
 	$(Q)$(CC) $(CFLAGS) $(HARDENING) $(BASE_CFLAGS) -Itests/unit -MMD -MP $(BASE_LDFLAGS) -o $@ $< \
@@ -184,7 +184,7 @@ $(O)/unit-asan/%: tests/unit/%.c $(O)/asan/libagent.a Makefile | $(O)/unit-asan
 
 # Fuzz targets: with libFuzzer, and with a main() of our own that replays the corpus on the sanitized build.
 FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-FUZZ_SEEDS_loader := policies tests/bad
+FUZZ_SEEDS_loader := policies $(O)/fuzz/bad
 FUZZ_SECONDS ?= 60
 FUZZ_WRAP_loader := -Wl,--wrap=host_has_unix_hooks
 FUZZ_WRAP_control := $(addprefix -Wl$(comma)--wrap=,sd_event_add_time_relative poll)
@@ -194,9 +194,14 @@ $(O)/fuzz/fuzz-%: tests/fuzz/fuzz_%.c $(O)/fuzzed/libagent.a Makefile | $(O)/fuz
 	$(Q)$(CLANG) $(FUZZ_CFLAGS) -fsanitize=fuzzer $(BASE_CFLAGS) -Itests/fuzz -MMD -MP $(BASE_LDFLAGS) $(FUZZ_WRAP_$*) \
 		-o $@ $< $(O)/fuzzed/libagent.a $(PKG_LDLIBS)
 
-$(O)/fuzz/loader.dict: $(O)/sockpol tests/fuzz/dictionary.py | $(O)/fuzz
+# Seeds: the policy files of the bad input.  The directory appears complete or not at all.
+$(O)/fuzz/bad: $(wildcard tests/bad/*.cases) tests/bad/run.py tests/bad/cases.py | $(O)/fuzz
+	$(say) SEEDS $@
+	$(Q)rm -rf $@ $@.tmp && tests/bad/run.py --write $@.tmp && mv $@.tmp $@
+
+$(O)/fuzz/loader.dict: $(O)/sockpol tests/fuzz/dictionary.py $(O)/fuzz/bad | $(O)/fuzz
 	$(say) DICT $@
-	$(Q)$(O)/sockpol options --json | tests/fuzz/dictionary.py $(wildcard policies/*.yaml tests/bad/*.yaml) >$@
+	$(Q)$(O)/sockpol options --json | tests/fuzz/dictionary.py policies/*.yaml $(O)/fuzz/bad/*.yaml >$@
 
 $(O)/fuzz/replay-%: tests/fuzz/replay.c tests/fuzz/fuzz_%.c $(O)/asan/libagent.a Makefile | $(O)/fuzz
 	$(say) CC $@
@@ -260,6 +265,9 @@ CHECK = $(foreach p,$(POLICIES),--exit "check $p=$(O)/sockpol check $(O)/$p") \
         --counts "doc=tests/doc/run.py --sockpol $(O)/sockpol --pages $(O)/doc"
 RUN   = --exit "demo=tests/demo/demo.py --sockpol $(O)/sockpol" \
         --counts "live=tests/live/run.py --sockpol $(O)/sockpol" $(DIFFERENTIAL)
+# Tests that measure time run on the plain build, too: the sanitized one is several times slower.
+TIMED_TESTS := $(patsubst tests/unit/%.c,%,$(shell grep -lw clock_gettime tests/unit/test_*.c))
+TIMED = $(foreach t,$(TIMED_TESTS),--counts "unit $(t:test_%=%)=$(O)/unit/$t")
 REPLAY = $(foreach t,$(FUZZ_TARGETS),--counts "fuzz corpus, $t=$(O)/fuzz/replay-$t tests/fuzz/corpus/$t $(FUZZ_SEEDS_$t)")
 DIFFERENTIAL = --counts "differential=tests/differential/run.py --sockpol $(O)/sockpol" \
                --counts "dry run=tests/differential/foresee.py --sockpol $(O)/sockpol"
@@ -267,9 +275,9 @@ DIFFERENTIAL = --counts "differential=tests/differential/run.py --sockpol $(O)/s
 .PHONY: tests-build unit-build asan-build replay-build fuzz-build
 unit-build: $(UNIT_TESTS:%=$(O)/unit/%)
 asan-build: $(UNIT_TESTS:%=$(O)/unit-asan/%)
-replay-build: $(FUZZ_TARGETS:%=$(O)/fuzz/replay-%)
+replay-build: $(FUZZ_TARGETS:%=$(O)/fuzz/replay-%) $(O)/fuzz/bad
 fuzz-build: $(FUZZ_TARGETS:%=$(O)/fuzz/fuzz-%) $(O)/fuzz/loader.dict
-tests-build: all other-abi first-edition $(O)/mutant/sockpol $(LIVE_PROGRAMS) unit-build asan-build replay-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
+tests-build: all other-abi first-edition $(O)/mutant/sockpol $(LIVE_PROGRAMS) $(TIMED_TESTS:%=$(O)/unit/%) asan-build replay-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
 
 # tests/doc looks at the pages.
 tests-build test-unit: doc
@@ -280,9 +288,13 @@ deps: ## install what building and testing need (Debian 12; root or sudo)
 	$(Q)tests/install-deps $(BUILD_DEPS) $(TEST_DEPS)
 
 .PHONY: test
-test: deps ## all tests (root)
+test: deps ## all tests on this kernel (root)
 	$(Q)$(SUBMAKE) tests-build
-	$(Q)tests/run-all $(UNIT) $(ASAN) $(REPLAY) $(CHECK) $(RUN)
+	$(Q)tests/run-all $(ASAN) $(TIMED) $(REPLAY) $(CHECK) $(RUN)
+
+.PHONY: test-long
+test-long: ## all that .ci/run does, with larger sizes and whole kernels: hours, at the end of an issue (root)
+	$(Q).ci/run --long
 
 .PHONY: test-unit
 test-unit: all unit-build $(POLICIES:%=$(O)/%) ## tests that need no privilege

@@ -22,6 +22,7 @@ sys.dont_write_bytecode = True
 import generate  # noqa: E402
 import kernel  # noqa: E402
 import policy_files  # noqa: E402
+from harness.size import sized  # noqa: E402
 from harness.startup import enter_sandbox  # noqa: E402
 from shrink import shrink  # noqa: E402
 from sockets import KINDS, Maker, Peers  # noqa: E402
@@ -35,7 +36,8 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sockpol", default=os.path.join(HERE, "../../build/sockpol"),
                         metavar="PATH", help="the agent (default: %(default)s)")
-    parser.add_argument("--configs", type=int, default=200, metavar="N")
+    parser.add_argument("--configs", type=int, metavar="N",
+                        default=sized(short=200, full=200, long=2000))
     parser.add_argument("--connections", type=int, default=50, metavar="N",
                         help="for each configuration")
     parser.add_argument("--seed", type=int, default=1, metavar="S")

@@ -94,12 +94,16 @@ static struct {
 
 static void *twin_lookup(const void *map, const void *key)
 {
-	const struct twin_map *m = map;
+	/* As numbers: gcc takes a pointer to an array of maps for one to that array alone. */
+	const uintptr_t at = (uintptr_t)map, first = (uintptr_t)twin.maps;
 	uint32_t index;
 
 	memcpy(&index, key, sizeof(index));
-	if (m >= twin.maps && m < twin.maps + ARRAY_SIZE(twin.maps))
+	if (at >= first && at < first + sizeof(twin.maps)) {
+		const struct twin_map *m = &twin.maps[(at - first) / sizeof(*m)];
+
 		return index < m->n ? m->elements + m->size * index : NULL;
+	}
 	for (size_t i = 0; i < twin.n_maps; i++)
 		if (twin.maps[i].of == map && twin.maps[i].slot == index)
 			return &twin.maps[i];
