@@ -54,6 +54,8 @@ FUZZ_CFLAGS := -O1 -g -w -fPIE $(SANITIZE) -fsanitize=fuzzer-no-link
 CFLAGS      ?= -O2 -g
 # A build of another ABI version, for tests of what agents of different versions do.
 ABI_FLAGS    = $(if $(ABI),-DSP_ABI_VERSION=$(ABI))
+# And one whose cache has room for 64 cgroups and lists of 8, so that tests see it evict.
+ABI_FLAGS   += $(if $(TINY_CACHE),-DSP_CACHE_BITS=4 -DSP_LIST_BITS=2 -DSP_WALK_STATE_BITS=1)
 BASE_CFLAGS  = $(ABI_FLAGS) -std=gnu11 -D_GNU_SOURCE -DSOCKPOL_VERSION='"$(VERSION)"' -Iagent -Iinclude -I$(O)/bpf \
                $(WARNINGS) $(PKG_CFLAGS)
 LDFLAGS     ?=
@@ -114,6 +116,10 @@ $(O)/sockpol: $(O)/agent/sockpol
 other-abi:
 	$(Q)$(SUBMAKE) O=$(O)/other-abi ABI=999 all
 
+.PHONY: tiny-cache
+tiny-cache:
+	$(Q)$(SUBMAKE) O=$(O)/tiny-cache TINY_CACHE=1 $(O)/tiny-cache/sockpol
+
 # The last agent that pinned all in one directory (SP_ABI_VERSION 5), for the tests of its take-over; where the
 # history has it.
 FIRST_EDITION := 5f2942e
@@ -165,7 +171,7 @@ $(O)/doc/%: doc/%.scd $(O)/doc/options.scd Makefile
 		SOURCE_DATE_EPOCH=$(MAN_DATE) scdoc >$@.tmp
 	$(Q)sed 's/^\.TH .*/&\n.nr HY 0\n.nh/' $@.tmp >$@
 
-# Unit tests: no privilege.  The same tests run on the plain and on the sanitized build.
+# Unit tests: no privilege.  `make test` runs them on the sanitized build, `make test-unit` on the plain one.
 $(O)/unit/%: tests/unit/%.c $(O)/agent/libagent.a Makefile | $(O)/unit
 	$(say) CC $@
 	$(Q)$(CC) $(CFLAGS) $(HARDENING) $(BASE_CFLAGS) -Itests/unit -MMD -MP $(BASE_LDFLAGS) -o $@ $< \
@@ -178,7 +184,7 @@ $(O)/unit-asan/%: tests/unit/%.c $(O)/asan/libagent.a Makefile | $(O)/unit-asan
 
 # Fuzz targets: with libFuzzer, and with a main() of our own that replays the corpus on the sanitized build.
 FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-FUZZ_SEEDS_loader := policies tests/bad
+FUZZ_SEEDS_loader := policies $(O)/fuzz/bad
 FUZZ_SECONDS ?= 60
 FUZZ_WRAP_loader := -Wl,--wrap=host_has_unix_hooks
 FUZZ_WRAP_control := $(addprefix -Wl$(comma)--wrap=,sd_event_add_time_relative poll)
@@ -188,9 +194,14 @@ $(O)/fuzz/fuzz-%: tests/fuzz/fuzz_%.c $(O)/fuzzed/libagent.a Makefile | $(O)/fuz
 	$(Q)$(CLANG) $(FUZZ_CFLAGS) -fsanitize=fuzzer $(BASE_CFLAGS) -Itests/fuzz -MMD -MP $(BASE_LDFLAGS) $(FUZZ_WRAP_$*) \
 		-o $@ $< $(O)/fuzzed/libagent.a $(PKG_LDLIBS)
 
-$(O)/fuzz/loader.dict: $(O)/sockpol tests/fuzz/dictionary.py | $(O)/fuzz
+# Seeds: the policy files of the bad input.  The directory appears complete or not at all.
+$(O)/fuzz/bad: $(wildcard tests/bad/*.cases) tests/bad/run.py tests/bad/cases.py | $(O)/fuzz
+	$(say) SEEDS $@
+	$(Q)rm -rf $@ $@.tmp && tests/bad/run.py --write $@.tmp && mv $@.tmp $@
+
+$(O)/fuzz/loader.dict: $(O)/sockpol tests/fuzz/dictionary.py $(O)/fuzz/bad | $(O)/fuzz
 	$(say) DICT $@
-	$(Q)$(O)/sockpol options --json | tests/fuzz/dictionary.py $(wildcard policies/*.yaml tests/bad/*.yaml) >$@
+	$(Q)$(O)/sockpol options --json | tests/fuzz/dictionary.py policies/*.yaml $(O)/fuzz/bad/*.yaml >$@
 
 $(O)/fuzz/replay-%: tests/fuzz/replay.c tests/fuzz/fuzz_%.c $(O)/asan/libagent.a Makefile | $(O)/fuzz
 	$(say) CC $@
@@ -210,15 +221,15 @@ $(O)/tests/conformance-table: $(O)/sockpol $(LIVE) | $(O)/tests
 	$(Q)tests/live/run.py --check-table --options-json $@.json >$@
 
 # The benchmark's load, the library that does the same by LD_PRELOAD, and the BPF programs beside ours.
-STEPS       := tcp-sock id entry slot policy ops credit table table-in-map switch
+STEPS       := tcp-sock id cache policy ops count table
 BENCH_FLAGS  = $(CFLAGS) $(HARDENING) -std=gnu11 -D_GNU_SOURCE $(WARNINGS)
-BENCH_FILES := $(addprefix $(O)/bench/,load preload.so constants.bpf.o empty.bpf.o) $(STEPS:%=$(O)/bench/steps-%.bpf.o)
+BENCH_FILES := $(addprefix $(O)/bench/,load preload.so bpf_calls.so constants.bpf.o empty.bpf.o) $(STEPS:%=$(O)/bench/steps-%.bpf.o)
 
 $(O)/bench/load: $(sort $(wildcard tests/bench/load*.c)) $(wildcard tests/bench/*.h) Makefile | $(O)/bench
 	$(say) CC $@
 	$(Q)$(CC) $(BENCH_FLAGS) $(BASE_LDFLAGS) -o $@ $(filter %.c,$^)
 
-$(O)/bench/preload.so: tests/bench/preload.c $(wildcard tests/bench/*.h) Makefile | $(O)/bench
+$(O)/bench/%.so: tests/bench/%.c $(wildcard tests/bench/*.h) Makefile | $(O)/bench
 	$(say) CC $@
 	$(Q)$(CC) $(filter-out -fPIE,$(BENCH_FLAGS)) -fPIC -fvisibility=hidden -shared -Wl,-z,relro,-z,now -o $@ $<
 
@@ -240,7 +251,7 @@ $(O)/tests/inject.so: tests/live/inject.c Makefile | $(O)/tests
 	$(say) CC $@
 	$(Q)$(CC) $(CFLAGS) -fPIC -shared -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -o $@ $<
 
-LIVE_PROGRAMS := $(O)/tests/whole $(O)/tests/inject.so
+LIVE_PROGRAMS := $(O)/tests/whole $(O)/tests/inject.so tiny-cache
 
 # The unaware program of the system test; static, as it runs in another Debian.
 $(O)/tests/connector: tests/system/connector.c Makefile | $(O)/tests
@@ -254,6 +265,9 @@ CHECK = $(foreach p,$(POLICIES),--exit "check $p=$(O)/sockpol check $(O)/$p") \
         --counts "doc=tests/doc/run.py --sockpol $(O)/sockpol --pages $(O)/doc"
 RUN   = --exit "demo=tests/demo/demo.py --sockpol $(O)/sockpol" \
         --counts "live=tests/live/run.py --sockpol $(O)/sockpol" $(DIFFERENTIAL)
+# Tests that measure time run on the plain build, too: the sanitized one is several times slower.
+TIMED_TESTS := $(patsubst tests/unit/%.c,%,$(shell grep -lw clock_gettime tests/unit/test_*.c))
+TIMED = $(foreach t,$(TIMED_TESTS),--counts "unit $(t:test_%=%)=$(O)/unit/$t")
 REPLAY = $(foreach t,$(FUZZ_TARGETS),--counts "fuzz corpus, $t=$(O)/fuzz/replay-$t tests/fuzz/corpus/$t $(FUZZ_SEEDS_$t)")
 DIFFERENTIAL = --counts "differential=tests/differential/run.py --sockpol $(O)/sockpol" \
                --counts "dry run=tests/differential/foresee.py --sockpol $(O)/sockpol"
@@ -261,9 +275,9 @@ DIFFERENTIAL = --counts "differential=tests/differential/run.py --sockpol $(O)/s
 .PHONY: tests-build unit-build asan-build replay-build fuzz-build
 unit-build: $(UNIT_TESTS:%=$(O)/unit/%)
 asan-build: $(UNIT_TESTS:%=$(O)/unit-asan/%)
-replay-build: $(FUZZ_TARGETS:%=$(O)/fuzz/replay-%)
+replay-build: $(FUZZ_TARGETS:%=$(O)/fuzz/replay-%) $(O)/fuzz/bad
 fuzz-build: $(FUZZ_TARGETS:%=$(O)/fuzz/fuzz-%) $(O)/fuzz/loader.dict
-tests-build: all other-abi first-edition $(O)/mutant/sockpol $(LIVE_PROGRAMS) unit-build asan-build replay-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
+tests-build: all other-abi first-edition $(O)/mutant/sockpol $(LIVE_PROGRAMS) $(TIMED_TESTS:%=$(O)/unit/%) asan-build replay-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
 
 # tests/doc looks at the pages.
 tests-build test-unit: doc
@@ -274,9 +288,13 @@ deps: ## install what building and testing need (Debian 12; root or sudo)
 	$(Q)tests/install-deps $(BUILD_DEPS) $(TEST_DEPS)
 
 .PHONY: test
-test: deps ## all tests (root)
+test: deps ## all tests on this kernel (root)
 	$(Q)$(SUBMAKE) tests-build
-	$(Q)tests/run-all $(UNIT) $(ASAN) $(REPLAY) $(CHECK) $(RUN)
+	$(Q)tests/run-all $(ASAN) $(TIMED) $(REPLAY) $(CHECK) $(RUN)
+
+.PHONY: test-long
+test-long: ## all that .ci/run does, with larger sizes and whole kernels: hours, at the end of an issue (root)
+	$(Q).ci/run --long
 
 .PHONY: test-unit
 test-unit: all unit-build $(POLICIES:%=$(O)/%) ## tests that need no privilege
@@ -317,7 +335,7 @@ KERNELS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sockpol/kernels
 .PHONY: test-kernels
 test-kernels: deps ## the live tests on Debian's 6.1 and 6.12, in virtual machines; KERNELS=--essential: a third of the time
 	$(Q)tests/install-deps $(KERNELS_DEPS)
-	$(Q)$(SUBMAKE) all
+	$(Q)$(SUBMAKE) all tiny-cache
 	$(Q)tests/run-all --counts "kernels=tests/kernels/run.py --sockpol $(O)/sockpol --cache $(KERNELS_CACHE) $(KERNELS)"
 
 # What the benchmarks need besides, by Debian 12's names.

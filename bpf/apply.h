@@ -37,6 +37,12 @@ static __always_inline void raise_applied(__u32 counter)
 		__sync_fetch_and_add(count, 1); /* a softirq's hook may come between */
 }
 
+__noinline int raise_one(__u32 counter)
+{
+	raise_applied(counter);
+	return 0;
+}
+
 /* The rules that always hold at a stage: their counters are vectors[first] and the n - 1 after it.
  * A global function: the verifier walks it once, not again from each place that calls it. */
 __noinline int raise_always(__u32 first, __u32 n, __u32 generation)
@@ -48,7 +54,7 @@ __noinline int raise_always(__u32 first, __u32 n, __u32 generation)
 		__u64 *counter = bpf_map_lookup_elem(map, &index);
 
 		if (counter)
-			raise_applied(*counter);
+			raise_one(*counter);
 	}
 	return 0;
 }
@@ -104,7 +110,7 @@ static __always_inline void set_option(void *ctx, struct sp_op *op, __u32 famili
 #define SET_CELL(ctx, cell, n, how, but, set)                                                      \
 	do {                                                                                       \
 		__u32 index_ = (cell);                                                             \
-		struct sp_op_cell *cell_ = MAP_LOOK(ops, HOW_GENERATION(how), &index_);             \
+		struct sp_op_cell *cell_ = MAP_LOOK(ops, HOW_GENERATION(how), &index_);            \
                                                                                                    \
 		if (!cell_)                                                                        \
 			break;                                                                     \

@@ -13,14 +13,16 @@
  *   glob that would not fit alone.)
  *
  * All is on the stack, since a scratch in a map would have to be claimed: tasks that are preempted
- * in between could hold all of it.  The loop is flat, one bpf_loop whose every turn is a small step,
- * as the verifier walks its body once, and nested callbacks would need a frame each.  For the same
- * reason what has branches is a global function: behind a struct walk * the verifier tracks nothing.
+ * in between could hold all of it.  The loop is flat, one bpf_loop whose every turn is a small
+ * step, as the verifier walks its body once, and nested callbacks would need a frame each.  For the
+ * same reason what has branches is a global function: behind a struct walk * the verifier tracks
+ * nothing.
  */
 #ifndef SOCKPOL_BPF_CLASSIFY_H
 #define SOCKPOL_BPF_CLASSIFY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include <bpf/bpf_core_read.h>
 
@@ -28,11 +30,11 @@
 #include "kernel_types.h"
 #include "maps.h"
 
-#define WALK_CHUNK	 15	/* bytes of a name that are read at once */
-#define WALK_TURNS	 16384u /* in all */
-#define WALK_NODES	 8	/* steps a turn, which costs as much as one */
-#define WALK_LONG	 8	/* levels: a walk over more of them leaves its state to others */
-#define WALK_SEEK	 16	/* levels upwards in which a state is looked for */
+#define WALK_CHUNK 15	  /* bytes of a name that are read at once */
+#define WALK_TURNS 16384u /* in all */
+#define WALK_NODES 8	  /* steps a turn, which costs as much as one */
+#define WALK_LONG  8	  /* levels: a walk over more of them leaves its state to others */
+#define WALK_SEEK  16	  /* levels upwards in which a state is looked for */
 
 /* walk.found: a policy's number, whether it is excluded, and above that the level at which it was
  * found, so that the numbers are in the policies' order. */
@@ -81,17 +83,17 @@ struct walk {
 	__u8 phase;
 	__u8 generation;
 	__u8 table, n_match, n_tables;
-	__u8 busy, says;	 /* flags of the next nodes: not all are idle; a glob ends */
-	__u8 last_pass;		 /* none follows for further globs */
-	__u8 overflowed, stepping; /* this table: passes; each for one level more */
-	__u8 found_new;		 /* policies that the state had not */
-	__u8 state_is_whole;	 /* the state has nodes of the tables of `exclude` */
-	__u8 keeps, n_kept;	 /* leaves a state; nodes in it */
-	__u8 left_out;		   /* more policies matched than there is room for */
-	__u8 is_deeper;		   /* than SP_LEVELS_MAX */
-	__u32 found[SP_LIST_MAX]; /* ascending, FOUND_FREE behind */
-	__u16 ring[SP_GLOB_ACTIVE_MAX];
-	char chunk[WALK_CHUNK + 1]; /* NUL-terminated */
+	__u8 busy, says;		/* flags of the next nodes: not all are idle; a glob ends */
+	__u8 last_pass;			/* none follows for further globs */
+	__u8 overflowed, stepping;	/* this table: passes; each for one level more */
+	__u8 found_new;			/* policies that the state had not */
+	__u8 state_is_whole;		/* the state has nodes of the tables of `exclude` */
+	__u8 keeps, n_kept;		/* leaves a state; nodes in it */
+	__u8 left_out;			/* more policies matched than there is room for */
+	__u8 is_deeper;			/* than SP_LEVELS_MAX */
+	__u16 ring[SP_GLOB_ACTIVE_MAX]; /* before `found`: see walk_ring() */
+	__u32 found[SP_LIST_MAX];	/* ascending, FOUND_FREE behind */
+	char chunk[WALK_CHUNK + 1];	/* NUL-terminated */
 };
 
 static __always_inline __u32 walk_slot(const struct walk *w)
@@ -109,14 +111,23 @@ static __always_inline struct sp_glob_link *walk_link(const struct walk *w, __u3
 	return MAP_LOOK(glob_links, walk_slot(w), &index);
 }
 
-/* The place behind the first active node by i, at most a ring's length. */
+/*
+ * The place behind the first active node by i, at most a ring's length.  Without a branch, as in
+ * loops the verifier would follow each: what it must believe is that the place is in *w.
+ */
+#define WALK_RING_MASK 63
+
 static __always_inline __u16 *walk_ring(struct walk *w, __u32 i)
 {
+	_Static_assert(SP_GLOB_ACTIVE_MAX <= WALK_RING_MASK + 1, "any place of the ring");
+	_Static_assert(offsetof(struct walk, ring) + sizeof(__u16) * (WALK_RING_MASK + 1) <=
+			       sizeof(struct walk),
+		       "any place that the mask leaves is in the walk");
+
 	i += *(volatile __u8 *)&w->head; /* read anew: in loops the verifier shall not follow it */
-	if (i >= SP_GLOB_ACTIVE_MAX)
-		i -= SP_GLOB_ACTIVE_MAX;
+	i -= SP_GLOB_ACTIVE_MAX & -(~(i - SP_GLOB_ACTIVE_MAX) >> 31);
 	asm volatile("" : "+r"(i));
-	return &w->ring[i < SP_GLOB_ACTIVE_MAX ? i : 0];
+	return &w->ring[i & WALK_RING_MASK];
 }
 
 /* The ancestor at a level, as a number. */
@@ -141,7 +152,8 @@ static __always_inline struct sp_walk_state *walk_state_at(const struct walk *w,
 	return MAP_LOOK(walk_states, w->generation & 1, &at);
 }
 
-/* --- over the bytes ---------------------------------------------------------------------------- */
+/* --- over the bytes ----------------------------------------------------------------------------
+ */
 
 /* Is the node among those that will be active, or among those that are and stay? */
 __noinline int walk_has(struct walk *w, __u32 node, __u32 flags)
@@ -266,7 +278,8 @@ __noinline int walk_bytes(struct walk *w)
 	return WALK_ON;
 }
 
-/* --- globs that end ---------------------------------------------------------------------------- */
+/* --- globs that end ----------------------------------------------------------------------------
+ */
 
 /* A policy matches at this level: takes its place in the order, and what is last may fall out. */
 static __always_inline void walk_find(struct walk *w, __u32 number)
@@ -347,7 +360,8 @@ __noinline int walk_ends(struct walk *w)
 	return WALK_ON;
 }
 
-/* --- states of other walks --------------------------------------------------------------------- */
+/* --- states of other walks ---------------------------------------------------------------------
+ */
 
 /* Begins with the state of the ancestor at w->level, if there is one. */
 __noinline int walk_begin_at_state(struct walk *w)
@@ -389,6 +403,16 @@ __noinline int walk_begin_at_state(struct walk *w)
 	return 1;
 }
 
+/* A node of the state becomes active. */
+__noinline int walk_wake(struct walk *w, __u32 node)
+{
+	if (!w)
+		return 0;
+	*walk_ring(w, w->now) = node;
+	w->now++;
+	return 0;
+}
+
 /* The table's active nodes at the level of the state.  0: the state is gone. */
 __noinline int walk_resume(struct walk *w)
 {
@@ -414,10 +438,8 @@ __noinline int walk_resume(struct walk *w)
 		word = cache_read(&s->word[1 + SP_LIST_MAX + i]);
 		if (!SP_WORD_IS_OF(word, id))
 			return 0;
-		if (SP_WORD_WHAT(word) >> SP_WALK_NODE_BITS == w->table) {
-			*walk_ring(w, w->now) = SP_WORD_WHAT(word);
-			w->now++;
-		}
+		if (SP_WORD_WHAT(word) >> SP_WALK_NODE_BITS == w->table)
+			walk_wake(w, SP_WORD_WHAT(word));
 	}
 	return 1;
 }
@@ -476,7 +498,8 @@ __noinline int walk_keep_policies(struct walk *w)
 	return 0;
 }
 
-/* --- levels, passes, tables -------------------------------------------------------------------- */
+/* --- levels, passes, tables --------------------------------------------------------------------
+ */
 
 static __always_inline int walk_begin_level(struct walk *w)
 {
@@ -637,7 +660,8 @@ __noinline int walk_end_turns(struct walk *w)
 	return 0;
 }
 
-/* --- the loop ---------------------------------------------------------------------------------- */
+/* --- the loop ----------------------------------------------------------------------------------
+ */
 
 static __always_inline int walk_seek_state(struct walk *w)
 {
@@ -768,8 +792,8 @@ __noinline __u32 classify(__u64 id, __u64 cgroup_address, __u32 generation)
 }
 
 /*
- * The address as a number: a pointer that the verifier knows as a cgroup's no global function takes.
- * By way of the stack, as 6.1 lets nobody turn the one into the other.
+ * The address as a number: a pointer that the verifier knows as a cgroup's no global function
+ * takes. By way of the stack, as 6.1 lets nobody turn the one into the other.
  */
 static __noinline __attribute__((unused)) __u64 as_number(__u64 pointer)
 {

@@ -86,7 +86,11 @@ enum sp_stage {
 
 /* Value of array `cgroup_cache`: what is known of four cgroups: 0 no policy applies, the number of
  * the one policy, or SP_WORD_IN_LISTS. */
-#define SP_CACHE_BITS 14
+#ifndef SP_CACHE_BITS /* a test build has less room in its cache */
+#define SP_CACHE_BITS	   14
+#define SP_LIST_BITS	   12
+#define SP_WALK_STATE_BITS 9
+#endif
 #define SP_CACHE_WAYS 4
 struct sp_cache_set {
 	__u64 way[SP_CACHE_WAYS];
@@ -97,7 +101,6 @@ struct sp_cache_set {
 
 /* Value of array `policy_lists`: the lists of two cgroups.  word[0] has how many follow, the others
  * the policies' numbers, weakest first. */
-#define SP_LIST_BITS 12
 #define SP_LIST_WAYS 2
 struct sp_list_cell {
 	struct {
@@ -147,7 +150,7 @@ struct sp_glob_link {
 #define SP_GLOB_TABLES_MAX 16
 
 /* Nodes that may be active at once. */
-#define SP_GLOB_ACTIVE_MAX 48
+#define SP_GLOB_ACTIVE_MAX 40
 
 /*
  * Value of array `walk_states`: what is known of a cgroup at which a long walk came by: a walk for
@@ -155,7 +158,6 @@ struct sp_glob_link {
  * weakest first, with SP_WALK_EXCLUDED; then, from word[1 + SP_LIST_MAX] on, the active nodes, with
  * their table in the bits above the node's.
  */
-#define SP_WALK_STATE_BITS 9
 #define SP_WALK_ACTIVE_MAX 48
 struct sp_walk_state {
 	__u64 word[1 + SP_LIST_MAX + SP_WALK_ACTIVE_MAX];

@@ -13,9 +13,9 @@
 int control_address(const char *runtime_dir, struct sockaddr_un *ret);
 
 /*
- * Asks, and waits for the answer.  -ENOENT or -ECONNREFUSED: no agent there; -ETIMEDOUT: it has not answered
- * within `seconds`.  ret_pid (may be NULL) is set once there is a connection, also when then there
- * is no answer.
+ * Asks, and waits for the answer.  -ENOENT or -ECONNREFUSED: no agent there; -ETIMEDOUT: it has not
+ * answered within `seconds`.  ret_pid (may be NULL) is set once there is a connection, also when
+ * then there is no answer.
  */
 int control_call(const char *runtime_dir, const char *command, unsigned seconds, json_t **ret,
 		 pid_t *ret_pid);

@@ -119,7 +119,8 @@ static int open_generations(const struct request *q, struct inputs *s)
 		return r;
 	if (r != -E2BIG)
 		s->why_not_known = strdup(not_known_because(r));
-	else if (asprintf(&s->why_not_known, "not known (the files would be refused: %s)", error) < 0)
+	else if (asprintf(&s->why_not_known, "not known (the files would be refused: %s)", error) <
+		 0)
 		s->why_not_known = NULL;
 	return s->why_not_known ? 0 : -ENOMEM;
 }

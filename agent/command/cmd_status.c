@@ -217,7 +217,7 @@ static void print_contestant(const struct contestant *c, bool conditional, enum 
 	       conditional ? ", when it holds" : "");
 }
 
-static int print_cgroup(struct generations *g, const char *path)
+static int print_cgroup(struct generations *g, const char *path, uint64_t id)
 {
 	_cleanup_free_ char *escaped = utf8_escape(path);
 	enum sp_stage last = SP_STAGE_MAX;
@@ -226,7 +226,8 @@ static int print_cgroup(struct generations *g, const char *path)
 
 	if (r < 0)
 		return r;
-	printf("cgroup %s: %s\n", escaped ? escaped : "?", list.n ? "governed" : "not governed");
+	printf("cgroup %s (id %" PRIu64 "): %s\n", escaped ? escaped : "?", id,
+	       list.n ? "governed" : "not governed");
 	if (list.n)
 		printf("  policies, weakest first:");
 	for (uint32_t i = 0; i < list.n; i++)
@@ -240,10 +241,10 @@ static int print_cgroup(struct generations *g, const char *path)
 		r = contests_read(&g->in_force, &list, s, &c);
 		if (r < 0)
 			return r;
-		for (size_t id = 0; id < OPTION_MAX; id++) {
-			print_contestant(&c.v[id].base, false, s, &last);
-			for (size_t i = 0; i < c.v[id].n_rules; i++)
-				print_contestant(&c.v[id].rules[i], true, s, &last);
+		for (size_t k = 0; k < OPTION_MAX; k++) {
+			print_contestant(&c.v[k].base, false, s, &last);
+			for (size_t i = 0; i < c.v[k].n_rules; i++)
+				print_contestant(&c.v[k].rules[i], true, s, &last);
 		}
 		contests_clear(&c);
 	}
@@ -269,8 +270,7 @@ static int name_cgroups(const struct generations *g, const char *policy, bool as
 		log_error("No policy '%s' is in force", policy);
 		return -ENODATA;
 	}
-	return as_json ? status_json_paths(g, number)
-		       : governed_each(g, number, print_path, NULL);
+	return as_json ? status_json_paths(g, number) : governed_each(g, number, print_path, NULL);
 }
 
 /* Pins that are not there: because there is no agent, or because somebody removed them. */
@@ -319,25 +319,36 @@ static int show_all(const struct request *q, struct overview *o)
 	return 0;
 }
 
+static int show_cgroup(const struct request *q, struct generations *g)
+{
+	_cleanup_free_ char *path = NULL, *directory = NULL;
+	uint64_t id = 0;
+	int r = cgroup_normalize(g->mount, q->cgroup, &path);
+
+	if (r == 0 && asprintf(&directory, "%s%s", g->mount, path) < 0) {
+		directory = NULL;
+		r = -ENOMEM;
+	}
+	if (r == 0)
+		r = cgroup_id_of_dir(directory, &id);
+	if (r < 0) {
+		log_error_errno(r, "Cannot look at the cgroup %s", q->cgroup);
+		return -ENODATA;
+	}
+	return q->json ? status_json_cgroup(g, path, id) : print_cgroup(g, path, id);
+}
+
 /* What is asked of cgroups, and not of the agent. */
 static int show_cgroups(const struct request *q, const char *policy)
 {
 	_cleanup_(generations_close) struct generations *g = NULL;
-	_cleanup_free_ char *path = NULL;
 	int r = generations_open(q->pin_dir, NULL, &g, NULL, NULL);
 
 	if (r == 0 && !g->are_pinned)
 		r = -ENOENT;
 	if (r < 0)
 		return r;
-	if (policy)
-		return name_cgroups(g, policy, q->json);
-	r = cgroup_normalize(g->mount, q->cgroup, &path);
-	if (r < 0) {
-		log_error_errno(r, "Cannot look at the cgroup %s", q->cgroup);
-		return -ENODATA;
-	}
-	return q->json ? status_json_cgroup(g, path) : print_cgroup(g, path);
+	return policy ? name_cgroups(g, policy, q->json) : show_cgroup(q, g);
 }
 
 static int show_overview(const struct request *q)
@@ -375,8 +386,9 @@ static int run(const void *given, const char *const *arguments)
 	int r;
 
 	if ((policy && !q->cgroups) || (q->cgroup && q->cgroups)) {
-		fprintf(stderr, "sockpol status: a POLICY goes with --cgroups, and --cgroups not with "
-				"--cgroup\n");
+		fprintf(stderr,
+			"sockpol status: a POLICY goes with --cgroups, and --cgroups not with "
+			"--cgroup\n");
 		return EXIT_USAGE;
 	}
 	r = policy || q->cgroup ? show_cgroups(q, policy) : show_overview(q);

@@ -27,11 +27,10 @@ static json_t *json_links(const struct overview *o)
 	for (size_t i = 0; i < o->n_links; i++) {
 		const struct overview_link *l = &o->links[i];
 
-		json_array_append_new(
-			links, json_pack("{s:s, s:I, s:I, s:I}", "hook", l->hook, "link",
-					 (json_int_t)l->link_id, "program",
-					 (json_int_t)l->program_id, "cgroup",
-					 (json_int_t)l->cgroup_id));
+		json_array_append_new(links, json_pack("{s:s, s:I, s:I, s:I}", "hook", l->hook,
+						       "link", (json_int_t)l->link_id, "program",
+						       (json_int_t)l->program_id, "cgroup",
+						       (json_int_t)l->cgroup_id));
 	}
 	return links;
 }
@@ -109,8 +108,8 @@ int status_json(const struct overview *o)
 			 "generation", (json_int_t)o->state.generation, "loaded_usec",
 			 (json_int_t)in_force->loaded_usec, "cgroup_root",
 			 (json_int_t)o->state.cgroup_root_id, "counts", json_counts(&o->state),
-			 "attachments", json_links(o), "neighbours", json_neighbours(o),
-			 "policies", policies, "unsupported", o->unsupported);
+			 "attachments", json_links(o), "neighbours", json_neighbours(o), "policies",
+			 policies, "unsupported", o->unsupported);
 	if (root && o->has_cgroups)
 		json_object_set_new(root, "cgroups",
 				    json_pack("{s:I, s:I}", "living", (json_int_t)o->n_cgroups,
@@ -150,7 +149,7 @@ static int append_stage(struct generations *g, const struct glob_list *list, enu
 	return 0;
 }
 
-int status_json_cgroup(struct generations *g, const char *path)
+int status_json_cgroup(struct generations *g, const char *path, uint64_t id)
 {
 	_cleanup_free_ char *escaped = utf8_escape(path);
 	json_t *policies = json_array(), *options = json_array();
@@ -167,9 +166,9 @@ int status_json_cgroup(struct generations *g, const char *path)
 		json_decref(options);
 		return r;
 	}
-	return print(json_pack("{s:{s:s, s:b, s:b, s:o, s:o}}", "cgroup", "path", escaped,
-			       "governed", list.n != 0, "left_out", list.left_out, "policies",
-			       policies, "options", options));
+	return print(json_pack("{s:{s:s, s:I, s:b, s:b, s:o, s:o}}", "cgroup", "path", escaped,
+			       "id", (json_int_t)id, "governed", list.n != 0, "left_out",
+			       list.left_out, "policies", policies, "options", options));
 }
 
 /* A long list is printed as it is found. */

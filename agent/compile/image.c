@@ -66,6 +66,8 @@ static int append_run(struct array *a, const void *values, uint32_t n, uint32_t 
 {
 	uint32_t first = a->since;
 
+	if (!n)
+		return 0;
 	while (first + n <= a->n && memcmp(element(a, first), values, n * a->size) != 0)
 		first++;
 	if (first + n > a->n) {
@@ -74,7 +76,7 @@ static int append_run(struct array *a, const void *values, uint32_t n, uint32_t 
 			if (append(a, (const unsigned char *)values + i * a->size) < 0)
 				return -ENOMEM;
 	}
-	*ret_first = n ? first : 0;
+	*ret_first = first;
 	return 0;
 }
 
@@ -420,6 +422,8 @@ int image_new(const struct config *c, image_counter_fn *counter, void *userdata,
 
 void image_free(struct image *im)
 {
+	if (!im)
+		return;
 	for (int id = 0; id < MAP_ID_MAX; id++)
 		free(im->of[id].values);
 	glob_tables_clear(&im->globs);

@@ -103,24 +103,29 @@ struct job {
 	pthread_t thread;
 };
 
-static struct loading {
+struct loading {
 	struct job jobs[HOOK_MAX];
 	size_t n;
-} * loading_now; /* for libbpf's callback */
+};
 
 static const struct bpf_insn nothing[] = {
 	{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1 },
 	{ .code = BPF_JMP | BPF_EXIT },
 };
 
+static struct loading *loading_now; /* by programs_load() */
+
 /* libbpf is about to load the program. */
 static int put_aside(struct bpf_program *program, struct bpf_prog_load_opts *opts, long cookie)
 {
 	struct loading *loading = loading_now;
 	size_t n = bpf_program__insn_cnt(program);
-	struct job *job = &loading->jobs[loading->n];
+	struct job *job;
 
 	(void)cookie;
+	if (!loading) /* another object's */
+		return 0;
+	job = &loading->jobs[loading->n];
 	for (int i = 0; i < HOOK_MAX; i++)
 		if (streq(hook_table[i].name, bpf_program__name(program)))
 			job->hook = (enum hook_id)i;
@@ -319,27 +324,25 @@ static int load_object(uint32_t hooks, int maps[MAP_ID_MAX], int programs[HOOK_M
 	return load_side_by_side(loading, programs);
 }
 
-/*
- * libbpf asks these what to do for a section.  Once: libbpf 1.1 frees its table of them twice where
- * the last one is taken back and another comes.
- */
+/* libbpf asks these what to do for a section.  They stay: once all of them were taken back,
+ * libbpf 1.1 frees its table of them again. */
 static int register_handlers(void)
 {
 	LIBBPF_OPTS(libbpf_prog_handler_opts, opts, .prog_prepare_load_fn = put_aside);
-	static bool done;
+	static bool registered;
+	int r = 0;
 
-	for (int i = 0; i < HOOK_MAX && !done; i++) {
+	for (int i = 0; i < HOOK_MAX && !registered; i++) {
 		const struct hook *hook = &hook_table[i];
-		int r = hook->is_optional /* in the section of another */
-				? 0
-				: libbpf_register_prog_handler(
-					  hook->section, hook->program_type,
-					  (enum bpf_attach_type)hook->attach_type, &opts);
 
+		if (!hook->is_optional) /* in the section of another */
+			r = libbpf_register_prog_handler(hook->section, hook->program_type,
+							 (enum bpf_attach_type)hook->attach_type,
+							 &opts);
 		if (r < 0)
 			return log_error_errno(r, "Cannot prepare libbpf");
 	}
-	done = true;
+	registered = true;
 	return 0;
 }
 
@@ -348,11 +351,11 @@ int programs_load(uint32_t hooks, int maps[MAP_ID_MAX], int programs[HOOK_MAX])
 	struct loading loading = { 0 };
 	int r = register_handlers();
 
-	if (r == 0) {
-		loading_now = &loading;
-		r = load_object(hooks, maps, programs, &loading);
-		loading_now = NULL;
-	}
+	if (r < 0)
+		return r;
+	loading_now = &loading;
+	r = load_object(hooks, maps, programs, &loading);
+	loading_now = NULL;
 	for (size_t i = 0; i < loading.n; i++)
 		free(loading.jobs[i].insns);
 	return r;

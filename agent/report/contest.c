@@ -7,7 +7,7 @@
 /* --- conditions of rules ---------------------------------------------------------------------- */
 
 /* What the rules of a policy ask for, a number each: of the places at which a rule begins or ends
- * to hold, going up the addresses or ports. */
+ * to hold, going up the addresses or ports.  0: it holds everywhere. */
 struct rule_conditions {
 	uint64_t digest[SP_PROPERTY_MAX][SP_RULES_MAX];
 };
@@ -102,7 +102,7 @@ static int sweep_tree(struct sweep *s, struct keys keys, uint32_t answer, uint64
 	return sweep_node(s, keys, levels, answer & SP_ANSWER_INDEX, first, last);
 }
 
-/* Goes on behind the keys of another domain; `first` 0 also says who has the property at all. */
+/* All keys of a domain; the one before it was gone over. */
 static int sweep_domain(struct sweep *s, uint64_t domain, uint32_t answer, uint64_t last)
 {
 	s->domain = domain;
@@ -114,7 +114,7 @@ static int sweep_property(const struct generation_view *v, const struct sp_polic
 {
 	const bool ports =
 		property == SP_PROPERTY_REMOTE_PORT || property == SP_PROPERTY_LOCAL_PORT;
-	struct sweep s = { v, &p->tests[property], to->digest[property] };
+	struct sweep s = { v, &p->tests[property], to->digest[property], .holding = UINT64_MAX };
 	int r;
 
 	if (!s.test->n_vectors) /* no rule asks for it */
@@ -125,12 +125,11 @@ static int sweep_property(const struct generation_view *v, const struct sp_polic
 		r = sweep_domain(&s, 2, s.test->tree4, ports ? UINT16_MAX : UINT32_MAX);
 	if (r == 0 && !ports)
 		r = sweep_domain(&s, 3, s.test->tree6, UINT64_MAX);
-	if (r == 0)
-		note_range(&s, UINT64_MAX, UINT64_MAX, 0);
 	return r;
 }
 
-static int read_conditions(struct generation_view *v, uint32_t number, const struct rule_conditions **ret)
+static int read_conditions(struct generation_view *v, uint32_t number,
+			   const struct rule_conditions **ret)
 {
 	const struct sp_policy *p = generation_view_at(v, MAP_ID_policies, number);
 	struct rule_conditions *c = v->conditions[number];
@@ -165,7 +164,8 @@ static uint64_t condition_at(const struct sp_policy *p, const struct sp_stage_of
 	return digest;
 }
 
-/* --- contests ---------------------------------------------------------------------------------- */
+/* --- contests ----------------------------------------------------------------------------------
+ */
 
 static struct contest *contest_of(struct contests *c, enum option_id id)
 {

@@ -122,8 +122,10 @@ void generations_close(struct generations *g)
 		return;
 	generation_view_clear(&g->in_force);
 	generation_view_clear(&g->files);
-	image_free(g->pinned);
-	image_free(g->built);
+	if (g->pinned)
+		image_free(g->pinned);
+	if (g->built)
+		image_free(g->built);
 	counters_free(g->counters);
 	free(g->mount);
 	free(g->root);
@@ -134,8 +136,7 @@ static bool is_below(const char *path, const char *root)
 {
 	size_t n = strlen(root);
 
-	return streq(root, "/") ||
-	       (strncmp(path, root, n) == 0 && (!path[n] || path[n] == '/'));
+	return streq(root, "/") || (strncmp(path, root, n) == 0 && (!path[n] || path[n] == '/'));
 }
 
 int generations_list_in_force(const struct generations *g, const char *path, struct glob_list *ret)

@@ -9,8 +9,8 @@
 
 /* One of the two. */
 struct generation_view {
-	const struct image *image;	      /* NULL: nothing is in force */
-	const struct counters *counters;      /* whose the image's counters are */
+	const struct image *image;	     /* NULL: nothing is in force */
+	const struct counters *counters;     /* whose the image's counters are */
 	struct rule_conditions **conditions; /* owned, as they are; by the policy's number */
 };
 
@@ -38,10 +38,10 @@ struct generations {
 };
 
 /*
- * config: of the files; NULL: only what is in force is of interest.  Nothing in force is no failure.
- * Returns 0; -E2BIG: the files do not fit the maps, *ret_error and *ret_at as image_new() has them;
- * or a negative errno: those of pinned_open() and cgroup_mount(), -ESTALE: reloads came again and
- * again.
+ * config: of the files; NULL: only what is in force is of interest.  Nothing in force is no
+ * failure. Returns 0; -E2BIG: the files do not fit the maps, *ret_error and *ret_at as image_new()
+ * has them; or a negative errno: those of pinned_open() and cgroup_mount(), -ESTALE: reloads came
+ * again and again.
  */
 int generations_open(const char *pin_dir, const struct config *config, struct generations **ret,
 		     char **ret_error, struct position *ret_at);

@@ -8,7 +8,8 @@
 
 struct governed_policy {
 	uint64_t n_cgroups;
-	bool is_effective; /* in one of these it sets something that no stronger policy sets anyway */
+	bool is_effective; /* in one of these it sets something that no stronger policy sets anyway
+			    */
 	bool sets_something;
 };
 

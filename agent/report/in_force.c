@@ -165,8 +165,7 @@ static int compare_stage(enum sp_stage s, struct contests *kernel, const struct 
 static uint32_t find(const struct generation_view *v, const struct glob_list *list, uint32_t from,
 		     const char *name)
 {
-	while (from < list->n &&
-	       !streq(generation_view_policy_name(v, list->number[from]), name))
+	while (from < list->n && !streq(generation_view_policy_name(v, list->number[from]), name))
 		from++;
 	return from;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
-#include "report/exposition.h"
+#include "base/exposition.h"
 #include "report/metrics.h"
 #include "policy/stage.h"
 
@@ -147,8 +147,7 @@ static void print_attached(const struct overview *o, const char *name, FILE *to)
 	for (size_t i = 0; i < o->n_links; i++) {
 		const struct overview_link *l = &o->links[i];
 
-		exposition_sample(to, name, LABELS({ "hook", l->hook }),
-				  l->cgroup_id != 0);
+		exposition_sample(to, name, LABELS({ "hook", l->hook }), l->cgroup_id != 0);
 	}
 }
 
@@ -213,8 +212,8 @@ static const struct family families[] = {
 	  "Sockets for which the policy had something to set, whichever policy won; once per direction.",
 	  KNOWN_BY_PINS, .print = print_policy_sockets },
 	{ "sockpol_rule_applied_sockets_total", "counter",
-	  "Sockets for which the rule held, whichever policy won; once per direction.", KNOWN_BY_PINS,
-	  .print = print_rule_sockets },
+	  "Sockets for which the rule held, whichever policy won; once per direction.",
+	  KNOWN_BY_PINS, .print = print_rule_sockets },
 	{ "sockpol_failures_total", "counter",
 	  "Options that the kernel refused to set, by errno; an empty rule is the policy's base "
 	  "options.",

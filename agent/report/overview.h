@@ -66,7 +66,8 @@ struct overview {
 	size_t n_links;
 	struct neighbour *neighbours; /* programs of others at the same hooks */
 	size_t n_neighbours;
-	struct overview_counter *counters; /* by policy: the names that the pointers here point to */
+	struct overview_counter
+		*counters; /* by policy: the names that the pointers here point to */
 	size_t n_counters;
 	struct overview_policy *policies; /* by name */
 	size_t n_policies;

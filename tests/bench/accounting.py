@@ -8,6 +8,7 @@ import struct
 
 from harness.foreign import bpf
 
+BPF_MAP_LOOKUP_ELEM, BPF_MAP_GET_FD_BY_ID, BPF_MAP_TYPE_ARRAY_OF_MAPS = 1, 14, 12
 BPF_OBJ_GET, BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD, BPF_ENABLE_STATS = 7, 13, 15, 32
 # struct bpf_prog_info, as far as needed
 INFO_SIZE, JITED, XLATED, NAME, RUN_TIME, VERIFIED = 224, 16, 20, 64, 192, 216
@@ -51,10 +52,10 @@ class Program:
 
 
 class Programs:
-    """Those of one contestant that run on sockets; nobody else's."""
+    """Those of one contestant; nobody else's."""
 
     def __init__(self, stack, programs):
-        self.programs = [one for one in programs if not one.name.startswith("cgroup_")]
+        self.programs = programs
         for one in programs:
             stack.callback(os.close, one.descriptor)
 
@@ -84,3 +85,40 @@ def above(spent, empty):
     """Nanoseconds more than empty programs would take that run as often at the same hooks."""
     return sum(time - runs * empty[hook][1] / empty[hook][0]
                for hook, (runs, time) in spent.items())
+
+
+def map_bytes(agent):
+    """What the kernel takes for all maps of an agent, those in its arrays of maps among them."""
+    found = {}
+
+    def look(number):
+        try:
+            descriptor = bpf(BPF_MAP_GET_FD_BY_ID, struct.pack("<I", number))
+        except FileNotFoundError:
+            return  # gone since
+        try:
+            with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
+                info = dict(line.split(":", 1) for line in file)
+            found[number] = int(info["memlock"])
+            if int(info["map_type"]) == BPF_MAP_TYPE_ARRAY_OF_MAPS:
+                for inner in elements(descriptor, int(info["max_entries"])):
+                    look(inner)
+        finally:
+            os.close(descriptor)
+
+    for kind, number in agent.objects():
+        if kind == "map":
+            look(int(number))
+    return sum(found.values())
+
+
+def elements(descriptor, entries):
+    """The ids of an array's maps."""
+    key, value = ctypes.c_uint32(), ctypes.c_uint32()
+    for key.value in range(entries):
+        try:
+            bpf(BPF_MAP_LOOKUP_ELEM, struct.pack("<QQQQ", descriptor, ctypes.addressof(key),
+                                                 ctypes.addressof(value), 0))
+        except FileNotFoundError:
+            continue
+        yield value.value

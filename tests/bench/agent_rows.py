@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Rows about the agent: what it does when idle, its memory, and how soon it is ready."""
 
+import contextlib
 import glob
 import os
 import re
@@ -8,6 +9,8 @@ import shutil
 import socket
 import time
 
+import accounting
+from contestants import FILE
 from harness.result import DEADLINE, Failure, wait_for
 from intervals import interval
 from rows import Row, exactly
@@ -67,36 +70,139 @@ class Idle:
                     digits=1, exact=True)]
 
 
-def start_once(agent, ready):
-    """Milliseconds from before the exec to READY=1."""
-    start = time.monotonic()
-    agent.start(wait=False)
-    while True:
-        try:
-            message = ready.recv(4096)
-        except TimeoutError:
-            raise Failure("the agent's READY=1", f"within {DEADLINE} s", agent.log()) from None
-        if b"READY=1" in message.split(b"\n"):
-            return (time.monotonic() - start) * 1000
+class Ready:
+    """Where agents say that they are ready, for the time of a scope.  It takes only so many messages:
+    nobody reads those that come later."""
+
+    def __init__(self, setup):
+        self.path = setup.box.path("ready")
+        self.socket = setup.box.stack.enter_context(
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        self.socket.bind(self.path)
+
+    def forget(self):
+        """What agents said since."""
+        self.socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while self.socket.recv(4096):
+                pass
+        self.socket.settimeout(DEADLINE)
+
+    def start(self, agent):
+        """When it was asked to start and when it was ready: seconds of time.monotonic()."""
+        self.forget()
+        agent.environment["NOTIFY_SOCKET"] = self.path
+        start = time.monotonic()
+        agent.start(wait=False)
+        del agent.environment["NOTIFY_SOCKET"]
+        while True:
+            try:
+                message = self.socket.recv(4096)
+            except TimeoutError:
+                raise Failure("the agent's READY=1", f"within {DEADLINE} s", agent.log()) from None
+            if b"READY=1" in message.split(b"\n"):
+                return start, time.monotonic()
+
+
+# What goes on in the agent, by the commands of bpf(2) and libbpf's functions (bpf_calls.c).  Of what
+# goes on at a time the first one here counts.
+PHASES = {
+    "the verifier": {5},
+    "maps": {0, 1, 2, 3, 4, *range(21, 28)},
+    "links, pins, BTF and the rest of bpf(2)": set(range(40)),
+    "libbpf itself": {1000},
+}
+REST = "the rest of the agent"
+
+
+def read_phases(path, start, end):
+    """{phase: milliseconds} of the time from start to end; each moment counts once."""
+    with open(path, encoding="ascii") as file:
+        calls = [[int(text) for text in line.split()] for line in file]
+    edges = [(1e9 * start, 0, REST)]
+    for command, begin, over in calls:
+        phase = next(name for name, commands in PHASES.items() if command in commands)
+        edges += [(begin, 1, phase), (over, -1, phase)]
+    running, found = dict.fromkeys(PHASES, 0), dict.fromkeys([*PHASES, REST], 0)
+    before = 1e9 * start
+    for at, change, phase in sorted(edges):
+        at = min(max(at, before), 1e9 * end)
+        now = next((name for name, number in running.items() if number), REST)
+        found[now] += (at - before) / 1e6
+        before = at
+        if change:
+            running[phase] += change
+    found[REST] += 1e3 * end - before / 1e6
+    return found
+
+
+class Starts:
+    """Of one kind: how long each took, and what for."""
+
+    def __init__(self, title, most):
+        self.title, self.most = title, most
+        self.took, self.phases = [], []
+
+    def add(self, start, end, calls):
+        self.took.append(1000 * (end - start))
+        self.phases.append(read_phases(calls, start, end))
+
+    def json(self):
+        return {"ms": interval(self.took),
+                "phases": {name: interval([one[name] for one in self.phases])
+                           for name in self.phases[0]}}
+
+    def rows(self):
+        yield Row(f"the agent, from exec to ready, with the shipped policies, {self.title}",
+                  interval(self.took), " ms", most=self.most, digits=0)
+        for name, seen in self.json()["phases"].items():
+            yield Row(f"  of these {name}", seen, " ms", digits=1)
+
+
+# A policy that has something due at each stage, so that no program is left out.
+ALL_STAGES = """policies:
+  - name: all
+    match: { cgroup: /nowhere }
+    options: { SO_PRIORITY: 1, SO_REUSEADDR: on, SO_RCVBUF: 128K, TCP_BPF_IW: 20, TIMEOUT_INIT: 2s }
+    rules:
+      - name: local
+        when: { local: 10.0.0.0/8 }
+        options: { SO_PRIORITY: 2 }
+      - name: unix
+        when: { family: unix }
+        options: { SO_SNDBUF: 128K }
+"""
+
+
+def run_verifier(setup, found):
+    with setup.box.scope():
+        agent = setup.box.agent("bench-verifier", setup.box.cgroup.child("bench-verifier"))
+        agent.write(FILE, ALL_STAGES)
+        agent.start()
+        sizes = {f"sockpol/{one.name}": one.size()
+                 for one in accounting.of_agent(setup.box.stack, agent).programs}
+    found["sizes"] |= sizes
+    walked = max(one["verified_instructions"] for one in sizes.values())
+    return [Row("instructions that the verifier walks for the largest program", exactly(walked),
+                most=60_000, digits=0, exact=True)]
 
 
 def run_starts(setup, found):
-    samples = []
-    with setup.box.scope(), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
-        path = setup.box.path("ready")
-        ready.bind(path)
-        ready.settimeout(DEADLINE)
-        agent = shipped(setup, "bench-start")
-        agent.environment["NOTIFY_SOCKET"] = path
+    """Cold, and over what an agent left that was killed."""
+    cold, adopting = Starts("cold", 180), Starts("adopting pins", 60)
+    with setup.box.scope():
+        ready, agent = Ready(setup), shipped(setup, "bench-start")
+        calls = setup.box.path("bpf-calls")
+        agent.environment |= {"LD_PRELOAD": setup.built("bench/bpf_calls.so"),
+                              "BENCH_BPF_CALLS": calls}
         for _ in range(setup.rounds(STARTS)):
-            samples.append(start_once(agent, ready))
+            times = ready.start(agent)
+            agent.stop()  # it writes its calls down at its end
+            cold.add(*times, calls)
+            ready.start(agent)
+            agent.kill()
+            times = ready.start(agent)
             agent.stop()
-            ready.setblocking(False)
-            try:
-                while ready.recv(4096):
-                    pass
-            except BlockingIOError:
-                ready.settimeout(DEADLINE)
-    found["agent"]["ready_ms"] = interval(samples)
-    return [Row("the agent, from exec to ready, with the shipped policies", interval(samples),
-                " ms", most=150, digits=0)]
+            adopting.add(*times, calls)
+    found["starts"] = {one.title: one.json() for one in (cold, adopting)}
+    return [*cold.rows(), *adopting.rows()]

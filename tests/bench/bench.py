@@ -17,6 +17,8 @@ sys.path.insert(0, os.path.join(HERE, "../live"))
 import agent_rows  # noqa: E402
 import by_accounting  # noqa: E402
 import by_clock  # noqa: E402
+import by_miss  # noqa: E402
+import by_size  # noqa: E402
 import contestants  # noqa: E402
 import machine  # noqa: E402
 from harness.result import Failure  # noqa: E402
@@ -24,7 +26,7 @@ from harness.startup import enter_sandbox  # noqa: E402
 from rows import table  # noqa: E402
 
 HEADS = ("figure", "median [95 % interval]", "bar", "")
-PARTS = ("mkdir", "agent", "programs", "look-up", "in-turn", "beside")
+PARTS = ("mkdir", "agent", "programs", "look-up", "in-turn", "beside", "misses", "sizes", "globs")
 
 
 def parse_arguments(description):
@@ -46,37 +48,39 @@ def say(text):
 
 
 def make_contestants(setup):
-    """{name: contestant}; each is looked at, whether its sockets are as they are to be."""
+    """{name: contestant}; the sockets of each are checked."""
     made = {}
     for make in setup.in_any_order((
             contestants.large, contestants.small, contestants.nothing, contestants.empty,
-            contestants.by_hand, contestants.sockpol, contestants.application,
-            contestants.preload)):
+            contestants.by_hand, contestants.sockpol, contestants.two, contestants.five,
+            contestants.application, contestants.preload)):
         one = make(setup)
         made[one.name] = one
         one.check("none", False)
         for end in ("connect", "accept"):
             one.check(end, one.name not in ("nothing", "empty"))
+        one.check_counts()
     return made
 
 
 # Those that want no other agent come first: what is attached elsewhere costs everybody.
 ALONE = (("mkdir", "mkdir", by_clock.run_mkdir),
          ("in-turn", "connections and datagrams a second", by_clock.run_in_turn),
-         ("look-up", "look-ups among prefixes", by_accounting.run_look_ups))
+         ("look-up", "look-ups among prefixes", by_accounting.run_look_ups),
+         ("misses", "cgroups that the cache does not know", by_miss.run_misses),
+         ("sizes", "large configurations", by_size.run_sizes),
+         ("globs", "how many globs fit", by_size.run_globs))
 SIDE_BY_SIDE = {"programs": by_accounting.ByAccounting, "beside": by_clock.Beside}
-SETUPS, QUICK_SETUPS = 8, 2
+SETUPS = 5
 
 
 def run_side_by_side(setup, parts, found):
-    """Where programs, maps and processes come to lie in memory moves a figure by some 10 %: so all
-    are set up several times."""
     parts = [SIDE_BY_SIDE[part]() for part in parts]
-    for setup.number in range(QUICK_SETUPS if setup.quick else SETUPS):
+    for setup.number in range(setup.setups(SETUPS)):
         say(f"contestants, set up for the {setup.number + 1}. time ...")
         with setup.box.scope():
             all_of = make_contestants(setup)
-            found["sizes"] = by_accounting.sizes(all_of)
+            found["sizes"] |= by_accounting.sizes(all_of)
             for part in parts:
                 say(f"  {part.what} ...")
                 part.sample(setup, all_of)
@@ -100,6 +104,7 @@ def run_parts(setup, wanted, found):
         say("the agent ...")
         rows += idle.rows(found)
         rows += agent_rows.run_starts(setup, found)
+        rows += agent_rows.run_verifier(setup, found)
     return rows
 
 
@@ -125,7 +130,7 @@ def main():
     parser = parse_arguments(__doc__)
     parser.add_argument("--only", action="append", choices=PARTS, help="some parts")
     arguments = parser.parse_args()
-    found = {"quick": arguments.quick, "programs": {}, "beside": {}}
+    found = {"quick": arguments.quick, "programs": {}, "beside": {}, "sizes": {}}
     with enter_sandbox(os.path.abspath(f"{arguments.build}/sockpol")) as box:
         here = machine.Machine(arguments.cpu)
         setup = contestants.Setup(box, arguments)

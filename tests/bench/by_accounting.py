@@ -13,11 +13,11 @@ import random
 import accounting
 from contestants import Load
 from harness.flows import policies, policy
-from intervals import differences, interval, ratios, shuffled
+from intervals import differences, interval, median_ratios, ratios, shuffled
 from rows import Row
 
 WARM = 30  # connections before each turn: another contestant ran until now
-ROUNDS, CONNECTIONS = 10, 250  # each time that the contestants are set up
+ROUNDS, CONNECTIONS = 16, 250  # each time that the contestants are set up
 LOOKUP_SETUPS, LOOKUP_ROUNDS, LOOKUPS = 4, 12, 2000
 PREFIXES = 100_000
 
@@ -38,6 +38,10 @@ class Samples:
 
     def walls(self, family):
         return [times["wall"] for times in self.times[family]]
+
+    def cpus(self, family):
+        """Of the whole connection, both its ends."""
+        return [times["cpu"] for times in self.times[family]]
 
     def hooks(self, family):
         """{hook: runs and nanoseconds of a run}, of the whole."""
@@ -70,7 +74,7 @@ class Part:
         return spent, times
 
 
-COMPARED = ("sockpol", "by-hand", "small", "large", "application")
+COMPARED = ("sockpol", "by-hand", "two", "five", "small", "large", "application")
 NAMES = {"empty": "with empty programs", "application": "with the application's calls",
          "by-hand": "with the hand-written program", "small": "with one of each"}
 KEYS = [("empty", "none"), ("sockpol", "none"),
@@ -84,6 +88,7 @@ class ByAccounting:
 
     def __init__(self):
         self.samples = {key: Samples() for key in KEYS}
+        self.rounds = 0  # each time
 
     def sample(self, setup, all_of):
         with contextlib.ExitStack() as stack:
@@ -91,21 +96,26 @@ class ByAccounting:
             parts = {(name, end): Part(stack, all_of[name], end,
                                        None if end == "none" else all_of["nothing"].free)
                      for name, end in KEYS}
-            for number in range(setup.rounds(ROUNDS) + 1):
+            self.rounds = setup.rounds(ROUNDS)
+            for number in range(self.rounds + 1):
                 for family in "46":
                     for key, part in shuffled(parts.items(), number):
                         spent, times = part.turn(family)
-                        if number:  # the first was to warm up
+                        if number:  # the first one warmed up
                             self.samples[key].spent[family].append(spent)
                             self.samples[key].times[family].append(times)
 
     def rows(self, found):
         for family in "46":
             found["programs"].update(detail(self.samples, family))
-        return [row for family in "46" for row in rows_of(self.samples, family)]
+        return [row for family in "46" for row in rows_of(self.samples, family, self.rounds)]
 
 
-def rows_of(parts, family):
+# (policies that apply, their contestant, the most over one policy)
+SEVERAL = (("a second policy", "two", 1.20), ("five policies", "five", 1.35))
+
+
+def rows_of(parts, family, rounds):
     empty = parts["empty", "none"]
     title = f"IPv{family}"
 
@@ -119,16 +129,24 @@ def rows_of(parts, family):
                    interval(more), " ns", digits=0)
 
     yield Row(f"ungoverned connection, programs over empty ones, {title}",
-              interval(above("sockpol", "none")), " ns", most=150, digits=0)
+              interval(above("sockpol", "none")), " ns", most=95, digits=0)
     yield on_clock("sockpol", "empty", "none")
     for end in ("connect", "accept"):
         yield Row(f"governed {end} over the application's eight calls, {title}", interval(ratios(
             above("sockpol", end), parts["application", end].options(family))), most=0.40)
         yield on_clock("sockpol", "application", end)
     for end in ("connect", "accept"):
-        yield Row(f"governed {end} over the hand-written program, {title}",
-                  interval(ratios(above("sockpol", end), above("by-hand", end))), most=1.25)
+        times = median_ratios(above("sockpol", end), above("by-hand", end), rounds)
+        yield Row(f"governed {end} over the hand-written program, median of {len(times)} set-ups, "
+                  f"{title}", interval(times), most=1.15, by_median=True)
         yield on_clock("sockpol", "by-hand", end)
+    for end in ("connect", "accept"):
+        for what, name, most in SEVERAL:
+            yield Row(f"governed {end}, {what} over one, {title}",
+                      interval(ratios(above(name, end), above("sockpol", end))), most=most)
+            yield Row(f"governed {end}, {what} over one, the whole connection's CPU time, {title}",
+                      interval(ratios(parts[name, end].cpus(family),
+                                      parts["sockpol", end].cpus(family))), most=1.01, digits=3)
     for end in ("connect", "accept"):
         yield Row(f"{end}: 10,000 cgroups, 1,000 policies, 64 rules over one of each, {title}",
                   interval(ratios(above("large", end), above("small", end))), most=1.3)
@@ -149,7 +167,7 @@ def detail(parts, family):
 
 
 def sizes(all_of):
-    return {f"{name}/{one.name}": one.size() for name in ("sockpol", "by-hand", "empty")
+    return {f"{name}/{one.name}": one.size() for name in ("by-hand", "empty")
             for one in all_of[name].programs.programs}
 
 
@@ -217,7 +235,7 @@ def sample_look_ups(setup, samples, family):
         for number in range(setup.rounds(LOOKUP_ROUNDS) + 1):
             for count, part in shuffled(parts.items(), number):
                 took = part.turn()
-                if number:  # the first was to warm up
+                if number:  # the first one warmed up
                     samples[count].append(took)
 
 

@@ -71,6 +71,11 @@ class Setup:
         """Who is set up first is some 15 % slower for it; not always the same, so."""
         return shuffled(items, self.number)
 
+    def setups(self, number):
+        """Where programs, maps and processes come to lie in memory moves a figure by some 10 %: so all
+        are set up several times."""
+        return 2 if self.quick else number
+
     def rounds(self, number):
         """At least 30 pairs, but where only a look is wanted."""
         return max(7, number // 5) if self.quick else number
@@ -80,6 +85,7 @@ class Contestant:
     """Cgroups `governed` and `free`, and who sets the options there."""
 
     programs = agent = None
+    n_policies = 1  # that apply to `governed`
     application = preload = False
 
     def __init__(self, setup, name):
@@ -102,7 +108,7 @@ class Contestant:
         return end if self.application else "none"
 
     def check(self, end, governed=True, families="46"):
-        """Do the sockets have what the contestant is to give them?"""
+        """Do the sockets have what the contestant should give them?"""
         with self.load(end) as load:
             for family in families:
                 seen = load.ask(f"show{family}", 1, self.word(end))
@@ -110,6 +116,12 @@ class Contestant:
                                               ENDS[end]):
                     check(f"{self.name}, {end}, IPv{family}: the eight options of the {which} "
                           f"({' '.join(values)})", has and governed, values == SHOWN)
+
+    def check_counts(self):
+        """Did all policies hold that apply, and no other?"""
+        if self.agent:
+            check(f"{self.name}: policies that held for sockets", self.n_policies, len(
+                [one for one in self.agent.status()["policies"] if one["applied"]]))
 
 
 def load_programs(setup, name):
@@ -195,6 +207,24 @@ def sockpol(setup):
     return start(setup, made, policies(policy("eight", made.governed, EIGHT)))
 
 
+def several(setup, name, *more):
+    """A policy with all eight, and others that set some again: from which one on, and how many."""
+    made, names = Contestant(setup, name), list(EIGHT)
+    start(setup, made, policies(policy("eight", made.governed, EIGHT), *(
+        policy(f"more-{at}", made.governed, {key: EIGHT[key] for key in names[first:first + n]})
+        for at, (first, n) in enumerate(more))))
+    made.n_policies = 1 + len(more)
+    return made
+
+
+def two(setup):
+    return several(setup, "two", (4, 4))
+
+
+def five(setup):
+    return several(setup, "five", *((first, 2) for first in range(3, 7)))
+
+
 def rule(name, when, options):
     settings = ", ".join(f"{key}: {value}" for key, value in options.items())
     return (f"      - name: {name}\n        when: {{ {when} }}\n"
@@ -202,7 +232,7 @@ def rule(name, when, options):
 
 
 def eight_by_rules(cgroup, n_rules):
-    """The eight options of the rule that holds; the others name them, too."""
+    """The eight options of the rule that holds; the others name the same options."""
     text = "".join(rule(f"elsewhere-{number}", f"remote: 10.{number}.0.0/16", OTHER)
                    for number in range(n_rules - 1))
     return policy("eight", cgroup, {}, f"    rules:\n{text}{rule('here', LOCAL, EIGHT)}")
@@ -229,5 +259,6 @@ def large(setup):
             os.makedirs(f"{directory}/unit-{number}", exist_ok=True)  # from the last time
     start(setup, made, policies(*(unit_policy(made.root, number) for number in range(1, POLICIES)),
                                 eight_by_rules(made.governed, RULES)))
-    check("cgroups governed", CGROUPS - SLICES + 1, made.agent.status()["cgroups_governed"])
+    check("cgroups governed", CGROUPS - SLICES + 1,
+          made.agent.status("--cgroups")["cgroups"]["governed"])
     return made

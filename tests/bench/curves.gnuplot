@@ -13,6 +13,8 @@ set key top left
 
 set xlabel "options"
 plot data."/options" using 1:2:3:4 ls 1 title "sockpol", data."/options-by-hand" using 1:2:3:4 ls 2 title "by hand, eight"
+set xlabel "policies that apply"
+plot data."/applying" using 1:2:3:4 ls 1 title "eight options"
 set xlabel "rules, each with its prefix"
 plot data."/rules" using 1:2:3:4 ls 1 title "eight options"
 set logscale x 10
@@ -22,7 +24,7 @@ set xlabel "depth of the cgroup below the attachment"
 unset logscale x
 plot data."/depth" using 1:2:3:4 ls 1 title "eight options"
 set logscale x 10
-set xlabel "policies"
+set xlabel "policies in all"
 plot data."/policies" using 1:2:3:4 ls 1 title "eight options"
 set xlabel "cgroups"
 plot data."/cgroups" using 1:2:3:4 ls 1 title "eight options"

@@ -1,8 +1,9 @@
 #!/usr/bin/python3 -B
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Cost of a governed connect(2) against the number of options, rules, prefixes, policies and cgroups,
-and the cgroup's depth: the kernel's accounting less that of empty programs, all points of a curve in
-turns.  Run as root; the machine should have nothing else to do.  Draws with gnuplot.
+"""Cost of a governed connect(2) against the number of options, policies that apply, rules, prefixes,
+policies and cgroups in all, and the cgroup's depth: the kernel's accounting less that of empty
+programs, all points of a curve in turns.  Run as root; the machine should have nothing else to do.
+Draws with gnuplot.
 """
 
 import contextlib
@@ -124,6 +125,17 @@ def depth(setup, stack, other):
         yield number, Point(made, stack, other, deep)
 
 
+def applying(setup, stack, other):
+    """The first sets all eight options, and each of the others one of these again."""
+    names = list(EIGHT)
+    for number in setup.in_any_order((1, 2, 4, 8, 16, 24, 32)):
+        made = start(setup, f"applying-{number}", lambda made, n=number: [
+            policy("eight", made.governed, EIGHT),
+            *(policy(f"more-{at}", made.governed, {names[at % 8]: EIGHT[names[at % 8]]})
+              for at in range(1, n))])
+        yield number, Point(made, stack, other)
+
+
 def many_policies(setup, stack, other):
     for number in setup.in_any_order((1, 10, 100, 1_000)):
         made = start(setup, f"policies-{number}", lambda made, n=number: [
@@ -153,8 +165,8 @@ def busy_cgroups(setup, stack, other):
         yield number, InTurn(made, stack, other, units)
 
 
-CURVES = {"options": options, "rules": rules, "prefixes": prefixes, "depth": depth,
-          "policies": many_policies, "cgroups": many_cgroups, "busy": busy_cgroups}
+CURVES = {"options": options, "applying": applying, "rules": rules, "prefixes": prefixes,
+          "depth": depth, "policies": many_policies, "cgroups": many_cgroups, "busy": busy_cgroups}
 
 
 def sample(setup, curve, above):
@@ -168,7 +180,7 @@ def sample(setup, curve, above):
         for number in range(setup.rounds(ROUNDS) // 3 + 1):
             for point in shuffled([base, *points.values()], number):
                 point.turn()
-        base.spent.pop(0)  # the first was to warm up
+        base.spent.pop(0)  # the first one warmed up
         for x, point in points.items():
             point.check()
             point.spent.pop(0)

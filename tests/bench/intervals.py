@@ -25,6 +25,12 @@ def ratios(over, under):
     return [one / other for one, other in zip(over, under) if other > 0]
 
 
+def median_ratios(over, under, size):
+    """One for each of the times that all was set up, which have `size` rounds each."""
+    return [statistics.median(ratios(over[at:at + size], under[at:at + size]))
+            for at in range(0, len(over), size)]
+
+
 def differences(these, those):
     return [one - other for one, other in zip(these, those)]
 

@@ -11,6 +11,9 @@
  *   udp4|udp6 N                       fresh sockets connect, each to another random address
  *   send N                            datagrams from one socket, neither bound nor connected
  *   mkdir N                           cgroups made below SERVER, and removed untimed
+ *   fresh N                           cgroups made below CLIENT, with two TCP sockets each
+ *   first N, second N                 these sockets connect, the first or second of each cgroup;
+ *                                     after the second the cgroups are removed, untimed
  *
  * A line is answered by five numbers, nanoseconds: CPU time of the thread, time on the clock, and
  * of the latter what was spent within connect(2), accept(2) and the application's setsockopt(2).
@@ -74,7 +77,7 @@ static int pin(const char *text)
 	return sched_setaffinity(0, sizeof(set), &set) < 0 ? -errno : 0;
 }
 
-static int enter(const char *cgroup)
+int enter(const char *cgroup)
 {
 	char path[4096];
 	int fd, r;
@@ -156,7 +159,13 @@ static int parse(const char *line, struct turn *t)
 	return *end || t->n > LOAD_SIZE_MAX ? -EINVAL : 0;
 }
 
-static int run(struct sockets *s, const char *server, const struct turn *turn, struct times *t)
+/* Whose directories are CLIENT and SERVER. */
+struct cgroups {
+	const char *client, *server;
+};
+
+static int run(struct sockets *s, const struct cgroups *in, const struct turn *turn,
+	       struct times *t)
 {
 	int a = application_of(turn->application);
 
@@ -171,11 +180,17 @@ static int run(struct sockets *s, const char *server, const struct turn *turn, s
 	if (strcmp(turn->mode, "send") == 0)
 		return run_sends(s, turn->n);
 	if (strcmp(turn->mode, "mkdir") == 0)
-		return each_directory(server, turn->n, make_directory);
+		return each_directory(in->server, turn->n, make_directory);
+	if (strcmp(turn->mode, "fresh") == 0)
+		return make_fresh(in->client, turn->n);
+	if (strcmp(turn->mode, "first") == 0)
+		return connect_fresh(s, FRESH_FIRST, turn->n, t);
+	if (strcmp(turn->mode, "second") == 0)
+		return connect_fresh(s, FRESH_SECOND, turn->n, t);
 	return -EINVAL;
 }
 
-static int serve_line(struct sockets *s, const char *server, const char *line)
+static int serve_line(struct sockets *s, const struct cgroups *in, const char *line)
 {
 	struct times t = { 0 };
 	uint64_t cpu, wall;
@@ -186,11 +201,13 @@ static int serve_line(struct sockets *s, const char *server, const char *line)
 		return r;
 	wall = clock_nsec();
 	cpu = nsec_of(CLOCK_THREAD_CPUTIME_ID);
-	r = run(s, server, &turn, &t);
+	r = run(s, in, &turn, &t);
 	t.cpu = nsec_of(CLOCK_THREAD_CPUTIME_ID) - cpu;
 	t.wall = clock_nsec() - wall;
 	if (strcmp(turn.mode, "mkdir") == 0)
-		(void)each_directory(server, turn.n, rmdir);
+		(void)each_directory(in->server, turn.n, rmdir);
+	if (strcmp(turn.mode, "second") == 0)
+		remove_fresh(in->client, turn.n);
 	if (r == 0 && strncmp(turn.mode, "show", 4) != 0)
 		printf("%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64, t.cpu, t.wall,
 		       t.connect, t.accept, t.options);
@@ -201,24 +218,27 @@ static int serve_line(struct sockets *s, const char *server, const char *line)
 
 static int serve(int argc, char **argv)
 {
+	struct cgroups in;
 	struct sockets s = { 0 };
 	char line[64];
 	int r;
 
 	if (argc != 4)
 		return -EINVAL;
+	in.client = argv[2];
+	in.server = argv[3];
 	/* As little as possible shall come between; where it may not, it goes without. */
 	(void)setpriority(PRIO_PROCESS, 0, -20);
 	r = pin(argv[1]);
 	if (r == 0)
-		r = enter(argv[3]);
+		r = enter(in.server);
 	if (r == 0)
 		r = open_sockets(&s);
 	if (r == 0)
-		r = enter(argv[2]);
+		r = enter(in.client);
 	clock_cost = measure_clock();
 	while (r == 0 && fgets(line, sizeof(line), stdin))
-		r = serve_line(&s, argv[3], line);
+		r = serve_line(&s, &in, line);
 	return r;
 }
 

@@ -52,6 +52,9 @@ int open_listeners(struct sockets *s);
 /* n connections, opened, accepted and closed; the application sets its options itself or not. */
 int run_tcp(const struct sockets *s, bool v6, enum application a, unsigned long n, struct times *t);
 
+/* Connects each of the n sockets (TCP, IPv4), and closes it and what is accepted. */
+int run_tcp_from(const struct sockets *s, int *clients, unsigned long n, struct times *t);
+
 /* One connection: prints what its two sockets have of the eight options. */
 int show_tcp(const struct sockets *s, bool v6, enum application a);
 
@@ -60,5 +63,19 @@ int run_udp_connects(bool v6, unsigned long n);
 
 /* n datagrams to a socket that nobody reads. */
 int run_sends(struct sockets *s, unsigned long n);
+
+/* The calling process moves there: `cgroup` is its directory. */
+int enter(const char *cgroup);
+
+/*
+ * Cgroups that are new to everybody, job-0-fresh.service and so on, with two sockets each: the
+ * first finds out what the second needs not ask any more.
+ */
+#define FRESH_MAX 512ul
+enum fresh { FRESH_FIRST, FRESH_SECOND, FRESH_SOCKETS };
+
+int make_fresh(const char *parent, unsigned long n);
+int connect_fresh(const struct sockets *s, enum fresh which, unsigned long n, struct times *t);
+void remove_fresh(const char *parent, unsigned long n);
 
 #endif

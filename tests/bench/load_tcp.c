@@ -84,15 +84,13 @@ static int accept_timed(int listener, struct times *t)
 	return r < 0 ? -errno : r;
 }
 
-static int open_one(struct connection *c, int listener, const union address *to, enum application a,
-		    struct times *t)
+/* From a socket that is there: c->client. */
+static int connect_one(struct connection *c, int listener, const union address *to,
+		       enum application a, struct times *t)
 {
 	int r;
 
 	c->accepted = -1;
-	c->client = socket(to->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (c->client < 0)
-		return -errno;
 	r = connect_timed(c->client, to, t);
 	if (r < 0)
 		return r;
@@ -104,6 +102,14 @@ static int open_one(struct connection *c, int listener, const union address *to,
 	if (a == APPLICATION_ACCEPT)
 		r = set_timed(c->accepted, t);
 	return r;
+}
+
+static int open_one(struct connection *c, int listener, const union address *to, enum application a,
+		    struct times *t)
+{
+	c->accepted = -1;
+	c->client = socket(to->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	return c->client < 0 ? -errno : connect_one(c, listener, to, a, t);
 }
 
 static void close_one(const struct connection *c)
@@ -132,6 +138,21 @@ int run_tcp(const struct sockets *s, bool v6, enum application a, unsigned long 
 
 		r = open_one(&c, listener, &to, a, t);
 		close_one(&c);
+	}
+	return r;
+}
+
+int run_tcp_from(const struct sockets *s, int *clients, unsigned long n, struct times *t)
+{
+	union address to = { 0 };
+	int r = name_of(s->listen4, &to);
+
+	for (unsigned long i = 0; i < n && r == 0; i++) {
+		struct connection c = { .client = clients[i] };
+
+		r = connect_one(&c, s->listen4, &to, APPLICATION_NONE, t);
+		close_one(&c);
+		clients[i] = -1;
 	}
 	return r;
 }

@@ -69,7 +69,7 @@ def describe(facts):
     if facts["load_before"] > 0.5:
         disturbed.append(f"a load of {facts['load_before']:.1f} at the start")
     if facts["other_agents"]:
-        disturbed.append(f"{facts['other_agents']} other agents (hooks are prepared, and mkdir(2) runs, for theirs, too)")
+        disturbed.append(f"{facts['other_agents']} other agents (the kernel prepares hooks for theirs as well)")
     if facts["stolen"] > 0.001:
         disturbed.append(f"{facts['stolen']:.1%} of the time stolen by the hypervisor")
     if facts["siblings"] != str(facts["pinned_to"]):

@@ -3,18 +3,21 @@
 
 
 class Row:
-    """`most` or `least`: the bar.  Met if the favourable end of the interval meets it."""
+    """`most` or `least`: the bar.  Met if the favourable end of the interval meets it; or the median
+    itself, which is asked for where the samples are few."""
 
-    def __init__(self, figure, seen, unit="", most=None, least=None, digits=2, exact=False):
+    def __init__(self, figure, seen, unit="", most=None, least=None, digits=2, exact=False,
+                 by_median=False):
         self.figure, self.seen, self.unit = figure, seen, unit
         self.most, self.least, self.digits = most, least, digits
         self.exact = exact  # one number, no interval
+        self.ends = ("median", "median") if by_median else ("low", "high")
 
     @property
     def met(self):
         if self.most is not None:
-            return self.seen["low"] <= self.most
-        return self.least is None or self.seen["high"] >= self.least
+            return self.seen[self.ends[0]] <= self.most
+        return self.least is None or self.seen[self.ends[1]] >= self.least
 
     def bar(self):
         sign, bar = ("≤", self.most) if self.most is not None else ("≥", self.least)

@@ -22,11 +22,10 @@ import accounting  # noqa: E402
 import contestants  # noqa: E402
 import machine  # noqa: E402
 from bench import parse_arguments, say  # noqa: E402
-from bpf_object import Object  # noqa: E402
+from bpf_object import BPF_F_INNER_MAP, PERCPU_ARRAY, Object, number  # noqa: E402
 from by_accounting import CONNECTIONS, WARM  # noqa: E402
 from eight import CALLS  # noqa: E402
 from harness.result import Failure, check  # noqa: E402
-from harness.slots import SLOTS, slot_of, word  # noqa: E402
 from harness.startup import enter_sandbox  # noqa: E402
 from intervals import differences, interval, shuffled  # noqa: E402
 from rows import table  # noqa: E402
@@ -40,23 +39,20 @@ HEADS = ("step", "ns over the empty program [95 % interval]", "more than the ste
 
 # As include/abi.h has them; Map.write() looks whether the sizes agree.
 STAGES, CONNECT, PASSIVE = 13, 1, 4
-STATE, CGROUP, POLICY = "<8QIIQIIQ64s", "<Q6I", "<2I3Q"
-STAGE, OP, CREDIT = "<QQ8I", "<QHHHBBII16sB3xI", "<QQQII"
-# Elements: as many in all, for the hash's buckets and the arrays' bounds.
-ENTRIES = {"cgroups": 1024, "policies": 64, "ops": 1024, "credits": 64, "applied": 64,
-           "cgroup_slots": SLOTS, ".data.state": 1, "state_in_map": 1}
-# Which elements: not the first, but where that has no meaning.
-IN_FORCE, FIRST_OP, FIRST_CREDIT, SOURCE = 3, 8, 2, 5
+STATE, STATE_COUNTED = "<8QII7Q", 64
+GENERATION, STAGE, POLICY = "<QIHHQQI28x", "<5QIHBBIHHII", "<64x4QI28x"
+OP, OPS_CELL = "<HHBBBBII16s", 8
+CACHE_BITS, CACHE_WAYS, COUNTERS = 14, 4, 1024
+COUNTS_ALWAYS = 2
+SEED = 0x9E3779B97F4A7C15  # odd
+# Which elements: not the first.
+IN_FORCE, CELL, COUNTER = 3, 2, 5
 PASSIVE_ESTABLISHED_CB = 5
-
-
-def number(value):
-    return struct.pack("<I", value)
 
 
 class Step:
     """`path`: of the object; `sets`: has its socket the eight options (at sock_ops: if they are
-    due)?  `counts`: is it credited to the policy?"""
+    due)?  `counts`: is it counted for the policy?"""
 
     def __init__(self, hook, name, path, sets=True, counts=False):
         self.hook, self.name, self.path = hook, name, path
@@ -67,51 +63,64 @@ class Step:
 
 
 EMPTY, AGENT = "bench/empty.bpf.o", "bpf/sockpol.bpf.o"
+# In order: each has what the one before it has.
 STEPS = {
-    # In order: each has what the one before it has.
     "connect4": [
         Step("connect4", "an empty program", EMPTY, sets=False),
         Step("connect4", "the eight constants by hand", "bench/constants.bpf.o"),
         Step("connect4", "and the socket as a tcp_sock", "bench/steps-tcp-sock.bpf.o"),
         Step("connect4", "and the id of its cgroup", "bench/steps-id.bpf.o"),
-        Step("connect4", "and the cgroup's entry in the hash", "bench/steps-entry.bpf.o"),
-        Step("connect4", "its slot instead of the hash", "bench/steps-slot.bpf.o"),
-        Step("connect4", "and the generation and the policy", "bench/steps-policy.bpf.o"),
-        Step("connect4", "the options from the map, not as constants", "bench/steps-ops.bpf.o"),
-        Step("connect4", "and the credit", "bench/steps-credit.bpf.o", counts=True),
-        Step("connect4", "sockpol's own: and addresses, rules, UDP", AGENT, counts=True)],
-    # Instead of each other: ways to see that nothing is due.
+        Step("connect4", "and what the cache says of it", "bench/steps-cache.bpf.o"),
+        Step("connect4", "and the policy", "bench/steps-policy.bpf.o"),
+        Step("connect4", "the options from a cell, not as constants", "bench/steps-ops.bpf.o"),
+        Step("connect4", "and the socket is counted", "bench/steps-count.bpf.o", counts=True),
+        Step("connect4", "sockpol's own: and cgroups not in the cache, rules, several policies, UDP",
+             AGENT, counts=True)],
     "sock_ops": [
         Step("sock_ops", "an empty program", EMPTY, sets=False),
-        Step("sock_ops", "a look-up in each case of a switch", "bench/steps-switch.bpf.o"),
-        Step("sock_ops", "a table by ops in an array's element", "bench/steps-table-in-map.bpf.o"),
         Step("sock_ops", "a table by ops in a variable", "bench/steps-table.bpf.o"),
         Step("sock_ops", "sockpol's own: this table, and all that it does", AGENT)]}
 
 
-def fill(made, cgroup):
-    """One policy with the eight options for this cgroup, of which no rule is a part."""
-    due = struct.pack(STAGE, 0, 0, FIRST_OP, len(CALLS), 0, 0, FIRST_CREDIT, 1, 1, SOURCE)
-    stages = [due if at in (CONNECT, PASSIVE) else bytes(len(due)) for at in range(STAGES)]
-    made.write("cgroups", struct.pack("<Q", cgroup.id),
-               struct.pack(CGROUP, cgroup.id, IN_FORCE, IN_FORCE, 0, 0, 0, 0))
-    made.write("cgroup_slots", number(slot_of(cgroup.id)),
-               struct.pack("<2Q", *2 * [word(cgroup.id, IN_FORCE)]))
-    made.write("policies", number(IN_FORCE), b"".join(stages) + struct.pack(POLICY, 0, 0, 0, 0, 0))
-    for at, (level, name, value) in enumerate(CALLS):
-        value = value if isinstance(value, bytes) else number(value)
-        made.write("ops", number(FIRST_OP + at), struct.pack(
-            OP, 0, level, name, at, len(value), 3, SOURCE, 0, value, 0, 0))
-    made.write("credits", number(FIRST_CREDIT), struct.pack(CREDIT, 0, 0, 1, SOURCE, 0))
-
-
-def say_due(made, due):
-    """What the program at sock_ops asks first: is anything due at the accepting end?"""
+def say_due(made, due=False):
+    """The state; what the program at sock_ops asks first: is anything due at the accepting end?"""
     stages, sock_ops = 1 << PASSIVE if due else 0, bytearray(64)
     sock_ops[PASSIVE_ESTABLISHED_CB] = PASSIVE if due else 0
-    value = struct.pack(STATE, 0, 0, 0, 0, 0, 0, 0, stages, 0, 0, 0, 0, 0, 0, bytes(sock_ops))
-    for name in (".data.state", "state_in_map"):
-        made.write(name, number(0), value)
+    generation = struct.pack(GENERATION, 0, 0, 0, 0, stages, 0, 1)
+    value = (struct.pack(STATE, 0, SEED, stages, *14 * [0]) + 2 * generation + sock_ops + bytes(64)
+             + bytes(STATE_COUNTED))
+    state = made.map(".data.state")
+    if state:
+        state.write(number(0), value)
+
+
+def operation(at, level, name, value):
+    value = value if isinstance(value, bytes) else number(value)
+    return struct.pack(OP, level, name, at, len(value), 3, 0, COUNTER, 0, value)
+
+
+def put(made, name, index, value, entries, **keywords):
+    """An array of a generation's with one element written, where the object has such a map."""
+    array = made.put_array(name, len(value), entries, **keywords)
+    if array:
+        array.write(number(index), value)
+
+
+def fill(made, cgroup):
+    """One policy with the eight options for this cgroup, and no rule.  Returns the counters."""
+    due = struct.pack(STAGE, 0, 0, 0, 0, (1 << len(CALLS)) - 1, CELL, len(CALLS), 0, COUNTS_ALWAYS,
+                      0, 0, 0, 0, 0)
+    stages = [due if at in (CONNECT, PASSIVE) else bytes(len(due)) for at in range(STAGES)]
+    place = (cgroup.id * SEED & (1 << 64) - 1) >> 64 - CACHE_BITS
+    words = [0] * (CACHE_WAYS - 1) + [(cgroup.id << 20 | IN_FORCE) & (1 << 64) - 1]
+    put(made, "cgroup_cache", place, struct.pack("<4Q", *words), 1 << CACHE_BITS)
+    put(made, "policies", IN_FORCE, b"".join(stages) + struct.pack(POLICY, 0, 0, 0, 0, COUNTER),
+        2 * IN_FORCE, flags=BPF_F_INNER_MAP)
+    cell = b"".join(operation(at, *call) for at, call in enumerate(CALLS))
+    put(made, "ops", CELL, cell.ljust(OPS_CELL * struct.calcsize(OP), b"\0"), 2 * CELL,
+        flags=BPF_F_INNER_MAP)
+    say_due(made)
+    return made.put_array("applied", 8, COUNTERS, kind=PERCPU_ARRAY)
 
 
 class Part:
@@ -121,8 +130,8 @@ class Part:
         self.setup, self.step = setup, step
         self.made = contestants.Contestant(setup, f"{step.hook}-{at}")
         self.made.name = str(step)  # as checks call it
-        self.object = Object(setup.box.stack, setup.built(step.path), step.hook, ENTRIES)
-        fill(self.object, self.made.governed)
+        self.object = Object(setup.box.stack, setup.built(step.path), step.hook)
+        self.counters = fill(self.object, self.made.governed)
         if step.hook == "connect4":
             contestants.attach_here(setup, self.object.programs, self.made.governed)
             self.check_connect()
@@ -134,9 +143,9 @@ class Part:
 
     def check_connect(self):
         self.made.check("connect", self.step.sets, families="4")
-        if "applied" in self.object.maps:
-            check(f"{self.step}: was the socket counted?", self.step.counts,
-                  self.object.maps["applied"].sum(number(SOURCE)) == 1)
+        if self.counters:
+            check(f"{self.step}: how often was the socket counted?", int(self.step.counts),
+                  self.counters.sum(number(COUNTER)))
 
     def check_sock_ops(self):
         """If something is due, it is set: else that nothing is set would say little."""
@@ -166,7 +175,7 @@ def sample(setup, samples):
         for turn in range(ROUNDS + 1):
             for step, part in shuffled(parts.items(), setup.number * (ROUNDS + 1) + turn):
                 took[step].append(part.turn())
-        for step in steps:  # the first round was to warm up
+        for step in steps:  # the first round warmed up
             samples.setdefault(step, []).append(statistics.median(took[step][1:]))
 
 

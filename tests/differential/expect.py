@@ -88,6 +88,15 @@ def stages_of(asked, seen):
     return [Stage(Facts("connect", None, "unix"), frozenset())]
 
 
+def passages_of(asked, seen):
+    """Of each socket that the connection takes in that cgroup: what is known of it at each hook that
+    counts."""
+    passages = [stages_of(asked, seen)]
+    if asked["kind"] == "tcp-accept":  # its client is of the same process
+        passages.append([talking("connect", "tcp", end(seen["local"]), end(seen["remote"]))])
+    return [[stage.facts for stage in stages if not stage.bind_only] for stages in passages]
+
+
 class Socket:
     """The options of a socket as the kernel keeps them; those not in `values` are its own."""
 

@@ -20,6 +20,7 @@ import generate  # noqa: E402
 import kernel  # noqa: E402
 import model  # noqa: E402
 import policy_files  # noqa: E402
+from harness.size import sized  # noqa: E402
 from harness.startup import enter_sandbox  # noqa: E402
 from options import OPTIONS  # noqa: E402
 from run import set_up  # noqa: E402
@@ -32,7 +33,8 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sockpol", default=os.path.join(HERE, "../../build/sockpol"),
                         metavar="PATH", help="the agent (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=60, metavar="N")
+    parser.add_argument("--steps", type=int, metavar="N",
+                        default=sized(short=60, full=60, long=1500))
     parser.add_argument("--connections", type=int, default=40, metavar="N",
                         help="at each step")
     parser.add_argument("--seed", type=int, default=1, metavar="S")

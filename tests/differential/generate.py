@@ -76,7 +76,10 @@ class Generator:
         self.count = dict.fromkeys(VALUES, self.random.randrange(60))
         # Few options, so that many blocks name the same.
         names = self.random.sample(sorted(VALUES), self.random.randint(3, 8))
-        self.names = sorted({*names, self.random.choice(("SO_MARK", "SO_PRIORITY", "DSCP"))})
+        names.append(self.random.choice(("SO_MARK", "SO_PRIORITY", "DSCP")))
+        if self.chance(0.4):  # the one that the other changes too
+            names += ["SO_PRIORITY", self.random.choice(("IP_TOS", "DSCP"))]
+        self.names = sorted(set(names))
 
     def chance(self, probability):
         return self.random.random() < probability
@@ -141,8 +144,10 @@ class Generator:
             found["unit"] = [self.unit_glob() for _ in range(self.random.randint(1, most))]
         return found
 
-    def policy(self, number):
+    def policy(self, number, crowded):
         match = self.patterns(2)
+        if crowded and self.chance(0.6):  # at the same depth as others
+            match = {"cgroup": [self.random.choice((self.root, self.root + "/*"))]}
         if self.chance(0.2):
             match["exclude"] = self.patterns(1)
         policy = {"name": f"p{number}", "match": match}
@@ -157,8 +162,9 @@ class Generator:
         names = [f"{self.random.randint(10, 99)}-{letter}.yaml"
                  for letter in "abc"[:self.random.randint(1, 3)]]
         files = {name: [] for name in names}
-        for number in range(self.random.randint(3, 8)):
-            files[self.random.choice(names)].append(self.policy(number))
+        crowded = self.chance(0.15)  # more policies than may apply to one cgroup
+        for number in range(self.random.randint(9, 48) if crowded else self.random.randint(1, 8)):
+            files[self.random.choice(names)].append(self.policy(number, crowded))
         return {name: policies for name, policies in files.items() if policies}
 
     # Rules

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from options import OPTIONS, SHORTHANDS
 
 UNSET = "unset"
+POLICIES_MAX = 32  # that apply to a cgroup
 
 
 @dataclass(frozen=True)
@@ -110,24 +111,24 @@ def way_down(cgroup):
     return ["/" + "/".join(names[:depth]) for depth in range(len(names) + 1)]
 
 
-def applies_at(policy, cgroup):
-    """The depth at which the policy applies, or None."""
-    way = way_down(cgroup)
-    if any(any_matches(policy["match"].get("exclude", {}), path) for path in way):
-        return None
-    return next((depth for depth, path in enumerate(way) if any_matches(policy["match"], path)),
-                None)
+def walk(config, cgroup):
+    """(the policies that apply, the weakest first; those that match and found no place)"""
+    found, left_out = [], []
+    in_files = [policy for file in sorted(config) for policy in config[file]]
+    for path in way_down(cgroup):
+        for policy in in_files:
+            if policy not in found and policy not in left_out and any_matches(policy["match"], path):
+                (found if len(found) < POLICIES_MAX else left_out).append(policy)
+    return [policy for policy in found if not is_excluded(policy, cgroup)], left_out
+
+
+def is_excluded(policy, cgroup):
+    return any(any_matches(policy["match"].get("exclude", {}), path) for path in way_down(cgroup))
 
 
 def policies_in_order(config, cgroup):
     """Those that apply, the weakest first."""
-    found = []
-    for file in sorted(config):
-        for policy in config[file]:
-            depth = applies_at(policy, cgroup)
-            if depth is not None:
-                found.append((depth, len(found), policy))
-    return [policy for _, _, policy in sorted(found, key=lambda one: one[:2])]
+    return walk(config, cgroup)[0]
 
 
 # Which connections
@@ -201,6 +202,41 @@ def is_effective(option, setting, facts):
     if facts.direction == "listen" and facts.protocol == "tcp":
         return setting.says_listen or row.carried
     return True
+
+
+# What is counted
+
+
+def has_due(options, facts, says_listen=False):
+    """Does a block that holds ask for something that is set on such a socket?  An option of the other IP
+    family counts, too."""
+    return any(value != UNSET and is_effective(option, Setting("", None, value, says_listen), facts)
+               for option, value in values_of(options))
+
+
+def due_blocks(policy, facts):
+    """None for the base options, and the names of rules, of those that hold and have something due."""
+    if facts.family != "unix" and has_due(policy.get("options", {}), facts):
+        yield None
+    for rule in policy.get("rules", []):
+        when = rule.get("when", {})
+        if rule_holds(when, facts) and has_due(rule["options"], facts,
+                                               "listen" in as_list(when.get("direction", []))):
+            yield rule["name"]
+
+
+def counted(config, cgroup, all_facts):
+    """{(policy, rule or None for the policy)} of a socket, with the direction: whatever wins.
+
+    A policy counts a socket once a direction, where it first has something due, and a rule where it
+    first holds then.
+    """
+    found = set()
+    for facts in all_facts:
+        for policy in policies_in_order(config, cgroup):
+            blocks = set(due_blocks(policy, facts))
+            found |= {(policy["name"], block, facts.direction) for block in blocks | {None} if blocks}
+    return found
 
 
 def winners(config, cgroup, facts):

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """The differential test: a model of the policy language, `sockpol explain` and real sockets.
 
-Random configurations, random connections; for each connection the three must agree on every option.
+Random configurations, random connections; for each connection the three must agree on every option,
+and after each configuration's the counters on which policies and rules held.
 Run as root.  What fails is made smaller and printed with the command that shows it again.
 """
 
@@ -21,6 +22,7 @@ sys.dont_write_bytecode = True
 import generate  # noqa: E402
 import kernel  # noqa: E402
 import policy_files  # noqa: E402
+from harness.size import sized  # noqa: E402
 from harness.startup import enter_sandbox  # noqa: E402
 from shrink import shrink  # noqa: E402
 from sockets import KINDS, Maker, Peers  # noqa: E402
@@ -34,7 +36,8 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sockpol", default=os.path.join(HERE, "../../build/sockpol"),
                         metavar="PATH", help="the agent (default: %(default)s)")
-    parser.add_argument("--configs", type=int, default=200, metavar="N")
+    parser.add_argument("--configs", type=int, metavar="N",
+                        default=sized(short=200, full=200, long=2000))
     parser.add_argument("--connections", type=int, default=50, metavar="N",
                         help="for each configuration")
     parser.add_argument("--seed", type=int, default=1, metavar="S")
@@ -84,6 +87,7 @@ class Run:
         self.passed = self.contended = 0
         self.failed = {}  # {number of the configuration: [Verdict]}
         self.refused = {}  # {number of the configuration: what the agent said}
+        self.miscounted = {}  # {number of the configuration: what is wrong with its counters}
         self.pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1)
 
     def generated(self, number):
@@ -104,7 +108,7 @@ class Run:
             pending.append((number, *self.start_one(number)))
             if len(pending) > 2:  # explain works on some while the kernel has the next
                 self.collect(*pending.popleft())
-            if len(self.failed) + len(self.refused) >= SHOWN:
+            if len(self.failed) + len(self.refused) + len(self.miscounted) >= SHOWN:
                 break
         while pending:
             self.collect(*pending.popleft())
@@ -117,7 +121,12 @@ class Run:
             self.refused[number] = error
             return [Verdict(asked, problems=["the configuration is refused"])
                     for asked in connections], []
+        before = self.timed("counting", self.trials.counters)
         seen = self.timed("connecting", self.trials.make, connections)
+        problems = self.trials.judge_counters(config, list(zip(connections, seen)), before,
+                                              self.timed("counting", self.trials.counters))
+        if problems:
+            self.miscounted[number] = problems
         policy_dir = os.path.join(self.directory, f"{number}")
         policy_files.write(policy_dir, config)
         for asked, answer in zip(connections, seen):
@@ -138,12 +147,29 @@ class Run:
 
     # What is said of it
 
+    def show_number(self, number, what):
+        print(f"FAIL configuration {number} of seed {self.arguments.seed}: {what}; again with\n"
+              f"    {sys.argv[0]} --sockpol {self.arguments.sockpol} --seed {self.arguments.seed} "
+              f"--first {number} --configs 1 --connections {self.arguments.connections}")
+
+    def show_miscounted(self, number):
+        """With as few of its connections as show it."""
+        config, connections = self.generated(number)
+        self.show_number(number, "applied is not what held")
+        print("  " + "\n  ".join(self.miscounted[number]))
+        for asked in connections:
+            self.trials.govern(config)
+            before = self.trials.counters()
+            made = [(asked, self.trials.make([asked])[0])]
+            problems = self.trials.judge_counters(config, made, before, self.trials.counters())
+            if problems:
+                print(f"{Verdict(*made[0], problems)}\n{policy_files.show(config)}")
+                return
+        print("  none of the connections alone shows it")
+
     def show_failure(self, number):
         config, _ = self.generated(number)
-        print(f"FAIL configuration {number} of seed {self.arguments.seed}: "
-              f"{len(self.failed[number])} connections; again with\n    {sys.argv[0]} --sockpol "
-              f"{self.arguments.sockpol} --seed {self.arguments.seed} --first {number} --configs 1 "
-              f"--connections {self.arguments.connections}")
+        self.show_number(number, f"{len(self.failed[number])} connections")
         if number in self.refused:
             print(f"the agent refuses it: {self.refused[number]}{policy_files.show(config)}")
             return
@@ -169,9 +195,11 @@ class Run:
     def report(self):
         for number in self.failed:
             self.show_failure(number)
+        for number in self.miscounted:
+            self.show_miscounted(number)
         total = self.passed + sum(map(len, self.failed.values()))
         print(f"{total} connections, contended {self.contended}")
-        failed = total - self.passed
+        failed = total - self.passed + len(self.miscounted)
         if not self.failed and self.contended < CONTENDED * total:
             print(f"FAIL blocks contend in fewer than {CONTENDED:.0%} of the connections")
             failed += 1

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Asks the model, `sockpol explain` and the kernel about one connection, and compares."""
+"""Asks the model, `sockpol explain` and the kernel about one connection, and compares; and the model
+and the kernel how many sockets each policy and rule held for."""
 
+import collections
 import os
 from dataclasses import dataclass, field
 
@@ -35,6 +37,18 @@ def key_of(setting):
     return setting and (setting.policy, setting.rule, setting.value)
 
 
+def count(counter, blocks):
+    counter.update((policy, rule) for policy, rule, _ in blocks)
+
+
+def first_of_each_direction(all_facts):
+    """A UDP socket that connects once more may be counted for what holds only then, or not."""
+    found = {}
+    for facts in all_facts:
+        found.setdefault(facts.direction, facts)
+    return found.values()
+
+
 class Trials:
     """An agent that runs, a process in each cgroup, and what they have without any policy."""
 
@@ -67,6 +81,31 @@ class Trials:
         policy_files.write(self.agent.policy_dir, config)
         done = self.agent.reload()
         return None if done.returncode == 0 else done.stdout + done.stderr
+
+    def counters(self):
+        """{(policy, rule or None for the policy): sockets that it held for}"""
+        found = collections.Counter()
+        for policy in self.agent.status()["policies"]:
+            found[policy["name"], None] = policy["applied"]
+            for rule in policy["rules"]:
+                found[policy["name"], rule["name"]] = rule["applied"]
+        return found
+
+    @staticmethod
+    def judge_counters(config, made, before, after):
+        """What is wrong with the counters after these connections."""
+        if any("error" in seen for _, seen in made):
+            return []
+        least, most = collections.Counter(), collections.Counter()
+        for asked, seen in made:
+            for facts in expect.passages_of(asked, seen):
+                count(least, model.counted(config, asked["cgroup"], first_of_each_direction(facts)))
+                count(most, model.counted(config, asked["cgroup"], facts))
+        found = {key: after[key] - before[key] for key in after}
+        return [f"{'/'.join(filter(None, key))}: counted {found.get(key)} times, not {least[key]}"
+                + (f" to {most[key]}" if most[key] > least[key] else "")
+                for key in sorted({*most, *found}, key=str)
+                if not least[key] <= found.get(key, 0) <= most[key]]
 
     def judge(self, config, policy_dir, made):
         """made: [(what was asked for, what was seen)]; policy_dir: the same configuration, for

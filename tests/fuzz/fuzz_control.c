@@ -25,6 +25,7 @@
 #include <sys/un.h>
 
 #include "command/cli.h"
+#include "base/control_call.h"
 #include "daemon/control.h"
 #include "fuzz.h"
 #include "base/log.h"

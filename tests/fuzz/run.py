@@ -18,10 +18,13 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 TREE = HERE.parent.parent
-# What is read beside the target's corpus.
-SEEDS = {"loader": [TREE / "policies", TREE / "tests/bad"]}
 LENGTH_MAX = 8192  # bytes of an input: what is longer finds nothing new, and finds it slowly
 STATS = re.compile(r"^#(\d+)\s+DONE\s+cov: (\d+) ft: (\d+) corp: (\d+)/")
+
+
+def seeds(name, build):
+    """What is read beside the target's corpus."""
+    return [TREE / "policies", build / "bad"] if name == "loader" else []
 
 
 class Target:
@@ -38,7 +41,7 @@ class Target:
                 [build / f"fuzz-{name}", f"-max_total_time={seconds}", f"-max_len={LENGTH_MAX}",
                  "-timeout=60", "-report_slow_units=25", "-rss_limit_mb=2048", f"-dict={dictionary}",
                  f"-artifact_prefix={build}/finding-{name}-", "-print_final_stats=1",
-                 learnt, HERE / "corpus" / name, *SEEDS.get(name, [])],
+                 learnt, HERE / "corpus" / name, *seeds(name, build)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def judge(self):

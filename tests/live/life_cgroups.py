@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Which cgroups are governed: those there are, those to come, those that go."""
-
-import os
-import time
+"""Which cgroups are governed, and by which of several policies."""
 
 from harness.flows import (TCP_KEEPIDLE, TCP_NODELAY, accepted_option, check_priority,
                            connected_option, governed_worker, listening, policies, policy,
                            priority_policy)
-from harness.result import PATIENCE, check, wait_for
+from harness.result import check
 
 FILE = "50-test.yaml"
-SOON = 0.1  # seconds: how soon a new cgroup is governed
 
 
 def move(worker, cgroup):
@@ -18,30 +14,18 @@ def move(worker, cgroup):
         procs.write(str(worker.pid))
 
 
-def governed_after(start, worker, priority):
-    """Seconds from `start` until a new connection is governed."""
-    wait_for("a connection to be governed", priority, lambda: connected_option(worker))
-    return time.monotonic() - start
-
-
 def test_made_after_the_agent_started(box):
     agent = box.agent("later")
     parent = box.cgroup.child("later")
     agent.write(FILE, priority_policy("later", parent.path + "/service-?", 4))
     agent.start()
-    outside = box.worker(parent)
-    check_priority("what the glob does not match", outside, 0)
     worker = box.worker(parent)
-    times = []
+    check_priority("what the glob does not match", worker, 0)
     for number in range(5):
-        start = time.monotonic()
         move(worker, parent.child(f"service-{number}"))
-        times.append(governed_after(start, worker, 4))
-    # The middle one: what the machine does besides is not the agent's doing.
-    check(f"a new cgroup to be governed within {SOON} s (took {times})", True,
-          sorted(times)[2] <= SOON * PATIENCE)
-    check("the policy's cgroups", 5, agent.policy("later")["cgroups"])
-    check_priority("what the glob does not match, still", outside, 0)
+        check_priority("in a cgroup made later", worker, 4)
+    move(worker, parent)
+    check_priority("what the glob does not match, still", worker, 0)
 
 
 def test_exact_path_made_later(box):
@@ -49,12 +33,10 @@ def test_exact_path_made_later(box):
     path = box.cgroup.path + "/exact/deep/down"
     agent.write(FILE, priority_policy("exact", path, 4))
     agent.start()
-    check("the policy's cgroups before", 0, agent.policy("exact")["cgroups"])
     box.cgroup.child("exact/deep/down/below")  # all at once, as mkdir -p does
     for name, priority in (("exact", 0), ("exact/deep", 0), ("exact/deep/down", 4),
                            ("exact/deep/down/below", 4)):
-        worker = box.worker(box.cgroup.child(name))
-        wait_for(f"SO_PRIORITY in {name}", priority, lambda one=worker: connected_option(one))
+        check_priority(f"in {name}", box.worker(box.cgroup.child(name)), priority)
 
 
 def test_nested_at_once(box):
@@ -66,22 +48,7 @@ def test_nested_at_once(box):
                  "nested/a/b/other"):
         workers[name] = box.worker(box.cgroup.child(name))
     for name, worker in workers.items():
-        wait_for(f"SO_PRIORITY in {name}", 4 if "leaf" in name else 0,
-                 lambda one=worker: connected_option(one))
-
-
-def test_many_at_once(box):
-    agent = box.agent("many")
-    parent = box.cgroup.child("many")
-    agent.write(FILE, priority_policy("many", parent.path + "/*", 4))
-    agent.start()
-    for number in range(300):
-        parent.child(f"c{number}")
-    wait_for("the policy's cgroups", 300, lambda: agent.policy("many")["cgroups"])
-    for number in range(300):
-        os.rmdir(f"{parent.directory}/c{number}")
-    wait_for("the policy's cgroups after they were removed", 0,
-             lambda: agent.policy("many")["cgroups"])
+        check_priority(f"in {name}", worker, 4 if "leaf" in name else 0)
 
 
 def test_children(box):
@@ -91,7 +58,6 @@ def test_children(box):
     agent.write(FILE, priority_policy("children", cgroup, 4))
     agent.start()
     check_priority("a child that was there before the agent", before, 4)
-    # A child inherits inside mkdir(2): there is no moment at which it is not governed.
     check_priority("a child made after", box.worker(cgroup.child("after")), 4)
     check_priority("its child", box.worker(cgroup.child("after/deeper")), 4)
     check_priority("a sibling", box.worker(box.cgroup.child("children-not")), 0)
@@ -109,8 +75,7 @@ def test_exclude(box):
     check_priority("the matching cgroup", box.worker(cgroup), 4)
     check_priority("another child", box.worker(cgroup.child("yes")), 4)
     for worker in (box.worker(cgroup.child("no")), there, box.worker(cgroup.child("no/after"))):
-        wait_for(f"SO_PRIORITY in the excluded {worker.cgroup.path}", 0,
-                 lambda one=worker: connected_option(one))
+        check_priority(f"in the excluded {worker.cgroup.path}", worker, 0)
 
 
 def test_deeper_wins_and_unset(box):
@@ -150,12 +115,11 @@ def test_unit(box):
     for name, expected in (("web-2.service", 4), ("db.service", 0),
                            ("user.slice/web-3.service", 4),
                            ("user@1.service/web-4.service", 0)):
-        worker = box.worker(slice_.child(name))
-        wait_for(f"SO_PRIORITY in {name}", expected, lambda one=worker: connected_option(one))
+        check_priority(f"in {name}", box.worker(slice_.child(name)), expected)
 
 
 def test_removed_while_governed(box):
-    """The directory goes; a socket that was made in it stays governed; then the kernel lets go."""
+    """The directory goes; a socket that was made in it stays governed."""
     agent = box.agent("removed")
     worker = governed_worker(box, agent, "removed", 4)
     gone = worker.cgroup
@@ -168,8 +132,6 @@ def test_removed_while_governed(box):
         agent.reload_good()
         check("the same after a reload", 4, accepted_option(listener, peer))
         check_priority("a new socket of the same process", worker, 0)
-    wait_for("the policy's cgroups, after its last socket", 0,
-             lambda: agent.policy("removed")["cgroups"])
     check_priority("made again under the same name", box.worker(gone.make()), 4)
 
 

@@ -98,17 +98,60 @@ def in_force(answer):
 
 def test_status(box):
     agent = box.agent("status")
-    worker = governed_worker(box, agent, "status", 4)
-    worker.cgroup.child("below")
+    governed_worker(box, agent, "status", 4)
     status = agent.status()
-    check("policies: name, cgroups, applied, failed", [("status", 2, 2, [])],
-          [(one["name"], one["cgroups"], one["applied"], one["failed"])
+    check("policies: name, applied, overridden, failed", [("status", 2, False, [])],
+          [(one["name"], one["applied"], one["overridden"], one["failed"])
            for one in status["policies"]])
+    check("cgroups, not asked for", False, "cgroups" in status)
     check("the agent", (True, agent.process.pid),
           (status["agent"]["running"], status["agent"]["pid"]))
     done = agent.command("status", "--pin-dir", agent.pin_dir, "--runtime-dir", agent.runtime_dir)
     check("exit status of the text form", 0, done.returncode)
     check("the text form", Containing("status"), done.stdout)
+
+
+def test_status_cgroups(box):
+    agent = box.agent("status-cgroups")
+    worker = governed_worker(box, agent, "status-cgroups", 4)
+    below = worker.cgroup.child("below").child("\u00e4 b")
+    status = agent.status("--cgroups")
+    check("how many", {"status-cgroups": 3},
+          {one["name"]: one["cgroups"] for one in status["policies"]})
+    check("of all", (3, True), (status["cgroups"]["governed"],
+                                status["cgroups"]["living"] > 3))
+    paths = [worker.cgroup.path, f"{worker.cgroup.path}/below", below.path]
+    check("which", paths, agent.cgroups_of("status-cgroups"))
+    pins = ("--pin-dir", agent.pin_dir)
+    done = agent.command("status", "--cgroups", "status-cgroups", *pins)
+    check("in words", paths, done.stdout.splitlines())
+    done = agent.command("status", "--cgroups", "no-such", *pins)
+    check("no such policy", (1, ""), (done.returncode, done.stdout))
+    check("a message", Containing("No policy 'no-such' is in force"), done.stderr)
+    check("a policy without --cgroups", 2,
+          agent.command("status", "status-cgroups", *pins).returncode)
+
+
+def test_status_marks_overridden_policies(box):
+    agent = box.agent("overridden")
+    cgroup = box.cgroup.child("overridden")
+    agent.write(FILE, "policies:\n" + "".join(
+        f"  - {{ name: {name}, match: {{ cgroup: {cgroup.path}{glob} }}, "
+        f"options: {{ SO_PRIORITY: 4 }} }}\n"
+        for name, glob in (("weak", "/*"), ("strong", "/a"))))
+    agent.start()
+
+    def overridden():
+        return {one["name"]: one["overridden"] for one in agent.status()["policies"]}
+
+    check("no cgroup yet", {"weak": False, "strong": False}, overridden())
+    cgroup.child("a")
+    check("both apply to its one cgroup", {"weak": True, "strong": False}, overridden())
+    done = agent.command("status", "--pin-dir", agent.pin_dir, "--runtime-dir", agent.runtime_dir)
+    check("in words", Containing("overridden: in each of its 1 cgroups stronger policies set all"),
+          done.stdout)
+    cgroup.child("b")
+    check("one where it is alone", {"weak": False, "strong": False}, overridden())
 
 
 def test_status_cgroup(box):
@@ -121,6 +164,7 @@ def test_status_cgroup(box):
           {(one["option"], one["value"], one["policy"]) for one in cgroup["options"]})
     other = box.cgroup.child("status-cgroup-not")
     check("an ungoverned one", False, agent.status("--cgroup", other.path)["cgroup"]["governed"])
+    check("its policies", ["status-cgroup"], cgroup["policies"])
 
 
 def test_status_without_anything(box):

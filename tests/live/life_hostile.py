@@ -6,11 +6,11 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 
 from harness import foreign
-from harness.flows import (TCP_KEEPIDLE, TCP_NODELAY, check_priority, connected_option, governed_worker, policies, policy,
+from harness.flows import (TCP_KEEPIDLE, TCP_NODELAY, accepted_option, check_priority,
+                           connected_option, governed_worker, listening, policies, policy,
                            priority_policy)
 from harness.result import Containing, OneOf, check, wait_for
 
@@ -112,48 +112,6 @@ def test_excluded_from_a_hook_that_a_reload_needs(box):
     check_priority("once nothing excludes it", worker, 5)
 
 
-def sent_priority(box, cgroup):
-    """Of an unconnected UDP socket, after it has sent."""
-    with box.worker(cgroup).socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.sendto(b"x", ("127.0.0.1", 9))
-        return client.sockopt(socket.SOL_SOCKET, socket.SO_PRIORITY)
-
-
-def test_a_hook_that_only_new_cgroups_need(box):
-    """Their policy comes into the maps with the first of them; the hook was full, and has room again."""
-    root = box.cgroup.child("crowded-later")
-    agent = box.agent("crowded-later", root)
-    tail = "a" + 25 * "b" + "z"
-    late = f"{root.path}/**/*a{25 * '?'}z"  # too large for the programs: matched by events
-    agent.write(FILE, policies(policy("tcp", root.path + "/tcp-*", {"TCP_NODELAY": "on"}),
-                               policy("late", late, {"SO_PRIORITY": 5}),
-                               policy("late-tcp", f"{root.path}/**/*c{25 * '?'}z",
-                                      {"TCP_NODELAY": "on"})))
-    agent.start()
-    check("by events", True, agent.policy("late")["by_events"])
-    with box.scope():
-        foreign.fill(box, root, "sendmsg4", 64)
-        before = [root.child(f"full-{number}{tail}", make=False) for number in (1, 2)]
-        for number, cgroup in enumerate(before, 1):
-            cgroup.make()
-            wait_for("cgroups that are not governed, and said to be", number,
-                     lambda: agent.status()["cgroups_failed"])
-        agent.wait_line("^Cannot attach sendmsg4: the cgroup has its 64 programs already")
-        check("TCP_NODELAY in a new cgroup that has no use for the hook", 1,
-              connected_option(box.worker(root.child("tcp-1")), TCP_NODELAY))
-        by_events = root.child(f"events-c{25 * 'd'}z")
-        wait_for("one that is matched by events and has no use for it", 1,
-                 lambda: agent.policy("late-tcp")["cgroups"])
-        check("TCP_NODELAY there", 1, connected_option(box.worker(by_events), TCP_NODELAY))
-        check("complaints", 1, agent.log().count("Cannot attach sendmsg4"))
-    third = root.child(f"free-{tail}")
-    wait_for("cgroups of the policy", 1, lambda: agent.policy("late")["cgroups"])
-    check("once there is room", 5, sent_priority(box, third))
-    agent.reload_good()
-    check("cgroups of the policy after a reload", 3, agent.policy("late")["cgroups"])
-    check("cgroups of before", [5, 5], [sent_priority(box, cgroup) for cgroup in before])
-
-
 def test_a_hook_with_its_64_programs(box):
     root = box.cgroup.child("crowded")
     agent, worker = box.agent("crowded", root), box.worker(root.child("service"))
@@ -170,11 +128,51 @@ def test_a_hook_with_its_64_programs(box):
         agent.stop()
 
 
+def test_root_removed(box):
+    root = box.cgroup.child("root-removed")
+    agent = box.agent("root-removed", root)
+    agent.write(FILE, priority_policy("root-removed", root, 4))
+    agent.start()
+    check_priority("below the first root", box.worker(root.child("first")), 4)
+    root.child("first").remove_all()
+    root.rmdir()
+    check("exit status of a reload without the cgroup root", 1, agent.reload().returncode)
+    agent.write(FILE, priority_policy("root-removed", root, 5))
+    worker = box.worker(root.child("second"))
+    check_priority("nobody attached to the new root yet", worker, 0)
+    agent.reload_good()
+    check_priority("after the reload", worker, 5)
+    check_priority("made after it", box.worker(root.child("third")), 5)
+
+
+def test_attaching_fails_over_pins(box):
+    parent = box.cgroup.child("excluded-pins")
+    root = parent.child("root")
+    agent = box.agent("excluded-pins", root)
+    worker, peer = box.worker(root.child("service")), box.worker(parent.child("peer"))
+    agent.write(FILE, priority_policy("excluded-pins", worker.cgroup, 4))
+    agent.start()
+    agent.kill()
+    agent.write(FILE, priority_policy("excluded-pins", worker.cgroup, 5))
+    with box.scope(), listening(worker) as listener:
+        # The last hook: the others could have been replaced by then.
+        os.unlink(agent.pin("connect6"))
+        foreign.attach(box, parent, "connect6")
+        agent.start(wait=False)
+        agent.end()
+        check(f"exit status of an agent that cannot attach; it said\n{agent.log()}\n   ", 1,
+              agent.process.returncode)
+        agent.process = None
+        check_priority("what the killed agent enforced", worker, 4)
+        check("the same of an accepted socket", 4, accepted_option(listener, peer))
+        check("policies in status", ["excluded-pins"],
+              [one["name"] for one in agent.status()["policies"]])
+        check("sockets counted", True, agent.policy("excluded-pins")["applied"] > 0)
+    agent.start()
+    check_priority("nothing excludes the agent any more", worker, 5)
+
+
 # Pins.
-
-
-def pins(agent):
-    return sorted(os.listdir(agent.pin_dir)) if os.path.isdir(agent.pin_dir) else []
 
 
 def lose_all(agent):
@@ -182,23 +180,22 @@ def lose_all(agent):
 
 
 def lose_contents(agent):
-    for name in pins(agent):
+    for name in agent.pins():
         os.unlink(f"{agent.pin_dir}/{name}")
 
 
 def lose_one(name):
-    return lambda agent: os.unlink(f"{agent.pin_dir}/{name}")
+    return lambda agent: os.unlink(agent.pin(name))
 
 
 LOSSES = {"directory": lose_all, "all": lose_contents, "map": lose_one("ops"),
-          "state": lose_one("state"), "link": lose_one("connect4"),
-          "watcher": lose_one("cgroup_mkdir")}
+          "state": lose_one("state"), "link": lose_one("connect4")}
 
 
 def lost_pins(box, name, lose):
     agent = box.agent(f"lost-{name}")
     worker = governed_worker(box, agent, f"lost-{name}", 4)
-    before = pins(agent)
+    before = agent.pins()
     lose(agent)
     check_priority("without the pins", worker, 4)
     done = command(agent, "status")
@@ -206,7 +203,7 @@ def lost_pins(box, name, lose):
     agent.write(FILE, priority_policy(f"lost-{name}", worker.cgroup, 5))
     agent.reload_good()
     agent.wait_line("are pinned again$")
-    check("pins after the reload", before, pins(agent))
+    check("pins after the reload", before, agent.pins())
     check("status", (0, 0), (command(agent, "status").returncode,
                              agent.status()["agent"]["pins_lost"]))
     check_priority("after the reload", worker, 5)
@@ -218,7 +215,7 @@ def lost_pins(box, name, lose):
     lose(agent)
     objects = agent.objects()
     agent.stop()
-    check("left after the end", [], pins(agent))
+    check("left after the end", [], agent.pins())
     check_priority("after the end", worker, 0)
     return objects
 
@@ -230,15 +227,15 @@ def generated_tests():
 
 def test_pins_lost_and_the_agent_too(box):
     """What is left is completed by the next agent."""
-    for number, name in enumerate(("directory", "map", "link", "watcher")):
+    for number, name in enumerate(("directory", "map", "link")):
         agent = box.agent(f"both-{name}")
         worker = governed_worker(box, agent, f"both-{name}", 4)
-        before = pins(agent)
+        before = agent.pins()
         LOSSES[name](agent)
         agent.kill()
         check_priority("neither pins nor agent", worker, 0 if number == 0 else OneOf((0, 4)))
         agent.start()
-        check("pins", before, pins(agent))
+        check("pins", before, agent.pins())
         check_priority("the next agent", worker, 4)
         agent.stop()
 
@@ -253,7 +250,7 @@ def test_bpffs_unmounted(box):
         subprocess.run(["mount", "-t", "bpf", "bpf", bpffs], check=True)
         box.stack.callback(subprocess.run, ["umount", "-l", bpffs], check=True)
         agent.start()
-        before = pins(agent)
+        before = agent.pins()
     check_priority("without the bpffs", worker, 4)
     agent.write(FILE, priority_policy("unmounted", worker.cgroup, 5))
     done = agent.reload()
@@ -266,7 +263,7 @@ def test_bpffs_unmounted(box):
         subprocess.run(["mount", "-t", "bpf", "bpf", bpffs], check=True)
         box.stack.callback(subprocess.run, ["umount", "-l", bpffs], check=True)
         agent.reload_good()
-        check("pins", before, pins(agent))
+        check("pins", before, agent.pins())
         agent.stop()
         check_priority("after the end", worker, 0)
 
@@ -345,7 +342,7 @@ def test_bpffs_that_becomes_read_only(box):
     agent.start()
     check_priority("over the pins that could not be removed", worker, 5)
     agent.stop()
-    check("left", [], pins(agent))
+    check("left", [], agent.pins())
 
 
 def test_pin_directory_of_others(box):
@@ -400,7 +397,7 @@ def test_same_pins_at_once(box):
     winner.wait_line("^ready: ")
     check_priority("the winner governs", worker, 4)
     winner.stop()
-    check("left", [], pins(winner))
+    check("left", [], winner.pins())
 
 
 def test_another_sockpol_below(box):

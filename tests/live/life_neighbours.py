@@ -45,17 +45,18 @@ def test_status_while_cgroups_come_and_go(box):
         parent.child(f"steady-{number}")
     agent.write(FILE, priority_policy("come", parent, 4))
     agent.start()
-    check("cgroups before", STEADY + 1, agent.status()["cgroups_governed"])
+    check("cgroups before", STEADY + 1, agent.n_governed())
     stop, made = threading.Event(), []
     thread = threading.Thread(target=churn, args=(parent, stop, made))
     thread.start()
     try:
         for _ in range(100):
             before, there = len(made), cgroups_below(parent)
-            status = agent.status()
+            status = agent.status("--cgroups")
+            governed = status["cgroups"]["governed"]
             most = 1 + there + len(made) - before + 1  # one may be made and not yet noted
-            check("cgroups governed", Between(STEADY + 1, most), status["cgroups_governed"])
-            check("the policy's", status["cgroups_governed"], status["policies"][0]["cgroups"])
+            check("cgroups governed", Between(STEADY + 1, most), governed)
+            check("the policy's", governed, status["policies"][0]["cgroups"])
     finally:
         stop.set()
         thread.join()

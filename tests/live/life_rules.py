@@ -157,6 +157,26 @@ def test_applied_counts_sockets_once(box):
     check("applied, the policy's", 8, agent.policy("applied")["applied"])
 
 
+def test_losers_are_counted(box):
+    """Whoever holds is counted, whoever wins; nobody where he has nothing due."""
+    agent, worker, peer = governed(box, "losers", lambda cgroup: policy(
+        "losers", cgroup, {"SO_PRIORITY": 2}, rules(connect=3, accept=4) +
+        "      - name: again\n        when: { remote: 127.0.0.0/8 }\n"
+        "        options: { SO_PRIORITY: unset, TCP_NODELAY: on }\n"
+        "      - name: far\n        when: { remote: 10.0.0.0/8 }\n"
+        "        options: { SO_PRIORITY: 6 }\n") +
+        policy("winner", cgroup, {"SO_PRIORITY": 5}) +
+        policy("listeners", cgroup, {"TCP_SAVE_SYN": 1}))
+    with listening(peer) as listener, connection(worker, listener) as (client, _):
+        check("SO_PRIORITY, TCP_NODELAY of a client", (5, 1),
+              (client.sockopt(*SO_PRIORITY), client.sockopt(*TCP_NODELAY)))
+    applied = {one["name"]: one for one in agent.status()["policies"]}
+    check("applied, by policy", {"losers": 1, "winner": 1, "listeners": 0},
+          {name: one["applied"] for name, one in applied.items()})
+    check("applied, by rule", {"connect": 1, "accept": 0, "again": 1, "far": 0},
+          {one["name"]: one["applied"] for one in applied["losers"]["rules"]})
+
+
 def test_refused_connections_are_applied_too(box):
     agent, worker, _ = governed(box, "refused", lambda cgroup: policy(
         "refused", cgroup, {"SO_PRIORITY": 4}))

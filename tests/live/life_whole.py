@@ -280,8 +280,7 @@ def test_64_rules(box):
 
 
 def test_new_cgroups(box):
-    """Each lives for a few connections; only a glob matches it, so its first socket is governed by
-    what mkdir(2) made of it."""
+    """Each lives for a few connections, and only a glob matches it."""
     agent, texts, binary, plan, cgroup = start(box, plain, "/new-*")
     verdicts = []
     with Reloader(agent, texts) as reloader:

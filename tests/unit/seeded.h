@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Random cases that can be run again: each has a number, its seed, which a failing one prints.
- * SOCKPOL_TEST_SEED=N in the environment runs that case only.
+ * SOCKPOL_TEST_SEED=N in the environment runs that case only, SOCKPOL_TEST_SIZE=long ten times as
+ * many.
  */
 #ifndef SOCKPOL_SEEDED_H
 #define SOCKPOL_SEEDED_H
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -42,9 +44,11 @@ static unsigned random_below(struct seeded *s, unsigned n)
 /* Runs the cases 1 to n, or the one that the environment asks for. */
 static void for_seeds(unsigned n, void (*run)(struct seeded *s))
 {
-	const char *only = getenv("SOCKPOL_TEST_SEED");
+	const char *only = getenv("SOCKPOL_TEST_SEED"), *size = getenv("SOCKPOL_TEST_SIZE");
 	char *end = NULL;
 
+	if (size && strcmp(size, "long") == 0)
+		n *= 10;
 	for (uint64_t seed = 1; seed <= n; seed++) {
 		struct seeded s = { .seed = only ? strtoull(only, &end, 10) : seed };
 

@@ -56,7 +56,7 @@ static void expect(const struct row *rows, size_t n, const char *come, const cha
 	assert_int_equal(change_set_make(&f, &set), 0);
 	assert_int_equal(f.n, 0); /* it was taken over */
 	if (come)
-		assert_int_equal(names_add(&set.come, come), 0);
+		assert_int_equal(names_add(&set.in_force.come, come), 0);
 	assert_int_equal(change_set_is_empty(&set), !*expected);
 	change_set_print(&set, to);
 	assert_int_equal(fclose(to), 0);
@@ -137,13 +137,13 @@ static void test_rules(void **state)
 		  { "8", "a", "c" },
 		  { "8", "a", "c" },
 		  "condition" },
-		{ SP_STAGE_TCP_CONNECT, PRIORITY, NOTHING, { "unset" } },
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, NOTHING, { "unset", "a", "n" } },
 	};
 
 	(void)state;
 	EXPECT(rows, "    SO_PRIORITY: 4 by a, rule gone -> not set at connect\n"
-		     "    SO_PRIORITY: not set -> left alone by a rule at connect\n"
 		     "    SO_PRIORITY: 8 by a, rule c at connect, with another condition\n"
+		     "    SO_PRIORITY: not set -> left alone by a, rule n at connect\n"
 		     "    SO_PRIORITY: not set -> 7 by a, rule new at connect\n"
 		     "    SO_PRIORITY: 4 by a, rule r -> 5 by a, rule r at connect\n");
 }
@@ -192,7 +192,8 @@ static void test_json(void **state)
 		"{\"changes\":[{\"also\":null,\"from\":null,\"option\":\"SO_PRIORITY\",\"to\":"
 		"{\"policy\":\"a\",\"rule\":\"r\",\"value\":\"5\"},\"where\":["
 		"{\"direction\":\"connect\",\"transport\":\"tcp\"},"
-		"{\"direction\":\"connect\",\"transport\":\"udp\"}]}],\"come\":[],\"go\":[]}");
+		"{\"direction\":\"connect\",\"transport\":\"udp\"}]}],\"come\":[],\"go\":[],"
+		"\"other_order\":false}");
 	json_decref(json);
 	change_set_clear(&set);
 }

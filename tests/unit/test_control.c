@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "base/control_call.h"
 #include "daemon/control.h"
 #include "base/log.h"
 

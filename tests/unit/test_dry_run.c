@@ -1,105 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* A dry run over directories in place of cgroups, and maps that the test makes up. */
-#include <errno.h>
-
-#include "host/cgroup.h"
-#include "report/dry_run.h"
+/* A dry run over directories in place of cgroups, and a configuration in force that the test makes
+ * up. */
 #include "base/log.h"
-#include "kernel/pins.h"
+#include "fake_pinned.h"
+#include "host/cgroup.h"
+#include "host/mount.h"
+#include "report/dry_run.h"
 #include "scratch_dir.h"
 
-static struct {
-	bool pinned;
-	unsigned reloads; /* that come in the midst of the readings to come */
-	uint64_t generation;
-	unsigned opened; /* how often it began anew */
-	const char *mount;
-} fake;
-
-int pins_open(const char *pin_dir, struct pins **ret)
-{
-	(void)pin_dir;
-	if (!fake.pinned)
-		return -ENOENT;
-	fake.opened++;
-	*ret = (struct pins *)&fake;
-	return 0;
-}
-
-void pins_close(struct pins *p)
-{
-	(void)p;
-}
-
-int pins_state(const struct pins *p, struct sp_state *ret)
-{
-	(void)p;
-	if (fake.reloads) {
-		fake.reloads--;
-		fake.generation++;
-	}
-	*ret = (struct sp_state){ .generation = fake.generation };
-	return 0;
-}
-
-/* Nothing is governed, and no policy known. */
-int pins_each_cgroup(const struct pins *p, pins_cgroup_fn *fn, void *userdata)
-{
-	(void)p;
-	return fn(1, 0, userdata);
-}
-
-int pins_each_source(const struct pins *p, pins_source_fn *fn, void *userdata)
-{
-	(void)p;
-	(void)fn;
-	(void)userdata;
-	return 0;
-}
-
-int pins_cgroup(const struct pins *p, uint64_t cgroup_id, uint32_t *ret_index)
-{
-	(void)p;
-	(void)cgroup_id;
-	*ret_index = 0;
-	return 0;
-}
-
-int pins_policy(const struct pins *p, uint32_t index, struct sp_policy *ret)
-{
-	(void)p;
-	(void)index;
-	(void)ret;
-	return -EPROTO;
-}
-
-int pins_op(const struct pins *p, uint32_t index, struct sp_op *ret)
-{
-	(void)p;
-	(void)index;
-	(void)ret;
-	return -EPROTO;
-}
-
-int pins_credit(const struct pins *p, uint32_t index, struct sp_credit *ret)
-{
-	(void)p;
-	(void)index;
-	(void)ret;
-	return -EPROTO;
-}
-
-int pins_source(const struct pins *p, uint32_t id, struct sp_source *ret)
-{
-	(void)p;
-	(void)id;
-	(void)ret;
-	return -EPROTO;
-}
+static const char *mount_point;
 
 int cgroup_mount(char **ret)
 {
-	*ret = strdup(fake.mount);
+	*ret = strdup(mount_point);
 	return *ret ? 0 : -ENOMEM;
 }
 
@@ -111,14 +24,17 @@ int cgroup_path_of_id(const char *mount, uint64_t id, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
-int cgroup_id_of_dir(const char *directory, uint64_t *ret)
+/* Is in force until the teardown. */
+static void enforce(const struct fixture_policy *policies, size_t n)
 {
-	struct stat st;
+	fake.config = fixture_config(policies, n);
+	fake.state.generation = 5;
+}
 
-	if (stat(directory, &st) < 0)
-		return -errno;
-	*ret = st.st_ino;
-	return 0;
+static int teardown(void **state)
+{
+	config_free((struct config *)fake.config);
+	return scratch_teardown(state);
 }
 
 static int setup(void **state)
@@ -129,7 +45,7 @@ static int setup(void **state)
 	if (r < 0)
 		return r;
 	memset(&fake, 0, sizeof(fake));
-	fake.mount = scratch_mkdir(s, "mount");
+	mount_point = scratch_mkdir(s, "mount");
 	scratch_mkdir(s, "mount/a");
 	scratch_mkdir(s, "mount/a/c10");
 	scratch_mkdir(s, "mount/a/c2");
@@ -188,16 +104,91 @@ static void test_nothing_changes(void **state)
 {
 	struct dry_run d;
 
-	fake.pinned = true;
+	enforce(NULL, 0);
 	assert_int_equal(run(*state, "policies: []\n", &d), 0);
 	expect(&d, "a reload would change nothing for the 5 cgroups that live\n");
+}
+
+static const struct fixture_policy webs[] = {
+	{ "web", { "/a" }, .base = { { OPTION_TCP_NODELAY, 1 } } },
+	{ "old", { "/b" }, .base = { { OPTION_SO_MARK, 7 } } },
+	{ "away", { "/nowhere" }, .base = { { OPTION_SO_MARK, 8 } } },
+};
+
+/* Policies that change, go, and change where no cgroup lives. */
+static void test_policies(void **state)
+{
+	struct dry_run d;
+
+	enforce(webs, ARRAY_SIZE(webs));
+	assert_int_equal(
+		run(*state,
+		    "policies:\n"
+		    "  - { name: web, match: { cgroup: /a }, options: { TCP_NODELAY: off } }\n"
+		    "  - { name: away, match: { cgroup: /nowhere }, options: { SO_MARK: 9 } }\n",
+		    &d),
+		0);
+	assert_int_equal(d.generation, 5);
+	expect(&d, "policies that go: old\n"
+		   "policies that change: web, away\n"
+		   "policy away, which applies to no cgroup that lives:\n"
+		   "    SO_MARK: 8 by away -> 9 by away at connect, accept, listen\n"
+		   "3 cgroups: /a, /a/c2, /a/c10\n"
+		   "    TCP_NODELAY: on by web -> off by web at connect, accept\n"
+		   "1 cgroup: /b\n"
+		   "    policies that go: old\n"
+		   "    SO_MARK: 7 by old -> not set at connect, accept, listen\n"
+		   "a reload would change 4 of 5 cgroups\n");
+}
+
+/* What a policy matches is no part of what it does: its cgroups tell. */
+static void test_globs(void **state)
+{
+	struct dry_run d;
+
+	enforce(webs, 1);
+	assert_int_equal(
+		run(*state,
+		    "policies:\n"
+		    "  - { name: web, match: { cgroup: [/b, /a/c2] }, options: { TCP_NODELAY: on } }\n",
+		    &d),
+		0);
+	expect(&d, "2 cgroups: /a, /a/c10\n"
+		   "    policies that go: web\n"
+		   "    TCP_NODELAY: on by web -> not set at connect, accept\n"
+		   "1 cgroup: /b\n"
+		   "    policies that come: web\n"
+		   "    TCP_NODELAY: not set -> on by web at connect, accept\n"
+		   "a reload would change 3 of 5 cgroups\n");
+}
+
+static void test_order(void **state)
+{
+	static const struct fixture_policy policies[] = {
+		{ "one", { "/b" }, .base = { { OPTION_SO_MARK, 1 } } },
+		{ "two", { "/b" }, .base = { { OPTION_SO_MARK, 2 } } },
+	};
+	struct dry_run d;
+
+	enforce(policies, 2);
+	assert_int_equal(run(*state,
+			     "policies:\n"
+			     "  - { name: two, match: { cgroup: /b }, options: { SO_MARK: 2 } }\n"
+			     "  - { name: one, match: { cgroup: /b }, options: { SO_MARK: 1 } }\n",
+			     &d),
+			 0);
+	expect(&d, "policies come in another order\n"
+		   "1 cgroup: /b\n"
+		   "    policies in another order\n"
+		   "    SO_MARK: 2 by two -> 1 by one at connect, accept, listen\n"
+		   "a reload would change 1 of 5 cgroups\n");
 }
 
 static void test_several_groups(void **state)
 {
 	struct dry_run d;
 
-	fake.pinned = true;
+	enforce(NULL, 0);
 	assert_int_equal(
 		run(*state,
 		    "policies:\n"
@@ -222,7 +213,7 @@ static void test_wrong_files(void **state)
 {
 	struct dry_run d;
 
-	fake.pinned = true;
+	enforce(NULL, 0);
 	assert_int_equal(run(*state, "policies: 7\n", &d), -EBADMSG);
 	assert_int_equal(fake.opened, 0);
 }
@@ -232,24 +223,27 @@ static void test_reload_meanwhile(void **state)
 {
 	struct dry_run d;
 
-	fake.pinned = true;
+	enforce(NULL, 0);
 	fake.reloads = 8;
 	assert_int_equal(run(*state, web, &d), 0);
-	assert_int_equal(d.generation, 8);
-	assert_int_equal(fake.opened, 5); /* once for the root; then each looks twice */
+	assert_int_equal(d.generation, 5 + 8);
+	assert_int_equal(fake.opened, 1 + 8);
 	expect(&d, WEB);
 	fake.reloads = UINT32_MAX;
-	assert_int_equal(run(*state, web, &d), -EAGAIN);
+	assert_int_equal(run(*state, web, &d), -ESTALE);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_nothing_in_force, setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_nothing_changes, setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_several_groups, setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_wrong_files, setup, scratch_teardown),
-		cmocka_unit_test_setup_teardown(test_reload_meanwhile, setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_nothing_in_force, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_nothing_changes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_policies, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_globs, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_several_groups, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_wrong_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reload_meanwhile, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

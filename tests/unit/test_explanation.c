@@ -6,7 +6,6 @@
 
 struct fixture {
 	struct config *config;
-	struct cascade *cascade;
 	struct explanation e;
 };
 
@@ -48,9 +47,8 @@ static struct fixture fixture_of(const struct fixture_policy *v, size_t n, const
 				p->rules[r].options.v[o].at = p->at;
 		}
 	}
-	assert_int_equal(cascade_new(f.config, &f.cascade), 0);
 	assert_int_equal(asked_parse(&words, &asked, &error), 0);
-	assert_int_equal(explanation_make(f.cascade, &host, cgroup, &asked, &f.e), 0);
+	assert_int_equal(explanation_make(f.config, &host, cgroup, &asked, &f.e), 0);
 	assert_string_equal(f.e.cgroup, cgroup);
 	return f;
 }
@@ -64,7 +62,6 @@ static struct fixture fixture_new(const char *cgroup, unsigned directions)
 static void fixture_free(struct fixture *f)
 {
 	explanation_clear(&f->e);
-	cascade_free(f->cascade);
 	config_free(f->config);
 }
 
@@ -201,8 +198,8 @@ static void json_one(struct fixture *f, const char *expected)
 }
 
 #define JSON_IN_FORCE                                                                              \
-	"'in_force': {'known': false, 'differs': false, 'differences': [],"                        \
-	"  'why': 'not known (because)'}"
+	"'in_force': {'known': false, 'differs': false, 'differences': [], 'come': [], 'go': [],"  \
+	"  'other_order': false, 'why': 'not known (because)'}"
 
 static void test_json(void **state)
 {
@@ -215,7 +212,7 @@ static void test_json(void **state)
 		 "  'match': 'unit', 'pattern': 'a'},"
 		 " {'name': 'second', 'file': 'test.yaml', 'line': 2, 'cgroup': '/a/b', 'depth': 2,"
 		 "  'match': 'cgroup', 'pattern': '/a/b'}],"
-		 "'options': ["
+		 "'left_out': [], 'options': ["
 		 " {'option': 'SO_REUSEPORT', 'direction': 'connect', 'value': 'on', 'number': 1,"
 		 "  'kernel': null, 'hooks': [], 'stages': [], 'policy': 'first', 'rule': null,"
 		 "  'file': 'test.yaml', 'line': 1, 'beats': [], 'when': null, 'candidates': []},"
@@ -434,7 +431,7 @@ static void test_connection_json(void **state)
 		"'policies': ["
 		" {'name': 'p', 'file': 'test.yaml', 'line': 1, 'cgroup': '/a', 'depth': 1,"
 		"  'match': 'cgroup', 'pattern': '/a'}],"
-		"'options': ["
+		"'left_out': [], 'options': ["
 		" {'option': 'SO_MARK', 'direction': 'connect', 'value': '1', 'number': 1,"
 		"  'kernel': '1', 'hooks': ['connect4', 'connect6'],"
 		"  'stages': ['udp-connect'], 'policy': 'p', 'rule': 's',"

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "report/exposition.h"
+#include "base/exposition.h"
 
 static char *text;
 static size_t n;

@@ -123,8 +123,8 @@ static void test_depth(void **state)
 	}
 	close(fd);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ few.rlim_cur, before.rlim_max }),
-			 0);
+	assert_int_equal(
+		setrlimit(RLIMIT_NOFILE, &(struct rlimit){ few.rlim_cur, before.rlim_max }), 0);
 	assert_int_equal(living_each(mount, "/", measure, &d), 0);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 	remove_nested(mount, name);

@@ -83,27 +83,27 @@ static void test_everything(void **state)
 		{ .rule = "out", .option = "SO_MARK", .error = 524, .count = 5 },
 	};
 	struct overview_policy policies[] = {
-		{ "a", 2, 10, rules, ARRAY_SIZE(rules), failed, ARRAY_SIZE(failed) },
-		{ "b", 1, 0, NULL, 0, NULL, 0 },
+		{ "a", 10, rules, ARRAY_SIZE(rules), failed, ARRAY_SIZE(failed) },
+		{ "b" },
 	};
 	struct overview_link links[] = {
-		{ .hook = "sock_ops", .on_cgroup = true, .cgroup_id = 1 },
-		{ .hook = "connect4", .on_cgroup = true },
-		{ .hook = "cgroup_mkdir" },
+		{ .hook = "sock_ops", .cgroup_id = 1 },
+		{ .hook = "connect4" },
 	};
 	struct neighbour neighbours[] = { { .hook = "sock_ops", .runs_after = true } };
 	const struct overview o = {
 		.answers = true,
 		.state = {
-			.generation = 3, .loaded_usec = 1500000, .n_policies = 2, .events_lost = 4,
-			.failures_lost = 5,
+			.generation = 3,
+			.of[1] = { .loaded_usec = 1500000, .n_policies = 2 },
+			.misses = 11, .cut = 2, .left_out = 3, .lists_lost = 4, .failures_lost = 5,
 			.stages = BIT(SP_STAGE_UNIX_SEND) | BIT(SP_STAGE_TCP_LISTEN),
 			.missing_stages = BIT(SP_STAGE_UNIX_SEND) | BIT(SP_STAGE_UNIX_CONNECT),
 		},
 		.links = links, .n_links = ARRAY_SIZE(links),
 		.neighbours = neighbours, .n_neighbours = ARRAY_SIZE(neighbours),
-		.policies = policies, .n_policies = ARRAY_SIZE(policies), .n_governed = 2,
-		.n_entries = 9, .room_cgroups = 100,
+		.policies = policies, .n_policies = ARRAY_SIZE(policies),
+		.n_failures = 9, .room_failures = 100, .n_counters = 6, .room_counters = 1000,
 	};
 	_cleanup_free_ char *text = print(&o, true);
 	static const char *const expected[] = {
@@ -113,8 +113,6 @@ static void test_everything(void **state)
 		"sockpol_generation 3",
 		"sockpol_last_load_timestamp_seconds 1.500000",
 		"sockpol_policies 2",
-		"sockpol_governed_cgroups 2",
-		"sockpol_policy_governed_cgroups{policy=\"a\"} 2",
 		"sockpol_policy_applied_sockets_total{policy=\"a\"} 10",
 		"sockpol_policy_applied_sockets_total{policy=\"b\"} 0",
 		"sockpol_rule_applied_sockets_total{policy=\"a\",rule=\"out\"} 7",
@@ -122,7 +120,10 @@ static void test_everything(void **state)
 		"sockpol_failures_total{policy=\"a\",rule=\"out\",option=\"SO_MARK\",errno=\"ENOENT\"} 4",
 		/* the kernel's own, that no name is known of */
 		"sockpol_failures_total{policy=\"a\",rule=\"out\",option=\"SO_MARK\",errno=\"524\"} 5",
-		"sockpol_cgroup_events_lost_total 4",
+		"sockpol_cgroups_classified_total 11",
+		"sockpol_cgroups_too_deep_total 2",
+		"sockpol_cgroups_policies_left_out_total 3",
+		"sockpol_lists_lost_total 4",
 		"sockpol_failures_lost_total 5",
 		"sockpol_missing_hooks 1",
 		"sockpol_stage_available{stage=\"unix-send\"} 0",
@@ -132,16 +133,18 @@ static void test_everything(void **state)
 		"sockpol_stage_used{stage=\"unix-connect\"} 0",
 		"sockpol_hook_attached{hook=\"sock_ops\"} 1",
 		"sockpol_hook_attached{hook=\"connect4\"} 0",
-		"sockpol_hook_attached{hook=\"cgroup_mkdir\"} 1",
 		"sockpol_neighbour_programs{hook=\"sock_ops\",runs=\"after\"} 1",
 		"sockpol_neighbour_programs{hook=\"sock_ops\",runs=\"before\"} 0",
-		"sockpol_map_entries{map=\"cgroups\"} 9",
-		"sockpol_map_entries_limit{map=\"cgroups\"} 100",
+		"sockpol_map_entries{map=\"failures\"} 9",
+		"sockpol_map_entries_limit{map=\"failures\"} 100",
+		"sockpol_map_entries{map=\"counters\"} 6",
+		"sockpol_map_entries_limit{map=\"counters\"} 1000",
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(expected); i++)
 		assert_line(text, expected[i]);
+	assert_null(strstr(text, "governed")); /* nothing counts cgroups but `status`, when asked */
 	check_families(text);
 }
 

@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """A sockpol agent, and the commands that speak to it."""
 
+import contextlib
 import glob
 import json
 import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import threading
 import time
 
+from .foreign import bpf
 from .result import DEADLINE, PATIENCE, Failure, check
 
-# "ready: N policies, M cgroups governed", or "ready, but degraded: ..." over pins and bad files
+# "ready: N policies", or "ready, but degraded: ..." over pins and bad files
 READY = r"^ready[:,] "
+
+GET_FD_BY_ID = {"prog": 13, "map": 14, "link": 30}  # commands of bpf(2)
 
 
 class Agent:
@@ -112,6 +117,16 @@ class Agent:
         self.end()
         self.process = None
 
+    @contextlib.contextmanager
+    def stopped(self):
+        """It does not run meanwhile."""
+        self.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
     def end(self):
         try:
             self.process.wait(timeout=DEADLINE)
@@ -160,12 +175,29 @@ class Agent:
         return self.json("status", "--pin-dir", self.pin_dir, "--runtime-dir", self.runtime_dir,
                          *arguments)
 
+    def n_governed(self):
+        """Cgroups that live and that some policy governs."""
+        return self.status("--cgroups")["cgroups"]["governed"]
+
+    def cgroups_of(self, policy):
+        """The paths of those that this policy in force governs."""
+        return self.status("--cgroups", policy)["cgroups"]
+
     def policy(self, name):
         """One policy of `status --json`."""
         for policy in self.status()["policies"]:
             if policy["name"] == name:
                 return policy
         raise Failure("a policy in status --json", name, self.status()["policies"])
+
+    def pins(self):
+        """What is in the pin directory, by name."""
+        return sorted(os.path.relpath(os.path.join(directory, name), self.pin_dir)
+                      for directory, _, names in os.walk(self.pin_dir) for name in names)
+
+    def pin(self, name):
+        """The path of one in force."""
+        return f"{self.pin_dir}/current/{name}"
 
     def objects(self):
         """{("prog", id), ("map", id), ("link", id)}: what the agent holds in the kernel."""
@@ -181,6 +213,9 @@ class Agent:
 
 def still_there(objects):
     """Those of Agent.objects() that the kernel still has."""
-    return {(kind, number) for kind, number in objects
-            if subprocess.run(["bpftool", kind, "show", "id", number], capture_output=True,
-                              check=False).returncode == 0}
+    found = set()
+    for kind, number in objects:
+        with contextlib.suppress(FileNotFoundError):
+            os.close(bpf(GET_FD_BY_ID[kind], struct.pack("<I", int(number))))
+            found.add((kind, number))
+    return found

@@ -60,10 +60,59 @@ class Cgroup:
         os.rmdir(self.directory)
 
     def remove_all(self):
-        """Kills what runs in it and below (nothing but the test's own), and removes the tree."""
+        """Kills what runs in it and below (nothing but the test's own), and removes the tree, however
+        deep it is."""
         if not os.path.isdir(self.directory):
             return
         with open(f"{self.directory}/cgroup.kill", "w", encoding="ascii") as kill:
             kill.write("1")
-        for directory, _, _ in os.walk(self.directory, topdown=False):
-            Cgroup(self.mount, directory[len(self.mount):]).rmdir()
+        at, names = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY), []
+        while True:
+            below = remove_leaves(at)
+            if below:
+                names.append(below)
+                at = instead_of(at, below)
+            elif names:
+                at = instead_of(at, "..")
+                remove(names.pop(), at)
+            else:
+                break
+        os.close(at)
+        self.rmdir()
+
+
+def instead_of(at, name):
+    """A descriptor of the directory of that name in place of this one."""
+    other = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=at)
+    os.close(at)
+    return other
+
+
+def remove_leaves(at):
+    """Removes the children that have none; returns the name of one that has, if there is any."""
+    with os.scandir(at) as entries:
+        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    for name in names:
+        try:
+            os.rmdir(name, dir_fd=at)
+        except OSError:  # EBUSY, for processes that are on their way out too
+            with os.scandir(fd := os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=at)) as entries:
+                inner = any(entry.is_dir(follow_symlinks=False) for entry in entries)
+            os.close(fd)
+            if inner:
+                return name
+            remove(name, at)
+    return None
+
+
+def remove(name, at):
+    """Its last process may still be on its way out."""
+
+    def gone():
+        try:
+            os.rmdir(name, dir_fd=at)
+        except OSError as error:
+            return error.errno
+        return 0
+
+    wait_for(f"the cgroup {name[:80]} to be removed", 0, gone)

@@ -13,6 +13,7 @@ from .agent import Agent
 from .cgroup import Cgroup, mount_point
 from .fakepeer import FakePeer
 from .remote import Worker
+from .result import Skip
 
 INSIDE = "SOCKPOL_TEST_INSIDE"
 
@@ -158,6 +159,13 @@ class Sandbox:
                       os.path.join(self.bpffs, os.path.basename(directory)),
                       (cgroup or self.cgroup).directory, environment)
         return self.stack.enter_context(agent)
+
+    def build(self, name):
+        """The agent of another build, made beside the one that is tested."""
+        path = os.path.join(os.path.dirname(self.sockpol), name, "sockpol")
+        if not os.access(path, os.X_OK):
+            raise Skip(f"there is no {path} (make {name})")
+        return path
 
     def worker(self, cgroup):
         return self.stack.enter_context(Worker(cgroup))
