@@ -28,8 +28,8 @@ struct glob_tables {
 
 /*
  * The policy at place i of the configuration has the number 1 + i.  Returns 0, -ENOMEM, or -E2BIG:
- * the globs do not fit the tables, or one could be in more places of a name at once than a walk has
- * room for; *ret_error is then an owned sentence and *ret_at where it stands in the files.
+ * the globs do not fit the tables, or a walk cannot follow one of them; *ret_error is then an owned
+ * sentence and *ret_at where the glob stands in the files.
  */
 int glob_tables_new(const struct config *c, struct glob_tables *ret, char **ret_error,
 		    struct position *ret_at);

@@ -3,26 +3,25 @@
 
 #include "compile/glob_walk.h"
 
-/* Nodes that are active, and those that will be after the byte at hand. */
-struct node_set {
-	uint16_t *v; /* owned */
+struct actives {
+	uint16_t *v;
 	size_t n;
 };
 
-/* A policy that matches, and whether it is excluded; by level, then by number. */
+/* A policy that matches; more of them than are kept at first. */
 struct found {
-	uint32_t level;
 	uint16_t number;
+	uint32_t level;
 	bool excluded;
 };
 
 struct walk {
 	const struct glob_table *table;
-	struct node_set now, next;
-	struct found found[SP_LIST_MAX];
+	bool exclude;
+	uint32_t level;
+	struct actives now, next;
+	struct found *found;
 	size_t n_found;
-	bool exclude; /* the table is one of `exclude` */
-	bool left_out;
 };
 
 static int activate(struct walk *w, uint16_t node)
@@ -36,7 +35,7 @@ static int activate(struct walk *w, uint16_t node)
 	return 0;
 }
 
-static int activate_chain(struct walk *w, uint16_t link)
+static int activate_links(struct walk *w, uint16_t link)
 {
 	int r = 0;
 
@@ -45,140 +44,143 @@ static int activate_chain(struct walk *w, uint16_t link)
 	return r;
 }
 
-/* The node's own element; NULL: it has nothing to say. */
-static const struct sp_glob_node *own_element(const struct walk *w, uint16_t node)
+static void end_step(struct walk *w)
 {
-	const struct sp_glob_node *own = &w->table->nodes[node];
+	struct actives over = w->now;
 
-	return own->from == node ? own : NULL;
+	w->now = w->next;
+	w->next = over;
+	w->next.n = 0;
 }
 
-static int step(struct walk *w, uint16_t node, unsigned char byte)
+static const struct sp_glob_node *node_at(const struct walk *w, uint32_t index, uint16_t from)
 {
-	const struct sp_glob_node *edge = &w->table->nodes[node + byte];
-	int r;
+	const struct sp_glob_node *node = &w->table->nodes[index];
 
-	if (edge->from != node)
-		edge = byte == '/' ? NULL : own_element(w, node);
-	if (!edge || !edge->to)
-		return 0;
-	r = activate(w, edge->to);
-	return r < 0 ? r : activate_chain(w, edge->more);
+	return index < w->table->n_nodes && node->from == from ? node : NULL;
 }
 
-static int step_all(struct walk *w, unsigned char byte)
+static int read_byte(struct walk *w, uint8_t byte)
 {
-	struct node_set before = w->now;
 	int r = 0;
 
-	w->next.n = 0;
-	for (size_t i = 0; i < w->now.n && r == 0; i++)
-		r = step(w, w->now.v[i], byte);
-	w->now = w->next;
-	w->next = before;
+	for (size_t i = 0; i < w->now.n && r == 0; i++) {
+		uint16_t node = w->now.v[i];
+		const struct sp_glob_node *edge = node_at(w, (uint32_t)node + byte, node);
+
+		if (!edge && byte != '/')
+			edge = node_at(w, node, node);
+		if (!edge || !edge->to)
+			continue;
+		r = activate(w, edge->to);
+		if (r == 0)
+			r = activate_links(w, edge->more);
+	}
+	end_step(w);
 	return r;
 }
 
-static void exclude(struct walk *w, uint16_t number)
+static struct found *find(struct walk *w, uint16_t number)
 {
 	for (size_t i = 0; i < w->n_found; i++)
 		if (w->found[i].number == number)
-			w->found[i].excluded = true;
+			return &w->found[i];
+	return NULL;
 }
 
-/* A policy matches at a level: it takes its place in the order. */
-static void find(struct walk *w, uint32_t level, uint16_t number)
+static int report(struct walk *w, uint16_t number)
 {
-	size_t at = w->n_found;
+	struct found *f = find(w, number);
 
-	for (size_t i = 0; i < w->n_found; i++) {
-		const struct found *f = &w->found[i];
-
-		if (f->number == number && f->level <= level)
-			return;
-		if (at == w->n_found &&
-		    (f->level > level || (f->level == level && f->number > number)))
-			at = i;
+	if (w->exclude) {
+		if (f)
+			f->excluded = true;
+		return 0;
 	}
-	if (at == SP_LIST_MAX) {
-		w->left_out = true;
-		return;
+	if (!f) {
+		if (GROW(w->found, w->n_found) < 0)
+			return -ENOMEM;
+		f = &w->found[w->n_found++];
+		*f = (struct found){ number, w->level, false };
 	}
-	/* The same policy may have been found deeper by another table: that place goes. */
-	for (size_t i = at; i < w->n_found; i++) {
-		if (w->found[i].number != number)
-			continue;
-		memmove(&w->found[i], &w->found[i + 1], (--w->n_found - i) * sizeof(*w->found));
-		break;
-	}
-	if (w->n_found == SP_LIST_MAX) {
-		w->left_out = true;
-		w->n_found--;
-	}
-	memmove(&w->found[at + 1], &w->found[at], (w->n_found - at) * sizeof(*w->found));
-	w->found[at] = (struct found){ .level = level, .number = number };
-	w->n_found++;
+	if (w->level < f->level)
+		f->level = w->level;
+	return 0;
 }
 
-/* A name is over: which globs end here? */
-static void end_name(struct walk *w, uint32_t level)
+/* A name is over. */
+static int report_ends(struct walk *w)
 {
+	int r = 0;
+
 	for (size_t i = 0; i < w->now.n; i++) {
-		const struct sp_glob_node *own = own_element(w, w->now.v[i]);
+		uint16_t node = w->now.v[i];
+		const struct sp_glob_node *own = node_at(w, node, node);
 
-		for (uint16_t link = own ? own->says : 0; link; link = w->table->links[link].next) {
-			if (w->exclude)
-				exclude(w, w->table->links[link].what);
-			else
-				find(w, level, w->table->links[link].what);
-		}
+		for (uint16_t at = own ? own->says : 0; at && r == 0; at = w->table->links[at].next)
+			r = report(w, w->table->links[at].what);
 	}
+	return r;
 }
 
-static int walk_table(struct walk *w, const struct glob_table *table, const char *path)
+static int walk_table(struct walk *w, const char *path)
 {
-	uint32_t level = 0;
 	int r;
 
-	w->table = table;
-	w->next.n = 0;
-	r = activate_chain(w, table->nodes[0].more);
-	if (r < 0)
-		return r;
-	w->now.n = 0;
-	for (size_t i = 0; i < w->next.n; i++) {
-		if (GROW(w->now.v, w->now.n) < 0)
-			return -ENOMEM;
-		w->now.v[w->now.n++] = w->next.v[i];
+	w->level = 0;
+	w->now.n = w->next.n = 0;
+	r = activate_links(w, w->table->nodes[0].more);
+	end_step(w);
+	if (r == 0)
+		r = report_ends(w);
+	for (const char *s = path; path[1] && *s && w->now.n && r == 0; s++) {
+		w->level += *s == '/';
+		r = read_byte(w, (uint8_t)*s);
+		if (r == 0 && (s[1] == '/' || !s[1]))
+			r = report_ends(w);
 	}
-	end_name(w, level);
-	for (const char *at = streq(path, "/") ? "" : path; *at && level < SP_LEVELS_MAX;) {
-		r = step_all(w, '/');
-		for (at++; r == 0 && *at && *at != '/'; at++)
-			r = step_all(w, (unsigned char)*at);
-		if (r < 0)
-			return r;
-		end_name(w, ++level);
+	return r;
+}
+
+static int by_level(const void *a, const void *b)
+{
+	const struct found *x = a, *y = b;
+
+	if (x->level != y->level)
+		return x->level < y->level ? -1 : 1;
+	return (int)x->number - (int)y->number;
+}
+
+static int walk_tables(struct walk *w, const struct glob_tables *t, const char *path)
+{
+	uint32_t n = t->n_match + t->n_exclude;
+	int r = 0;
+
+	for (uint32_t i = 0; i < n && r == 0; i++) {
+		w->table = &t->v[i];
+		w->exclude = i >= t->n_match;
+		r = walk_table(w, path);
 	}
-	return 0;
+	if (w->n_found)
+		qsort(w->found, w->n_found, sizeof(*w->found), by_level);
+	return r;
 }
 
 int glob_walk(const struct glob_tables *t, const char *path, struct glob_list *ret)
 {
+	struct glob_list list = { 0 };
 	struct walk w = { 0 };
-	int r = 0;
+	int r = walk_tables(&w, t, path);
 
-	for (uint32_t i = 0; i < t->n_match + t->n_exclude && r == 0; i++) {
-		w.exclude = i >= t->n_match;
-		r = walk_table(&w, &t->v[i], path);
-	}
+	list.left_out = w.n_found > SP_LIST_MAX;
+	for (size_t i = 0; i < w.n_found && i < SP_LIST_MAX; i++)
+		if (!w.found[i].excluded)
+			list.number[list.n++] = w.found[i].number;
+	free(w.found);
 	free(w.now.v);
 	free(w.next.v);
 	if (r < 0)
 		return r;
-	*ret = (struct glob_list){ .left_out = w.left_out };
-	for (size_t i = 0; i < w.n_found; i++)
-		if (!w.found[i].excluded)
-			ret->number[ret->n++] = w.found[i].number;
+	*ret = list;
 	return 0;
 }

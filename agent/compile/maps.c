@@ -3,19 +3,17 @@
 
 #include "compile/maps.h"
 
-const struct map map_table[] = {
-#define MAP(name_, shape_, key_, value_, entries_)                                                 \
-	[MAP_ID_##name_] = {                                                                       \
-		.name = #name_,                                                                    \
-		.shape = MAP_##shape_,                                                             \
-		.key_size = sizeof(key_),                                                          \
-		.value_size = sizeof(value_),                                                      \
-		.entries = (entries_),                                                             \
-	},
+#define MAP(name_, shape_, key, value, entries_)                                                   \
+	[MAP_ID_##name_] = { #name_, MAP_##shape_, sizeof(key), sizeof(value), entries_ },
+const struct map map_table[MAP_ID_MAX] = {
+#include "../include/map_table.h"
+};
+#undef MAP
+
+/* The kernel cuts longer names. */
+#define MAP(name, ...) static_assert(sizeof(#name) <= 16, #name);
 #include "../include/map_table.h"
 #undef MAP
-};
-static_assert(ARRAY_SIZE(map_table) == MAP_ID_MAX, "a row for each map");
 
 uint32_t map_n_slots(enum map_id id)
 {
@@ -27,17 +25,12 @@ uint32_t map_n_slots(enum map_id id)
 		return 2 * SP_GLOB_TABLES_MAX;
 	case MAP_CHUNKS:
 		return SP_COUNTERS_CHUNKS;
-	case MAP_HASH:
-	case MAP_STORAGE:
-	case MAP_VARIABLE:
+	default:
 		return 0;
 	}
-	return 0;
 }
 
 bool map_is_of_generation(enum map_id id)
 {
-	const enum map_shape shape = map_table[id].shape;
-
-	return shape == MAP_EXACT || shape == MAP_FIXED || shape == MAP_TABLES;
+	return map_n_slots(id) && map_table[id].shape != MAP_CHUNKS;
 }

@@ -22,7 +22,7 @@ struct entry {
 struct counting {
 	struct entry *by_name;
 	bool used[SP_COUNTERS_MAX];	/* by index */
-	uint32_t next;			/* where to look for a free index first */
+	uint32_t next;			/* no index below is free */
 	int chunks[SP_COUNTERS_CHUNKS]; /* of `applied`; -1: not made yet */
 };
 
@@ -87,15 +87,12 @@ static struct entry *keep(struct counting *c, uint32_t index, const struct sp_co
 	return e;
 }
 
-static uint32_t free_index(const struct counting *c)
+/* The lowest, so that few chunks are needed; 0: there is none. */
+static uint32_t free_index(struct counting *c)
 {
-	for (uint32_t i = 0; i < SP_COUNTERS_MAX - 1; i++) {
-		uint32_t index = 1 + (c->next - 1 + i) % (SP_COUNTERS_MAX - 1);
-
-		if (!c->used[index])
-			return index;
-	}
-	return 0;
+	while (c->next < SP_COUNTERS_MAX && c->used[c->next])
+		c->next++;
+	return c->next < SP_COUNTERS_MAX ? c->next : 0;
 }
 
 static int add(struct counting *c, const struct policy *p, const struct rule *r)
@@ -113,7 +110,6 @@ static int add(struct counting *c, const struct policy *p, const struct rule *r)
 		e = keep(c, index, &name);
 		if (!e)
 			return -ENOMEM;
-		c->next = index % (SP_COUNTERS_MAX - 1) + 1;
 	}
 	e->wanted = true;
 	return 0;
@@ -278,6 +274,8 @@ static void drop(struct counting *c, const struct kernel *k, struct entry *e)
 		zero_applied(c, e->index);
 	}
 	c->used[e->index] = false;
+	if (e->index < c->next)
+		c->next = e->index;
 	HASH_DEL(c->by_name, e);
 	free(e);
 }

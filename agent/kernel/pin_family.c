@@ -6,6 +6,7 @@
 
 #include "../include/abi.h"
 #include "base/log.h"
+#include "compile/maps.h"
 #include "kernel/neighbours.h"
 #include "kernel/pin_family.h"
 #include "policy/hook.h"
@@ -111,31 +112,43 @@ static bool is_our_link(const struct pin_family *f, int fd, const char *name, bo
 	     link.type != BPF_LINK_TYPE_RAW_TRACEPOINT)) /* tp_btf is this one */
 		return false;
 	/* An agent that was killed while it took over left it with the other's program. */
-	return program < 0 ? f->state_id != 0 : neighbours_is_sockpol(link.program_id);
+	return program < 0 ? f->state_id || !flat : neighbours_is_sockpol(link.program_id);
 }
 
-static bool is_our_program(const struct pin_family *f, int fd, const char *name)
+/* Below `current` and `next`, which we make, the name and the kind must do: an agent that was
+ * killed, or somebody who removed some of the pins, may have left programs without their maps. */
+static bool is_our_program(const char *pin, const char *name)
 {
-	for (int i = 0; i < HOOK_MAX; i++) {
-		size_t n = strlen(hook_table[i].name);
+	size_t n = strlen(name);
 
-		if (strncmp(name, hook_table[i].name, n) == 0 &&
-		    streq(name + n, PIN_PROGRAM_SUFFIX))
-			return !f->state_id || program_uses(fd, f->state_id) > 0;
+	return is_hook_name(name, false) && strncmp(pin, name, n) == 0 &&
+	       streq(pin + n, PIN_PROGRAM_SUFFIX);
+}
+
+/* "policies", or, of a generation's, "policies_1". */
+static bool is_table_name(const char *pin)
+{
+	for (int i = 0; i < MAP_ID_MAX; i++) {
+		size_t n = strlen(map_table[i].name);
+
+		if (strncmp(pin, map_table[i].name, n) == 0 &&
+		    (!pin[n] || (pin[n] == '_' && strspn(pin + n + 1, "0123456789"))))
+			return true;
 	}
 	return false;
 }
 
-static bool is_our_map(const struct pin_family *f, const char *name, const char *map_name,
-		       bool flat)
+static bool is_our_map(const struct pin_family *f, const char *pin, const char *name, bool flat)
 {
-	size_t n = strlen(map_name);
+	size_t n = strlen(name);
 
-	if (!f->state_id || strncmp(name, map_name, n) != 0)
+	if (strncmp(pin, name, n) != 0 || (flat && !f->state_id))
 		return false;
 	if (flat)
-		return is_flat_name(name);
-	return !name[n] || n == BPF_OBJ_NAME_LEN - 1;
+		return is_flat_name(pin);
+	if (pin[n] && n != BPF_OBJ_NAME_LEN - 1)
+		return false;
+	return f->state_id || is_table_name(pin); /* another version has others */
 }
 
 static void judge(struct pin_family *f, struct pin_entry *e, bool flat)
@@ -162,7 +175,7 @@ static void judge(struct pin_family *f, struct pin_entry *e, bool flat)
 	case PIN_PROGRAM:
 		(void)bpf_obj_get_info_by_fd(fd, &program, &program_size);
 		e->id = program.id;
-		e->ours = !flat && is_our_program(f, fd, e->name);
+		e->ours = !flat && is_our_program(e->name, program.name);
 		break;
 	default:
 		break;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * A policy file, whatever is in it, on its whole way to what the hooks would do: read, parsed,
- * linted; its policies cascaded over cgroups that its own patterns name, and compiled.
+ * linted, and compiled; and applied to cgroups that its own patterns name.
  *
  * The host is a fixed one, so that the same input takes the same way everywhere.
  */
@@ -10,11 +10,13 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "compile/compile.h"
+#undef MAP_FIXED /* of mmap(2): a shape of maps has this name */
+#include "compile/cascade.h"
+#include "compile/glob_walk.h"
+#include "compile/image.h"
 #include "report/explanation.h"
 #include "fuzz.h"
 #include "policy/loader.h"
-#include "compile/machine.h"
 #include "base/utf8.h"
 #include "option/value.h"
 #include "policy/when.h"
@@ -141,47 +143,64 @@ static void check_config(const struct config *c)
 	}
 }
 
-static void check_choice(const struct option *o, const struct program_choice *choice)
+static uint32_t no_counter(const struct policy *p, const struct rule *r, void *userdata)
 {
-	struct sp_op op = { 0 };
-
-	if (!choice->block)
-		return;
-	op_encode(o, choice, &op);
-	MUST(op.optlen <= SP_VALUE_SIZE);
-	MUST(!choice->setting == !op.optlen);
+	(void)p;
+	(void)r;
+	(void)userdata;
+	return 0;
 }
 
-static void check_stage(const struct program_stage *stage)
+static void check_ops(const struct image *im, uint32_t first_cell, uint32_t n, uint64_t options)
 {
-	for (size_t i = 0; i < stage->n_ops; i++) {
-		const struct program_op *op = &stage->ops[i];
+	const struct sp_op_cell *cells = im->of[MAP_ID_ops].values;
 
-		check_choice(op->option, &op->base);
-		for (size_t j = 0; j < op->n_rules; j++) {
-			MUST(op->rules[j].rule < SP_RULES_MAX);
-			MUST(stage->rules & 1ull << op->rules[j].rule);
-			MUST(j == 0 || op->rules[j - 1].rule < op->rules[j].rule);
-			check_choice(op->option, &op->rules[j]);
-		}
+	MUST(n <= SP_BLOCK_OPS_MAX);
+	for (uint32_t i = 0; i < n; i++) {
+		const uint32_t cell = first_cell + i / SP_OPS_CELL;
+		const struct sp_op *op;
+
+		MUST(cell < im->of[MAP_ID_ops].n);
+		op = &cells[cell].op[i % SP_OPS_CELL];
+		MUST(op->optlen && op->optlen <= SP_VALUE_SIZE);
+		MUST(options >> op->option & 1);
 	}
 }
 
-static void compile(const struct effective *e)
+/* What a hook reads lies within the maps. */
+static void check_stage(const struct image *im, const struct sp_stage_of *stage)
 {
-	struct program program;
-	int r = program_compile(e, &program);
+	const struct sp_block *blocks = im->of[MAP_ID_blocks].values;
+	uint32_t n = (uint32_t)__builtin_popcountll(stage->acting);
 
-	MUST(r == 0 || r == -E2BIG);
-	if (r < 0)
-		return;
-	for (int s = 0; s < SP_STAGE_MAX; s++)
-		check_stage(&program.stages[s]);
-	program_clear(&program);
+	check_ops(im, stage->first_cell, stage->n_ops, stage->options);
+	MUST(!(stage->acting & ~stage->rules) && !(stage->counted & ~stage->acting));
+	MUST(!(stage->before & ~stage->rules));
+	MUST(!n || stage->first_block + n <= im->of[MAP_ID_blocks].n);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct sp_block *b = &blocks[stage->first_block + i];
+
+		check_ops(im, b->first_cell, b->n_ops, b->options);
+	}
+	MUST(!stage->n_always || stage->first_always + stage->n_always <= im->of[MAP_ID_vectors].n);
+}
+
+static void check_image(const struct image *im)
+{
+	const struct sp_policy *policies = im->of[MAP_ID_policies].values;
+
+	MUST(im->of[MAP_ID_policies].n == 1 + im->config->n_policies);
+	for (uint32_t i = 1; i < im->of[MAP_ID_policies].n; i++) {
+		for (int s = 0; s < SP_STAGE_MAX; s++)
+			check_stage(im, &policies[i].stage[s]);
+		for (int k = 0; k < SP_PROPERTY_MAX; k++)
+			MUST(policies[i].tests[k].first_vector + policies[i].tests[k].n_vectors <=
+			     im->of[MAP_ID_vectors].n);
+	}
 }
 
 /* What `explain` says of a cgroup: printed into nowhere, and as JSON. */
-static void explain(struct cascade *cascade, const char *path)
+static void explain(const struct config *c, const char *path)
 {
 	static const struct asked_words nothing_asked;
 	struct explanation e;
@@ -190,7 +209,7 @@ static void explain(struct cascade *cascade, const char *path)
 	json_t *json;
 
 	MUST(asked_parse(&nothing_asked, &asked, &error) == 0);
-	MUST(explanation_make(cascade, &host, path, &asked, &e) == 0);
+	MUST(explanation_make(c, &host, path, &asked, &e) == 0);
 	explanation_print(&e, dev_null);
 	json = explanation_json(&e);
 	MUST(json);
@@ -198,28 +217,15 @@ static void explain(struct cascade *cascade, const char *path)
 	explanation_clear(&e);
 }
 
-static bool lists(const uint32_t *v, size_t n, size_t policy)
+/* The tables of globs say what the globs say. */
+static void check_walk(const struct image *im, const struct effective *e, const char *path)
 {
-	for (size_t i = 0; i < n; i++)
-		if (v[i] == policy)
-			return true;
-	return false;
-}
+	struct glob_list list;
 
-/* The globs' machine says what the globs say. */
-static void check_machine(const struct config *c, const struct machine *machine, const char *path)
-{
-	uint32_t state = machine_walk(machine, path);
-	struct matched m = machine_matched(machine, machine_matches(machine, state));
-
-	for (size_t i = 0; i < c->n_policies; i++) {
-		const struct policy *p = &c->policies[i];
-
-		if (!machine_has(machine, i))
-			continue;
-		MUST(lists(m.match, m.n_match, i) == patterns_match(&p->match, path));
-		MUST(lists(m.exclude, m.n_exclude, i) == patterns_match(&p->exclude, path));
-	}
+	MUST(glob_walk(&im->globs, path, &list) == 0);
+	MUST(list.n == e->n_policies && list.left_out == (e->n_left_out > 0));
+	for (uint32_t i = 0; i < list.n; i++)
+		MUST(list.number[i] == image_policy_number(im, e->policies[i]));
 }
 
 /* Can a cgroup have this path? */
@@ -251,22 +257,19 @@ static char *path_from(const struct glob *glob)
 }
 
 struct over {
-	const struct config *config;
-	struct cascade *cascade;
-	const struct machine *machine;
+	const struct image *image;
 	size_t n; /* cgroups so far */
 };
 
 static void look_at(struct over *o, const char *path)
 {
-	const struct cgroup_class *class;
+	struct effective e;
 
-	MUST(cascade_walk(o->cascade, path, &class) == 0);
-	check_machine(o->config, o->machine, path);
-	if (cascade_effective(class))
-		compile(cascade_effective(class));
+	MUST(cascade_walk(o->image->config, path, &e) == 0);
+	check_walk(o->image, &e, path);
+	effective_clear(&e);
 	if (o->n++ == 0)
-		explain(o->cascade, path);
+		explain(o->image->config, path);
 }
 
 static void look_at_patterns(struct over *o, const struct patterns *patterns)
@@ -280,15 +283,19 @@ static void look_at_patterns(struct over *o, const struct patterns *patterns)
 	}
 }
 
-static void cascade_and_compile(const struct config *c)
+static void compile_and_apply(const struct config *c)
 {
-	_cleanup_(cascade_free) struct cascade *cascade = NULL;
-	_cleanup_(machine_free) struct machine *machine = NULL;
-	struct over over = { .config = c };
+	_cleanup_(image_free) struct image *im = NULL;
+	_cleanup_free_ char *error = NULL;
+	struct over over = { 0 };
+	struct position at;
+	int r = image_new(c, no_counter, NULL, &im, &error, &at);
 
-	MUST(cascade_new(c, &cascade) == 0 && machine_new(c, &machine) == 0);
-	over.cascade = cascade;
-	over.machine = machine;
+	MUST(r == 0 || (r == -E2BIG && error && at.file));
+	if (r < 0)
+		return;
+	check_image(im);
+	over.image = im;
 	for (size_t i = 0; i < c->n_policies; i++) {
 		look_at_patterns(&over, &c->policies[i].match);
 		look_at_patterns(&over, &c->policies[i].exclude);
@@ -312,7 +319,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	diags_clear(&diags);
 	if (r == 0) {
 		check_config(c);
-		cascade_and_compile(c);
+		compile_and_apply(c);
 	}
 	return 0;
 }

@@ -11,12 +11,13 @@ sample.
 """
 
 import collections
+import itertools
 import os
 import resource
 
 from harness.agent import READY
 from harness.injection import BPF, ERRORS, FILES, LINKS, MEMORY, MMAP, NAMES, Injection
-from harness.result import Failure, check
+from harness.result import Failure, check, wait_for
 from life_hostile import CAPABILITIES, limited as with_capabilities
 from life_takeover import other_abi
 from life_whole import (FILE, learn, plain, program, read_verdict, request, run_whole,
@@ -96,7 +97,8 @@ class Scene:
         self.in_force = expected
 
     def footprint(self):
-        """Descriptors, and what they are of."""
+        """Descriptors, and what they are of, when the agent has nothing else to do."""
+        request(self.agent, "status")
         kinds = collections.Counter(kind for kind, _ in self.agent.objects())
         kinds["fd"] = len(os.listdir(f"/proc/{self.agent.process.pid}/fd"))
         return dict(kinds)
@@ -156,7 +158,7 @@ def reloads(box, kind, prefix=()):
         error = ERRORS[kind][number % len(ERRORS[kind])]
         outcomes[reload_failing(scene, kind, at, count, error)] += 1
         check_next(scene, describe(kind, at, count, error))
-        check(f"descriptors after {describe(kind, at, count, error)}", before, scene.footprint())
+        wait_for(f"descriptors after {describe(kind, at, count, error)}", before, scene.footprint)
     say(kind, count, outcomes)
     scene.agent.stop()
 
@@ -233,7 +235,7 @@ def starts(box, kind, share, prefix=(), calls=1):
         _, refused = start_failing(scene, kind, at, error, calls)
         outcomes[refused] += 1
         started_again(scene, describe(kind, at, count, error))
-        check(f"descriptors after {describe(kind, at, count, error)}", before, scene.footprint())
+        wait_for(f"descriptors after {describe(kind, at, count, error)}", before, scene.footprint)
     say(kind, count, outcomes)
     scene.agent.stop()
 
@@ -341,7 +343,7 @@ def limited(box, name, limit, amounts):
         refused += not reply.get("ok")
         scene.check_in_force(what, new if reply.get("ok") else int(not new))
         check_next(scene, what)
-        check(f"descriptors after {what}", before, scene.footprint())
+        wait_for(f"descriptors after {what}", before, scene.footprint)
     print(f"{name}: {refused} of {len(amounts)} reloads refused")
     check("reloads refused", True, refused > 0)
     scene.agent.stop()
@@ -349,7 +351,8 @@ def limited(box, name, limit, amounts):
 
 def used(pid, limit):
     if limit == resource.RLIMIT_NOFILE:
-        return 1 + max(map(int, os.listdir(f"/proc/{pid}/fd")))
+        numbers = set(map(int, os.listdir(f"/proc/{pid}/fd")))
+        return next(number for number in itertools.count() if number not in numbers)
     with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
         return int(statm.read().split()[0]) * resource.getpagesize()
 

@@ -112,20 +112,30 @@ static bool is_path(const char *path)
 	return *path == '/' && (length == 1 || path[length - 1] != '/') && !strstr(path, "//");
 }
 
-static void random_path(struct seeded *r, char *path)
+static void random_name(struct seeded *r, char *name)
 {
 	static const char *const names[] = { "a", "b",	  "_",	      "_a",	 "ab",	 "a.slice",
 					     "b", "ba_b", "_b.slice", "a.sli",	 "\xe9", ".slice",
 					     "a", "\\",	  ".slice.",  "a.slicea" };
+
+	*name = '\0';
+	if (random_below(r, 50) == 0) { /* the longest that there is */
+		size_t n = 244 + random_below(r, 2);
+
+		memset(name, "ab_"[random_below(r, 3)], n);
+		name[n] = '\0';
+	}
+	strcat(name, random_of(r, names));
+}
+
+static void random_path(struct seeded *r, char *path)
+{
 	unsigned n = random_below(r, 6);
 
 	strcpy(path, n ? "" : "/");
 	for (; n; n--) {
 		strcat(path, "/");
-		if (random_below(r, 50) == 0) /* the longest that there is */
-			memset(strchr(path, '\0'), "ab_"[random_below(r, 3)],
-			       244 + random_below(r, 2));
-		strcat(path, random_of(r, names));
+		random_name(r, strchr(path, '\0'));
 	}
 }
 

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Globs as one tree: a node in it is a prefix of globs, shared by all that begin alike, and what a
+ * path up to here may have matched.  Many nodes can be active at once.
+ *
+ *   /a/ *.x       root -'/'-> . -a-> . -'/'-> . , star (loops on names) -'.'-> . -x-> . says who
+ *   /a/ ** /b     ... -a-> . , any -'/'-> inside (loops on names and '/') -'/'-> . -b-> . says who
+ *   unit: b       units -'/'-> name ('_' is skipped) -b-> . says who
+ *                 units -'/'-> slices (loops on names) -'.'-> ... -e-> . goes on as units does
+ */
+#ifndef SOCKPOL_GLOB_TREE_H
+#define SOCKPOL_GLOB_TREE_H
+
+#include <stdint.h>
+
+#include "policy/glob.h"
+
+enum node_reads {
+	READS_NOTHING, /* becomes active together with another */
+	READS_BYTE,
+	READS_ANY_BYTE, /* of a name: all but '/' */
+	READS_SET,
+};
+
+enum node_loop {
+	LOOP_NONE,
+	LOOP_NAME, /* stays active for every byte but '/' */
+	LOOP_PATH, /* the same, and comes back by '/' */
+};
+
+struct byte_set {
+	uint64_t bits[4]; /* never '/' and NUL */
+	unsigned n;
+};
+
+struct glob_tree_node {
+	uint32_t next;	 /* of the list that it is in; 0: the last */
+	uint32_t first;	 /* list of what can be read next */
+	uint32_t follow; /* the node whose list holds here, too: mostly its own */
+	uint32_t star;	 /* becomes active together with this: the loop of a '*'; 0: none */
+	uint32_t any;	 /* the same for a "**" */
+	uint32_t says;	 /* index into glob_tree.says; 0: no glob ends here */
+	uint32_t set;	 /* READS_SET: index into glob_tree.sets */
+	uint32_t first_glob, n_globs; /* that end here or further on; see glob_tree_number() */
+	uint8_t reads, byte, loop;
+};
+
+/* A glob that ends. */
+struct glob_tree_say {
+	uint32_t who;  /* as glob_tree_add() was told */
+	uint32_t glob; /* its number, see glob_tree_number() */
+	uint32_t next; /* 0: the last */
+};
+
+struct named_set;
+
+struct glob_tree {
+	struct glob_tree_node *v; /* 0 is unused */
+	size_t n;
+	struct glob_tree_say *says; /* 0 is unused */
+	size_t n_says;
+	struct byte_set *sets;
+	size_t n_sets;
+	struct named_set *set_names;
+	uint32_t n_globs;
+	size_t n_edges;		/* about as many elements of a glob table are needed */
+	uint32_t root, units;	/* where a path begins */
+	uint32_t name, escaped; /* before a unit's name, and after its '_': what becomes active
+				   together with `name` does so from the next byte on */
+	uint32_t last_slice;	/* all from `units` to this one lead to all units */
+};
+
+/* Returns 0 or -ENOMEM. */
+int glob_tree_new(struct glob_tree **ret);
+/* The same; after a failure the tree can only be freed. */
+int glob_tree_add(struct glob_tree *t, const struct glob *g, uint32_t who);
+/* Numbers the globs from 0 on, so that those that end behind a node follow each other. */
+int glob_tree_number(struct glob_tree *t);
+void glob_tree_free(struct glob_tree *t);
+DEFINE_CLEANUP(struct glob_tree *, glob_tree_free)
+
+/* Can nodes say the same as glob_match()?  (Not of the rarest bracket expressions.) */
+bool glob_tree_can(const struct glob *g);
+
+static inline bool byte_set_has(const struct byte_set *s, unsigned byte)
+{
+	return s->bits[byte / 64] >> byte % 64 & 1;
+}
+
+static inline void byte_set_add(struct byte_set *s, unsigned byte)
+{
+	s->n += !byte_set_has(s, byte);
+	s->bits[byte / 64] |= 1ull << byte % 64;
+}
+
+#endif

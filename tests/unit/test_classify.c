@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "random_globs.h"
+
+#include "classify_twin.h"
+#include "glob_model.h"
+
+static struct glob_list list_of(const struct policy_list *from)
+{
+	struct glob_list list = { .n = from->n };
+
+	memcpy(list.number, from->number, sizeof(*list.number) * from->n);
+	return list;
+}
+
+static void load(const struct config *c, struct glob_tables *ret)
+{
+	struct position at;
+	char *error;
+
+	assert_int_equal(glob_tables_new(c, ret, &error, &at), 0);
+	twin_load(ret);
+}
+
+static void check_path(struct seeded *s, const struct config *c, const struct glob_tables *t,
+		       const char *path)
+{
+	struct glob_list want = model_list(c, path, UINT32_MAX), walked;
+	struct policy_list hook = twin_policies(path);
+	struct glob_list has = list_of(&hook);
+
+	assert_int_equal(glob_walk(t, path, &walked), 0);
+	if (!lists_equal(&want, &walked))
+		SEEDED_FAIL(s, "%s: the walk finds %u policies, not %u", path, walked.n, want.n);
+	if (!lists_equal(&want, &has))
+		SEEDED_FAIL(s, "%s: the hook finds %u policies, not %u", path, has.n, want.n);
+	assert_int_equal(want.left_out, walked.left_out);
+}
+
+static void agrees(struct seeded *s)
+{
+	struct random_globs g = random_globs(s, ARRAY_SIZE(pieces));
+	struct glob_tables t;
+
+	load(g.config, &t);
+	for (size_t i = 0; i < g.n_paths; i++)
+		check_path(s, g.config, &t, g.paths[i]);
+	assert_int_equal(map_state.cut, 0);
+	glob_tables_clear(&t);
+	random_globs_free(&g);
+}
+
+static void hooks_agree_with_glob_match(void **state)
+{
+	(void)state;
+	for_seeds(2000, agrees);
+}
+
+/* Deep: walks begin at others' states, whose policies and active nodes count from there on. */
+static void agrees_deep(struct seeded *s)
+{
+	struct random_globs g = random_globs(s, ARRAY_SIZE(pieces));
+	struct glob_tables t;
+	char path[RANDOM_PATH_SIZE] = "";
+
+	load(g.config, &t);
+	for (unsigned level = 0; level < 60; level++) {
+		char side[RANDOM_PATH_SIZE + 8];
+		size_t n = strlen(path);
+
+		if (g.n_paths && random_below(s, 8) == 0 && n < 2000) {
+			const char *more = g.paths[random_below(s, (unsigned)g.n_paths)];
+
+			if (more[1] && strlen(more) < 1000)
+				strcat(path, more);
+		}
+		strcat(path, "/");
+		random_name(s, path + strlen(path));
+		if (random_below(s, 3)) /* or else nobody has been there */
+			check_path(s, g.config, &t, path);
+		snprintf(side, sizeof(side), "%s/ab", path);
+		if (random_below(s, 3) == 0)
+			check_path(s, g.config, &t, side);
+	}
+	assert_int_equal(map_state.cut, 0);
+	glob_tables_clear(&t);
+	random_globs_free(&g);
+}
+
+static void deep_walks_begin_where_others_ended(void **state)
+{
+	(void)state;
+	for_seeds(500, agrees_deep);
+}
+
+/* So many loops at once that the ring overflows. */
+static void agrees_in_passes(struct seeded *s)
+{
+	struct config *c = config_new();
+	struct glob_tables t;
+	unsigned n = 20 + random_below(s, 120);
+
+	for (unsigned i = 0; i < n; i++) {
+		char text[64];
+		struct fixture_policy p = { .name = "p" };
+
+		switch (random_below(s, 4)) {
+		case 0:
+			snprintf(text, sizeof(text), "*a*%c%c*", "ab_-"[random_below(s, 4)],
+				 "ab_-"[random_below(s, 4)]);
+			break;
+		case 1:
+			snprintf(text, sizeof(text), "/**/*%c*%c*", "ab_-"[random_below(s, 4)],
+				 "ab_-"[random_below(s, 4)]);
+			break;
+		case 2:
+			snprintf(text, sizeof(text), "/*%u*/**/a*b", i);
+			break;
+		default:
+			snprintf(text, sizeof(text), "/**/a%c?/**/%c*", "ab?_"[random_below(s, 4)],
+				 "ab_-"[random_below(s, 4)]);
+		}
+		if (*text == '/')
+			p.cgroup[0] = text;
+		else
+			p.unit[0] = text;
+		if (random_below(s, 6) == 0)
+			p.exclude[0] = "/**/*b*b*";
+		fixture_add(c, &p);
+	}
+	load(c, &t);
+	for (unsigned i = 0; i < 12; i++) {
+		char path[RANDOM_PATH_SIZE] = "";
+
+		for (unsigned k = 1 + random_below(s, 5); k; k--) {
+			char *at = strchr(path, '\0');
+
+			*at++ = '/';
+			for (unsigned m = 1 + random_below(s, 14); m; m--)
+				*at++ = "aabb_-0123"[random_below(s, 10)];
+			strcpy(at, random_below(s, 2) ? "" : ".slice");
+		}
+		check_path(s, c, &t, path);
+	}
+	assert_int_equal(map_state.cut, 0);
+	glob_tables_clear(&t);
+	config_free(c);
+}
+
+static void more_nodes_than_the_ring_holds(void **state)
+{
+	(void)state;
+	for_seeds(300, agrees_in_passes);
+}
+
+/* name behind name, n times */
+static char *deep_path(const char *name, unsigned n)
+{
+	char *path = calloc(n, strlen(name) + 2), *at = path;
+
+	for (; n; n--)
+		at += sprintf(at, "/%s", name);
+	return path;
+}
+
+static void below_the_deepest_level(void **state)
+{
+	static const struct fixture_policy v[] = {
+		{ .name = "all", .cgroup = { "/**" }, .exclude = { "/**/x/y" } },
+		{ .name = "leaf", .cgroup = { "/**/leaf" } },
+	};
+	struct config *c = fixture_config(v, ARRAY_SIZE(v));
+	char *path = deep_path("a", SP_LEVELS_MAX - 1), *longer = NULL;
+	struct policy_list list;
+	struct glob_tables t;
+
+	(void)state;
+	load(c, &t);
+	assert_true(asprintf(&longer, "%s/leaf/x/y", path) > 0);
+	/* The last level that counts, and one below. */
+	longer[strlen(path) + strlen("/leaf")] = '\0';
+	list = twin_policies(longer);
+	assert_int_equal(list.n, 2);
+	assert_int_equal(map_state.cut, 0);
+	longer[strlen(path) + strlen("/leaf")] = '/';
+	list = twin_policies(longer);
+	assert_int_equal(list.n, 2);
+	assert_int_equal(map_state.cut, 1);
+	glob_tables_clear(&t);
+	config_free(c);
+	free(path);
+	free(longer);
+}
+
+/* Names that cost more turns than there are. */
+static void names_use_up_the_turns(void **state)
+{
+	static const struct fixture_policy v[] = {
+		{ .name = "above", .cgroup = { "/a" } },
+		{ .name = "units", .unit = { "*b*b*b*b*" } },
+		{ .name = "paths", .cgroup = { "/**/*b*b*b*b*c" } },
+		{ .name = "leaf", .cgroup = { "/**/leaf" } },
+	};
+	struct config *c = fixture_config(v, ARRAY_SIZE(v));
+	char name[256], *names, *path = NULL;
+	struct policy_list list;
+	struct glob_tables t;
+
+	(void)state;
+	memset(name, 'b', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	names = deep_path(name, 600);
+	assert_true(asprintf(&path, "/a%s/leaf", names) > 0);
+	load(c, &t);
+	list = twin_policies(path);
+	assert_int_equal(map_state.cut, 1);
+	assert_int_equal(list.n, 1); /* "leaf" is too deep */
+	assert_int_equal(list.number[0], 1);
+	glob_tables_clear(&t);
+	config_free(c);
+	free(names);
+	free(path);
+}
+
+/* The child of a deep cgroup costs a few levels. */
+static void a_child_begins_at_its_parents_state(void **state)
+{
+	static const struct fixture_policy v[] = {
+		{ .name = "all", .cgroup = { "/**/x" }, .exclude = { "/**/no/**" } },
+		{ .name = "b", .cgroup = { "/**/b" } },
+	};
+	struct config *c = fixture_config(v, ARRAY_SIZE(v));
+	char *path = deep_path("x", 800), *child = NULL;
+	struct policy_list list;
+	struct glob_tables t;
+	uint64_t reads;
+
+	(void)state;
+	load(c, &t);
+	list = twin_policies(path);
+	assert_int_equal(list.n, 1);
+	assert_true(twin.reads > 2400);
+	assert_true(asprintf(&child, "%s/no", path) > 0);
+	reads = twin.reads;
+	list = twin_policies(child);
+	assert_int_equal(list.n, 0);
+	assert_true(twin.reads - reads < 60);
+	/* More is found than the state has: what excludes it is looked for from the root. */
+	strcpy(strrchr(child, '/'), "/b");
+	list = twin_policies(child);
+	assert_int_equal(list.n, 2);
+	glob_tables_clear(&t);
+	config_free(c);
+	free(path);
+	free(child);
+}
+
+/* What an exclude takes away does not give its place to another. */
+static void excluded_policies_keep_their_places(void **state)
+{
+	struct fixture_policy v[40];
+	struct policy_list list;
+	struct glob_tables t;
+	struct config *c;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(v); i++)
+		v[i] = (struct fixture_policy){ .name = "p",
+						.cgroup = { i < 20 ? "/a/b" : "/a" },
+						.exclude = { i == 30 || i == 3 ? "/a/b" : "/no" } };
+	c = fixture_config(v, ARRAY_SIZE(v));
+	load(c, &t);
+	list = twin_policies("/a/b");
+	/* 20 of /a less one, then the first 12 of /a/b less one. */
+	assert_int_equal(list.n, 30);
+	assert_int_equal(list.number[0], 21);
+	assert_int_equal(list.number[18], 40);
+	assert_int_equal(list.number[19], 1);
+	assert_int_equal(list.number[29], 12);
+	assert_int_equal(map_state.left_out, 1);
+	glob_tables_clear(&t);
+	config_free(c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(hooks_agree_with_glob_match),
+		cmocka_unit_test(deep_walks_begin_where_others_ended),
+		cmocka_unit_test(more_nodes_than_the_ring_holds),
+		cmocka_unit_test(below_the_deepest_level),
+		cmocka_unit_test(names_use_up_the_turns),
+		cmocka_unit_test(a_child_begins_at_its_parents_state),
+		cmocka_unit_test(excluded_policies_keep_their_places),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
