@@ -318,12 +318,25 @@ static int load_object(uint32_t hooks, int maps[MAP_ID_MAX], int programs[HOOK_M
 	return load_side_by_side(loading, programs);
 }
 
+/* libbpf before 1.2 frees its list with the last handler, and goes on to use it: one stays. */
+static int keep_one_handler(void)
+{
+	static int kept;
+
+	if (kept <= 0)
+		kept = libbpf_register_prog_handler("sockpol", BPF_PROG_TYPE_UNSPEC, 0, NULL);
+	return kept;
+}
+
 /* libbpf asks these what to do for a section. */
 static int register_handlers(struct loading *loading, int handlers[HOOK_MAX])
 {
 	LIBBPF_OPTS(libbpf_prog_handler_opts, opts, .cookie = (long)loading,
 		    .prog_prepare_load_fn = put_aside);
+	int kept = keep_one_handler();
 
+	if (kept < 0)
+		return log_error_errno(kept, "Cannot prepare libbpf");
 	for (int i = 0; i < HOOK_MAX; i++) {
 		const struct hook *hook = &hook_table[i];
 
