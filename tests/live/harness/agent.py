@@ -190,6 +190,15 @@ class Agent:
                 return policy
         raise Failure("a policy in status --json", name, self.status()["policies"])
 
+    def metric(self, name):
+        """The value of a metric without labels."""
+        text = self.command("metrics", "--pin-dir", self.pin_dir, "--runtime-dir",
+                            self.runtime_dir).stdout
+        found = re.search(rf"^{name} (\S+)$", text, re.M)
+        if not found:
+            raise Failure("a metric", name, text)
+        return float(found[1])
+
     def pins(self):
         """What is in the pin directory, by name."""
         return sorted(os.path.relpath(os.path.join(directory, name), self.pin_dir)
