@@ -22,7 +22,6 @@
 #define SOCKPOL_BPF_CLASSIFY_H
 
 #include <stdbool.h>
-#include <stddef.h>
 
 #include <bpf/bpf_core_read.h>
 
@@ -31,7 +30,7 @@
 #include "maps.h"
 
 #define WALK_CHUNK 15	  /* bytes of a name that are read at once */
-#define WALK_TURNS 16384u /* in all */
+#define WALK_TURNS 12288u /* in all */
 #define WALK_NODES 8	  /* steps a turn, which costs as much as one */
 #define WALK_LONG  8	  /* levels: a walk over more of them leaves its state to others */
 #define WALK_SEEK  16	  /* levels upwards in which a state is looked for */
@@ -79,21 +78,22 @@ struct walk {
 	__u16 node;	  /* whose edge leads there */
 	__u8 head;	  /* of the ring: `now` active nodes from there on, then the `next` ones */
 	__u8 now, next;
+	__u8 place;    /* see walk_place() */
 	__u8 at, byte; /* in the chunk; while names are over, `at` counts nodes */
 	__u8 phase;
 	__u8 generation;
 	__u8 table, n_match, n_tables;
-	__u8 busy, says;		/* flags of the next nodes: not all are idle; a glob ends */
-	__u8 last_pass;			/* none follows for further globs */
-	__u8 overflowed, stepping;	/* this table: passes; each for one level more */
-	__u8 found_new;			/* policies that the state had not */
-	__u8 state_is_whole;		/* the state has nodes of the tables of `exclude` */
-	__u8 keeps, n_kept;		/* leaves a state; nodes in it */
-	__u8 left_out;			/* more policies matched than there is room for */
-	__u8 is_deeper;			/* than SP_LEVELS_MAX */
-	__u16 ring[SP_GLOB_ACTIVE_MAX]; /* before `found`: see walk_ring() */
-	__u32 found[SP_LIST_MAX];	/* ascending, FOUND_FREE behind */
-	char chunk[WALK_CHUNK + 1];	/* NUL-terminated */
+	__u8 busy, says;	   /* flags of the next nodes: not all are idle; a glob ends */
+	__u8 last_pass;		   /* none follows for further globs */
+	__u8 overflowed, stepping; /* this table: passes; each for one level more */
+	__u8 found_new;		   /* policies that the state had not */
+	__u8 state_is_whole;	   /* the state has nodes of the tables of `exclude` */
+	__u8 keeps, n_kept;	   /* leaves a state; nodes in it */
+	__u8 left_out;		   /* more policies matched than there is room for */
+	__u8 is_deeper;		   /* than SP_LEVELS_MAX */
+	__u32 found[SP_LIST_MAX];  /* ascending, FOUND_FREE behind */
+	__u16 ring[SP_GLOB_ACTIVE_MAX];
+	char chunk[WALK_CHUNK + 1]; /* NUL-terminated */
 };
 
 static __always_inline __u32 walk_slot(const struct walk *w)
@@ -112,22 +112,23 @@ static __always_inline struct sp_glob_link *walk_link(const struct walk *w, __u3
 }
 
 /*
- * The place behind the first active node by i, at most a ring's length.  Without a branch, as in
- * loops the verifier would follow each: what it must believe is that the place is in *w.
+ * The place in the ring behind the first active node by i, at most a ring's length.  By way of *w,
+ * or the verifier would follow each turn of a loop for both ways to come by a place.
  */
-#define WALK_RING_MASK 63
+static __always_inline __u32 walk_place(struct walk *w, __u32 i)
+{
+	i += w->head;
+	if (i >= SP_GLOB_ACTIVE_MAX)
+		i -= SP_GLOB_ACTIVE_MAX;
+	*(volatile __u8 *)&w->place = i;
+	return *(volatile __u8 *)&w->place;
+}
 
 static __always_inline __u16 *walk_ring(struct walk *w, __u32 i)
 {
-	_Static_assert(SP_GLOB_ACTIVE_MAX <= WALK_RING_MASK + 1, "any place of the ring");
-	_Static_assert(offsetof(struct walk, ring) + sizeof(__u16) * (WALK_RING_MASK + 1) <=
-			       sizeof(struct walk),
-		       "any place that the mask leaves is in the walk");
+	__u32 at = walk_place(w, i);
 
-	i += *(volatile __u8 *)&w->head; /* read anew: in loops the verifier shall not follow it */
-	i -= SP_GLOB_ACTIVE_MAX & -(~(i - SP_GLOB_ACTIVE_MAX) >> 31);
-	asm volatile("" : "+r"(i));
-	return &w->ring[i & WALK_RING_MASK];
+	return &w->ring[at < SP_GLOB_ACTIVE_MAX ? at : 0];
 }
 
 /* The ancestor at a level, as a number. */
@@ -155,22 +156,39 @@ static __always_inline struct sp_walk_state *walk_state_at(const struct walk *w,
 /* --- over the bytes ----------------------------------------------------------------------------
  */
 
+/* Without a way round the end, since in a loop each branch that comes back costs the verifier. */
+static __always_inline bool walk_has_from(const struct walk *w, __u32 first, __u32 end, __u32 node)
+{
+	for (__u32 i = 0; i < SP_GLOB_ACTIVE_MAX; i++) {
+		__u32 at = first + i;
+
+		asm volatile("" : "+r"(at));
+		if (at >= end || at >= SP_GLOB_ACTIVE_MAX)
+			return false;
+		if (w->ring[at] == node)
+			return true;
+	}
+	return false;
+}
+
 /* Is the node among those that will be active, or among those that are and stay? */
 __noinline int walk_has(struct walk *w, __u32 node, __u32 flags)
 {
-	__u32 first, n;
+	__u32 first, end;
 
 	if (!w)
 		return 1;
-	first = flags & (w->byte == '/' ? SP_GLOB_STAYS_SLASH : SP_GLOB_STAYS) ? 0 : w->now;
-	n = w->now + w->next - first;
-	for (__u32 i = 0; i < SP_GLOB_ACTIVE_MAX; i++) {
-		if (i >= n)
-			break;
-		if (*walk_ring(w, first + i) == node)
-			return 1;
+	end = w->head + w->now + w->next;
+	first = w->head;
+	if (!(flags & (w->byte == '/' ? SP_GLOB_STAYS_SLASH : SP_GLOB_STAYS)))
+		first += w->now;
+	if (first >= SP_GLOB_ACTIVE_MAX) {
+		first -= SP_GLOB_ACTIVE_MAX;
+		end -= SP_GLOB_ACTIVE_MAX;
 	}
-	return 0;
+	if (walk_has_from(w, first, end, node))
+		return 1;
+	return end > SP_GLOB_ACTIVE_MAX && walk_has_from(w, 0, end - SP_GLOB_ACTIVE_MAX, node);
 }
 
 /* 0: the name is over. */
@@ -403,16 +421,6 @@ __noinline int walk_begin_at_state(struct walk *w)
 	return 1;
 }
 
-/* A node of the state becomes active. */
-__noinline int walk_wake(struct walk *w, __u32 node)
-{
-	if (!w)
-		return 0;
-	*walk_ring(w, w->now) = node;
-	w->now++;
-	return 0;
-}
-
 /* The table's active nodes at the level of the state.  0: the state is gone. */
 __noinline int walk_resume(struct walk *w)
 {
@@ -432,14 +440,19 @@ __noinline int walk_resume(struct walk *w)
 	w->now = 0;
 	for (__u32 i = 0; i < SP_WALK_ACTIVE_MAX; i++) {
 		__u64 word;
+		__u32 at;
 
 		if (i >= n)
 			break;
 		word = cache_read(&s->word[1 + SP_LIST_MAX + i]);
 		if (!SP_WORD_IS_OF(word, id))
 			return 0;
-		if (SP_WORD_WHAT(word) >> SP_WALK_NODE_BITS == w->table)
-			walk_wake(w, SP_WORD_WHAT(word));
+		at = *(volatile __u8 *)&w->now;
+		asm volatile("" : "+r"(at));
+		if (at >= SP_GLOB_ACTIVE_MAX)
+			return 0;
+		w->ring[at] = SP_WORD_WHAT(word); /* stays, if it is of this table */
+		w->now = at + !((SP_WORD_WHAT(word) >> SP_WALK_NODE_BITS) ^ w->table);
 	}
 	return 1;
 }
@@ -458,14 +471,14 @@ __noinline int walk_keep_nodes(struct walk *w)
 		return 0;
 	}
 	for (__u32 i = 0; i < SP_GLOB_ACTIVE_MAX; i++) {
-		__u32 at = *(volatile __u8 *)&w->n_kept;
+		__u32 at = *(volatile __u8 *)&w->n_kept, from = walk_place(w, i);
 
 		asm volatile("" : "+r"(at));
-		if (i >= w->now || at >= SP_WALK_ACTIVE_MAX)
+		if (i >= w->now || at >= SP_WALK_ACTIVE_MAX || from >= SP_GLOB_ACTIVE_MAX)
 			break;
 		w->n_kept = at + 1;
 		cache_write(&s->word[1 + SP_LIST_MAX + at],
-			    SP_WORD(id, (__u32)w->table << SP_WALK_NODE_BITS | *walk_ring(w, i)));
+			    SP_WORD(id, (__u32)w->table << SP_WALK_NODE_BITS | w->ring[from]));
 	}
 	return 0;
 }
@@ -719,21 +732,26 @@ static long walk_loop(__u32 i, struct walk *w)
 	return walk_turn(w) & 1;
 }
 
-/* Leaves the policies that apply at the front of w->found, their numbers alone. */
+/*
+ * Leaves the policies that apply at the front of w->found, their numbers alone.  Counts in *w and
+ * without a branch, or the verifier would follow each count.
+ */
 __noinline int walk_choose(struct walk *w)
 {
-	__u32 n = 0;
+	volatile __u8 *n;
 
 	if (!w)
 		return 0;
+	n = &w->place;
+	*n = 0;
 	for (__u32 i = 0; i < SP_LIST_MAX; i++) {
 		__u32 found = w->found[cache_index(i)];
 		__u32 stays = ~(found >> 15 | found >> 31 | (w->limit - FOUND_LEVEL(found)) >> 31);
 
-		w->found[cache_index(n)] = found & FOUND_NUMBER;
-		n += stays & 1; /* no branch: the verifier would follow each count */
+		w->found[cache_index(*n)] = found & FOUND_NUMBER;
+		*n += stays & 1;
 	}
-	return n;
+	return *n;
 }
 
 __noinline int walk_begin(struct walk *w, __u32 generation)
@@ -768,7 +786,7 @@ __noinline __u32 walk_outcome(struct walk *w, __u64 id, __u32 generation)
 	__sync_fetch_and_add(&state.misses, 1);
 	if (w->limit < w->last_level || w->is_deeper)
 		__sync_fetch_and_add(&state.cut, 1);
-	else if (w->keeps)
+	if (w->keeps)
 		walk_keep_policies(w);
 	if (w->left_out)
 		__sync_fetch_and_add(&state.left_out, 1);

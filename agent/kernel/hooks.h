@@ -56,9 +56,8 @@ int hooks_use_stages(struct hooks *h, uint64_t stages);
 /* Takes links and programs away from links that may be pinned elsewhere, too. */
 void hooks_detach(struct hooks *h);
 
-/* Pins that somebody removed, and links that somebody detached: how many; mends that.  Errors are
- * logged. */
-size_t hooks_n_lost(const struct hooks *h);
+/* See kernel_n_lost(), kernel_mend(). */
+size_t hooks_n_lost(const struct hooks *h, size_t *ret_n_detached);
 int hooks_mend(struct hooks *h);
 
 #endif

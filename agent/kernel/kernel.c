@@ -257,9 +257,9 @@ void kernel_detach(struct kernel *k)
 	(void)pin_dir_remove(k->pin_dir);
 }
 
-size_t kernel_n_lost(const struct kernel *k)
+size_t kernel_n_lost(const struct kernel *k, size_t *ret_n_detached)
 {
-	size_t n = hooks_n_lost(k->hooks);
+	size_t n = hooks_n_lost(k->hooks, ret_n_detached);
 
 	for (int i = 0; i < MAP_ID_MAX; i++)
 		n += pin_is_lost(k->dir, map_table[i].name);
