@@ -65,7 +65,7 @@ static void judge(struct agent *a, int r, const struct diags *diags)
 	} else {
 		n = governor_config(a->governor)->n_policies;
 		set_verdict(a, "%zu %s in force%s", n, n == 1 ? "policy" : "policies",
-			    a->unpinned ? "; they cannot be pinned, and end with the agent" : "");
+			    a->unpinned ? "; it cannot be pinned, and ends with the agent" : "");
 	}
 }
 
@@ -102,10 +102,10 @@ static bool lost_pin_dir(const struct agent *a)
  */
 static int renew_pins(struct agent *a)
 {
-	size_t lost = governor_n_lost(a->governor);
+	size_t detached, lost = governor_n_lost(a->governor, &detached);
 	int r;
 
-	if (!lost)
+	if (!lost && !detached)
 		return 0;
 	if (lost_pin_dir(a)) {
 		int fd = pin_dir_open(a->options->pin_dir, true);
@@ -116,8 +116,8 @@ static int renew_pins(struct agent *a)
 		a->pin_fd = fd;
 	}
 	r = governor_mend(a->governor);
-	if (r == 0)
-		log_warning("%zu of the pins and links at %s were gone, and are there again", lost,
+	if (r == 0 && lost)
+		log_warning("%zu pins in %s were gone, and are pinned again", lost,
 			    a->options->pin_dir);
 	return r;
 }
@@ -215,10 +215,11 @@ static json_t *answer_status(const struct agent *a)
 {
 	_cleanup_free_ char *real = realpath(a->options->pin_dir, NULL);
 	_cleanup_free_ char *pins = utf8_escape(real ? real : a->options->pin_dir);
-	json_t *reply = json_pack(
-		"{s:b, s:s, s:b, s:s, s:s?, s:I, s:o?}", "ok", 1, "message", a->verdict, "degraded",
-		a->degraded, "version", SOCKPOL_VERSION, "pin_dir", pins, "pins_lost",
-		(json_int_t)governor_n_lost(a->governor), "policy_dirs", policy_dirs_json(a));
+	size_t n_detached, n_lost = governor_n_lost(a->governor, &n_detached);
+	json_t *reply = json_pack("{s:b, s:s, s:b, s:s, s:s?, s:I, s:o?}", "ok", 1, "message",
+				  a->verdict, "degraded", a->degraded, "version", SOCKPOL_VERSION,
+				  "pin_dir", pins, "pins_lost", (json_int_t)(n_lost + n_detached),
+				  "policy_dirs", policy_dirs_json(a));
 	struct stat st;
 
 	if (reply && stat(a->options->pin_dir, &st) == 0) {
@@ -299,14 +300,14 @@ static int start(struct agent *a)
 		log_error("%s", a->verdict);
 		return r;
 	}
+	if (a->metrics)
+		metrics_file_refresh(a->metrics);
 	if (r < 0)
 		log_warning("ready, but degraded: %s", a->verdict);
 	else
 		log_info("ready: %s", a->verdict);
 	sd_notifyf(0, "READY=1\nSTATUS=%s", a->verdict);
 	governor_settle(a->governor);
-	if (a->metrics)
-		metrics_file_refresh(a->metrics);
 	return 0;
 }
 

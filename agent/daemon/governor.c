@@ -315,9 +315,10 @@ const struct config *governor_config(const struct governor *g)
 	return g->config;
 }
 
-size_t governor_n_lost(const struct governor *g)
+size_t governor_n_lost(const struct governor *g, size_t *ret_n_detached)
 {
-	return g->kernel ? kernel_n_lost(g->kernel) : 0;
+	*ret_n_detached = 0;
+	return g->kernel ? kernel_n_lost(g->kernel, ret_n_detached) : 0;
 }
 
 int governor_mend(struct governor *g)

@@ -372,8 +372,8 @@ int hooks_use_stages(struct hooks *h, uint64_t stages)
 void hooks_detach(struct hooks *h)
 {
 	for (int i = HOOK_MAX; i-- > 0;)
-		drop(h, i);
-	h->stages = 0;
+		if (h->v[i].link >= 0)
+			(void)bpf_link_detach(h->v[i].link); /* others may hold it */
 }
 
 static bool is_detached(int link)
@@ -384,18 +384,19 @@ static bool is_detached(int link)
 	return info.type && !info.cgroup_id;
 }
 
-size_t hooks_n_lost(const struct hooks *h)
+size_t hooks_n_lost(const struct hooks *h, size_t *ret_n_detached)
 {
-	size_t n = 0;
+	size_t n = 0, n_detached = 0;
 	char name[64];
 
 	for (int i = 0; i < HOOK_MAX; i++) {
 		if (h->v[i].link < 0 || !h->dir)
 			continue;
 		program_pin_name(i, name);
-		n += pin_is_lost(h->dir, hook_table[i].name) + pin_is_lost(h->dir, name) +
-		     is_detached(h->v[i].link);
+		n += pin_is_lost(h->dir, hook_table[i].name) + pin_is_lost(h->dir, name);
+		n_detached += is_detached(h->v[i].link);
 	}
+	*ret_n_detached = n_detached;
 	return n;
 }
 

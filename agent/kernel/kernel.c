@@ -253,13 +253,13 @@ int kernel_use_stages(struct kernel *k, uint64_t stages)
 
 void kernel_detach(struct kernel *k)
 {
-	hooks_detach(k->hooks);
 	(void)pin_dir_remove(k->pin_dir);
+	hooks_detach(k->hooks);
 }
 
-size_t kernel_n_lost(const struct kernel *k)
+size_t kernel_n_lost(const struct kernel *k, size_t *ret_n_detached)
 {
-	size_t n = hooks_n_lost(k->hooks);
+	size_t n = hooks_n_lost(k->hooks, ret_n_detached);
 
 	for (int i = 0; i < MAP_ID_MAX; i++)
 		n += pin_is_lost(k->dir, map_table[i].name);

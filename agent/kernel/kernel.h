@@ -54,9 +54,9 @@ DEFINE_CLEANUP(struct kernel *, kernel_free)
 int kernel_use_stages(struct kernel *k, uint64_t stages);
 void kernel_detach(struct kernel *k);
 
-/* What somebody else removed of it or detached: how many pins and links; mends that.  pin_dir may
- * have been made again.  Errors are logged. */
-size_t kernel_n_lost(const struct kernel *k);
+/* How many pins somebody else removed, and how many links somebody detached; mends that.  pin_dir
+ * may have been made again.  Errors are logged. */
+size_t kernel_n_lost(const struct kernel *k, size_t *ret_n_detached);
 int kernel_mend(struct kernel *k);
 
 int kernel_map_fd(const struct kernel *k, enum map_id id);

@@ -324,8 +324,8 @@ static int load_object(uint32_t hooks, int maps[MAP_ID_MAX], int programs[HOOK_M
 	return load_side_by_side(loading, programs);
 }
 
-/* libbpf asks these what to do for a section.  They stay: once all of them were taken back, libbpf 1.1
- * frees its table of them again. */
+/* libbpf asks these what to do for a section.  They stay: once all of them were taken back,
+ * libbpf 1.1 frees its table of them again. */
 static int register_handlers(void)
 {
 	LIBBPF_OPTS(libbpf_prog_handler_opts, opts, .prog_prepare_load_fn = put_aside);

@@ -158,7 +158,7 @@ static uint64_t condition_at(const struct sp_policy *p, const struct sp_stage_of
 	uint64_t digest = 0;
 
 	for (int i = 0; i < SP_PROPERTY_MAX; i++)
-		digest = mixed(digest, stage->properties & BIT(i) ? c->digest[i][bit] : 0);
+		digest = mixed(digest, (stage->properties & BIT(i)) ? c->digest[i][bit] : 0);
 	for (int i = 0; i < SP_FAMILY_INDEX_MAX; i++)
 		digest = mixed(digest, p->families[i] >> bit & 1);
 	return digest;

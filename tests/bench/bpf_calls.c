@@ -1,32 +1,53 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Preloaded into an agent (LD_PRELOAD), writes down when each of its calls of bpf(2), and libbpf's
- * opening and loading of the programs, began and ended: a line each in the file that
- * BENCH_BPF_CALLS names, "COMMAND BEGIN END", nanoseconds of CLOCK_MONOTONIC.
+ * opening and loading of the programs, began and ended: in the file that BENCH_BPF_CALLS names and
+ * that has room for all of them.  The file is mapped, so it does not matter how the agent ends.
  *
  * libbpf makes its system calls by syscall(2).
  */
 #include <bpf/libbpf.h>
 #include <dlfcn.h>
-#include <inttypes.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #define NSEC_PER_SEC 1000000000ull
-#define CALLS_MAX    65536u
 /* Beside the commands of bpf(2). */
 #define COMMAND_LIBBPF 1000
 
-static struct {
-	uint64_t begin, end;
-	int command;
-} calls[CALLS_MAX];
-static uint32_t n_calls;
+/* agent_rows.py reads it; nanoseconds of CLOCK_MONOTONIC, and 0 where there was no call. */
+struct call {
+	uint64_t begin, end, command;
+};
+
+static struct call *calls;
+static size_t n_calls, calls_max;
+
+__attribute__((constructor)) static void map_calls(void)
+{
+	const char *path = getenv("BENCH_BPF_CALLS"); // NOLINT(concurrency-mt-unsafe)
+	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	struct stat st;
+	void *p;
+
+	if (fd < 0)
+		return;
+	if (fstat(fd, &st) == 0 && st.st_size > 0) {
+		p = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (p != MAP_FAILED) {
+			calls = p;
+			calls_max = (size_t)st.st_size / sizeof(*calls);
+		}
+	}
+	close(fd);
+}
 
 static uint64_t now(void)
 {
@@ -36,15 +57,12 @@ static uint64_t now(void)
 	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
 }
 
-static void note(int command, uint64_t begin)
+static void note(uint64_t command, uint64_t begin)
 {
-	uint32_t at = __atomic_fetch_add(&n_calls, 1, __ATOMIC_RELAXED);
+	size_t at = __atomic_fetch_add(&n_calls, 1, __ATOMIC_RELAXED);
 
-	if (at >= CALLS_MAX)
-		return;
-	calls[at].begin = begin;
-	calls[at].end = now();
-	calls[at].command = command;
+	if (at < calls_max)
+		calls[at] = (struct call){ begin, now(), command };
 }
 
 __attribute__((visibility("default"))) long syscall(long number, ...)
@@ -64,7 +82,7 @@ __attribute__((visibility("default"))) long syscall(long number, ...)
 		return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	begin = now();
 	r = real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
-	note((int)a[0], begin);
+	note((uint64_t)a[0], begin);
 	return r;
 }
 
@@ -93,18 +111,4 @@ __attribute__((visibility("default"))) int bpf_object__load(struct bpf_object *o
 	r = real(object);
 	note(COMMAND_LIBBPF, begin);
 	return r;
-}
-
-__attribute__((destructor)) static void write_calls(void)
-{
-	const char *path = getenv("BENCH_BPF_CALLS");
-	uint32_t n = n_calls < CALLS_MAX ? n_calls : CALLS_MAX;
-	FILE *file = path && n ? fopen(path, "we") : NULL;
-
-	if (!file)
-		return;
-	for (uint32_t i = 0; i < n; i++)
-		fprintf(file, "%d %" PRIu64 " %" PRIu64 "\n", calls[i].command, calls[i].begin,
-			calls[i].end);
-	fclose(file);
 }

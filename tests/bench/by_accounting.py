@@ -17,7 +17,7 @@ from intervals import differences, interval, median_ratios, ratios, shuffled
 from rows import Row
 
 WARM = 30  # connections before each turn: another contestant ran until now
-ROUNDS, CONNECTIONS = 16, 250  # each time that the contestants are set up
+ROUNDS, CONNECTIONS = 12, 250  # each time that the contestants are set up
 LOOKUP_SETUPS, LOOKUP_ROUNDS, LOOKUPS = 4, 12, 2000
 PREFIXES = 100_000
 

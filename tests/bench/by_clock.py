@@ -11,9 +11,9 @@ from harness.result import wait_for
 from intervals import differences, interval, ratios
 from rows import Row
 
-PAIRS, TURNS, CONNECTIONS, SENDS = 60, 3, 600, 15_000
-SIDE_ROUNDS, SIDE_CONNECTIONS = 8, 200  # each time that the contestants are set up
-MKDIRS, DIRECTORIES = 32, 150
+PAIRS, TURNS, CONNECTIONS, SENDS = 40, 4, 400, 10_000
+SIDE_ROUNDS, SIDE_CONNECTIONS = 7, 200  # each time that the contestants are set up
+MKDIRS, DIRECTORIES = 30, 150
 # Two agents, by base options and a rule.  One needs each hook of TCP's and UDP's; the other needs
 # connect4 and connect6 only, so nothing else is attached.
 AGENTS = {

@@ -7,6 +7,7 @@ import os
 
 import accounting
 from contestants import FILE, Load
+from harness.cgroup import Cgroup, mount_point
 from harness.flows import policies, policy
 from harness.result import check
 from intervals import interval, shuffled
@@ -14,7 +15,7 @@ from rows import Row
 
 SETUPS, ROUNDS, CGROUPS = 5, 16, 60
 DEEP_ROUNDS = 16
-# The fresh ones are job-0-fresh.service and so on (load_fresh.c): one glob each matches one of them.
+# The fresh ones are job-0-a.service and so on (load_fresh.c): one glob each matches one of them.
 GLOBS = 1000
 
 
@@ -22,10 +23,10 @@ def ten_globs(root):
     for at in range(1, 10):
         yield (f"unit: svc-{at}*.service", f'cgroup: "/**/web{at}"',
                f'cgroup: "{root.path}/app{at}.slice/x/*"')[at % 3]
-    yield "unit: job-*-fresh.service"
+    yield "unit: job-*-a.service"
 
 
-def units(ends="-fresh.service", begins="job-", number=GLOBS, first=0):
+def units(ends="-a.service", begins="job-", number=GLOBS, first=0):
     return [f'unit: "{begins}{at}{ends}"' for at in range(first, first + number)]
 
 
@@ -76,9 +77,10 @@ class Fresh:
 
 
 def start(setup, name, matches):
-    """An agent for four levels: the root, a slice, the fresh cgroups' slice, and they."""
-    root = setup.box.root_cgroup(f"-{name}.slice")
-    agent = setup.box.agent(f"bench-{name}", root)
+    """An agent over a cgroup right below the mount, of a short name, as those on hosts are."""
+    root = Cgroup(mount_point(), f"/b{os.getpid()}-{name}.slice").make()
+    setup.box.stack.callback(root.remove_all)
+    agent = setup.box.agent(f"bench-miss-{name}", root)
     agent.write(FILE, one_policy_each(matches(root)))
     agent.start()
     return agent, root
@@ -89,8 +91,8 @@ def sample(setup, samples):
         accounting.enable(stack)
         parts = {}
         for at, (title, (matches, _)) in enumerate(CONFIGURATIONS.items()):
-            agent, root = start(setup, f"miss-{at}", matches)
-            parts[title] = Fresh(setup, stack, agent, root.child("tenant.slice/app.slice"),
+            agent, root = start(setup, at, matches)
+            parts[title] = Fresh(setup, stack, agent, root.child("app.slice/x.slice"),
                                  root.child("listeners"))
         for number in range(setup.rounds(ROUNDS) + 1):
             for title, part in shuffled(parts.items(), number):
@@ -130,7 +132,7 @@ def below(root, glob):
 
 def one_waits(root):
     """Names that no glob matches, while one may match at any level below."""
-    return [below(root, "job-*-fresh.service")]
+    return [below(root, "job-*-a.service")]
 
 
 def many_wait(root):
@@ -149,7 +151,7 @@ class Names:
 
     def __init__(self, setup, stack, at, shape):
         matches, levels, name = shape
-        self.agent, root = start(setup, f"deep-{at}", matches)
+        self.agent, root = start(setup, at, matches)
         self.text, self.turns = one_policy_each(matches(root)), 0
         self.fresh = Fresh(setup, stack, self.agent, Deep(setup.box, root, levels * [name]),
                            root.child("listeners"))
@@ -190,7 +192,7 @@ def run_misses(setup, found):
 
 def rows_of(seen):
     for title, (_, most) in CONFIGURATIONS.items():
-        yield Row(f"first connect in a fresh cgroup over the second: 4 levels, {title}",
+        yield Row(f"first connect in a fresh cgroup over the second: 4 levels (50 bytes), {title}",
                   seen[title], " ns", most=most, digits=0)
     yield Row(f"the worst that names can cost: {CUT}", in_us(seen["worst"][CUT]), " µs", most=1500,
               digits=0)

@@ -190,7 +190,7 @@ def sample(setup, curve, above):
 def measure(setup, curve):
     """[{"x", and an interval of nanoseconds}], and the hand-written program's interval."""
     above = {}
-    for setup.number in range(SETUPS):
+    for setup.number in range(setup.setups(SETUPS)):
         sample(setup, curve, above)
     floor = interval(above.pop(None))
     return [{"x": x, **interval(samples)} for x, samples in sorted(above.items())], floor

@@ -68,7 +68,7 @@ int run_sends(struct sockets *s, unsigned long n);
 int enter(const char *cgroup);
 
 /*
- * Cgroups that are new to everybody, job-0-fresh.service and so on, with two sockets each: the
+ * Cgroups that are new to everybody, job-0-a.service and so on, with two sockets each: the
  * first finds out what the second needs not ask any more.
  */
 #define FRESH_MAX 512ul

@@ -14,7 +14,7 @@ static int sockets_of[FRESH_SOCKETS][FRESH_MAX];
 
 static int name_fresh(char *path, size_t size, const char *parent, unsigned long number)
 {
-	int length = snprintf(path, size, "%s/job-%lu-fresh.service", parent, number);
+	int length = snprintf(path, size, "%s/job-%lu-a.service", parent, number);
 
 	return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
 }

@@ -135,7 +135,7 @@ class Run:
         for one in zip(connections, first, self.trials.make(connections)):
             step.judge(*one)
         left = foresee(self.trials.agent)
-        if left["groups"] or left["come"] or left["go"]:
+        if any(left[what] for what in ("groups", "come", "go", "policies", "other_order")):
             step.problems.append(f"after the reload there is left to change: {left}")
         self.differences += step.differences
         if step.problems:

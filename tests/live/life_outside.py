@@ -532,6 +532,39 @@ def test_dry_run_groups(box):
     check("as JSON", [1, 1000], sizes)
 
 
+@contextlib.contextmanager
+def nested(cgroup, depth, name):
+    """So many directories, each in the one before it: their path may be too long for a system call."""
+    flags = os.O_PATH | os.O_DIRECTORY
+    at = [os.open(cgroup.directory, flags)]
+    try:
+        for _ in range(depth):
+            os.mkdir(name, dir_fd=at[-1])
+            at.append(os.open(name, flags, dir_fd=at[-1]))
+        yield
+    finally:
+        for number, descriptor in reversed(list(enumerate(at))):
+            os.close(descriptor)
+            if number:
+                os.rmdir(name, dir_fd=at[number - 1])
+
+
+def test_deep_cgroups_are_seen(box):
+    """What users nest stops neither a dry run nor status, however long the path is."""
+    agent, depth = box.agent("deep"), 20
+    worker = governed_worker(box, agent, "deep", 4)
+    with nested(worker.cgroup, depth, 250 * "n"):
+        agent.write(FILE, priority_policy("deep", worker.cgroup, 5))
+        check("a dry run", [(1 + depth, 1 + depth)],
+              [(group["n_cgroups"], len(group["cgroups"]))
+               for group in prediction(agent)["groups"]])
+        check("governed", 1 + depth, agent.n_governed())
+        check("the longest path", len(worker.cgroup.path) + 251 * depth,
+              max(map(len, agent.cgroups_of("deep"))))
+        agent.reload_good()
+        check("a dry run after it", [], prediction(agent)["groups"])
+
+
 def test_dry_run_of_wrong_files(box):
     agent = box.agent("wrong")
     worker = governed_worker(box, agent, "wrong", 4)
