@@ -150,7 +150,7 @@ struct sp_glob_link {
 #define SP_GLOB_TABLES_MAX 16
 
 /* Nodes that may be active at once. */
-#define SP_GLOB_ACTIVE_MAX 40
+#define SP_GLOB_ACTIVE_MAX 56
 
 /*
  * Value of array `walk_states`: what is known of a cgroup at which a long walk came by: a walk for
