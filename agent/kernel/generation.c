@@ -14,7 +14,7 @@
 #include "policy/stage.h"
 
 #define SLOTS_MAX	  64 /* of a generation, in all maps */
-#define THREAD_STACK_SIZE (64u * 1024)
+#define THREAD_STACK_SIZE (64ul * 1024)
 
 static_assert(MAP_ID_MAX + 2 * SP_GLOB_TABLES_MAX <= SLOTS_MAX, "room for all slots");
 

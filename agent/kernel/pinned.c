@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
-#include <inttypes.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -301,8 +300,8 @@ static uint64_t bytes_of(int fd)
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
 	f = fopen(path, "re");
 	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "memlock: %" SCNu64, &bytes) == 1)
-			break;
+		if (strncmp(line, "memlock:", strlen("memlock:")) == 0)
+			bytes = strtoull(line + strlen("memlock:"), NULL, 10);
 	return bytes;
 }
 
