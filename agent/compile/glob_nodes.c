@@ -498,7 +498,6 @@ static int PRINTF_LIKE(4, 5) refuse(const struct numbered_glob *g, char **ret_er
 {
 	const char *text = glob_pattern(g->pattern->glob);
 	_cleanup_free_ char *why = NULL;
-	char *sentence;
 	va_list ap;
 	int r;
 
@@ -509,12 +508,9 @@ static int PRINTF_LIKE(4, 5) refuse(const struct numbered_glob *g, char **ret_er
 		why = NULL;
 		return -ENOMEM;
 	}
-	if (asprintf(&sentence, "'%.*s%s': %s", GLOB_SHOWN, text,
-		     strlen(text) > GLOB_SHOWN ? "..." : "", why) < 0)
-		return -ENOMEM;
-	*ret_error = sentence;
 	*ret_at = g->pattern->at;
-	return -E2BIG;
+	return sentence(ret_error, -E2BIG, "'%.*s%s': %s", GLOB_SHOWN, text,
+			strlen(text) > GLOB_SHOWN ? "..." : "", why);
 }
 
 static int check(const struct numbered_globs *globs, char **ret_error, struct position *ret_at)
