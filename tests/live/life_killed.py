@@ -33,7 +33,7 @@ class Assassin:
         self.seconds = {"reload": self.time_of(lambda: use(agent, texts[0])),
                         "start": self.time_of(self.cold.start)}
         self.cold.stop()
-        self.pins = agent.pins()
+        self.pins = agent.pinned()
 
     @staticmethod
     def time_of(do):
@@ -88,7 +88,8 @@ class Assassin:
     def kill(self, number):
         way = self.WAYS[number % len(self.WAYS)]
         way(self)
-        check(f"pins after kill {number}, {way.__name__}", self.pins, self.agent.pins())
+        wait_for(f"nothing else to be pinned after kill {number}, {way.__name__}", self.pins,
+                 self.agent.pinned)
 
 
 def test_killed_at_any_moment(box):

@@ -146,18 +146,16 @@ def make_map(path, kind, key, value, name, *more):
 def test_foreign_pins_stay(box):
     for number, (name, kind, key, value, called) in enumerate((
             ("state", "array", 4, 8, "theirs"),
-            ("state", "array", 4, 72, "state"),  # not mmapable, and no ABI version in it
-            ("cgroups", "hash", 8, 8, "theirs"),
-            ("cgroups", "hash", 4, 4, "cgroups"),
+            ("policies", "hash", 8, 8, "theirs"),
             ("failures~", "hash", 8, 16, "failures"),
             ("connect4", "array", 4, 4, "connect4"))):  # a map where a link should be
         agent = box.agent(f"foreign{number}")
-        os.mkdir(agent.pin_dir, 0o700)
-        path = os.path.join(agent.pin_dir, name)
+        os.makedirs(f"{agent.pin_dir}/current", 0o700)
+        path = agent.pin(name)
         make_map(path, kind, key, value, called)
         before = bpftool("-j", "map", "show", "pinned", path)
         refused(agent, path)
-        check("the directory", [name], os.listdir(agent.pin_dir))
+        check("the directory", [f"current/{name}"], agent.pins())
         check("the map", json.loads(before)["id"],
               json.loads(bpftool("-j", "map", "show", "pinned", path))["id"])
 
@@ -178,7 +176,7 @@ def test_pins_of_another_version(box):
     agent = box.agent("version")
     worker = governed_worker(box, agent, "version", 4)
     agent.kill()
-    state = os.path.join(agent.pin_dir, "state")
+    state = agent.pin("state")
     value = json.loads(bpftool("-j", "map", "dump", "pinned", state))[0]["value"]
     value[64] = "0x63"  # sp_state.abi_version
     bpftool("map", "update", "pinned", state, "key", "hex", "00", "00", "00", "00", "value", "hex",
