@@ -8,23 +8,60 @@ struct actives {
 	size_t n;
 };
 
-/* A policy that matches; more of them than are kept at first. */
-struct found {
-	uint16_t number;
-	uint32_t level;
-	bool excluded;
+/* Where the walk was when a name was over. */
+struct level {
+	size_t length;	       /* of the path down to here */
+	struct actives *after; /* by table */
+	size_t n_found, n_excluded;
 };
 
-struct walk {
-	const struct glob_table *table;
-	bool exclude;
-	uint32_t level;
-	struct actives now, next;
-	struct found *found;
-	size_t n_found;
+struct numbers {
+	uint16_t *v;
+	size_t n;
 };
 
-static int activate(struct walk *w, uint16_t node)
+struct glob_walker {
+	const struct glob_tables *tables;
+	uint32_t n_tables;
+	char *path; /* the last one */
+	struct level *levels;
+	size_t n_levels, room; /* that are of that path, and that have memory */
+	struct numbers found;  /* policies that match, by level and number: all of them */
+	struct numbers excluded;
+	struct actives now, next; /* of the table at hand */
+};
+
+int glob_walker_new(const struct glob_tables *t, struct glob_walker **ret)
+{
+	struct glob_walker *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return -ENOMEM;
+	w->tables = t;
+	w->n_tables = t->n_match + t->n_exclude;
+	*ret = w;
+	return 0;
+}
+
+void glob_walker_free(struct glob_walker *w)
+{
+	if (!w)
+		return;
+	for (size_t i = 0; i < w->room; i++) {
+		for (uint32_t t = 0; w->levels[i].after && t < w->n_tables; t++)
+			free(w->levels[i].after[t].v);
+		free(w->levels[i].after);
+	}
+	free(w->levels);
+	free(w->path);
+	free(w->found.v);
+	free(w->excluded.v);
+	free(w->now.v);
+	free(w->next.v);
+	free(w);
+}
+
+static int activate(struct glob_walker *w, uint16_t node)
 {
 	for (size_t i = 0; i < w->next.n; i++)
 		if (w->next.v[i] == node)
@@ -35,16 +72,16 @@ static int activate(struct walk *w, uint16_t node)
 	return 0;
 }
 
-static int activate_links(struct walk *w, uint16_t link)
+static int activate_links(struct glob_walker *w, const struct glob_table *t, uint16_t link)
 {
 	int r = 0;
 
-	for (; link && r == 0; link = w->table->links[link].next)
-		r = activate(w, w->table->links[link].what);
+	for (; link && r == 0; link = t->links[link].next)
+		r = activate(w, t->links[link].what);
 	return r;
 }
 
-static void end_step(struct walk *w)
+static void end_step(struct glob_walker *w)
 {
 	struct actives over = w->now;
 
@@ -53,134 +90,195 @@ static void end_step(struct walk *w)
 	w->next.n = 0;
 }
 
-static const struct sp_glob_node *node_at(const struct walk *w, uint32_t index, uint16_t from)
+static const struct sp_glob_node *node_at(const struct glob_table *t, uint32_t index, uint16_t from)
 {
-	const struct sp_glob_node *node = &w->table->nodes[index];
+	const struct sp_glob_node *node = &t->nodes[index];
 
-	return index < w->table->n_nodes && node->from == from ? node : NULL;
+	return index < t->n_nodes && node->from == from ? node : NULL;
 }
 
-static int read_byte(struct walk *w, uint8_t byte)
+static int read_byte(struct glob_walker *w, const struct glob_table *t, uint8_t byte)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < w->now.n && r == 0; i++) {
 		uint16_t node = w->now.v[i];
-		const struct sp_glob_node *edge = node_at(w, (uint32_t)node + byte, node);
+		const struct sp_glob_node *edge = node_at(t, (uint32_t)node + byte, node);
 
 		if (!edge && byte != '/')
-			edge = node_at(w, node, node);
+			edge = node_at(t, node, node);
 		if (!edge || !edge->to)
 			continue;
 		r = activate(w, edge->to);
 		if (r == 0)
-			r = activate_links(w, edge->more);
+			r = activate_links(w, t, edge->more);
 	}
 	end_step(w);
 	return r;
 }
 
-static struct found *find(struct walk *w, uint16_t number)
+static int add_number(struct numbers *to, uint16_t number)
 {
-	for (size_t i = 0; i < w->n_found; i++)
-		if (w->found[i].number == number)
-			return &w->found[i];
-	return NULL;
-}
-
-static int report(struct walk *w, uint16_t number)
-{
-	struct found *f = find(w, number);
-
-	if (w->exclude) {
-		if (f)
-			f->excluded = true;
-		return 0;
-	}
-	if (!f) {
-		if (GROW(w->found, w->n_found) < 0)
-			return -ENOMEM;
-		f = &w->found[w->n_found++];
-		*f = (struct found){ number, w->level, false };
-	}
-	if (w->level < f->level)
-		f->level = w->level;
+	for (size_t i = 0; i < to->n; i++)
+		if (to->v[i] == number)
+			return 0;
+	if (GROW(to->v, to->n) < 0)
+		return -ENOMEM;
+	to->v[to->n++] = number;
 	return 0;
 }
 
 /* A name is over. */
-static int report_ends(struct walk *w)
+static int report_ends(struct glob_walker *w, const struct glob_table *t, struct numbers *to)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < w->now.n; i++) {
+	for (size_t i = 0; i < w->now.n && r == 0; i++) {
 		uint16_t node = w->now.v[i];
-		const struct sp_glob_node *own = node_at(w, node, node);
+		const struct sp_glob_node *own = node_at(t, node, node);
 
-		for (uint16_t at = own ? own->says : 0; at && r == 0; at = w->table->links[at].next)
-			r = report(w, w->table->links[at].what);
+		for (uint16_t at = own ? own->says : 0; at && r == 0; at = t->links[at].next)
+			r = add_number(to, t->links[at].what);
 	}
 	return r;
 }
 
-static int walk_table(struct walk *w, const char *path)
+static int copy_actives(struct actives *to, const struct actives *from)
 {
-	int r;
-
-	w->level = 0;
-	w->now.n = w->next.n = 0;
-	r = activate_links(w, w->table->nodes[0].more);
-	end_step(w);
-	if (r == 0)
-		r = report_ends(w);
-	for (const char *s = path; path[1] && *s && w->now.n && r == 0; s++) {
-		w->level += *s == '/';
-		r = read_byte(w, (uint8_t)*s);
-		if (r == 0 && (s[1] == '/' || !s[1]))
-			r = report_ends(w);
+	for (to->n = 0; to->n < from->n; to->n++) {
+		if (GROW(to->v, to->n) < 0)
+			return -ENOMEM;
+		to->v[to->n] = from->v[to->n];
 	}
-	return r;
+	return 0;
 }
 
-static int by_level(const void *a, const void *b)
+/* From the level above (none: the root) over a name, that ends at `length`. */
+static int walk_table(struct glob_walker *w, uint32_t table, size_t length)
 {
-	const struct found *x = a, *y = b;
-
-	if (x->level != y->level)
-		return x->level < y->level ? -1 : 1;
-	return (int)x->number - (int)y->number;
-}
-
-static int walk_tables(struct walk *w, const struct glob_tables *t, const char *path)
-{
-	uint32_t n = t->n_match + t->n_exclude;
+	const struct glob_table *t = &w->tables->v[table];
+	struct numbers *to = table < w->tables->n_match ? &w->found : &w->excluded;
+	struct level *at = &w->levels[w->n_levels];
 	int r = 0;
 
-	for (uint32_t i = 0; i < n && r == 0; i++) {
-		w->table = &t->v[i];
-		w->exclude = i >= t->n_match;
-		r = walk_table(w, path);
+	w->now.n = w->next.n = 0;
+	if (w->n_levels) {
+		const struct level *above = at - 1;
+
+		r = copy_actives(&w->now, &above->after[table]);
+		for (size_t i = above->length; i < length && w->now.n && r == 0; i++)
+			r = read_byte(w, t, (uint8_t)w->path[i]);
+	} else {
+		r = activate_links(w, t, t->nodes[0].more);
+		end_step(w);
 	}
-	if (w->n_found)
-		qsort(w->found, w->n_found, sizeof(*w->found), by_level);
-	return r;
+	if (r == 0)
+		r = report_ends(w, t, to);
+	return r < 0 ? r : copy_actives(&at->after[table], &w->now);
+}
+
+static int by_number(const void *a, const void *b)
+{
+	return (int)*(const uint16_t *)a - (int)*(const uint16_t *)b;
+}
+
+static int make_room(struct glob_walker *w)
+{
+	if (w->n_levels < w->room)
+		return 0;
+	if (GROW(w->levels, w->n_levels) < 0)
+		return -ENOMEM;
+	w->levels[w->n_levels] = (struct level){
+		.after = calloc(w->n_tables + 1, sizeof(struct actives)),
+	};
+	if (!w->levels[w->n_levels].after)
+		return -ENOMEM;
+	w->room = w->n_levels + 1;
+	return 0;
+}
+
+static int walk_level(struct glob_walker *w, size_t length)
+{
+	size_t n = w->found.n;
+	int r = make_room(w);
+
+	for (uint32_t i = 0; i < w->n_tables && r == 0; i++)
+		r = walk_table(w, i, length);
+	if (r < 0)
+		return r;
+	if (w->found.n > n)
+		qsort(w->found.v + n, w->found.n - n, sizeof(*w->found.v), by_number);
+	w->levels[w->n_levels].length = length;
+	w->levels[w->n_levels].n_found = w->found.n;
+	w->levels[w->n_levels++].n_excluded = w->excluded.n;
+	return 0;
+}
+
+/* Back to the last level that both paths have. */
+static void go_back(struct glob_walker *w, const char *path)
+{
+	size_t same = 0;
+
+	while (w->path && w->path[same] && w->path[same] == path[same])
+		same++;
+	while (w->n_levels) {
+		size_t length = w->levels[w->n_levels - 1].length;
+
+		if (length <= same && (path[length] == '/' || !path[length]))
+			break;
+		w->n_levels--;
+	}
+	w->found.n = w->n_levels ? w->levels[w->n_levels - 1].n_found : 0;
+	w->excluded.n = w->n_levels ? w->levels[w->n_levels - 1].n_excluded : 0;
+}
+
+static bool is_excluded(const struct glob_walker *w, uint16_t number)
+{
+	for (size_t i = 0; i < w->excluded.n; i++)
+		if (w->excluded.v[i] == number)
+			return true;
+	return false;
+}
+
+static void choose(const struct glob_walker *w, struct glob_list *ret)
+{
+	ret->n = 0;
+	ret->left_out = w->found.n > SP_LIST_MAX;
+	for (size_t i = 0; i < w->found.n && i < SP_LIST_MAX; i++)
+		if (!is_excluded(w, w->found.v[i]))
+			ret->number[ret->n++] = w->found.v[i];
+}
+
+int glob_walker_walk(struct glob_walker *w, const char *path, struct glob_list *ret)
+{
+	const char *s = path[1] ? path : path + 1; /* the root has no names */
+	char *copy = strdup(s);
+	int r = 0;
+
+	if (!copy)
+		return -ENOMEM;
+	go_back(w, copy);
+	free(w->path);
+	w->path = copy;
+	if (!w->n_levels)
+		r = walk_level(w, 0);
+	while (r == 0 && copy[w->levels[w->n_levels - 1].length]) {
+		size_t length = w->levels[w->n_levels - 1].length;
+
+		r = walk_level(w, length + 1 + strcspn(copy + length + 1, "/"));
+	}
+	if (r < 0) {
+		w->n_levels = w->found.n = w->excluded.n = 0;
+		return r;
+	}
+	choose(w, ret);
+	return 0;
 }
 
 int glob_walk(const struct glob_tables *t, const char *path, struct glob_list *ret)
 {
-	struct glob_list list = { 0 };
-	struct walk w = { 0 };
-	int r = walk_tables(&w, t, path);
+	_cleanup_(glob_walker_free) struct glob_walker *w = NULL;
+	int r = glob_walker_new(t, &w);
 
-	list.left_out = w.n_found > SP_LIST_MAX;
-	for (size_t i = 0; i < w.n_found && i < SP_LIST_MAX; i++)
-		if (!w.found[i].excluded)
-			list.number[list.n++] = w.found[i].number;
-	free(w.found);
-	free(w.now.v);
-	free(w.next.v);
-	if (r < 0)
-		return r;
-	*ret = list;
-	return 0;
+	return r < 0 ? r : glob_walker_walk(w, path, ret);
 }

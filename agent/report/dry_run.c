@@ -306,7 +306,7 @@ static int read_key(const struct comparison *c, const char *path, struct pair_ke
 	int r = generations_list_in_force(c->generations, path, &now);
 
 	if (r == 0)
-		r = glob_walk(&c->generations->built->globs, path, &then);
+		r = generations_list_of_files(c->generations, path, &then);
 	if (r < 0)
 		return r;
 	memset(ret, 0, sizeof(*ret));

@@ -111,6 +111,10 @@ int generations_open(const char *pin_dir, const struct config *config, struct ge
 		r = generation_view_init(&g->in_force, g->pinned, g->counters);
 	if (r == 0)
 		r = generation_view_init(&g->files, g->built, g->counters);
+	if (r == 0 && g->pinned)
+		r = glob_walker_new(&g->pinned->globs, &g->walk_pinned);
+	if (r == 0 && g->built)
+		r = glob_walker_new(&g->built->globs, &g->walk_built);
 	if (r == 0)
 		*ret = TAKE_PTR(g);
 	return r;
@@ -122,10 +126,10 @@ void generations_close(struct generations *g)
 		return;
 	generation_view_clear(&g->in_force);
 	generation_view_clear(&g->files);
-	if (g->pinned)
-		image_free(g->pinned);
-	if (g->built)
-		image_free(g->built);
+	glob_walker_free(g->walk_pinned);
+	glob_walker_free(g->walk_built);
+	image_free(g->pinned);
+	image_free(g->built);
 	counters_free(g->counters);
 	free(g->mount);
 	free(g->root);
@@ -145,5 +149,10 @@ int generations_list_in_force(const struct generations *g, const char *path, str
 		*ret = (struct glob_list){ 0 };
 		return 0;
 	}
-	return glob_walk(&g->pinned->globs, path, ret);
+	return glob_walker_walk(g->walk_pinned, path, ret);
+}
+
+int generations_list_of_files(const struct generations *g, const char *path, struct glob_list *ret)
+{
+	return glob_walker_walk(g->walk_built, path, ret);
 }

@@ -34,6 +34,7 @@ struct generations {
 	char *mount, *root; /* where the programs are attached; root NULL: that cgroup is gone */
 	struct counters *counters;
 	struct image *pinned, *built;
+	struct glob_walker *walk_pinned, *walk_built;
 	struct generation_view in_force, files;
 };
 
@@ -51,5 +52,7 @@ DEFINE_CLEANUP(struct generations *, generations_close)
 /* The policies in force for the cgroup at this path: none outside of the root.  Returns 0 or
  * -ENOMEM. */
 int generations_list_in_force(const struct generations *g, const char *path, struct glob_list *ret);
+/* Those of the files. */
+int generations_list_of_files(const struct generations *g, const char *path, struct glob_list *ret);
 
 #endif

@@ -3,22 +3,28 @@
 
 #include "glob_model.h"
 
-/* The tables of a random configuration, and the paths that go with it, against the model. */
+/* The tables of a random configuration, and the paths that go with it, against the model: each path
+ * alone, and by a walker that goes on from the path before. */
 static void agrees(struct seeded *s)
 {
 	struct random_globs g = random_globs(s, ARRAY_SIZE(pieces));
+	struct glob_walker *walker;
 	struct glob_tables tables;
 	struct position at;
 	char *error;
 
 	assert_int_equal(glob_tables_new(g.config, &tables, &error, &at), 0);
+	assert_int_equal(glob_walker_new(&tables, &walker), 0);
 	for (size_t i = 0; i < g.n_paths; i++) {
-		struct glob_list want = model_list(g.config, g.paths[i], UINT32_MAX), has;
+		struct glob_list want = model_list(g.config, g.paths[i], UINT32_MAX), has, next;
 
 		assert_int_equal(glob_walk(&tables, g.paths[i], &has), 0);
-		if (!lists_equal(&want, &has))
-			SEEDED_FAIL(s, "%s: %u policies, not %u", g.paths[i], has.n, want.n);
+		assert_int_equal(glob_walker_walk(walker, g.paths[i], &next), 0);
+		if (!lists_equal(&want, &has) || !lists_equal(&want, &next))
+			SEEDED_FAIL(s, "%s: %u policies, %u after another path, not %u", g.paths[i],
+				    has.n, next.n, want.n);
 	}
+	glob_walker_free(walker);
 	glob_tables_clear(&tables);
 	random_globs_free(&g);
 }
