@@ -514,10 +514,12 @@ __noinline int walk_keep_policies(struct walk *w)
 /* --- levels, passes, tables --------------------------------------------------------------------
  */
 
-static __always_inline int walk_begin_level(struct walk *w)
+__noinline int walk_begin_level(struct walk *w)
 {
 	struct cgroup *ancestor;
 
+	if (!w)
+		return WALK_END;
 	if (w->level > w->goal)
 		return WALK_PASS_ENDS;
 	if (w->keeps && w->level == w->last_level)
@@ -541,10 +543,13 @@ static __always_inline bool walk_may_resume(const struct walk *w)
 	return w->start && (w->table < w->n_match || (w->state_is_whole && !w->found_new));
 }
 
-static __always_inline int walk_begin_pass(struct walk *w)
+__noinline int walk_begin_pass(struct walk *w)
 {
-	struct sp_glob_node *begin = walk_node(w, 0);
+	struct sp_glob_node *begin;
 
+	if (!w)
+		return WALK_END;
+	begin = walk_node(w, 0);
 	if (!begin)
 		return WALK_END;
 	if (w->last > begin->last)
@@ -569,10 +574,13 @@ static __always_inline int walk_begin_pass(struct walk *w)
 	return WALK_ON;
 }
 
-static __always_inline int walk_begin_table(struct walk *w)
+__noinline int walk_begin_table(struct walk *w)
 {
-	__u32 left = w->n_tables - w->table;
+	__u32 left;
 
+	if (!w)
+		return WALK_END;
+	left = w->n_tables - w->table;
 	if (w->table >= w->n_tables || (w->table == w->n_match && w->found[0] == FOUND_FREE))
 		return WALK_END;
 	w->until = w->reserve = w->turns - w->turns / left;
@@ -676,8 +684,10 @@ __noinline int walk_end_turns(struct walk *w)
 /* --- the loop ----------------------------------------------------------------------------------
  */
 
-static __always_inline int walk_seek_state(struct walk *w)
+__noinline int walk_seek_state(struct walk *w)
 {
+	if (!w)
+		return WALK_END;
 	if (w->level <= WALK_LONG || w->level + WALK_SEEK < w->last_level ||
 	    walk_begin_at_state(w)) {
 		w->keeps = w->last_level - w->start > WALK_LONG;
@@ -688,7 +698,7 @@ static __always_inline int walk_seek_state(struct walk *w)
 	return WALK_ON;
 }
 
-__noinline int walk_turn(struct walk *w)
+static __always_inline int walk_turn(struct walk *w)
 {
 	int r;
 

@@ -106,7 +106,7 @@ static __always_inline bool first_time(struct bpf_sock *sk, __u32 direction)
 		if (!what_)                                                                        \
 			break;                                                                     \
 		if (what_ != SP_WORD_IN_LISTS) {                                                   \
-			p_ = MAP_LOOK(policies, generation_ & 1, &what_);                               \
+			p_ = MAP_LOOK(policies, generation_ & 1, &what_);                          \
 			if (!p_)                                                                   \
 				break;                                                             \
 			s_ = &p_->stage[stage_];                                                   \

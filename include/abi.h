@@ -150,7 +150,7 @@ struct sp_glob_link {
 #define SP_GLOB_TABLES_MAX 16
 
 /* Nodes that may be active at once. */
-#define SP_GLOB_ACTIVE_MAX 40
+#define SP_GLOB_ACTIVE_MAX 56
 
 /*
  * Value of array `walk_states`: what is known of a cgroup at which a long walk came by: a walk for
@@ -162,10 +162,10 @@ struct sp_glob_link {
 struct sp_walk_state {
 	__u64 word[1 + SP_LIST_MAX + SP_WALK_ACTIVE_MAX];
 };
-#define SP_WALK_EXCLUDED    0x8000u
-#define SP_WALK_NODE_BITS   16
-#define SP_WALK_N_BITS	    6 /* word[0]: how many policies; above: how many nodes; above: */
-#define SP_WALK_ALL_TABLES  (1u << 2 * SP_WALK_N_BITS) /* those of `exclude` were walked too */
+#define SP_WALK_EXCLUDED   0x8000u
+#define SP_WALK_NODE_BITS  16
+#define SP_WALK_N_BITS	   6 /* word[0]: how many policies; above: how many nodes; above: */
+#define SP_WALK_ALL_TABLES (1u << 2 * SP_WALK_N_BITS) /* those of `exclude` were walked too */
 
 /* --- what a policy does ------------------------------------------------------------------------
  *
@@ -176,9 +176,9 @@ struct sp_block {
 	__u64 options; /* BIT(row of the option table): what it decides, `unset` and what is not
 			  due at this stage among it */
 	__u32 first_cell;
-	__u16 n_ops; /* at most SP_BLOCK_OPS_MAX */
-	__u16 flags; /* 0 */
-	__u32 counter; /* of a rule: index of its counter, see `applied` */
+	__u16 n_ops;	 /* at most SP_BLOCK_OPS_MAX */
+	__u16 flags;	 /* 0 */
+	__u32 counter;	 /* of a rule: index of its counter, see `applied` */
 	__u32 threshold; /* 0 */
 };
 #define SP_BLOCK_OPS_MAX 48
@@ -215,7 +215,7 @@ struct sp_stage_of {
 	__u8 properties; /* BIT(enum sp_property): the tests that `rules` need */
 	__u8 counts;	 /* SP_COUNTS_* */
 	__u32 first_block;
-	__u16 n_always;	   /* vectors[first_always]: so many counters of rules that always hold here */
+	__u16 n_always; /* vectors[first_always]: so many counters of rules that always hold here */
 	__u16 reserved;
 	__u32 first_always;
 	__u32 reserved2;
@@ -332,14 +332,15 @@ struct sp_failure {
 	__s16 error;  /* negative errno from bpf_setsockopt */
 };
 
-/* --- state ------------------------------------------------------------------------------------- */
+/* --- state -------------------------------------------------------------------------------------
+ */
 
 /* What goes with a generation and is no array. */
 struct sp_generation {
-	__u64 after_others; /* options that are set after all others: SO_PRIORITY, where IP_TOS is
-			       used too */
-	__u32 flags;	    /* SP_GENERATION_* */
-	__u16 n_match_tables;	/* of globs */
+	__u64 after_others;   /* options that are set after all others: SO_PRIORITY, where IP_TOS is
+				 used too */
+	__u32 flags;	      /* SP_GENERATION_* */
+	__u16 n_match_tables; /* of globs */
 	__u16 n_exclude_tables; /* behind those */
 	__u64 stages;		/* BIT(enum sp_stage): some policy has something due there */
 	__u64 loaded_usec;	/* CLOCK_REALTIME, microseconds, when it came in force */
@@ -349,8 +350,8 @@ struct sp_generation {
 };
 #define SP_GENERATION_DECIDES_LATE 0x1 /* some policy has decided_late */
 
-/* Array `state`, one element: to the programs a variable.  The agent writes the first part, programs
- * only count in the last. */
+/* Array `state`, one element: to the programs a variable.  The agent writes the first part,
+ * programs only count in the last. */
 #define SP_SOCK_OPS_MAX 64 /* BPF_SOCK_OPS_* are below */
 struct sp_state {
 	__u64 generation; /* bit 0 says which maps are in force; raised by each reload; 0: none is;
@@ -360,15 +361,15 @@ struct sp_state {
 			     due there */
 	__u64 cgroup_root_id; /* the cgroup that the programs are attached to */
 	__u64 missing_stages; /* BIT(enum sp_stage): this kernel has no hook for them */
-	__u64 programs;	       /* tells which build's programs work on the maps */
+	__u64 programs;	      /* tells which build's programs work on the maps */
 	__u64 reserved[2];
 	__u32 abi_version; /* SP_ABI_VERSION; keeps its place in every version */
 	__u32 flags;	   /* 0 */
 	__u64 reserved2[7];
-	struct sp_generation of[2];		/* by generation & 1 */
-	__u8 sock_ops[SP_SOCK_OPS_MAX];		/* the stage that an op is, where some policy has
-						   something due there; else 0, which is no op's */
-	__u8 reply_options[SP_SOCK_OPS_MAX];	/* the row of the option table for an op's reply */
+	struct sp_generation of[2];	     /* by generation & 1 */
+	__u8 sock_ops[SP_SOCK_OPS_MAX];	     /* the stage that an op is, where some policy has
+						something due there; else 0, which is no op's */
+	__u8 reply_options[SP_SOCK_OPS_MAX]; /* the row of the option table for an op's reply */
 	/* Counted by the programs. */
 	__u64 misses;	     /* cgroups that were classified */
 	__u64 cut;	     /* of these, those that have what an ancestor has, see classify.h */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The option table.  OPTION(name, fields of struct option ...), see agent/option/option.h; included with
- * OPTION defined.  A new kernel option is a new row here, and its case in tests/live/.
+ * The option table.  OPTION(name, fields of struct option ...), see agent/option/option.h; included
+ * with OPTION defined.  A new kernel option is a new row here, and its case in tests/live/.
  *
  * The order of the rows is the order in which a hook sets them, where it matters:
  *   - IP_TOS before SO_PRIORITY: IP_TOS changes sk_priority too (net/ipv4/ip_sockglue.c,

@@ -5,7 +5,7 @@
 #include "compile/glob_room.h"
 #include "compile/glob_tree.h"
 
-#define NUMBERS	      (UINT16_MAX + 1u) /* of nodes, 0 is none; of links the same */
+#define NUMBERS	      (UINT16_MAX + 1u)	  /* of nodes, 0 is none; of links the same */
 #define ELEMENTS_FULL (NUMBERS / 16 * 15) /* the last ones are hard to find room for */
 #define BYTES	      (UINT8_MAX + 1)
 #define GLOB_SHOWN    80 /* characters of an offending glob in a message */
@@ -339,8 +339,8 @@ static int write_says(struct packer *p, uint32_t at, uint16_t *ret_says)
 	for (uint32_t i = p->t->v[at].says; i; i = p->t->says[i].next) {
 		const struct glob_tree_say *say = &p->t->says[i];
 		uint16_t glob = (uint16_t)say->glob;
-		int r = add_link(p, (struct sp_glob_link){ (uint16_t)say->who, next, glob, glob,
-							   0, { 0 } });
+		int r = add_link(
+			p, (struct sp_glob_link){ (uint16_t)say->who, next, glob, glob, 0, { 0 } });
 
 		if (r < 0)
 			return r;
@@ -465,7 +465,8 @@ static int pack_tree(const struct glob_tree *t, struct glob_table *ret)
 	return 0;
 }
 
-/* --- several tables ---------------------------------------------------------------------------- */
+/* --- several tables ----------------------------------------------------------------------------
+ */
 
 struct numbered_glob {
 	const struct pattern *pattern;
@@ -480,8 +481,8 @@ struct numbered_globs {
 static int collect(struct numbered_globs *to, const struct config *c, bool exclude)
 {
 	for (size_t i = 0; i < c->n_policies; i++) {
-		const struct patterns *from = exclude ? &c->policies[i].exclude :
-							&c->policies[i].match;
+		const struct patterns *from =
+			exclude ? &c->policies[i].exclude : &c->policies[i].match;
 
 		for (size_t k = 0; k < from->n; k++) {
 			if (GROW(to->v, to->n) < 0)
@@ -492,13 +493,11 @@ static int collect(struct numbered_globs *to, const struct config *c, bool exclu
 	return 0;
 }
 
-static int PRINTF_LIKE(4, 5)
-	refuse(const struct numbered_glob *g, char **ret_error, struct position *ret_at,
-	       const char *format, ...)
+static int PRINTF_LIKE(4, 5) refuse(const struct numbered_glob *g, char **ret_error,
+				    struct position *ret_at, const char *format, ...)
 {
 	const char *text = glob_pattern(g->pattern->glob);
 	_cleanup_free_ char *why = NULL;
-	char *sentence;
 	va_list ap;
 	int r;
 
@@ -509,12 +508,9 @@ static int PRINTF_LIKE(4, 5)
 		why = NULL;
 		return -ENOMEM;
 	}
-	if (asprintf(&sentence, "'%.*s%s': %s", GLOB_SHOWN, text,
-		     strlen(text) > GLOB_SHOWN ? "..." : "", why) < 0)
-		return -ENOMEM;
-	*ret_error = sentence;
 	*ret_at = g->pattern->at;
-	return -E2BIG;
+	return sentence(ret_error, -E2BIG, "'%.*s%s': %s", GLOB_SHOWN, text,
+			strlen(text) > GLOB_SHOWN ? "..." : "", why);
 }
 
 static int check(const struct numbered_globs *globs, char **ret_error, struct position *ret_at)
@@ -585,9 +581,10 @@ static int fill_tables(const struct numbered_globs *globs, struct glob_tables *t
 		uint32_t at = to->n_match + to->n_exclude;
 
 		if (at >= SP_GLOB_TABLES_MAX)
-			return refuse(&globs->v[i], ret_error, ret_at,
-				      "this glob and those behind it do not fit: %d tables are full",
-				      SP_GLOB_TABLES_MAX);
+			return refuse(
+				&globs->v[i], ret_error, ret_at,
+				"this glob and those behind it do not fit: %d tables are full",
+				SP_GLOB_TABLES_MAX);
 		r = fill_table(globs, i, &to->v[at]);
 		if (r == -ENOSPC)
 			return refuse(&globs->v[i], ret_error, ret_at, "too long");

@@ -81,7 +81,7 @@ size_t glob_room(const struct glob *g)
 		}
 		n = component_room(s, &stars);
 		n += 2 * stars; /* a loop leads to another node, and a node to a loop besides */
-		if (any) /* a name may be each of those behind a "**" */
+		if (any)	/* a name may be each of those behind a "**" */
 			room += n;
 		else if (n > widest)
 			widest = n;

@@ -6,8 +6,8 @@
 #include "policy/glob.h"
 
 /*
- * At most; rather too many than too few.  While a byte is read, those that wait for it count as well
- * as those that come after it.
+ * At most; rather too many than too few.  While a byte is read, those that wait for it count as
+ * well as those that come after it.
  */
 size_t glob_room(const struct glob *g);
 

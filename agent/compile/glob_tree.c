@@ -187,8 +187,8 @@ static int add_star(struct glob_tree *t, uint32_t at, uint32_t *ret)
 static int add_any(struct glob_tree *t, uint32_t at, uint32_t *ret)
 {
 	static const struct glob_tree_node like_inside = { .reads = READS_BYTE,
-						      .byte = '/',
-						      .loop = LOOP_PATH };
+							   .byte = '/',
+							   .loop = LOOP_PATH };
 	uint32_t any, inside;
 	int r;
 
@@ -297,8 +297,8 @@ int glob_tree_add(struct glob_tree *t, const struct glob *g, uint32_t who)
 static int add_units(struct glob_tree *t)
 {
 	static const struct glob_tree_node like_slices = { .reads = READS_BYTE,
-						      .byte = '/',
-						      .loop = LOOP_NAME };
+							   .byte = '/',
+							   .loop = LOOP_NAME };
 	uint32_t at;
 	int r;
 

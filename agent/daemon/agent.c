@@ -65,7 +65,7 @@ static void judge(struct agent *a, int r, const struct diags *diags)
 	} else {
 		n = governor_config(a->governor)->n_policies;
 		set_verdict(a, "%zu %s in force%s", n, n == 1 ? "policy" : "policies",
-			    a->unpinned ? "; they cannot be pinned, and end with the agent" : "");
+			    a->unpinned ? "; it cannot be pinned, and ends with the agent" : "");
 	}
 }
 
@@ -216,10 +216,10 @@ static json_t *answer_status(const struct agent *a)
 	_cleanup_free_ char *real = realpath(a->options->pin_dir, NULL);
 	_cleanup_free_ char *pins = utf8_escape(real ? real : a->options->pin_dir);
 	size_t n_detached, n_lost = governor_n_lost(a->governor, &n_detached);
-	json_t *reply = json_pack("{s:b, s:s, s:b, s:s, s:s?, s:I, s:o?}", "ok", 1, "message",
-				  a->verdict, "degraded", a->degraded, "version", SOCKPOL_VERSION,
-				  "pin_dir", pins, "pins_lost", (json_int_t)(n_lost + n_detached),
-				  "policy_dirs", policy_dirs_json(a));
+	json_t *reply = json_pack(
+		"{s:b, s:s, s:b, s:s, s:s?, s:I, s:o?}", "ok", 1, "message", a->verdict, "degraded",
+		a->degraded, "version", SOCKPOL_VERSION, "pin_dir", pins, "pins_lost",
+		(json_int_t)n_lost + (json_int_t)n_detached, "policy_dirs", policy_dirs_json(a));
 	struct stat st;
 
 	if (reply && stat(a->options->pin_dir, &st) == 0) {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -92,11 +93,14 @@ static void still_alive(void)
 static int find_place(const struct governor *g, struct kernel_place *ret)
 {
 	_cleanup_close_ int fd = open(g->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	uint64_t id;
+	uint64_t id = 0;
 	int r = fd < 0 ? -errno : cgroup_id_of_dir(g->directory, &id);
 
-	if (r < 0)
-		return log_error_errno(r, "Cannot look at the cgroup %s", g->directory);
+	*ret = (struct kernel_place){ .cgroup_fd = -1 };
+	if (r < 0) {
+		log_error_errno(r, "Cannot look at the cgroup %s", g->directory);
+		return r;
+	}
 	*ret = (struct kernel_place){ .cgroup_fd = fd, .cgroup_id = id, .pin_dir = g->pin_dir };
 	return TAKE_FD(fd);
 }
@@ -139,7 +143,7 @@ struct change {
 static int explain_image_failure(int r, const char *error, const struct position *at,
 				 struct diags *diags)
 {
-	if (r != -E2BIG)
+	if (r != -E2BIG || !error)
 		return log_error_errno(r, "Cannot compile the policies");
 	diag_error(diags, at, "%s", error);
 	return -EBADMSG;
@@ -259,6 +263,7 @@ static int activate(struct governor *g, struct change *c, struct diags *diags)
 	if (r == 0)
 		r = compile(c, diags);
 	if (r == 0) {
+		assert(c->image);
 		read_before(g, c);
 		r = fresh ? start(g, &place, c) : replace(g, c);
 	}

@@ -14,7 +14,7 @@
 #include "policy/stage.h"
 
 #define SLOTS_MAX	  64 /* of a generation, in all maps */
-#define THREAD_STACK_SIZE (64u * 1024)
+#define THREAD_STACK_SIZE (64ul * 1024)
 
 static_assert(MAP_ID_MAX + 2 * SP_GLOB_TABLES_MAX <= SLOTS_MAX, "room for all slots");
 
@@ -107,8 +107,7 @@ static int fill(int fd, const struct contents *c)
 	return n && bpf_map_update_batch(fd, keys, c->values, &n, &opts) < 0 ? -errno : 0;
 }
 
-static int make_inner(const struct kernel *k, enum map_id id, uint32_t slot,
-		      const struct contents *c)
+static int make_inner(enum map_id id, uint32_t slot, const struct contents *c)
 {
 	const struct map *m = &map_table[id];
 	uint32_t entries = m->shape == MAP_EXACT ? (c->n ? c->n : 1) : m->entries;
@@ -127,9 +126,6 @@ static int make_inner(const struct kernel *k, enum map_id id, uint32_t slot,
 				       r == -ENOMEM ? ", more than this machine, or the agent's "
 						      "MemoryMax=, has left"
 						    : "");
-	r = pin_set(fd, kernel_dir(k), name);
-	if (r < 0)
-		log_warning_errno(r, "Cannot pin %s/%s, ignoring", kernel_dir(k), name);
 	return TAKE_FD(fd);
 }
 
@@ -163,7 +159,7 @@ static int make_all(const struct kernel *k, const struct image *im, struct chang
 		for (uint32_t t = 0; t < n_tables(&im->generation, id); t++) {
 			struct contents c = contents_of(im, id, t);
 			uint32_t slot = generation_slot(next, t);
-			int fd = make_inner(k, id, slot, &c);
+			int fd = make_inner(id, slot, &c);
 
 			if (fd < 0)
 				return fd;
@@ -175,6 +171,25 @@ static int make_all(const struct kernel *k, const struct image *im, struct chang
 	return 0;
 }
 
+/* So that others can read them, also those who may not look at maps by their ids. */
+static void pin_all(const struct kernel *k, const struct changes *all)
+{
+	char name[GENERATION_PIN_NAME_SIZE];
+	int result = 0;
+
+	for (size_t i = 0; i < all->n; i++) {
+		int r;
+
+		generation_pin_name(all->v[i].id, all->v[i].slot, name);
+		r = pin_set(all->v[i].inner, kernel_dir(k), name);
+		result = r < 0 ? r : result;
+	}
+	if (result < 0)
+		log_warning_errno(result,
+				  "Nobody can read what comes in force: it has no pins at %s",
+				  kernel_dir(k));
+}
+
 int generation_write(struct kernel *k, const struct image *im)
 {
 	struct changes all = { 0 };
@@ -182,6 +197,8 @@ int generation_write(struct kernel *k, const struct image *im)
 
 	if (r == 0)
 		r = apply(&all);
+	if (r == 0)
+		pin_all(k, &all);
 	close_all(&all);
 	if (r < 0)
 		generation_free_others(k);

@@ -372,8 +372,8 @@ int hooks_use_stages(struct hooks *h, uint64_t stages)
 void hooks_detach(struct hooks *h)
 {
 	for (int i = HOOK_MAX; i-- > 0;)
-		drop(h, i);
-	h->stages = 0;
+		if (h->v[i].link >= 0)
+			(void)bpf_link_detach(h->v[i].link); /* others may hold it */
 }
 
 static bool is_detached(int link)

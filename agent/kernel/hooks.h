@@ -53,7 +53,7 @@ int hooks_adopt(struct hooks *h, const char *dir, uint64_t stages, bool same_pro
 
 /* Attaches and pins the hooks that these stages need, and detaches the others. */
 int hooks_use_stages(struct hooks *h, uint64_t stages);
-/* Takes links and programs away from links that may be pinned elsewhere, too. */
+/* Whoever else holds the links; the pins stay. */
 void hooks_detach(struct hooks *h);
 
 /* See kernel_n_lost(), kernel_mend(). */

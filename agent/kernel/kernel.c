@@ -253,8 +253,8 @@ int kernel_use_stages(struct kernel *k, uint64_t stages)
 
 void kernel_detach(struct kernel *k)
 {
-	hooks_detach(k->hooks);
 	(void)pin_dir_remove(k->pin_dir);
+	hooks_detach(k->hooks);
 }
 
 size_t kernel_n_lost(const struct kernel *k, size_t *ret_n_detached)

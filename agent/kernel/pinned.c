@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
-#include <inttypes.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -108,13 +107,27 @@ bool pinned_is_outdated(const struct pinned *p)
 	return pinned_state(p, &now) < 0 || now.generation != p->state.generation;
 }
 
+/* Where the agent could not pin, another generation's map may have the name still. */
+static bool is_in_slot(const struct pinned *p, enum map_id id, uint32_t slot, int fd)
+{
+	struct bpf_map_info info = { 0 };
+	__u32 size = sizeof(info);
+	uint32_t there;
+
+	return bpf_map_lookup_elem(p->maps[id], &slot, &there) == 0 &&
+	       bpf_obj_get_info_by_fd(fd, &info, &size) == 0 && info.id == there;
+}
+
 static int open_inner(const struct pinned *p, enum map_id id, uint32_t slot, uint32_t *ret_entries)
 {
 	char name[GENERATION_PIN_NAME_SIZE];
+	_cleanup_close_ int fd = -1;
 
 	generation_pin_name(id, slot, name);
-	return open_map(p->dir, name, map_table[id].key_size, map_table[id].value_size,
-			ret_entries);
+	fd = open_map(p->dir, name, map_table[id].key_size, map_table[id].value_size, ret_entries);
+	if (fd < 0)
+		return fd;
+	return is_in_slot(p, id, slot, fd) ? TAKE_FD(fd) : -ENOENT;
 }
 
 /* Room for one element more than there are, so that an empty map has memory, too. */
@@ -287,8 +300,8 @@ static uint64_t bytes_of(int fd)
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
 	f = fopen(path, "re");
 	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "memlock: %" SCNu64, &bytes) == 1)
-			break;
+		if (strncmp(line, "memlock:", strlen("memlock:")) == 0)
+			bytes = strtoull(line + strlen("memlock:"), NULL, 10);
 	return bytes;
 }
 

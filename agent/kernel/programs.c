@@ -13,7 +13,7 @@
 #include "sockpol.skel.h"
 
 #define VERIFIER_LOG_SIZE (1u << 24) /* bytes; the most that 6.1 takes is more */
-#define THREAD_STACK_SIZE (128u * 1024)
+#define THREAD_STACK_SIZE (128ul * 1024)
 
 DEFINE_CLEANUP(struct bpf_object *, bpf_object__close)
 

@@ -24,7 +24,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "command/cli.h"
+#include "command/commands.h"
 #include "base/control_call.h"
 #include "daemon/control.h"
 #include "fuzz.h"
@@ -204,8 +204,9 @@ int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout)
 
 static void be_answered(const uint8_t *bytes, size_t n, bool rash)
 {
-	static char name[] = "reload", option[] = "--runtime-dir";
-	char *argv[] = { name, option, agent_dir, NULL };
+	static const struct command *const commands[] = { &cmd_reload };
+	static char program[] = "sockpol", name[] = "reload", option[] = "--runtime-dir";
+	char *argv[] = { program, name, option, agent_dir, NULL };
 	FILE *out = stdout, *err = stderr;
 	json_t *reply = NULL;
 	pid_t pid = 0;
@@ -213,7 +214,7 @@ static void be_answered(const uint8_t *bytes, size_t n, bool rash)
 
 	answer = (struct answer){ bytes, n, rash };
 	stdout = stderr = dev_null;
-	r = cmd_reload(3, argv);
+	r = cli_main(commands, ARRAY_SIZE(commands), 4, argv);
 	stdout = out;
 	stderr = err;
 	MUST(r == EXIT_GOOD || r == EXIT_BAD);

@@ -97,8 +97,7 @@ class Scene:
         self.in_force = expected
 
     def footprint(self):
-        """Descriptors, and what they are of, when the agent has nothing else to do."""
-        request(self.agent, "status")
+        """Descriptors, and what they are of."""
         kinds = collections.Counter(kind for kind, _ in self.agent.objects())
         kinds["fd"] = len(os.listdir(f"/proc/{self.agent.process.pid}/fd"))
         return dict(kinds)
@@ -176,10 +175,6 @@ def test_reload_memory(box):
     reloads(box, MEMORY)
 
 
-def test_reload_mmap(box):
-    reloads(box, MMAP)
-
-
 def test_reload_files(box):
     reloads(box, FILES)
 
@@ -254,18 +249,6 @@ def test_start_mmap(box):
 
 def test_start_files(box):
     starts(box, FILES, 0.6)
-
-
-def test_start_links(box):
-    starts(box, LINKS, 1)
-
-
-def test_start_links_in_the_unit(box):
-    starts(box, LINKS, 1, UNIT)
-
-
-def test_start_links_twice(box):
-    starts(box, LINKS, 1, UNIT, 2)
 
 
 def test_start_bpf_in_the_unit(box):

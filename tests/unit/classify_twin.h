@@ -38,16 +38,16 @@ static long twin_loop(uint32_t n, long (*body)(uint32_t i, void *ctx), void *ctx
 	return i;
 }
 
-#define BPF_CORE_READ_1(p, a)	  ((p)->a)
-#define BPF_CORE_READ_2(p, a, b)  ((p)->a->b)
+#define BPF_CORE_READ_1(p, a)		   ((p)->a)
+#define BPF_CORE_READ_2(p, a, b)	   ((p)->a->b)
 #define BPF_CORE_READ_N(_1, _2, name, ...) name
 #define BPF_CORE_READ(p, ...)                                                                      \
 	BPF_CORE_READ_N(__VA_ARGS__, BPF_CORE_READ_2, BPF_CORE_READ_1)(p, __VA_ARGS__)
-#define bpf_core_field_offset(type, field)	 offsetof(type, field)
-#define bpf_probe_read_kernel(to, n, from)	 twin_read(to, n, from)
-#define bpf_probe_read_kernel_str(to, n, from)	 twin_read_str(to, n, from)
-#define bpf_map_lookup_elem(map, key)		 twin_lookup(map, key)
-#define bpf_get_prandom_u32()			 twin_random()
+#define bpf_core_field_offset(type, field)     offsetof(type, field)
+#define bpf_probe_read_kernel(to, n, from)     twin_read(to, n, from)
+#define bpf_probe_read_kernel_str(to, n, from) twin_read_str(to, n, from)
+#define bpf_map_lookup_elem(map, key)	       twin_lookup(map, key)
+#define bpf_get_prandom_u32()		       twin_random()
 #define bpf_loop(n, body, ctx, flags)                                                              \
 	twin_loop(n, (long (*)(uint32_t, void *))(void (*)(void))(body), ctx)
 /* As global variables the maps would shadow others of their names. */
@@ -200,8 +200,8 @@ static inline void twin_path_init(struct twin_path *p, const char *path)
 		p->v[level]->kn = &p->nodes[level];
 		p->v[level]->level = level;
 	}
-	p->cgroup = calloc(1, sizeof(struct cgroup) +
-				      sizeof(struct cgroup *) * (size_t)(p->level + 1));
+	p->cgroup =
+		calloc(1, sizeof(struct cgroup) + sizeof(struct cgroup *) * (size_t)(p->level + 1));
 	p->cgroup->level = p->level;
 	p->cgroup->kn = &p->nodes[p->level];
 	memcpy(p->cgroup->ancestors, p->v, sizeof(struct cgroup *) * (size_t)(p->level + 1));
@@ -228,7 +228,8 @@ static inline struct policy_list twin_policies(const char *path)
 	if (!cache_recall(id, 0, &what))
 		what = classify(id, (uint64_t)(uintptr_t)p.cgroup, 0);
 	if (what == SP_WORD_IN_LISTS) {
-		/* Another cgroup's list may have taken its place; but not since it is there again. */
+		/* Another cgroup's list may have taken its place; but not since it is there again.
+		 */
 		if (!cache_recall_list(id, 0, &list)) {
 			classify(id, (uint64_t)(uintptr_t)p.cgroup, 0);
 			if (!cache_recall_list(id, 0, &list))

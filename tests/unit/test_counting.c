@@ -21,8 +21,7 @@ static struct {
 int kernel_map_fd(const struct kernel *k, enum map_id id)
 {
 	(void)k;
-	(void)id;
-	return -1;
+	return -1 - (int)id; /* no descriptor */
 }
 
 const char *kernel_dir(const struct kernel *k)
@@ -33,8 +32,7 @@ const char *kernel_dir(const struct kernel *k)
 
 int map_contents_read(int fd, struct map_contents *ret)
 {
-	(void)fd;
-	ret->n = earlier.n;
+	ret->n = fd == -1 - MAP_ID_counters ? earlier.n : 0;
 	ret->keys = malloc(sizeof(earlier.indices));
 	ret->values = malloc(sizeof(earlier.counters));
 	assert_non_null(ret->keys);

@@ -116,7 +116,7 @@ static struct connection random_connection(struct seeded *r, enum sp_stage s)
 /* The part of it that is known at a stage. */
 static struct connection known_at(enum sp_stage s, const struct connection *c)
 {
-	static const struct endpoint unknown;
+	static const struct endpoint unknown = { 0 };
 	struct connection known = *c;
 
 	if (!stages[s].remote)

@@ -199,9 +199,16 @@ class Agent:
             raise Failure("a metric", name, text)
         return float(found[1])
 
+    def settle(self):
+        """What is not in force any more an agent removes when it is ready, before it answers."""
+        if self.process is not None and self.process.poll() is None:
+            self.command("status", "--pin-dir", self.pin_dir, "--runtime-dir", self.runtime_dir)
+
     def pins(self):
-        """What is in the pin directory, by name."""
-        return sorted(os.path.relpath(os.path.join(directory, name), self.pin_dir)
+        """What is in the pin directory, by name; of a generation's maps each is called "blocks_*"."""
+        self.settle()
+        return sorted(re.sub(r"^(current/(?!applied)\w+_)\d+$", r"\1*",
+                             os.path.relpath(os.path.join(directory, name), self.pin_dir))
                       for directory, _, names in os.walk(self.pin_dir) for name in names)
 
     def pinned(self):
@@ -214,6 +221,7 @@ class Agent:
 
     def objects(self):
         """{("prog", id), ("map", id), ("link", id)}: what the agent holds in the kernel."""
+        self.settle()
         found = set()
         for path in glob.glob(f"/proc/{self.process.pid}/fdinfo/*"):
             try:
