@@ -180,8 +180,9 @@ def lose_all(agent):
 
 
 def lose_contents(agent):
-    for name in agent.pins():
-        os.unlink(f"{agent.pin_dir}/{name}")
+    for directory, _, names in os.walk(agent.pin_dir):
+        for name in names:
+            os.unlink(os.path.join(directory, name))
 
 
 def lose_one(name):
