@@ -211,10 +211,6 @@ class Agent:
                              os.path.relpath(os.path.join(directory, name), self.pin_dir))
                       for directory, _, names in os.walk(self.pin_dir) for name in names)
 
-    def pinned(self):
-        """The same, whichever generation's maps they are."""
-        return [re.sub(r"_\d$", "_N", name) for name in self.pins()]
-
     def pin(self, name):
         """The path of one in force."""
         return f"{self.pin_dir}/current/{name}"
