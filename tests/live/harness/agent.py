@@ -218,6 +218,10 @@ class Agent:
     def objects(self):
         """{("prog", id), ("map", id), ("link", id)}: what the agent holds in the kernel."""
         self.settle()
+        return self.objects_now()
+
+    def objects_now(self):
+        """The same at this moment, in the middle of a reload, say."""
         found = set()
         for path in glob.glob(f"/proc/{self.process.pid}/fdinfo/*"):
             try:
