@@ -5,8 +5,8 @@
 #include "compile/glob_room.h"
 #include "compile/glob_tree.h"
 
-#define NUMBERS	      (UINT16_MAX + 1u)	  /* of nodes, 0 is none; of links the same */
-#define ELEMENTS_FULL (NUMBERS / 16 * 15) /* the last ones are hard to find room for */
+#define NUMBERS	      (UINT16_MAX + 1u)	    /* of nodes, 0 is none; of links the same */
+#define ELEMENTS_FULL (NUMBERS / 16ul * 15) /* the last ones are hard to find room for */
 #define BYTES	      (UINT8_MAX + 1)
 #define GLOB_SHOWN    80 /* characters of an offending glob in a message */
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
 #include <errno.h>
 
 #include "compile/program.h"
@@ -178,6 +179,7 @@ static int add_rule(struct program_stage *to, const struct rule *r, enum sp_stag
 
 	if (GROW(to->rules, to->n_rules) < 0)
 		return -ENOMEM;
+	assert(to->rules);
 	b = &to->rules[to->n_rules++];
 	*b = (struct program_block){ .rule = r };
 	for (size_t i = 0; i < r->options.n && ret == 0; i++) {
