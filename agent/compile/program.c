@@ -167,6 +167,7 @@ static int add_choice(struct program_block *b, const struct program_choice *choi
 {
 	if (GROW(b->choices, b->n_choices) < 0)
 		return -ENOMEM;
+	assert(b->choices);
 	b->choices[b->n_choices++] = *choice;
 	return 0;
 }
