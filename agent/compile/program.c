@@ -167,7 +167,6 @@ static int add_choice(struct program_block *b, const struct program_choice *choi
 {
 	if (GROW(b->choices, b->n_choices) < 0)
 		return -ENOMEM;
-	assert(b->choices);
 	b->choices[b->n_choices++] = *choice;
 	return 0;
 }
@@ -178,9 +177,9 @@ static int add_rule(struct program_stage *to, const struct rule *r, enum sp_stag
 	struct program_block *b;
 	int ret = 0;
 
+	assert(r);
 	if (GROW(to->rules, to->n_rules) < 0)
 		return -ENOMEM;
-	assert(to->rules);
 	b = &to->rules[to->n_rules++];
 	*b = (struct program_block){ .rule = r };
 	for (size_t i = 0; i < r->options.n && ret == 0; i++) {
