@@ -405,7 +405,6 @@ __noinline int walk_begin_at_state(struct walk *w)
 		word = cache_read(&s->word[1 + i]);
 		if (!SP_WORD_IS_OF(word, id)) { /* another cgroup's state takes its place */
 			w->found[0] = FOUND_FREE;
-			n = 0;
 			first = 0;
 			break;
 		}
@@ -457,30 +456,34 @@ __noinline int walk_resume(struct walk *w)
 	return 1;
 }
 
-/* Before the last level the active nodes go into the parent's state. */
-__noinline int walk_keep_nodes(struct walk *w)
+/* One active node goes into the parent's state.  Apart from the loop, whose every turn the verifier
+ * follows. */
+__noinline int walk_keep_node(struct walk *w, __u32 i)
 {
 	struct sp_walk_state *s;
+	__u32 at, from;
 	__u64 id;
 
 	if (!w)
 		return 0;
 	s = walk_state_at(w, w->last_level - 1, &id);
-	if (!s || w->n_kept + w->now > SP_WALK_ACTIVE_MAX) {
+	at = w->n_kept;
+	from = walk_place(w, i);
+	if (!s || at >= SP_WALK_ACTIVE_MAX || from >= SP_GLOB_ACTIVE_MAX) {
 		w->keeps = 0;
 		return 0;
 	}
-	for (__u32 i = 0; i < SP_GLOB_ACTIVE_MAX; i++) {
-		__u32 at = *(volatile __u8 *)&w->n_kept, from = walk_place(w, i);
-
-		asm volatile("" : "+r"(at));
-		if (i >= w->now || at >= SP_WALK_ACTIVE_MAX || from >= SP_GLOB_ACTIVE_MAX)
-			break;
-		w->n_kept = at + 1;
-		cache_write(&s->word[1 + SP_LIST_MAX + at],
-			    SP_WORD(id, (__u32)w->table << SP_WALK_NODE_BITS | w->ring[from]));
-	}
+	cache_write(&s->word[1 + SP_LIST_MAX + at],
+		    SP_WORD(id, (__u32)w->table << SP_WALK_NODE_BITS | w->ring[from]));
+	w->n_kept = at + 1;
 	return 0;
+}
+
+/* Before the last level the active nodes go into the parent's state, if it has room for all. */
+static __always_inline void walk_keep_nodes(struct walk *w)
+{
+	for (__u32 i = 0; i < SP_GLOB_ACTIVE_MAX && i < w->now && w->keeps; i++)
+		walk_keep_node(w, i);
 }
 
 /* The rest of the parent's state. */
@@ -742,26 +745,29 @@ static long walk_loop(__u32 i, struct walk *w)
 	return walk_turn(w) & 1;
 }
 
-/*
- * Leaves the policies that apply at the front of w->found, their numbers alone.  Counts in *w and
- * without a branch, or the verifier would follow each count.
- */
-__noinline int walk_choose(struct walk *w)
+/* Apart from the loop, whose every turn the verifier follows. */
+__noinline int walk_choose_one(struct walk *w, __u32 i)
 {
-	volatile __u8 *n;
+	__u32 found, stays;
 
 	if (!w)
 		return 0;
-	n = &w->place;
-	*n = 0;
-	for (__u32 i = 0; i < SP_LIST_MAX; i++) {
-		__u32 found = w->found[cache_index(i)];
-		__u32 stays = ~(found >> 15 | found >> 31 | (w->limit - FOUND_LEVEL(found)) >> 31);
+	found = w->found[cache_index(i)];
+	stays = ~(found >> 15 | found >> 31 | (w->limit - FOUND_LEVEL(found)) >> 31);
+	w->found[cache_index(w->place)] = found & FOUND_NUMBER;
+	w->place += stays & 1;
+	return 0;
+}
 
-		w->found[cache_index(*n)] = found & FOUND_NUMBER;
-		*n += stays & 1;
-	}
-	return *n;
+/* Leaves the policies that apply at the front of w->found, their numbers alone. */
+__noinline int walk_choose(struct walk *w)
+{
+	if (!w)
+		return 0;
+	w->place = 0;
+	for (__u32 i = 0; i < SP_LIST_MAX; i++)
+		walk_choose_one(w, i);
+	return w->place;
 }
 
 __noinline int walk_begin(struct walk *w, __u32 generation)

@@ -5,8 +5,8 @@
 #include "compile/glob_room.h"
 #include "compile/glob_tree.h"
 
-#define NUMBERS	      (UINT16_MAX + 1u)	  /* numbers of nodes, and of links; 0 is none */
-#define ELEMENTS_FULL (NUMBERS / 16 * 15) /* room for the last ones is hard to find */
+#define NUMBERS	      (UINT16_MAX + 1u)	    /* numbers of nodes, and of links; 0 is none */
+#define ELEMENTS_FULL (NUMBERS / 16ul * 15) /* room for the last ones is hard to find */
 #define BYTES	      (UINT8_MAX + 1)
 #define GLOB_SHOWN    80 /* characters of an offending glob in a message */
 

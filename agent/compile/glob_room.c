@@ -46,7 +46,7 @@ static size_t component_room(const char *s, size_t *ret_stars)
 	for (;; s++) {
 		if (*s && *s != '*') {
 			if (n < RUN_MAX)
-				run[n++] = *s == '[' ? ANY_BYTE : *s;
+				run[n++] = (char)(*s == '[' ? ANY_BYTE : *s);
 			else
 				longer++;
 			if (*s == '[')

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
 #include <endian.h>
 #include <errno.h>
 
@@ -397,6 +398,7 @@ int prefix_sets_get(struct prefix_sets *s, const struct rule *const *rules, size
 		free(view.rules);
 		return r;
 	}
+	assert(set);
 	view.tree4 = set->tree4;
 	view.tree6 = set->tree6;
 	*ret = view;

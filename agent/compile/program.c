@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
 #include <errno.h>
 
 #include "compile/program.h"
@@ -176,6 +177,7 @@ static int add_rule(struct program_stage *to, const struct rule *r, enum sp_stag
 	struct program_block *b;
 	int ret = 0;
 
+	assert(r);
 	if (GROW(to->rules, to->n_rules) < 0)
 		return -ENOMEM;
 	b = &to->rules[to->n_rules++];

@@ -65,7 +65,7 @@ static void judge(struct agent *a, int r, const struct diags *diags)
 	} else {
 		n = governor_config(a->governor)->n_policies;
 		set_verdict(a, "%zu %s in force%s", n, n == 1 ? "policy" : "policies",
-			    a->unpinned ? "; it cannot be pinned, and ends with the agent" : "");
+			    a->unpinned ? "; they cannot be pinned, and end with the agent" : "");
 	}
 }
 

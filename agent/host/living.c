@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -65,6 +66,7 @@ static int set_path(struct walk *w, size_t length, const char *name)
 		w->path = larger;
 		w->room = 2 * needed;
 	}
+	assert(w->path);
 	w->path[length] = '/';
 	strcpy(w->path + length + 1, name);
 	return 0;

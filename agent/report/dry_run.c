@@ -303,7 +303,7 @@ static void copy_list(const struct glob_list *from, struct glob_list *to)
 
 static int read_key(const struct comparison *c, const char *path, struct pair_key *ret)
 {
-	struct glob_list now, then;
+	struct glob_list now = { 0 }, then = { 0 };
 	int r = generations_list_in_force(c->generations, path, &now);
 
 	if (r == 0)

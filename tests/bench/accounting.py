@@ -87,8 +87,8 @@ def above(spent, empty):
                for hook, (runs, time) in spent.items())
 
 
-def map_bytes(agent):
-    """What the kernel takes for all maps of an agent, those in its arrays of maps among them."""
+def map_bytes(objects):
+    """What the kernel takes for all maps of Agent.objects(), those in arrays of maps among them."""
     found = {}
 
     def look(number):
@@ -106,7 +106,7 @@ def map_bytes(agent):
         finally:
             os.close(descriptor)
 
-    for kind, number in agent.objects():
+    for kind, number in objects:
         if kind == "map":
             look(int(number))
     return sum(found.values())

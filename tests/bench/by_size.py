@@ -78,7 +78,7 @@ class Peak(threading.Thread):
 
     def run(self):
         while not self.ended.is_set():
-            self.most = max(self.most, accounting.map_bytes(self.agent) / MB)
+            self.most = max(self.most, accounting.map_bytes(self.agent.objects_now()) / MB)
             self.ended.wait(0.001)
 
     def __enter__(self):
@@ -111,7 +111,7 @@ def measure(setup, size):
             reloads.append(1000 * (time.monotonic() - start))
         found = {"start": interval(starts), "reload": interval(reloads),
                  "rss": exactly(megabytes(agent, "VmRSS")),
-                 "maps": exactly(accounting.map_bytes(agent) / MB)}
+                 "maps": exactly(accounting.map_bytes(agent.objects()) / MB)}
         with Peak(agent) as peak:
             write_policies(agent, size, salt + 1)
             agent.reload_good()

@@ -56,7 +56,7 @@ def test_sigint_leaves_nothing(box):
 def test_killed_and_started_again(box):
     agent = box.agent("killed")
     worker = governed_worker(box, agent, "killed", 4)
-    before, pinned = agent.objects(), agent.pinned()
+    before, pinned = agent.objects(), agent.pins()
     agent.kill()
     check_priority("the agent was killed", worker, 4)
     child = box.worker(worker.cgroup.child("child-while-dead"))
@@ -68,7 +68,7 @@ def test_killed_and_started_again(box):
     agent.start()
     check_priority("a new agent has taken over", worker, 5)
     check_priority("the cgroup made meanwhile", child, 5)
-    wait_for("the same pins as before", pinned, agent.pinned)
+    wait_for("the same pins as before", pinned, agent.pins)
     after = agent.objects()
     check("as many links as before", count(before, "link"), count(after, "link"))
     wait_for("links of the killed agent that are in use no more to be gone", set(), lambda: {

@@ -180,8 +180,9 @@ def lose_all(agent):
 
 
 def lose_contents(agent):
-    for name in agent.pins():
-        os.unlink(f"{agent.pin_dir}/{name}")
+    for directory, _, names in os.walk(agent.pin_dir):
+        for name in names:
+            os.unlink(os.path.join(directory, name))
 
 
 def lose_one(name):
@@ -195,7 +196,7 @@ LOSSES = {"directory": lose_all, "all": lose_contents, "map": lose_one("ops"),
 def lost_pins(box, name, lose):
     agent = box.agent(f"lost-{name}")
     worker = governed_worker(box, agent, f"lost-{name}", 4)
-    before = agent.pinned()
+    before = agent.pins()
     lose(agent)
     check_priority("without the pins", worker, 4)
     done = command(agent, "status")
@@ -203,7 +204,7 @@ def lost_pins(box, name, lose):
     agent.write(FILE, priority_policy(f"lost-{name}", worker.cgroup, 5))
     agent.reload_good()
     agent.wait_line("were gone, and are .* again$")
-    wait_for("pins after the reload", before, agent.pinned)
+    wait_for("pins after the reload", before, agent.pins)
     check("status", (0, 0), (command(agent, "status").returncode,
                              agent.status()["agent"]["pins_lost"]))
     check_priority("after the reload", worker, 5)
@@ -230,12 +231,12 @@ def test_pins_lost_and_the_agent_too(box):
     for number, name in enumerate(("directory", "map", "link")):
         agent = box.agent(f"both-{name}")
         worker = governed_worker(box, agent, f"both-{name}", 4)
-        before = agent.pinned()
+        before = agent.pins()
         LOSSES[name](agent)
         agent.kill()
         check_priority("neither pins nor agent", worker, 0 if number == 0 else OneOf((0, 4)))
         agent.start()
-        wait_for("pins", before, agent.pinned)
+        wait_for("pins", before, agent.pins)
         check_priority("the next agent", worker, 4)
         agent.stop()
 
@@ -250,12 +251,12 @@ def test_bpffs_unmounted(box):
         subprocess.run(["mount", "-t", "bpf", "bpf", bpffs], check=True)
         box.stack.callback(subprocess.run, ["umount", "-l", bpffs], check=True)
         agent.start()
-        before = agent.pinned()
+        before = agent.pins()
     check_priority("without the bpffs", worker, 4)
     agent.write(FILE, priority_policy("unmounted", worker.cgroup, 5))
     done = agent.reload()
     check("a reload: exit status, verdict", (0, True),
-          (done.returncode, "cannot be pinned, and end with the agent" in done.stdout))
+          (done.returncode, "it cannot be pinned, and ends with the agent" in done.stdout))
     agent.wait_line(f"^{bpffs}/pins is not on a bpffs")
     check_priority("after the reload", worker, 5)
     check("made on another file system", [], os.listdir(bpffs))
@@ -263,7 +264,7 @@ def test_bpffs_unmounted(box):
         subprocess.run(["mount", "-t", "bpf", "bpf", bpffs], check=True)
         box.stack.callback(subprocess.run, ["umount", "-l", bpffs], check=True)
         agent.reload_good()
-        wait_for("pins", before, agent.pinned)
+        wait_for("pins", before, agent.pins)
         agent.stop()
         check_priority("after the end", worker, 0)
 

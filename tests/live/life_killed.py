@@ -33,7 +33,7 @@ class Assassin:
         self.seconds = {"reload": self.time_of(lambda: use(agent, texts[0])),
                         "start": self.time_of(self.cold.start)}
         self.cold.stop()
-        self.pins = agent.pinned()
+        self.pins = agent.pins()
 
     @staticmethod
     def time_of(do):
@@ -89,7 +89,7 @@ class Assassin:
         way = self.WAYS[number % len(self.WAYS)]
         way(self)
         wait_for(f"nothing else to be pinned after kill {number}, {way.__name__}", self.pins,
-                 self.agent.pinned)
+                 self.agent.pins)
 
 
 def test_killed_at_any_moment(box):

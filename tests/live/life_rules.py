@@ -161,6 +161,8 @@ def test_losers_are_counted(box):
     """Whoever holds is counted, whoever wins; nobody where he has nothing due."""
     agent, worker, peer = governed(box, "losers", lambda cgroup: policy(
         "losers", cgroup, {"SO_PRIORITY": 2}, rules(connect=3, accept=4) +
+        "      - name: near\n        when: { remote: 127.0.0.0/9 }\n"
+        "        options: { SO_PRIORITY: 1 }\n"
         "      - name: again\n        when: { remote: 127.0.0.0/8 }\n"
         "        options: { SO_PRIORITY: unset, TCP_NODELAY: on }\n"
         "      - name: far\n        when: { remote: 10.0.0.0/8 }\n"
@@ -173,7 +175,7 @@ def test_losers_are_counted(box):
     applied = {one["name"]: one for one in agent.status()["policies"]}
     check("applied, by policy", {"losers": 1, "winner": 1, "listeners": 0},
           {name: one["applied"] for name, one in applied.items()})
-    check("applied, by rule", {"connect": 1, "accept": 0, "again": 1, "far": 0},
+    check("applied, by rule", {"connect": 1, "accept": 0, "near": 1, "again": 1, "far": 0},
           {one["name"]: one["applied"] for one in applied["losers"]["rules"]})
 
 

@@ -31,13 +31,14 @@ class Size:
     prefixes: int
     start: float  # seconds
     reload: float
-    rss: int  # bytes, at the peak of a reload
+    rss: int  # bytes, once a reload is over
+    peak: int  # at the peak of one
     maps: int
 
 
-USUAL = Size(10_000, 1_000, 10_000, 0.3, 0.15, 16 * MB, 24 * MB)
+USUAL = Size(10_000, 1_000, 10_000, 0.3, 0.15, 16 * MB, 26 * MB, 24 * MB)
 LARGE = Size(sized(short=1_000, full=100_000, long=100_000), 10_000, 100_000, 1.5, 1.0, 192 * MB,
-             64 * MB)
+             192 * MB, 64 * MB)
 
 SLICES, WIDE = 10, 10
 RELOADS = sized(short=200, full=1000, long=10000)
@@ -137,7 +138,9 @@ def try_size(box, name, size):
     timed(agent, "the same again", size.reload, agent.reload_good)
     agent.write(FILE, all_policies(size, root, 1))
     timed(agent, "a reload that changes all", size.reload, agent.reload_good)
-    at_most("the agent's memory", size.rss, memory(agent, "VmHWM"), MB, " MB")
+    at_most("the agent's memory", size.rss, memory(agent, "VmRSS"), MB, " MB")
+    # While it loads programs and compiles, before the memory goes back.
+    at_most("the agent's memory at its peak", size.peak, memory(agent, "VmHWM"), MB, " MB")
     at_most("the kernel's maps", size.maps, maps(agent), MB, " MB")
     for tenant, unit in ((0, 10), (3, 50), (9, 99)):
         cgroup = root.child(f"tenant-{tenant}.slice/app-{unit}.service", make=False)

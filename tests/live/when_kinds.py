@@ -288,4 +288,4 @@ def test_udp_direction_follows_the_socket(box):
         sender.connect(("127.0.0.9", 9))
         check("SO_PRIORITY of it once connected", 3, sender.sockopt(*SO_PRIORITY))
     applied = {one["name"]: one["applied"] for one in agent.policy("udp-direction")["rules"]}
-    check("applied, by rule: a socket once a direction", {"listen": 1, "send": 1, "far": 1}, applied)
+    check("applied, by rule: a socket once a direction", {"listen": 1, "send": 2, "far": 1}, applied)

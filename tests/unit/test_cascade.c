@@ -399,7 +399,7 @@ static void test_levels_max(void **state)
 		{ "last", { "/**/last" }, .exclude = { "/**/no" } },
 	};
 	struct fixture f = fixture_new(policies, 1);
-	char path[2 * SP_LEVELS_MAX + sizeof("/last/no")], *end = path;
+	char path[2ul * SP_LEVELS_MAX + sizeof("/last/no")], *end = path;
 
 	(void)state;
 	for (unsigned i = 0; i < SP_LEVELS_MAX - 1; i++)

@@ -273,7 +273,7 @@ static void test_other_condition(void **state)
 		.remote_port = { { 80 }, { 90, 99 } },
 		.options = { { OPTION_TCP_BPF_IW, 30 } },
 	};
-	static const struct fixture_policy p = { "p", { "/a" }, .rules = { lists } };
+	const struct fixture_policy p = { "p", { "/a" }, .rules = { lists } };
 	struct fixture_policy files = p;
 	struct fixture_rule *rule = &files.rules[0];
 	struct in_force result;

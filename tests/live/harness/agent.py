@@ -211,10 +211,6 @@ class Agent:
                              os.path.relpath(os.path.join(directory, name), self.pin_dir))
                       for directory, _, names in os.walk(self.pin_dir) for name in names)
 
-    def pinned(self):
-        """The same, whichever generation's maps they are."""
-        return [re.sub(r"_\d$", "_N", name) for name in self.pins()]
-
     def pin(self, name):
         """The path of one in force."""
         return f"{self.pin_dir}/current/{name}"
@@ -222,6 +218,10 @@ class Agent:
     def objects(self):
         """{("prog", id), ("map", id), ("link", id)}: what the agent holds in the kernel."""
         self.settle()
+        return self.objects_now()
+
+    def objects_now(self):
+        """The same at this moment, in the middle of a reload, say."""
         found = set()
         for path in glob.glob(f"/proc/{self.process.pid}/fdinfo/*"):
             try:
