@@ -4,7 +4,7 @@
  * with OPTION defined.  A new kernel option is a new row here, and its case in tests/live/.
  *
  * The order of the rows is the order in which a hook sets them, where it matters:
- *   - IP_TOS before SO_PRIORITY: IP_TOS changes sk_priority too (net/ipv4/ip_sockglue.c,
+ *   - IP_TOS before SO_PRIORITY: IP_TOS also changes sk_priority (net/ipv4/ip_sockglue.c,
  *     __ip_sock_set_tos).
  *   - TCP_CONGESTION before what the congestion control may touch at its init (window, pacing).
  *   - the keepalive times before SO_KEEPALIVE, which arms the timer with them.
