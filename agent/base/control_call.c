@@ -36,7 +36,7 @@ static int connect_to(const char *runtime_dir, unsigned seconds)
 	return TAKE_FD(fd);
 }
 
-/* A busy agent hangs up without a look at the request, but not without a word. */
+/* A busy agent hangs up without reading the request, but it sends an answer first. */
 static int send_request(int fd, const char *command)
 {
 	_cleanup_(json_decref) json_t *request = json_pack("{s:s}", "command", command);

@@ -9,13 +9,14 @@
 
 #include "base/util.h"
 
-/* Where an agent with this runtime directory listens.  Returns 0 or -ENAMETOOLONG. */
+/* Sets the address at which an agent with this runtime directory listens.  Returns 0 or
+ * -ENAMETOOLONG. */
 int control_address(const char *runtime_dir, struct sockaddr_un *ret);
 
 /*
- * Asks, and waits for the answer.  -ENOENT or -ECONNREFUSED: no agent there; -ETIMEDOUT: it has not
- * answered within `seconds`.  ret_pid (may be NULL) is set once there is a connection, also when
- * then there is no answer.
+ * Sends the command and waits for the answer.  Returns 0; -ENOENT or -ECONNREFUSED: no agent is
+ * there; -ETIMEDOUT: it has not answered within `seconds`; or another negative errno.  ret_pid (may
+ * be NULL) is set as soon as there is a connection, even if no answer follows.
  */
 int control_call(const char *runtime_dir, const char *command, unsigned seconds, json_t **ret,
 		 pid_t *ret_pid);

@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 
-/* Where in this source is nobody's business. */
+/* The position in sockpol's own source tells an administrator nothing. */
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-journal.h>
 
@@ -11,10 +11,10 @@
 #include "base/log.h"
 #include "base/utf8.h"
 
-/* Longer messages are cut: what files contain comes into them. */
+/* Longer messages are cut, since they quote what files contain. */
 #define MESSAGE_MAX 1500
 
-/* File names and texts of files are other people's.  NULL when memory is out. */
+/* Escapes file names and quoted text, which others choose.  NULL when memory is out. */
 static char *escape(const char *s)
 {
 	_cleanup_free_ char *head = strndup(s, MESSAGE_MAX);
@@ -28,7 +28,7 @@ static char *escape(const char *s)
 
 static struct diag_count *find_file(const struct diags *d, const char *file)
 {
-	/* Most are about the file of the one before. */
+	/* Most diagnostics are about the same file as the one before. */
 	for (size_t i = d->n_files; i-- > 0;)
 		if (streq(d->files[i].file, file))
 			return &d->files[i];
@@ -57,7 +57,8 @@ static size_t *total(struct diags *d, enum diag_level level)
 	return level == DIAG_ERROR ? &d->n_errors : &d->n_warnings;
 }
 
-/* Room for one more about this file?  What is there more than once makes some. */
+/* Is there room for one more diagnostic about this file?  Sorting drops duplicates, which makes
+ * room. */
 static bool has_room(struct diags *d, struct diag_count *count, enum diag_level level)
 {
 	if (count->kept[level] == DIAGS_KEPT_MAX && !count->more[level])
@@ -65,7 +66,7 @@ static bool has_room(struct diags *d, struct diag_count *count, enum diag_level 
 	return count->kept[level] < DIAGS_KEPT_MAX;
 }
 
-/* Owns file, message too on success. */
+/* Takes over `file` and `message` on success. */
 static int keep(struct diags *d, enum diag_level level, const struct position *at, char *file,
 		char *message)
 {
@@ -114,7 +115,7 @@ void diags_add(struct diags *d, enum diag_level level, const struct position *at
 	r = vasprintf(&message, format, ap);
 	va_end(ap);
 	if (r < 0)
-		message = NULL; /* it is anything then */
+		message = NULL; /* vasprintf() leaves it undefined */
 	if (!message || add(d, level, at, message) < 0)
 		d->lost++;
 }
@@ -134,7 +135,7 @@ static int compare_file(const void *a, const void *b)
 	return (x->sequence > y->sequence) - (x->sequence < y->sequence);
 }
 
-/* A diagnostic, with the sequence number of the first one about its file. */
+/* A diagnostic with the sequence number of the first one about its file. */
 struct ranked {
 	size_t file_rank;
 	struct diag diag;
@@ -153,7 +154,7 @@ static int compare_place(const void *a, const void *b)
 	return (x->diag.sequence > y->diag.sequence) - (x->diag.sequence < y->diag.sequence);
 }
 
-/* What an alias repeats is wrong in one place only. */
+/* An alias repeats what is wrong in one place of the file. */
 static bool same_diag(const struct diag *a, const struct diag *b)
 {
 	return a->level == b->level && a->line == b->line && a->column == b->column &&
@@ -189,7 +190,7 @@ void diags_sort(struct diags *d)
 	if (!d->n)
 		return;
 	ranked = calloc(d->n, sizeof(*ranked));
-	if (!ranked) /* then they come as they were found */
+	if (!ranked) /* without memory they stay in the order in which they were found */
 		return;
 	qsort(d->v, d->n, sizeof(*d->v), compare_file);
 	for (size_t i = 0; i < d->n; i++) {
@@ -210,7 +211,7 @@ static const char *level_name(enum diag_level level)
 	return level == DIAG_ERROR ? "error" : "warning";
 }
 
-/* line 0: about the file as a whole. */
+/* Takes one line; line 0 is about the file as a whole. */
 typedef void line_fn(enum diag_level level, const char *file, unsigned line, unsigned column,
 		     const char *message, FILE *to);
 
@@ -273,7 +274,7 @@ static void journal_line(enum diag_level level, const char *file, unsigned line,
 	else
 		r = sd_journal_send("MESSAGE=%s: %s: %s", file, level_name(level), message,
 				    "PRIORITY=%i", priority, "POLICY_FILE=%s", file, NULL);
-	if (r < 0) /* better without fields than not at all */
+	if (r < 0) /* without fields rather than not at all */
 		print_line(level, file, line, column, message, to);
 }
 
@@ -321,7 +322,8 @@ const char *excerpt(const char *text, char buf[static EXCERPT_SIZE])
 	if (len < EXCERPT_SIZE)
 		return strcpy(buf, text);
 	len = room;
-	while (len && ((unsigned char)text[len] & 0xc0) == 0x80) /* not amid a character */
+	while (len &&
+	       ((unsigned char)text[len] & 0xc0) == 0x80) /* not in the middle of a character */
 		len--;
 	snprintf(buf, EXCERPT_SIZE, "%.*s...", (int)len, text);
 	return buf;

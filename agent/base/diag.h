@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Errors and warnings about what an administrator wrote, each with its place in the file. */
+/* Errors and warnings about what an administrator wrote, each with its position in the file. */
 #ifndef SOCKPOL_DIAG_H
 #define SOCKPOL_DIAG_H
 
 #include "base/util.h"
 
-/* A place in a file.  `file` is owned by the configuration (it outlives the diagnostics' use). */
+/* A position in a file.  `file` is owned by the configuration, which outlives the diagnostics. */
 struct position {
 	const char *file;
 	unsigned line;	 /* from 1; 0: the file as a whole */
@@ -25,7 +25,7 @@ struct diag {
 	size_t sequence;
 };
 
-/* Of each level, that are kept of one file; the others are only counted. */
+/* So many diagnostics of each level are kept for one file; further ones are only counted. */
 #define DIAGS_KEPT_MAX 1000
 
 struct diag_count {
@@ -44,7 +44,7 @@ struct diags {
 	size_t lost; /* for want of memory */
 };
 
-/* Without memory for its text it is counted all the same. */
+/* A diagnostic is counted even where there is no memory for its text. */
 void diags_add(struct diags *d, enum diag_level level, const struct position *at,
 	       const char *format, ...) PRINTF_LIKE(4, 5);
 #define diag_error(d, at, ...)	 diags_add(d, DIAG_ERROR, at, __VA_ARGS__)
@@ -53,39 +53,40 @@ void diags_add(struct diags *d, enum diag_level level, const struct position *at
 /* Sorts by file (in the order files were first added), line, column. */
 void diags_sort(struct diags *d);
 /*
- * FILE:LINE:COLUMN: error: MESSAGE, one a line; FILE: error: MESSAGE when line is 0.  Last of a
- * file, once sorted: FILE: error: N more errors.
+ * Prints FILE:LINE:COLUMN: error: MESSAGE, one a line; FILE: error: MESSAGE when the line is 0.
+ * Once sorted, the diagnostics about a file end with FILE: error: N more errors.
  */
 void diags_print(const struct diags *d, FILE *to);
 /*
- * The same on stderr.  Where that is the journal, an entry a line, with its priority and the fields
- * POLICY_FILE=, POLICY_LINE= and POLICY_COLUMN=.
+ * Prints the diagnostics on stderr.  Where that is the journal, each is an entry with its priority
+ * and the fields POLICY_FILE=, POLICY_LINE= and POLICY_COLUMN=.
  */
 void diags_log(const struct diags *d);
 /*
- * What diags_print() prints, owned by the caller; of more than size_max bytes whole lines only, and
- * one that says so.  NULL when memory is out.
+ * Returns what diags_print() prints, owned by the caller; beyond size_max bytes whole lines are
+ * left out and one line says so.  NULL when memory is out.
  */
 char *diags_text(const struct diags *d, size_t size_max);
 void diags_clear(struct diags *d);
 
-/* Looking for what was meant takes its time: nobody reads the hundredth suggestion. */
+/* Is it worth looking for what was meant?  That takes time, and nobody reads the hundredth
+ * suggestion. */
 bool diags_may_suggest(const struct diags *d);
 
-/* `text` as a message may quote it: at most EXCERPT_SIZE - 1 bytes, shortened with "...". */
+/* Shortens `text` for a message: at most EXCERPT_SIZE - 1 bytes, with "..." at the end. */
 #define EXCERPT_SIZE 81
 const char *excerpt(const char *text, char buf[static EXCERPT_SIZE]);
-/* The same, in a buffer that lives as long as the block around. */
+/* excerpt() in a buffer that lives as long as the block around it. */
 #define EXCERPT(text) excerpt((text), (char[EXCERPT_SIZE]){ 0 })
 
-/* A name that has to be unique: a key of a mapping, a rule of a policy, a policy of everything. */
+/* A name that must be unique: a key of a mapping, a rule of a policy, a policy of all files. */
 struct unique_name {
 	const char *name;
 	const struct position *at;
 	size_t place; /* in the order in which they were written */
 };
 
-/* Sorts `v`, and reports as "duplicate WHAT 'NAME'" each but the first of a name. */
+/* Sorts `v` and reports each occurrence of a name but the first as "duplicate WHAT 'NAME'". */
 void duplicates_report(struct unique_name *v, size_t n, const char *what, struct diags *diags);
 
 #endif

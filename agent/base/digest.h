@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* FNV-1a, 32 bits: to tell contents apart, not against those who want them to collide. */
+/* FNV-1a, 32 bits: tells contents apart, unless somebody wants them to collide. */
 #ifndef SOCKPOL_DIGEST_H
 #define SOCKPOL_DIGEST_H
 
@@ -15,7 +15,7 @@ static inline uint32_t digest_bytes(uint32_t digest, const void *bytes, size_t s
 	return digest;
 }
 
-/* The same on machines of either byte order. */
+/* Adds a number, with the same outcome on machines of either byte order. */
 static inline uint32_t digest_number(uint32_t digest, uint32_t n)
 {
 	for (unsigned shift = 0; shift < 32; shift += 8) {

@@ -4,7 +4,7 @@
 #include "base/exposition.h"
 #include "base/utf8.h"
 
-/* Backslashes and newlines, and in a label's value double quotes too, have an escape. */
+/* Escapes backslashes and newlines, and double quotes in the value of a label. */
 static void write_escaped(FILE *to, const char *text, bool quoted)
 {
 	for (; *text; text++) {
@@ -19,7 +19,7 @@ static void write_escaped(FILE *to, const char *text, bool quoted)
 	}
 }
 
-/* The format is UTF-8: what is not stands as \xNN. */
+/* The format is UTF-8: other bytes are written as \xNN. */
 static void write_text(FILE *to, const char *text, bool quoted)
 {
 	_cleanup_free_ char *printable = NULL;

@@ -14,12 +14,13 @@ struct exposition_label {
 	const char *value; /* any text */
 };
 
-/* type: "gauge" or "counter".  The samples of a family follow it. */
+/* Begins a family; its samples follow.  type: "gauge" or "counter". */
 void exposition_family(FILE *to, const char *name, const char *type, const char *help);
-/* labels end at EXPOSITION_LABELS_MAX, or with the first that has no name; NULL: none. */
+/* Writes a sample.  labels end at EXPOSITION_LABELS_MAX or with the first that has no name; NULL:
+ * none. */
 void exposition_sample(FILE *to, const char *name, const struct exposition_label *labels,
 		       uint64_t value);
-/* A point in time, microseconds since the epoch, as seconds. */
+/* Writes a point in time, given in microseconds since the epoch, in seconds. */
 void exposition_time(FILE *to, const char *name, uint64_t usec);
 
 #endif

@@ -10,7 +10,7 @@
 #include "base/utf8.h"
 
 static int max_level = LOG_INFO;
-/* With stderr connected to the journal each line says its priority, as sd-daemon(3) has it. */
+/* With stderr connected to the journal each line begins with its priority, as in sd-daemon(3). */
 static bool to_journal;
 static bool has_erred;
 
@@ -82,7 +82,7 @@ void log_lines(int level, const char *prefix, const char *text)
 	}
 }
 
-/* libbpf speaks of its own inside: one level down, as what matters is said by whoever called it. */
+/* libbpf reports its internals, so its messages go one level down: the caller says what matters. */
 static int libbpf_print(enum libbpf_print_level level, const char *format, va_list ap)
 {
 	static const int levels[] = {
@@ -102,7 +102,7 @@ static int libbpf_print(enum libbpf_print_level level, const char *format, va_li
 	return 0;
 }
 
-/* JOURNAL_STREAM is inherited by children whose stderr is something else: see systemd.exec(5). */
+/* JOURNAL_STREAM is inherited by children with another stderr: see systemd.exec(5). */
 static bool stderr_is_journal(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The one place that speaks to the administrator outside of a command's own output. */
+/* The one module that speaks to the administrator outside of a command's own output. */
 #ifndef SOCKPOL_LOG_H
 #define SOCKPOL_LOG_H
 
@@ -7,23 +7,24 @@
 
 #include "base/util.h"
 
-/* Reads JOURNAL_STREAM and SOCKPOL_LOG_LEVEL (0-7, or a syslog name); routes libbpf's messages
- * here. */
+/* Reads JOURNAL_STREAM and SOCKPOL_LOG_LEVEL (0-7, or a syslog name); takes over libbpf's
+ * messages. */
 void log_setup(void);
 void log_set_level(int level); /* LOG_ERR ... LOG_DEBUG; default LOG_INFO */
 
-/* stderr is the journal: what has fields of its own goes there by sd_journal_send(). */
+/* Is stderr the journal?  Entries with fields of their own then go there by sd_journal_send(). */
 bool log_is_journal(void);
 
 bool log_is_shown(int level);
 
-/* A text of several lines, each behind "PREFIX: "; a verifier's log, say. */
+/* Logs a text of several lines, such as a verifier's log, each line behind "PREFIX: ". */
 void log_lines(int level, const char *prefix, const char *text);
 
 bool log_has_erred(void); /* Was an error logged? */
 
 void log_message(int level, const char *format, ...) PRINTF_LIKE(2, 3);
-/* err: an errno, of either sign.  Appends ": <errno in words>".  Returns the negative errno. */
+/* Logs the message with ": <errno in words>" behind it.  err: an errno, of either sign.  Returns
+ * the negative errno. */
 int log_message_errno(int level, int err, const char *format, ...) PRINTF_LIKE(3, 4);
 
 #define log_debug(...)		    log_message(LOG_DEBUG, __VA_ARGS__)

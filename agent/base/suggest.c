@@ -6,7 +6,8 @@
 
 #define WORD_MAX 64
 
-/* Damerau-Levenshtein (optimal string alignment), case ignored; both at most WORD_MAX long. */
+/* Returns the Damerau-Levenshtein distance (optimal string alignment), case ignored.  Both words
+ * have at most WORD_MAX characters. */
 static size_t distance(const char *a, const char *b)
 {
 	size_t rows[3][WORD_MAX + 1];
@@ -58,6 +59,6 @@ const char *suggest(const char *word, const char *const *candidates, size_t n)
 			continue;
 		nearest = candidates[i];
 	}
-	/* Nothing of a short word may be left: "x" does not mean "a". */
+	/* A short word may differ in every letter: "x" does not mean "a". */
 	return nearest && distance(word, nearest) < len ? nearest : NULL;
 }

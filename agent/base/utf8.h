@@ -8,17 +8,18 @@
 #include "base/util.h"
 
 /*
- * The character at s (n bytes are left, at least one).  Returns the number of its bytes, or
+ * Reads the character at s (n bytes are left, at least one).  Returns the number of its bytes, or
  * -EINVAL when they are not UTF-8: cut short, overlong, a surrogate, beyond U+10FFFF.
  */
 int utf8_decode(const char *s, size_t n, uint32_t *ret);
 
-/* Harmless on a terminal and in a line of its own: no control, line-breaking or bidi character. */
+/* Is it harmless on a terminal and in a line of its own: no control, line-breaking or bidi
+ * character? */
 bool utf8_printable(uint32_t c);
 
 /*
- * A copy, owned by the caller, that is UTF-8 and printable: other bytes stand as \xNN.  For names
- * that others choose (cgroups, files).  NULL when memory is out.
+ * Returns a copy, owned by the caller, that is UTF-8 and printable: other bytes become \xNN. Used
+ * for names that others choose (cgroups, files).  NULL when memory is out.
  */
 char *utf8_escape(const char *s);
 

@@ -61,12 +61,12 @@ static inline bool streq(const char *a, const char *b)
 	return strcmp(a, b) == 0;
 }
 
-/* Makes a sentence that the caller owns.  Returns r, or -ENOMEM (*ret is NULL then). */
+/* Formats a sentence into *ret, owned by the caller.  Returns r, or -ENOMEM (*ret is NULL then). */
 int sentence(char **ret, int r, const char *format, ...) PRINTF_LIKE(3, 4);
 
 /*
- * Room for one more element in a growing array: doubles *v when n is a power of two.
- * Returns 0 or -ENOMEM (*v is then as it was).
+ * Makes room for one more element in a growing array: doubles *v when n is a power of two. Returns
+ * 0 or -ENOMEM (*v is then unchanged).
  */
 int grow_array(void **v, size_t n, size_t element_size);
 #define GROW(v, n) grow_array((void **)&(v), (n), sizeof(*(v)))

@@ -24,7 +24,7 @@ static void print_help(FILE *to, const struct command *c)
 	fprintf(to, "  --help                print this and exit\n");
 }
 
-/* longs: room for two more than there are options. */
+/* Fills in what getopt_long() takes.  longs: room for two more than there are options. */
 static void fill_long_options(const struct command *c, struct option *longs)
 {
 	for (size_t i = 0; i < c->n_options; i++) {
@@ -86,7 +86,7 @@ static void take_entry(const char **list, const char *text)
 	list[1] = NULL;
 }
 
-/* Returns 0, or -EINVAL: stderr has been told. */
+/* Takes one option.  Returns 0, or -EINVAL, reported on stderr. */
 static int take_option(const struct command *c, const struct cli_option *o, void *options)
 {
 	void *field = (char *)options + o->field;
@@ -109,7 +109,7 @@ static int take_option(const struct command *c, const struct cli_option *o, void
 	return -EINVAL;
 }
 
-/* getopt_long() has said what is wrong with this argument. */
+/* Explains the usage after getopt_long() has said what is wrong with this argument. */
 static void explain_usage(const struct command *c, const char *argument)
 {
 	_cleanup_free_ char *name = strndup(argument, strcspn(argument, "="));
@@ -117,15 +117,15 @@ static void explain_usage(const struct command *c, const char *argument)
 
 	for (size_t i = 0; i < c->n_options; i++)
 		names[i] = c->options[i].name;
-	/* of an option that exists, what comes after it is wrong */
+	/* if the option exists, its argument is wrong */
 	near = name && !strncmp(name, "--", 2) ? suggest(name + 2, names, c->n_options) : NULL;
 	if (near && !streq(near, name + 2))
 		fprintf(stderr, "Did you mean --%s?\n", near);
 	fprintf(stderr, "Usage: sockpol %s\n", c->synopsis);
 }
 
-/* Returns the index of the first argument beside the options; or -1: *ret_status says how it ends.
- */
+/* Parses the options.  Returns the index of the first other argument; or -1: *ret_status is the
+ * exit status. */
 static int parse(const struct command *c, int argc, char **argv, void *options, int *ret_status)
 {
 	struct option longs[CLI_NAMES_MAX + 2];
@@ -156,7 +156,7 @@ static int parse(const struct command *c, int argc, char **argv, void *options, 
 	return optind;
 }
 
-/* Each list: room for as many as the command line has words. */
+/* Makes room in each list for all words of the command line. */
 static int make_lists(const struct command *c, int argc, void *options)
 {
 	for (size_t i = 0; i < c->n_options; i++) {
@@ -178,7 +178,7 @@ static void free_lists(const struct command *c, void *options)
 			free(*(const char ***)(void *)((char *)options + c->options[i].field));
 }
 
-/* argv[0] is the command's name. */
+/* Runs a command.  argv[0] is its name. */
 static int run(const struct command *c, int argc, char **argv)
 {
 	_cleanup_free_ void *options = calloc(1, c->size + 1);

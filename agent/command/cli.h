@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* A command line as data: commands, their options, and where what is given goes. */
+/* A command line as data: commands, their options, and where the arguments go. */
 #ifndef SOCKPOL_CLI_H
 #define SOCKPOL_CLI_H
 
@@ -9,8 +9,8 @@ enum exit_status {
 	EXIT_GOOD = 0,
 	EXIT_BAD = 1,	/* errors in the configuration; the thing asked for failed */
 	EXIT_USAGE = 2, /* the command line makes no sense */
-	/* `run` has not started, as the policy files have errors.  sysexits.h's EX_CONFIG, so that
-	 * systemctl shows "CONFIG"; the unit does not try again. */
+	/* `run` has not started, because the policy files have errors.  It is EX_CONFIG of
+	 * sysexits.h, so that systemctl shows "CONFIG"; the unit does not try again. */
 	EXIT_CONFIG = 78,
 };
 
@@ -27,7 +27,7 @@ enum cli_type {
 	CLI_TYPE_WORD,
 };
 
-/* One option of a command; the last member is one of the CLI_* below. */
+/* An option of a command; the last member is one of the CLI_* below. */
 struct cli_option {
 	const char *name;     /* without the dashes */
 	const char *argument; /* "DIR", or NULL: a flag */
@@ -39,7 +39,7 @@ struct cli_option {
 	long min, max;
 };
 
-/* The offset of a member that has this type. */
+/* Gives the offset of a member that has this type. */
 #define CLI_FIELD(of, member, type)                                                                \
 	(offsetof(of, member) +                                                                    \
 	 0 * sizeof(char[__builtin_types_compatible_p(typeof(((of *)0)->member), type) ? 1 : -1]))
@@ -72,7 +72,7 @@ struct command {
 	int (*run)(const void *options, const char *const *arguments);
 };
 
-/* All of a command that is about its options, and of which struct they are. */
+/* A command's options, and the struct that they go to. */
 #define CLI_OPTIONS(list, of) .options = (list), .n_options = ARRAY_SIZE(list), .size = sizeof(of)
 
 /* Finds the command that argv[1] names and runs it.  Returns enum exit_status. */

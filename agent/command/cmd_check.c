@@ -46,9 +46,10 @@ static void print_summary(const struct config *config, const struct diags *diags
 	printf("\n");
 }
 
-/* The running kernel. */
+/* --- the running kernel
+ * ------------------------------------------------------------------------- */
 
-/* Who asks for it. */
+/* Prints the policies and rules that ask for it. */
 static void print_concerned(const struct config *c, const char *what, FILE *to)
 {
 	size_t n = 0;
@@ -100,7 +101,7 @@ void cmd_check_print_kernel(const char *release, const struct kernel_support *k,
 		fprintf(to, "  has every option and every hook\n");
 }
 
-/* Asks the running kernel, as the agent would.  c: NULL when the files are wrong. */
+/* Asks the running kernel, like the agent.  c: NULL when the files are wrong. */
 static int check_kernel(struct config *c, const struct host *host, struct diags *diags)
 {
 	const struct kernel_support *k;

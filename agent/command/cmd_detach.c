@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * sockpol detach: takes what agents left pinned out of the kernel, of whatever version they were,
- * without an agent, and nothing else.  All is said on stdout and in the log.
+ * sockpol detach: takes what agents left pinned out of the kernel, of whatever version, without an
+ * agent, and nothing else.  Reports on stdout and in the log.
  */
 #include <errno.h>
 #include <fts.h>
@@ -15,11 +15,11 @@
 #include "kernel/pin_dir.h"
 #include "kernel/pinned.h"
 
-#define DEPTH_MAX 8 /* below a bpffs mount, where pin directories are looked for */
+#define DEPTH_MAX 8 /* levels below a bpffs mount that are searched for pin directories */
 
 DEFINE_CLEANUP(FTS *, fts_close)
 
-/* Before all goes; it is a courtesy, so what fails is passed over. */
+/* Names the listeners that keep old values.  This is a courtesy: failures are passed over. */
 static void name_listeners(const char *pin_dir)
 {
 	_cleanup_(pinned_close) struct pinned *p = NULL;
@@ -60,15 +60,15 @@ static int detach_locked(const char *path)
 	name_foreign(&d.next);
 	name_foreign(&d.flat);
 	pin_dir_clear(&d);
-	/* The default one is systemd-tmpfiles' to make and to remove: the unit cannot start
-	 * without. */
+	/* systemd-tmpfiles makes and removes the default directory; the unit cannot start without
+	 * it. */
 	if (r == 0 && !streq(path, DEFAULT_PIN_DIR))
 		rmdir(path);
 	return r < 0 ? r : n;
 }
 
-/* Returns how many pins went; -EBUSY: an agent runs there, and what it has stays; or another
- * negative errno. */
+/* Detaches one directory.  Returns how many pins went; -EBUSY: an agent runs there and its policies
+ * stay; or another negative errno. */
 static int detach_pin_dir(const char *path)
 {
 	_cleanup_close_ int lock = -1;
@@ -86,7 +86,7 @@ static int detach_pin_dir(const char *path)
 	return lock < 0 ? lock : detach_locked(path);
 }
 
-/* Is it worth a look?  Only what lies in it decides what is removed. */
+/* Is the directory worth a look?  What is removed is decided later, pin by pin. */
 static bool has_our_pins(const char *path)
 {
 	struct pin_dir d = { 0 };
@@ -96,7 +96,7 @@ static bool has_our_pins(const char *path)
 	return has;
 }
 
-/* One bpffs; adds to *n the directories that were looked into. */
+/* Detaches everything in one bpffs; adds the number of pin directories to *n. */
 static int detach_below(const char *mount, size_t *n)
 {
 	char *const roots[] = { (char *)(uintptr_t)mount, NULL };
@@ -116,13 +116,13 @@ static int detach_below(const char *mount, size_t *n)
 			continue;
 		r = detach_pin_dir(one->fts_path);
 		result = r < 0 ? r : result;
-		fts_set(walk, one, FTS_SKIP); /* `current/` is of the same agent */
+		fts_set(walk, one, FTS_SKIP); /* `current/` belongs to the same agent */
 		(*n)++;
 	}
 	return result;
 }
 
-/* Every pin directory on every bpffs that is mounted.  Returns 0, or the last error of one. */
+/* Detaches every pin directory on every mounted bpffs.  Returns 0, or the last error. */
 static int detach_all(void)
 {
 	_cleanup_fclose_ FILE *mountinfo = fopen(MOUNTINFO, "re");

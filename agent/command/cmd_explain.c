@@ -47,12 +47,12 @@ static const struct cli_option options[] = {
 	{ "json", NULL, "print JSON", CLI_FLAG(struct request, json) },
 };
 
-/* What the answers come from. */
+/* The sources of the answers. */
 struct inputs {
 	char *mount; /* NULL: no cgroup2 here */
 	struct host host;
 	struct config *config;
-	struct generations *generations; /* NULL: not known what is in force ... */
+	struct generations *generations; /* NULL: what is in force is not known ... */
 	char *why_not_known;		 /* owned; ... because */
 };
 
@@ -65,7 +65,8 @@ static void inputs_clear(struct inputs *s)
 	free(s->mount);
 }
 
-/* Without what `run` leaves out here; who may not ask the kernel hears of all of it. */
+/* Leaves out what `run` leaves out here.  Without the privilege to ask the kernel nothing is left
+ * out. */
 static int leave_out_unsupported(struct config *c, struct diags *diags)
 {
 	const struct kernel_support *k;
@@ -104,7 +105,7 @@ static const char *not_known_because(int error)
 	}
 }
 
-/* What is in force is good to know, and no more: who may not read it gets the rest. */
+/* Opens what is in force, if permitted: the rest of the answer does not need it. */
 static int open_generations(const struct request *q, struct inputs *s)
 {
 	_cleanup_free_ char *error = NULL;
@@ -137,7 +138,7 @@ static int inputs_open(const struct request *q, struct inputs *s)
 	return open_generations(q, s);
 }
 
-/* The files' side is what was explained, by the patterns alone. */
+/* Compares.  The files' side is what was explained, by the patterns alone. */
 static int compare(const struct inputs *s, const struct explanation *e, struct in_force *ret)
 {
 	struct generations *g = s->generations;
@@ -155,7 +156,7 @@ static int compare(const struct inputs *s, const struct explanation *e, struct i
 	return r == -EPROTO ? in_force_unknown(not_known_because(r), ret) : r;
 }
 
-/* Adds the cgroup to what is explained, unless it is there. */
+/* Explains the cgroup, unless that was done already. */
 static int explain_cgroup(const struct inputs *s, const char *cgroup, const struct asked *asked,
 			  struct explain_report *report)
 {
@@ -207,7 +208,7 @@ static int explain_unit(const struct inputs *s, const struct request *q, const s
 	return r;
 }
 
-/* By socket: where each was made, NULL where that is not known. */
+/* Finds the cgroup in which each socket was created, NULL where it is not known. */
 static int find_socket_cgroups(const struct inputs *s, struct explain_report *report)
 {
 	const struct process_sockets *sockets = &report->sockets;
@@ -223,7 +224,7 @@ static int find_socket_cgroups(const struct inputs *s, struct explain_report *re
 	return r == -ENOMEM ? r : 0;
 }
 
-/* Sockets that were made in another cgroup than where the process is now follow that one. */
+/* Explains the other cgroups in which sockets of the process were created. */
 static int explain_sockets(const struct inputs *s, pid_t pid, const struct asked *asked,
 			   struct explain_report *report)
 {
@@ -254,7 +255,7 @@ static int explain_process(const struct inputs *s, pid_t pid, const struct asked
 	return r < 0 ? r : explain_sockets(s, pid, asked, report);
 }
 
-/* Exactly one of the three, and a connection that there can be. */
+/* Checks for exactly one of the three, and for a possible connection. */
 static int check_usage(const struct request *q, struct asked *ret_asked)
 {
 	_cleanup_free_ char *error = NULL;
@@ -272,7 +273,7 @@ static int check_usage(const struct request *q, struct asked *ret_asked)
 	return r;
 }
 
-/* -EINVAL: what was asked for makes no sense. */
+/* Answers the request.  -EINVAL: it makes no sense. */
 static int explain_request(const struct request *q, const struct asked *asked)
 {
 	struct explain_report report = { 0 };

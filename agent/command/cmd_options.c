@@ -12,19 +12,19 @@
 #include "option/value.h"
 #include "option/value_format.h"
 
-/* What the probe said, for all options. */
+/* The probe's answers for all options. */
 struct answers {
-	int failed; /* 0, or why nothing could be asked */
+	int failed; /* 0, or the errno for which nothing could be asked */
 	int by_option[OPTION_MAX];
 };
 
-/* 0: this kernel takes it; PROBE_UNKNOWN: it was not asked; else its errno. */
+/* Returns 0: this kernel takes the option; PROBE_UNKNOWN: it was not asked; else the errno. */
 static int answer_of(const struct answers *a, const struct option *o)
 {
 	return a->failed ? PROBE_UNKNOWN : a->by_option[option_id(o)];
 }
 
-/* "yes", "no (EINVAL)", "not probed (no privilege)" */
+/* Prints "yes", "no (EINVAL)", "not probed (no privilege)". */
 static void print_answer(const struct answers *a, const struct option *o)
 {
 	int answer = answer_of(a, o);
@@ -81,7 +81,7 @@ static bool sets_udp(const struct option *o)
 	return false;
 }
 
-/* "connect,accept,listen" */
+/* Prints "connect,accept,listen". */
 static void print_directions(const struct option *o, int width)
 {
 	const char *comma = "";
@@ -208,7 +208,7 @@ static json_t *shorthand_to_json(const struct option_shorthand *s)
 			 s->expands_to[0]->name, s->expands_to[1]->name, "summary", s->summary);
 }
 
-/* Everything, or what has this name. */
+/* Prints everything, or the entry of this name. */
 static int print_json(const char *name, const struct answers *a)
 {
 	json_t *options = json_array(), *shorthands = json_array();
@@ -233,7 +233,7 @@ static int print_json(const char *name, const struct answers *a)
 	return EXIT_GOOD;
 }
 
-/* A name that cannot be set: why, or which one was meant. */
+/* Refuses a name: says why it cannot be set, or which one was meant. */
 static int refuse_name(const char *name)
 {
 	const struct option_refused *refused = option_find_refused(name);

@@ -7,7 +7,7 @@
 #include "policy/loader.h"
 #include "base/log.h"
 
-/* Some 100,000 prefixes and a large hierarchy take seconds. */
+/* 100,000 prefixes and a large hierarchy take seconds. */
 #define PATIENCE_SECONDS 60u
 
 DEFINE_CLEANUP(json_t *, json_decref)
@@ -56,13 +56,14 @@ static int ask_reload(const struct request *q)
 		return say_why_not(r, q->runtime_dir);
 	diagnostics = json_string_value(json_object_get(reply, "diagnostics"));
 	message = json_string_value(json_object_get(reply, "message"));
-	if (diagnostics && !log_is_journal()) /* there they are already, from the agent */
+	if (diagnostics && !log_is_journal()) /* the agent has put them there */
 		fputs(diagnostics, stderr);
 	puts(message ? message : "the agent did not say");
 	return json_is_true(json_object_get(reply, "ok")) ? EXIT_GOOD : EXIT_BAD;
 }
 
-/* The agent's, as its answer has them; owned, the strings are the answer's. */
+/* Returns the directories in the agent's answer; the list is owned, the strings belong to the
+ * answer. */
 static const char **dirs_of_agent(const json_t *reply)
 {
 	const json_t *dirs = json_object_get(reply, "policy_dirs");
@@ -73,7 +74,7 @@ static const char **dirs_of_agent(const json_t *reply)
 	return list;
 }
 
-/* Those that are never missed when they do not exist. */
+/* Are these the default directories, which need not exist? */
 static bool are_default(const char *const *dirs)
 {
 	size_t i = 0;
@@ -119,7 +120,7 @@ static int compare(const struct request *q, const char *const *dirs, const char 
 	return status;
 }
 
-/* What the request leaves open the agent says.  Returns its answer, NULL where none runs. */
+/* Asks the agent for what the request leaves open.  Returns its answer, NULL where none runs. */
 static int ask_agent(const struct request *q, json_t **ret)
 {
 	int r = control_call(q->runtime_dir, "status", PATIENCE_SECONDS, ret, NULL);

@@ -36,7 +36,7 @@ static const char *json_text(const json_t *object, const char *key)
 	return text ? text : "?";
 }
 
-/* What policies ask for and this kernel lacks, as the agent has it. */
+/* Prints what policies ask for and this kernel lacks, as the agent reports it. */
 static void print_unsupported(const struct overview *o)
 {
 	size_t i;
@@ -52,7 +52,8 @@ static void print_unsupported(const struct overview *o)
 	}
 }
 
-/* The same where no agent can be asked: hooks that the maps in force have something for. */
+/* Prints what this kernel lacks; without an agent, the missing hooks for which the maps in force
+ * have something. */
 static void print_missing(const struct overview *o)
 {
 	uint64_t missing = o->state.stages & o->state.missing_stages;
@@ -261,7 +262,7 @@ static int print_path(const char *path, uint64_t id, void *userdata)
 	return 0;
 }
 
-/* However many there are, they are printed as they are found. */
+/* Prints the cgroups as they are found, however many there are. */
 static int name_cgroups(const struct generations *g, const char *policy, bool as_json)
 {
 	uint32_t number = generation_view_find(&g->in_force, policy);
@@ -273,7 +274,7 @@ static int name_cgroups(const struct generations *g, const char *policy, bool as
 	return as_json ? status_json_paths(g, number) : governed_each(g, number, print_path, NULL);
 }
 
-/* Pins that are not there: because there is no agent, or because somebody removed them. */
+/* Explains missing pins: there is no agent, or somebody removed them. */
 static void say_what_is_missing(const char *pin_dir, const char *runtime_dir)
 {
 	struct overview o = { 0 };
@@ -338,7 +339,7 @@ static int show_cgroup(const struct request *q, struct generations *g)
 	return q->json ? status_json_cgroup(g, path, id) : print_cgroup(g, path, id);
 }
 
-/* What is asked of cgroups, and not of the agent. */
+/* Answers questions about cgroups, for which no agent is needed. */
 static int show_cgroups(const struct request *q, const char *policy)
 {
 	_cleanup_(generations_close) struct generations *g = NULL;
@@ -392,7 +393,7 @@ static int run(const void *given, const char *const *arguments)
 		return EXIT_USAGE;
 	}
 	r = policy || q->cgroup ? show_cgroups(q, policy) : show_overview(q);
-	if (r == -ENODATA) /* said already */
+	if (r == -ENODATA) /* reported already */
 		return EXIT_BAD;
 	return r < 0 ? say_why_not(r, q->pin_dir, q->runtime_dir) : EXIT_GOOD;
 }

@@ -6,7 +6,7 @@
 #include "command/cli.h"
 #include "kernel/support.h"
 
-/* A row a command, in the order in which they are listed; cmd_NAME.c says all about each. */
+/* The commands, one a row, in the order of the list; cmd_NAME.c describes each. */
 #define COMMANDS(ROW)                                                                              \
 	ROW(run)                                                                                   \
 	ROW(check)                                                                                 \
@@ -23,8 +23,8 @@ COMMANDS(COMMAND_DECLARE)
 
 #define COMMAND_POINTER(name) &cmd_##name,
 
-/* What the running kernel lacks, and which policies that concerns: `sockpol check --kernel`.
- * c: after support_apply(); NULL when there is none, as the files are wrong. */
+/* Prints what the running kernel lacks and which policies that concerns: `sockpol check --kernel`.
+ * c: after support_apply(); NULL when the files are wrong. */
 void cmd_check_print_kernel(const char *release, const struct kernel_support *k,
 			    const struct config *c, FILE *to);
 

@@ -13,7 +13,7 @@ int main(int argc, char **argv)
 
 	log_setup();
 	status = cli_main(commands, ARRAY_SIZE(commands), argc, argv);
-	/* What was asked for has not arrived, whatever the command thinks. */
+	/* The output is incomplete, whatever the command returned. */
 	if (fflush(stdout) == EOF || ferror(stdout)) {
 		log_error("Cannot write the output");
 		return EXIT_BAD;

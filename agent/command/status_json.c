@@ -8,7 +8,7 @@
 #include "report/contest.h"
 #include "report/governed.h"
 
-/* Takes the reference over; NULL: memory is out. */
+/* Prints the object and drops the reference; NULL: memory is out. */
 static int print(json_t *root)
 {
 	int r = root ? json_dumpf(root, stdout, JSON_INDENT(2)) : -1;
@@ -171,7 +171,7 @@ int status_json_cgroup(struct generations *g, const char *path, uint64_t id)
 			       list.left_out, "policies", policies, "options", options));
 }
 
-/* A long list is printed as it is found. */
+/* Prints a path as it is found, since the list may be long. */
 static int print_path(const char *path, uint64_t id, void *userdata)
 {
 	_cleanup_free_ char *escaped = utf8_escape(path);

@@ -6,10 +6,10 @@
 #include "report/generations.h"
 #include "report/overview.h"
 
-/* Each prints one object.  Return 0 or a negative errno. */
+/* Print one object each.  Return 0 or a negative errno. */
 int status_json(const struct overview *o);
 int status_json_cgroup(struct generations *g, const char *path, uint64_t id);
-/* The cgroups that the policy with this number governs. */
+/* Prints the cgroups that the policy with this number governs. */
 int status_json_paths(const struct generations *g, uint32_t number);
 
 #endif

@@ -7,14 +7,15 @@
 
 #define NOWHERE SIZE_MAX
 
-/* A policy that matches, and how deep. */
+/* A policy that matches, and the level at which it does. */
 struct match {
 	const struct policy *policy;
 	size_t level;
-	bool excluded; /* at this level or any other */
+	bool excluded; /* by `exclude`, at this level or any other */
 };
 
-/* Shows of the path what is above level `level`, and calls fn with each: "/", "/a", "/a/b". */
+/* Calls fn with the path cut off at each level in turn, "/", "/a", "/a/b", until it returns
+ * false. */
 typedef bool level_fn(const char *path, size_t level, void *userdata);
 static void each_level(char *path, level_fn *fn, void *userdata)
 {
@@ -36,7 +37,7 @@ static void each_level(char *path, level_fn *fn, void *userdata)
 	}
 }
 
-/* The level at which patterns match first. */
+/* The shallowest level at which patterns match. */
 struct first_match {
 	const struct patterns *patterns;
 	size_t level;
@@ -83,7 +84,7 @@ static int find_matches(const struct config *c, char *path, struct match **ret, 
 	return 0;
 }
 
-/* The shallow ones first; at one level in the order of the files. */
+/* Sorts shallow matches first; at one level in the order of the files. */
 static int in_walk_order(const void *a, const void *b)
 {
 	const struct match *x = a, *y = b;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What wins (sockpol.policy(5)): from a cgroup's path to the sequence of blocks that is walked for
- * its sockets.  By the patterns themselves (policy/glob.h), and so independent of the tables that
- * the hooks walk.
+ * its sockets.  Uses the patterns themselves (policy/glob.h), and so does not depend on the tables
+ * that the hooks walk.
  */
 #ifndef SOCKPOL_CASCADE_H
 #define SOCKPOL_CASCADE_H
@@ -23,16 +23,17 @@ struct effective {
 	/* Their blocks in walk order: weakest first. */
 	struct block *blocks;
 	size_t n_blocks;
-	/* Policies that match and found no place among SP_LIST_MAX. */
+	/* Policies that match, beyond the first SP_LIST_MAX. */
 	const struct policy **left_out;
 	size_t n_left_out;
 };
 
-/* path: as glob_match() wants it.  The configuration must outlive *ret.  Returns 0 or -ENOMEM. */
+/* Finds the policies and blocks for a cgroup.  path: as for glob_match().  The configuration must
+ * outlive *ret.  Returns 0 or -ENOMEM. */
 int cascade_walk(const struct config *c, const char *path, struct effective *ret);
 void effective_clear(struct effective *e);
 
-/* What the block says of the option, in either of its spellings; NULL: nothing. */
+/* Returns what the block says of the option, in either of its spellings; NULL: nothing. */
 const struct setting *block_setting(const struct block *b, const struct option *option);
 
 #endif

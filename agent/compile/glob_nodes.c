@@ -5,8 +5,8 @@
 #include "compile/glob_room.h"
 #include "compile/glob_tree.h"
 
-#define NUMBERS	      (UINT16_MAX + 1u)	    /* of nodes, 0 is none; of links the same */
-#define ELEMENTS_FULL (NUMBERS / 16ul * 15) /* the last ones are hard to find room for */
+#define NUMBERS	      (UINT16_MAX + 1u)	    /* numbers of nodes, and of links; 0 is none */
+#define ELEMENTS_FULL (NUMBERS / 16ul * 15) /* room for the last ones is hard to find */
 #define BYTES	      (UINT8_MAX + 1)
 #define GLOB_SHOWN    80 /* characters of an offending glob in a message */
 
@@ -15,14 +15,14 @@ struct targets {
 	size_t n;
 };
 
-/* Where a node of the tree leads to. */
+/* The targets of a node of the tree, by byte. */
 struct moves {
-	struct targets by[BYTES]; /* by[0]: for bytes that have none of their own */
-	uint8_t bytes[BYTES];	  /* those that have */
+	struct targets by[BYTES]; /* by[0]: for bytes without targets of their own */
+	uint8_t bytes[BYTES];	  /* the bytes with targets of their own */
 	size_t n;
 };
 
-/* For many bytes, or for one. */
+/* A move for one byte or for many. */
 struct step {
 	uint32_t to;
 	const struct byte_set *set; /* NULL: all but '/' */
@@ -56,7 +56,7 @@ static int add_target(struct targets *t, uint32_t node)
 	return 0;
 }
 
-/* Has neither a glob that ends nor one that goes on. */
+/* Does neither a glob end in the node nor a path go on from it? */
 static bool is_dead(const struct glob_tree *t, uint32_t at)
 {
 	const struct glob_tree_node *node = &t->v[at];
@@ -67,7 +67,7 @@ static bool is_dead(const struct glob_tree *t, uint32_t at)
 	       at != t->escaped;
 }
 
-/* A node, and those that become active together with it. */
+/* Adds a node and those that become active together with it. */
 static int add_reached(const struct glob_tree *t, uint32_t at, struct targets *to)
 {
 	const struct glob_tree_node *node = &t->v[at];
@@ -112,7 +112,7 @@ static int add_steps(struct packer *p, uint32_t at, uint8_t but)
 	return r;
 }
 
-/* What the node does, byte by byte; at a unit's name a '_' is skipped. */
+/* Finds what the node does, byte by byte; in front of a unit's name a '_' is skipped. */
 static int find_steps(struct packer *p, uint32_t at)
 {
 	const struct glob_tree *t = p->t;
@@ -129,7 +129,7 @@ static int find_steps(struct packer *p, uint32_t at)
 	return r;
 }
 
-/* byte 0: one that no step mentions. */
+/* Does the step apply to the byte?  byte 0: one that no step mentions. */
 static bool goes_with(const struct step *s, unsigned byte)
 {
 	if (s->byte || byte == '/')
@@ -141,7 +141,7 @@ static bool goes_with(const struct step *s, unsigned byte)
 	return byte ? byte_set_has(s->set, byte) : s->set->n >= BYTES / 2;
 }
 
-/* Is a set smaller without the bytes that it mentions? */
+/* Marks the bytes that the step mentions: those of a set, or those that a large set lacks. */
 static void mention(const struct step *s, bool *mentioned)
 {
 	if (s->byte)
@@ -170,7 +170,7 @@ static int find_targets(struct packer *p, unsigned byte)
 	return r;
 }
 
-/* Most nodes read one byte. */
+/* Does the node read a single byte?  Most do. */
 static bool is_single(const struct packer *p)
 {
 	return p->n_steps == 1 && p->steps[0].byte;
@@ -227,7 +227,8 @@ static uint8_t flags_of(const struct packer *p, uint32_t at)
 	return flags;
 }
 
-/* Does the node need an element of its own, where nobody reads a byte? */
+/* Does the node need an element of its own, for bytes that nobody mentions or for globs that end in
+ * it? */
 static bool has_own(const struct packer *p, uint32_t at)
 {
 	return p->moves.by[0].n || p->t->v[at].says;
@@ -244,7 +245,7 @@ static bool is_free(const struct packer *p, uint32_t number, bool own)
 }
 
 /*
- * The first number with which the node's elements find room between those of others.  Places before
+ * Returns the first number at which the node's elements fit between those of others.  Places before
  * the cursor are in use for all nodes that need one at the same distance.
  */
 static uint32_t find_room(struct packer *p, bool own)
@@ -257,12 +258,12 @@ static uint32_t find_room(struct packer *p, bool own)
 	for (number = *cursor; number < NUMBERS; number++)
 		if (is_free(p, number, own))
 			break;
-	if (number > *cursor + 2048) /* these will hardly fit later */
+	if (number > *cursor + 2048) /* the places skipped here will hardly fit a later node */
 		*cursor = number - 1024;
 	return number;
 }
 
-/* Decides where a node lies.  Returns -ENOSPC: the table is full. */
+/* Finds a place for a node.  Returns -ENOSPC: the table is full. */
 static int place_node(struct packer *p, uint32_t at)
 {
 	const struct moves *m = &p->moves;
@@ -309,7 +310,7 @@ static int add_link(struct packer *p, struct sp_glob_link link)
 	return 0;
 }
 
-/* A chain of the targets from place `first` on; *ret_more: its index, or 0. */
+/* Writes a chain of the targets from place `first` on; *ret_more: its index, or 0. */
 static int write_links(struct packer *p, const struct targets *to, size_t first, uint16_t *ret_more)
 {
 	uint16_t next = 0;
@@ -534,7 +535,7 @@ static int check(const struct numbered_globs *globs, char **ret_error, struct po
 	return 0;
 }
 
-/* As many globs from place `first` on as fit in a tree of so many edges, at least one. */
+/* Grows a tree from as many globs from place `first` on as so many edges hold, at least one. */
 static int grow_tree(const struct numbered_globs *globs, size_t first, size_t edges_max,
 		     struct glob_tree **ret)
 {
@@ -554,7 +555,7 @@ static int grow_tree(const struct numbered_globs *globs, size_t first, size_t ed
 	return 0;
 }
 
-/* Returns -ENOSPC: the one at place `first` is too large on its own. */
+/* Fills one table.  Returns -ENOSPC: the glob at place `first` is too large on its own. */
 static int fill_table(const struct numbered_globs *globs, size_t first, struct glob_table *ret)
 {
 	size_t edges_max = ELEMENTS_FULL;

@@ -20,16 +20,16 @@ struct glob_table {
 	uint32_t n_globs;
 };
 
-/* First the tables of `match`, then those of `exclude`. */
+/* The tables of `match` come first, then those of `exclude`. */
 struct glob_tables {
 	struct glob_table v[SP_GLOB_TABLES_MAX];
 	uint32_t n_match, n_exclude;
 };
 
 /*
- * The policy at place i of the configuration has the number 1 + i.  Returns 0, -ENOMEM, or -E2BIG:
- * the globs do not fit the tables, or a walk cannot follow one of them; *ret_error is then an owned
- * sentence and *ret_at where the glob stands in the files.
+ * Packs the globs of a configuration.  The policy at place i of the configuration has the number 1
+ * + i.  Returns 0, -ENOMEM, or -E2BIG: the globs do not fit the tables, or a walk cannot follow one
+ * of them; *ret_error is then an owned sentence and *ret_at the glob's position in the files.
  */
 int glob_tables_new(const struct config *c, struct glob_tables *ret, char **ret_error,
 		    struct position *ret_at);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include "compile/glob_room.h"
 
-/* A bracket expression could be any byte, for our purpose. */
+/* A bracket expression counts as any byte here. */
 #define ANY_BYTE '?'
 
-/* Longer runs of bytes are not looked into: they count as long as they are. */
+/* Runs longer than this are not examined: they count with their length. */
 #define RUN_MAX 255
 
-/* What is active when two places of a run are. */
+/* Can two places of a run be active together? */
 static bool overlap(const char *run, size_t shorter, size_t longer)
 {
 	const char *shifted = run + longer - shorter;
@@ -19,8 +19,8 @@ static bool overlap(const char *run, size_t shorter, size_t longer)
 }
 
 /*
- * Behind a loop a run of bytes begins anew with each byte: places of it that are active together
- * overlap, each with the next longer one.
+ * Returns how many places of a run can be active at once behind a loop, where it begins anew with
+ * each byte: such places overlap, each with the next longer one.
  */
 static size_t longest_chain(const char *run, size_t n)
 {
@@ -37,7 +37,7 @@ static size_t longest_chain(const char *run, size_t n)
 	return longest;
 }
 
-/* One component; *ret_stars: its '*'. */
+/* Counts one component; *ret_stars: its '*'. */
 static size_t component_room(const char *s, size_t *ret_stars)
 {
 	char run[RUN_MAX];
@@ -66,7 +66,7 @@ static size_t component_room(const char *s, size_t *ret_stars)
 
 size_t glob_room(const struct glob *g)
 {
-	size_t room = glob_kind(g) == GLOB_UNIT ? 8 : 2; /* the way there */
+	size_t room = glob_kind(g) == GLOB_UNIT ? 8 : 2; /* nodes on the way there */
 	size_t widest = 0;
 	bool any = false;
 
@@ -81,7 +81,7 @@ size_t glob_room(const struct glob *g)
 		}
 		n = component_room(s, &stars);
 		n += 2 * stars; /* a loop leads to another node, and a node to a loop besides */
-		if (any)	/* a name may be each of those behind a "**" */
+		if (any)	/* behind a "**" a name may be any of the components */
 			room += n;
 		else if (n > widest)
 			widest = n;

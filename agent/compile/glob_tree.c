@@ -7,14 +7,15 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-/* A bracket expression, as it is written. */
+/* A bracket expression as it is written. */
 struct named_set {
 	char *text;
 	uint32_t set;
 	UT_hash_handle hh;
 };
 
-/* Between "[:" and ":]"; what else may be there, fnmatch(3) may end elsewhere than we think. */
+/* Is it a class that fnmatch(3) knows?  With another word between "[:" and ":]" it may find another
+ * end than we do. */
 static bool is_known_class(const char *s, size_t length)
 {
 	static const char *const names[] = {
@@ -73,7 +74,7 @@ static int new_node(struct glob_tree *t, struct glob_tree_node like, uint32_t *r
 	return 0;
 }
 
-/* The node after `at` that reads as `like` does, whether it is there already or not. */
+/* Finds or adds the node after `at` that reads like `like`. */
 static int read_on(struct glob_tree *t, uint32_t at, struct glob_tree_node like, uint32_t *ret)
 {
 	uint32_t last = 0, child;
@@ -107,7 +108,7 @@ static int read_byte(struct glob_tree *t, uint32_t at, char byte, uint32_t *ret)
 	return read_on(t, at, like, ret);
 }
 
-/* fnmatch(3) itself says which bytes a bracket expression has. */
+/* Asks fnmatch(3) which bytes a bracket expression has. */
 static struct byte_set bytes_of(const char *bracket)
 {
 	struct byte_set set = { 0 };
@@ -181,8 +182,8 @@ static int add_star(struct glob_tree *t, uint32_t at, uint32_t *ret)
 }
 
 /*
- * Zero components more, or inside of one: the first in the list of what comes after zero, which is
- * its own, too, so that it goes on over '/'.
+ * Adds a "**": a node for no further component, and one inside of a component.  The latter is the
+ * first in the list of the former and shares that list, so that it goes on over '/'.
  */
 static int add_any(struct glob_tree *t, uint32_t at, uint32_t *ret)
 {
@@ -233,7 +234,7 @@ static int add_name(struct glob_tree *t, const char *s, uint32_t *at)
 	return r;
 }
 
-/* The glob that was added last. */
+/* Lets the glob that was added last end here. */
 static int add_say(struct glob_tree *t, uint32_t at, uint32_t who)
 {
 	if (GROW(t->says, t->n_says) < 0)
@@ -244,7 +245,8 @@ static int add_say(struct glob_tree *t, uint32_t at, uint32_t who)
 	return 0;
 }
 
-/* `any` may stand for no component, where the one before it ends; but never for the root. */
+/* Ends a glob in `any`, which may stand for no component, where the one before it ends, but never
+ * for the root. */
 static int end_in_any(struct glob_tree *t, uint32_t before, uint32_t any, uint32_t who)
 {
 	int r = add_say(t, t->v[any].first, who);
@@ -254,7 +256,7 @@ static int end_in_any(struct glob_tree *t, uint32_t before, uint32_t any, uint32
 
 static int add_cgroup(struct glob_tree *t, const struct glob *g, uint32_t who)
 {
-	uint32_t at = t->root, before = 0; /* of a "**" at the end */
+	uint32_t at = t->root, before = 0; /* the node before a "**" at the end */
 	int r = 0;
 
 	for (size_t i = 0; i < glob_n_components(g) && r == 0; i++) {
@@ -262,7 +264,7 @@ static int add_cgroup(struct glob_tree *t, const struct glob *g, uint32_t who)
 
 		if (streq(s, "**")) {
 			if (before)
-				continue; /* two of them say no more than one */
+				continue; /* a second "**" adds nothing */
 			before = at;
 			r = add_any(t, at, &at);
 			continue;
@@ -293,7 +295,7 @@ int glob_tree_add(struct glob_tree *t, const struct glob *g, uint32_t who)
 	return r;
 }
 
-/* A path of slices, and a name. */
+/* Adds the start of units: a path of slices, and a name. */
 static int add_units(struct glob_tree *t)
 {
 	static const struct glob_tree_node like_slices = { .reads = READS_BYTE,
@@ -342,11 +344,12 @@ int glob_tree_new(struct glob_tree **ret)
 
 struct numbering {
 	struct glob_tree *tree;
-	uint32_t *number; /* by the order in which globs were added; UINT32_MAX: none yet */
+	uint32_t *number; /* by order of addition; UINT32_MAX: none yet */
 	uint32_t n;
 };
 
-/* First what is behind the node: a glob that ends in two nodes ends last in the one behind. */
+/* Numbers what is behind the node first: a glob that ends in two nodes ends last in the one
+ * behind. */
 static void number_node(struct numbering *n, uint32_t at)
 {
 	struct glob_tree_node *node = &n->tree->v[at];

@@ -25,7 +25,7 @@ enum node_reads {
 enum node_loop {
 	LOOP_NONE,
 	LOOP_NAME, /* stays active for every byte but '/' */
-	LOOP_PATH, /* the same, and comes back by '/' */
+	LOOP_PATH, /* like LOOP_NAME, and comes back with '/' */
 };
 
 struct byte_set {
@@ -34,18 +34,18 @@ struct byte_set {
 };
 
 struct glob_tree_node {
-	uint32_t next;	 /* of the list that it is in; 0: the last */
-	uint32_t first;	 /* list of what can be read next */
-	uint32_t follow; /* the node whose list holds here, too: mostly its own */
+	uint32_t next;	 /* next in its list; 0: the last */
+	uint32_t first;	 /* head of the list of what can be read next */
+	uint32_t follow; /* the node whose list applies as well: mostly its own */
 	uint32_t star;	 /* becomes active together with this: the loop of a '*'; 0: none */
-	uint32_t any;	 /* the same for a "**" */
+	uint32_t any;	 /* the loop of a "**", likewise */
 	uint32_t says;	 /* index into glob_tree.says; 0: no glob ends here */
 	uint32_t set;	 /* READS_SET: index into glob_tree.sets */
-	uint32_t first_glob, n_globs; /* that end here or further on; see glob_tree_number() */
+	uint32_t first_glob, n_globs; /* that end here or behind; see glob_tree_number() */
 	uint8_t reads, byte, loop;
 };
 
-/* A glob that ends. */
+/* The end of a glob in a node. */
 struct glob_tree_say {
 	uint32_t who;  /* as glob_tree_add() was told */
 	uint32_t glob; /* its number, see glob_tree_number() */
@@ -72,14 +72,14 @@ struct glob_tree {
 
 /* Returns 0 or -ENOMEM. */
 int glob_tree_new(struct glob_tree **ret);
-/* The same; after a failure the tree can only be freed. */
+/* Adds a glob.  Returns 0 or -ENOMEM, after which the tree can only be freed. */
 int glob_tree_add(struct glob_tree *t, const struct glob *g, uint32_t who);
-/* Numbers the globs from 0 on, so that those that end behind a node follow each other. */
+/* Numbers the globs from 0 on, so that globs that end behind one node are consecutive. */
 int glob_tree_number(struct glob_tree *t);
 void glob_tree_free(struct glob_tree *t);
 DEFINE_CLEANUP(struct glob_tree *, glob_tree_free)
 
-/* Can nodes say the same as glob_match()?  (Not of the rarest bracket expressions.) */
+/* Can nodes match exactly what glob_match() matches?  (Not the rarest bracket expressions.) */
 bool glob_tree_can(const struct glob *g);
 
 static inline bool byte_set_has(const struct byte_set *s, unsigned byte)

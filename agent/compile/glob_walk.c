@@ -8,10 +8,10 @@ struct actives {
 	size_t n;
 };
 
-/* Where the walk was when a name was over. */
+/* The state of the walk at the end of a name. */
 struct level {
-	size_t length;	       /* of the path down to here */
-	struct actives *after; /* by table */
+	size_t length;	       /* length of the path down to here */
+	struct actives *after; /* active nodes, by table */
 	size_t n_found, n_excluded;
 };
 
@@ -25,10 +25,10 @@ struct glob_walker {
 	uint32_t n_tables;
 	char *path; /* the last one */
 	struct level *levels;
-	size_t n_levels, room; /* that are of that path, and that have memory */
+	size_t n_levels, room; /* levels of that path, and levels with memory */
 	struct numbers found;  /* policies that match, by level and number: all of them */
 	struct numbers excluded;
-	struct actives now, next; /* of the table at hand */
+	struct actives now, next; /* active nodes of the current table */
 };
 
 int glob_walker_new(const struct glob_tables *t, struct glob_walker **ret)
@@ -128,7 +128,7 @@ static int add_number(struct numbers *to, uint16_t number)
 	return 0;
 }
 
-/* A name is over. */
+/* Reports the globs that end with a name. */
 static int report_ends(struct glob_walker *w, const struct glob_table *t, struct numbers *to)
 {
 	int r = 0;
@@ -153,7 +153,7 @@ static int copy_actives(struct actives *to, const struct actives *from)
 	return 0;
 }
 
-/* From the level above (none: the root) over a name, that ends at `length`. */
+/* Walks a table from the level above (none: the root) over a name that ends at `length`. */
 static int walk_table(struct glob_walker *w, uint32_t table, size_t length)
 {
 	const struct glob_table *t = &w->tables->v[table];
@@ -214,7 +214,7 @@ static int walk_level(struct glob_walker *w, size_t length)
 	return 0;
 }
 
-/* Back to the last level that both paths have. */
+/* Goes back to the last level that both paths share. */
 static void go_back(struct glob_walker *w, const char *path)
 {
 	size_t same = 0;

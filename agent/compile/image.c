@@ -5,19 +5,19 @@
 #include "compile/prefix_sets.h"
 #include "compile/program.h"
 
-/* The elements of a map. */
+/* The elements of a map, as they grow. */
 struct array {
 	unsigned char *v; /* owned until the image has them */
-	size_t size;	  /* of one */
+	size_t size;	  /* size of an element */
 	uint32_t n;
-	uint32_t since; /* runs are looked for from here on */
+	uint32_t since; /* equal runs are searched for from here on */
 };
 
 struct building {
 	const struct config *config;
 	image_counter_fn *counter;
 	void *userdata;
-	uint64_t set[SP_STAGE_MAX]; /* options that some policy sets at each stage */
+	uint64_t set[SP_STAGE_MAX]; /* options that any policy sets, by stage */
 	struct sp_generation generation;
 	struct array policies, blocks, ops, vectors;
 	struct range_nodes nodes;
@@ -29,7 +29,7 @@ struct building {
 static int refuse(struct building *b, const struct position *at, const char *format, ...)
 	PRINTF_LIKE(3, 4);
 
-/* Returns -E2BIG, or -ENOMEM. */
+/* Makes the message.  Returns -E2BIG, or -ENOMEM. */
 static int refuse(struct building *b, const struct position *at, const char *format, ...)
 {
 	va_list ap;
@@ -61,7 +61,7 @@ static int append(struct array *a, const void *value)
 	return 0;
 }
 
-/* n elements one after the other; where the policy at hand has the same already, these are it. */
+/* Appends n consecutive elements, or reuses an equal run of the current policy. */
 static int append_run(struct array *a, const void *values, uint32_t n, uint32_t *ret_first)
 {
 	uint32_t first = a->since;
@@ -88,8 +88,8 @@ static uint32_t counter_of(const struct building *b, const struct policy *p, con
 }
 
 #ifdef SOCKPOL_MUTANTS
-/* Only in the build for `make test-mutants`: one option is decided and not set, and a test must
- * fail. */
+/* Is the option left out in this build for `make test-mutants`?  It is then decided and not set, so
+ * a test must fail. */
 static bool is_left_out(const struct option *o)
 {
 	const char *skip = getenv("SOCKPOL_TEST_SKIP_OPTION");
@@ -104,7 +104,7 @@ static bool is_left_out(const struct option *o)
 }
 #endif
 
-/* Whether it is a rule's or the base's: to->counter and the like are for the caller. */
+/* Writes a block, of a rule or of a base.  to->counter and the like are left to the caller. */
 static int write_block(struct building *b, const struct policy *p, const struct program_block *from,
 		       struct sp_block *to)
 {
@@ -175,7 +175,7 @@ static int write_always(struct building *b, const struct program *program,
 	return append_run(&b->vectors, counters, to->n_always, &to->first_always);
 }
 
-/* BIT(enum sp_property): what rules ask for. */
+/* Returns BIT(enum sp_property): the properties that the rules ask for. */
 static uint8_t properties_of(const struct program *program, uint64_t rules)
 {
 	uint8_t properties = 0;
@@ -209,7 +209,7 @@ static int write_stage(struct building *b, const struct program *program, enum s
 	return r;
 }
 
-/* A vector a class, in which the rules that do not ask all hold. */
+/* Writes a test: a vector for each class, in which all rules that do not ask hold. */
 static int write_test(struct building *b, const struct prefix_view *view, struct sp_test *to)
 {
 	for (size_t i = 0; i < view->n_classes; i++)
@@ -312,7 +312,7 @@ static uint64_t after_others(const struct building *b)
 	return set >> OPTION_IP_TOS & 1 ? set & after : 0;
 }
 
-/* What a policy alone does not tell. */
+/* Collects what no policy knows alone. */
 static int survey(struct building *b)
 {
 	const struct config *c = b->config;
@@ -344,7 +344,8 @@ static int build(struct building *b)
 	return r;
 }
 
-/* The kernel has no array without elements. */
+/* Hands an array to the image.  An empty one gets an element, as the kernel has no array
+ * without. */
 static int give(struct image *im, enum map_id id, void **values, size_t n)
 {
 	if (!n) {

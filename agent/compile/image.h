@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A configuration as the maps of one generation have it, in memory: what the kernel side writes,
- * and what `explain` and the tests compare with.  Every policy is compiled on its own; no cgroup is
+ * A configuration in memory, as the maps of one generation hold it: the kernel side writes it,
+ * `explain` and the tests compare with it.  Every policy is compiled on its own; no cgroup is
  * looked at.
  */
 #ifndef SOCKPOL_IMAGE_H
@@ -21,19 +21,19 @@ struct image {
 	struct glob_tables globs;
 };
 
-/* The index of the counter of a policy (rule NULL) or a rule; 0: it has none. */
+/* Returns the index of the counter of a policy (rule NULL) or a rule; 0: it has none. */
 typedef uint32_t image_counter_fn(const struct policy *p, const struct rule *r, void *userdata);
 
 /*
- * Returns 0, -ENOMEM, or -E2BIG: more than fits the maps; *ret_error is then an owned sentence and
- * *ret_at the place in the files.
+ * Compiles a configuration.  Returns 0, -ENOMEM, or -E2BIG: it does not fit the maps; *ret_error is
+ * then an owned sentence and *ret_at the position in the files.
  */
 int image_new(const struct config *c, image_counter_fn *counter, void *userdata, struct image **ret,
 	      char **ret_error, struct position *ret_at);
 void image_free(struct image *im);
 DEFINE_CLEANUP(struct image *, image_free)
 
-/* The number of a policy: its index in the map `policies`. */
+/* Returns the number of a policy: its index in the map `policies`. */
 static inline uint32_t image_policy_number(const struct image *im, const struct policy *p)
 {
 	return 1 + (uint32_t)(p - im->config->policies);

@@ -10,7 +10,7 @@ const struct map map_table[MAP_ID_MAX] = {
 };
 #undef MAP
 
-/* The kernel cuts longer names. */
+/* The kernel cuts off longer names. */
 #define MAP(name, ...) static_assert(sizeof(#name) <= 16, #name);
 #include "../include/map_table.h"
 #undef MAP

@@ -18,7 +18,7 @@ enum map_shape {
 	MAP_VARIABLE,
 };
 
-/* MAP_ID_policies and so on. */
+/* MAP_ID_policies and the others. */
 enum map_id {
 #define MAP(name, ...) MAP_ID_##name,
 #include "../include/map_table.h"
@@ -27,17 +27,17 @@ enum map_id {
 };
 
 struct map {
-	const char *name; /* in the kernel, and of its pin */
+	const char *name; /* of the map in the kernel, and of its pin */
 	enum map_shape shape;
-	uint32_t key_size, value_size; /* bytes; of the inner maps where it is an array of maps */
-	uint32_t entries; /* elements; of an inner map likewise; EXACT: as many as are needed */
+	uint32_t key_size, value_size; /* bytes; those of the inner maps of an array of maps */
+	uint32_t entries;	       /* elements, likewise; EXACT: as many as are needed */
 };
 
 extern const struct map map_table[MAP_ID_MAX];
 
-/* Elements of the array of maps; 0: it is none. */
+/* Returns the number of elements of the array of maps; 0: it is not an array of maps. */
 uint32_t map_n_slots(enum map_id id);
-/* Does each generation have its own? */
+/* Does each generation have a map of its own? */
 bool map_is_of_generation(enum map_id id);
 
 #endif

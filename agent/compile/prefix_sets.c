@@ -7,9 +7,10 @@
 
 #include "compile/prefix_sets.h"
 
-/* A prefix, and the class of what it is the longest for.  Zero-padded: hashed whole. */
+/* A prefix and its class, for addresses of which it is the longest prefix.  Zero-padded, since it
+ * is hashed whole. */
 struct entry {
-	uint16_t v6;	 /* else an IPv4 address, or a port: the last 16 of 32 bits */
+	uint16_t v6;	 /* otherwise an IPv4 address, or a port: the last 16 of 32 bits */
 	uint16_t length; /* bits */
 	uint32_t class;
 	uint8_t data[16]; /* network byte order */
@@ -26,7 +27,7 @@ struct prefix_sets {
 	struct set *by_content;
 };
 
-/* What the rules list, before classes are known. */
+/* The prefixes that the rules list, before classes are known. */
 struct item {
 	struct entry entry;
 	uint64_t rules;
@@ -86,8 +87,8 @@ static int add_prefixes(struct items *items, const struct prefixes *prefixes, ui
 	return 0;
 }
 
-/* A range of ports as prefixes: the largest that fit, from below, so that they are within or apart.
- */
+/* Adds a range of ports as prefixes: the largest that fit, from below, so that any two are nested
+ * or disjoint. */
 static int add_range(struct items *items, const struct port_range *range, uint64_t rule)
 {
 	uint32_t first = range->first;
@@ -128,7 +129,7 @@ static int collect_rule(struct items *items, const struct when *w, enum sp_prope
 	}
 }
 
-/* Shorter prefixes come right before those that they contain. */
+/* Sorts a shorter prefix right before those that it contains. */
 static int compare_entries(const struct entry *x, const struct entry *y)
 {
 	int r;
@@ -167,10 +168,10 @@ static bool contains(const struct entry *outer, const struct entry *inner)
 	return !bits || ((outer->data[bytes] ^ inner->data[bytes]) >> (8 - bits)) == 0;
 }
 
-/* What holds for a prefix holds for each within: in sorted order those around one are a stack. */
+/* Gives each prefix the rules of those around it, which are a stack in sorted order. */
 static void inherit(struct items *items)
 {
-	size_t around[129]; /* one a length at most */
+	size_t around[129]; /* at most one for each length */
 	size_t depth = 0;
 
 	for (size_t i = 0; i < items->n; i++) {
@@ -221,7 +222,7 @@ static void free_classes(struct class **classes)
 	}
 }
 
-/* Numbers the classes, and moves the entries out. */
+/* Numbers the classes and moves the entries out. */
 static int classify(struct items *items, struct prefix_view *view, struct entry **ret)
 {
 	_cleanup_free_ struct entry *entries = calloc(items->n + 1, sizeof(*entries));
@@ -252,7 +253,8 @@ static uint64_t first_half(const struct entry *e)
 	return number_at(e->data);
 }
 
-/* What begins with the first `length` bits of a number: of 64 and more it is that one. */
+/* Returns the span of keys that begin with the first `length` bits of a number; with 64 or more it
+ * is that number. */
 static struct span span_of(uint64_t first, unsigned length, uint32_t answer)
 {
 	uint64_t others = length < 64 ? UINT64_MAX >> length : 0;
@@ -272,7 +274,7 @@ static int write_tree4(struct prefix_sets *s, const struct entry *entries, size_
 	return range_tree_write(s->nodes, spans, n, 0, ret);
 }
 
-/* Entries longer than 64 bits, all of the same first half. */
+/* Writes entries longer than 64 bits that share a first half. */
 static int write_second_halves(struct prefix_sets *s, const struct entry *entries, size_t n,
 			       uint32_t outside, uint32_t *ret)
 {
@@ -286,8 +288,8 @@ static int write_second_halves(struct prefix_sets *s, const struct entry *entrie
 	return range_tree_write(s->nodes, spans, n, outside, ret);
 }
 
-/* How many of the n that begin here are longer than 64 bits and of the same first half.  In their
- * order no shorter one comes between. */
+/* Returns how many of the n entries from here on are longer than 64 bits and share a first half.
+ * In sorted order no shorter one comes between. */
 static size_t count_longer(const struct entry *entries, size_t n)
 {
 	size_t i = 0;
@@ -297,11 +299,11 @@ static size_t count_longer(const struct entry *entries, size_t n)
 	return i;
 }
 
-/* A span for each of up to 64 bits, and one for each first half of the longer ones. */
+/* Writes a span for each entry of up to 64 bits, and one for each first half of the longer ones. */
 static int write_tree6(struct prefix_sets *s, const struct entry *entries, size_t n, uint32_t *ret)
 {
 	_cleanup_free_ struct span *spans = calloc(n + 1, sizeof(*spans));
-	const struct entry *around[65]; /* one a length at most */
+	const struct entry *around[65]; /* at most one for each length */
 	size_t depth = 0, n_spans = 0;
 	int r = spans ? 0 : -ENOMEM;
 
@@ -335,7 +337,7 @@ static int write_trees(struct prefix_sets *s, struct set *set, size_t n)
 	return r < 0 ? r : write_tree6(s, set->entries + n4, n - n4, &set->tree6);
 }
 
-/* Takes the entries when it makes a new set of them. */
+/* Finds or makes the set with these entries, which it takes over if it makes one. */
 static int intern(struct prefix_sets *s, struct entry **entries, size_t n, struct set **ret)
 {
 	struct set *set;

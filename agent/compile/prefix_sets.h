@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What a policy's rules ask of one property (remote, local, their ports), as trees, so that a
+ * What a policy's rules ask of one property (remote, local, their ports), as trees, so that one
  * look-up tells which of those rules hold.
  *
- * A set gives an address its class: the longest prefix decides, and each prefix has what the
- * shorter ones around it have as well.  Equal sets of a configuration are one.
+ * A set gives an address its class: the longest prefix decides, and each prefix includes what the
+ * shorter ones around it have.  Equal sets of a configuration are shared.
  */
 #ifndef SOCKPOL_PREFIX_SETS_H
 #define SOCKPOL_PREFIX_SETS_H
@@ -14,15 +14,15 @@
 
 struct prefix_sets;
 
-/* What one policy knows of a set: which of its rules (by their bit) a class satisfies. */
+/* One policy's view of a set: which of its rules (by their bit) a class satisfies. */
 struct prefix_view {
 	uint32_t tree4, tree6; /* as in sp_test */
-	uint64_t *rules;       /* owned; by class; 0 is the class of what is in no prefix */
+	uint64_t *rules;       /* owned; by class; class 0 is in no prefix */
 	size_t n_classes;
 	uint64_t asking; /* rules that ask for the property at all */
 };
 
-/* nodes: where the trees are written; must outlive the sets. */
+/* Makes an empty collection.  nodes: where the trees are written; must outlive the sets. */
 int prefix_sets_new(struct range_nodes *nodes, struct prefix_sets **ret);
 void prefix_sets_free(struct prefix_sets *s);
 DEFINE_CLEANUP(struct prefix_sets *, prefix_sets_free)

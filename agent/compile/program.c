@@ -23,7 +23,7 @@
 static const struct passage {
 	enum sp_stage stages[3];
 	size_t n;
-	bool has_other; /* what is due at another stage is counted at the last one */
+	bool has_other; /* what is due at another stage counts at the last one */
 	enum sp_stage other;
 } passages[] = {
 	{ { SP_STAGE_TCP_CONNECT, SP_STAGE_TCP_SYN, SP_STAGE_TCP_ACTIVE_EST },
@@ -44,14 +44,14 @@ static const struct settings *settings_of(const struct policy *p, const struct r
 	return r ? &r->options : &p->base;
 }
 
-/* Is the option set at the stage, if the block names it with a value? */
+/* Is an option that the block names with a value set at the stage? */
 static bool is_due(const struct rule *r, const struct setting *setting, enum sp_stage s)
 {
 	return !setting->unset &&
 	       stage_setting_due(r, setting->option, stage_table[s].direction, s);
 }
 
-/* Can anybody set the option at the stage? */
+/* Can the option be set at the stage at all? */
 static bool is_of_stage(const struct option *o, enum sp_stage s)
 {
 	enum sp_stage as = s == SP_STAGE_TCP_SYN ? SP_STAGE_TCP_CONNECT : s;
@@ -171,7 +171,7 @@ static int add_choice(struct program_block *b, const struct program_choice *choi
 	return 0;
 }
 
-/* What the rule decides, but for options that a later one that always holds decides. */
+/* Adds a rule with what it decides, except for options that a later rule decides in any case. */
 static int add_rule(struct program_stage *to, const struct rule *r, enum sp_stage s, uint64_t of)
 {
 	struct program_block *b;
@@ -192,7 +192,7 @@ static int add_rule(struct program_stage *to, const struct rule *r, enum sp_stag
 	return ret;
 }
 
-/* The lowest bit first. */
+/* Puts the rule with the lowest bit first. */
 static void reverse_rules(struct program_stage *stage)
 {
 	for (size_t i = 0, k = stage->n_rules; i + 1 < k; i++) {
@@ -203,7 +203,7 @@ static void reverse_rules(struct program_stage *stage)
 	}
 }
 
-/* By option: the choice that holds whatever the connection. */
+/* By option: the choice that holds for every connection. */
 struct base {
 	struct program_choice of[OPTION_MAX];
 	uint64_t decided;
@@ -221,7 +221,7 @@ static void add_to_base(struct base *base, const struct settings *settings, cons
 	base->decided |= named_at(settings, s);
 }
 
-/* From the last rule to the base: a block that always holds beats all that come before it. */
+/* Decides from the last rule to the base: a block that always holds beats all before it. */
 static int decide(const struct policy *p, enum sp_stage s, struct program_stage *to)
 {
 	struct base base = { 0 };
@@ -245,7 +245,7 @@ static int decide(const struct policy *p, enum sp_stage s, struct program_stage 
 	return ret;
 }
 
-/* Rules that the stage has for nothing but to be counted. */
+/* Lists the rules of a stage that only counts them. */
 static int list_rules(const struct policy *p, enum sp_stage s, struct program_stage *to)
 {
 	int ret = 0;
@@ -268,7 +268,8 @@ static bool has_due_at(const struct policy *p, const struct rule *r, enum sp_sta
 	return false;
 }
 
-/* The index of the first stage at which the block has something due; the passage's n: none. */
+/* Returns the index of the first stage at which the block has something due; the passage's n:
+ * none. */
 static size_t first_due(const struct policy *p, const struct rule *r, const struct passage *passage)
 {
 	size_t i = 0;
@@ -292,7 +293,7 @@ static int add_always(struct program_stage *to, const struct rule *r, const stru
 	return 0;
 }
 
-/* Which rules are counted where. */
+/* Decides which rules are counted where. */
 static int count_rules(struct program *p, const struct passage *passage,
 		       const struct rule **ret_rule)
 {
@@ -320,7 +321,7 @@ static int count_rules(struct program *p, const struct passage *passage,
 static int count(struct program *p, const struct passage *passage, const struct rule **ret_rule)
 {
 	size_t base = first_due(p->policy, NULL, passage);
-	bool is_counted = false; /* whatever the connection */
+	bool is_counted = false; /* for every connection */
 	uint64_t before = 0;
 	int ret = count_rules(p, passage, ret_rule);
 
@@ -340,7 +341,7 @@ static int count(struct program *p, const struct passage *passage, const struct 
 
 /* --- the whole -------------------------------------------------------------------------------- */
 
-/* Leaves out rules that neither decide something nor are counted. */
+/* Drops rules that neither decide something nor are counted. */
 static void drop_idle_rules(const struct program *p, struct program_stage *stage)
 {
 	size_t kept = 0, bit = 0;
@@ -422,7 +423,7 @@ void program_clear(struct program *p)
 	*p = (struct program){ 0 };
 }
 
-/* TIMEOUT_INIT is answered in jiffies, whatever the kernel's HZ is. */
+/* Encodes a reply.  TIMEOUT_INIT is answered in jiffies, whatever the kernel's HZ is. */
 static void encode_reply(const struct option *option, struct sp_op *op)
 {
 	int value;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * From one policy to what each hook does for it: which options its base and its rules decide at
- * which stage, which operations that takes, and where the sockets are counted.
+ * which stage, which operations that takes, and where sockets are counted.
  */
 #ifndef SOCKPOL_PROGRAM_H
 #define SOCKPOL_PROGRAM_H
@@ -13,10 +13,10 @@
 struct program_choice {
 	const struct option *option;
 	const struct setting *setting; /* NULL: nothing is set: `unset`, or not due at this stage */
-	const struct rule *rule;       /* that says so; NULL: the policy's base */
+	const struct rule *rule;       /* the rule that says so; NULL: the base */
 };
 
-/* The base, with the rules that always hold at the stage; or one rule that may hold. */
+/* The base together with the rules that always hold at the stage, or one rule that may hold. */
 struct program_block {
 	const struct rule *rule;	/* NULL: the base */
 	struct program_choice *choices; /* owned; in option table order */
@@ -27,7 +27,7 @@ struct program_stage {
 	struct program_block base;
 	struct program_block *rules; /* owned; by their bit, lowest first */
 	size_t n_rules;
-	const struct rule **always; /* owned; counted here, and they always hold here */
+	const struct rule **always; /* owned; rules that always hold here and are counted here */
 	size_t n_always;
 	/* As in struct sp_stage_of: */
 	uint64_t looked_at, counted, before;
@@ -37,17 +37,17 @@ struct program_stage {
 struct program {
 	const struct policy *policy;
 	const struct rule
-		*rules[SP_RULES_MAX]; /* by their bit: those that depend on the connection */
+		*rules[SP_RULES_MAX]; /* the rules that depend on the connection, by their bit */
 	size_t n_rules;
 	struct program_stage stages[SP_STAGE_MAX];
 	uint64_t decided_late; /* 1 << enum option_id, also below */
 };
 
 /*
- * Returns 0, -ENOMEM, or -E2BIG: more than SP_RULES_MAX rules depend on the connection, or so many
- * always hold at one stage; *ret_rule is then the first one too many.  decides_late: some policy of
- * the configuration has decided_late, so every policy has at SP_STAGE_TCP_SYN what it has at
- * SP_STAGE_TCP_CONNECT.
+ * Compiles a policy.  Returns 0, -ENOMEM, or -E2BIG: more than SP_RULES_MAX rules depend on the
+ * connection, or so many always hold at one stage; *ret_rule is then the first one too many.
+ * decides_late: some policy of the configuration has decided_late, so every policy has at
+ * SP_STAGE_TCP_SYN what it has at SP_STAGE_TCP_CONNECT.
  */
 int program_compile(const struct policy *p, bool decides_late, struct program *ret,
 		    const struct rule **ret_rule);
@@ -55,17 +55,19 @@ void program_clear(struct program *p);
 
 /* Adds the options that the policy sets at each stage. */
 void program_add_set(const struct policy *p, uint64_t set[SP_STAGE_MAX]);
-/* Takes out what the policy decides at a stage, but nobody sets there: these are set. */
+/* Removes what the policy decides at a stage and no policy sets there.  set: the options that are
+ * set. */
 void program_restrict(struct program *p, const uint64_t set[SP_STAGE_MAX]);
 
-/* Options that a connect rule of the policy which asks for `local` may win, and SO_PRIORITY where
+/* Returns the options that a connect rule of the policy with `local` may win, and SO_PRIORITY where
  * IP_TOS is among them. */
 uint64_t program_decided_late(const struct policy *p);
 
-/* The bit of a rule among those of its policy that depend on the connection; -1: it has none. */
+/* Returns the bit of a rule among those of its policy that depend on the connection; -1: it has
+ * none. */
 int program_rule_bit(const struct policy *p, const struct rule *r);
 
-/* The form in which the hooks get a choice; `counter` is left 0. */
+/* Encodes a choice for the hooks; `counter` is left 0. */
 void program_encode_op(const struct program_choice *choice, struct sp_op *ret);
 
 #endif

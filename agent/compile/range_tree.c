@@ -4,7 +4,7 @@
 #include "policy/loader.h"
 #include "compile/range_tree.h"
 
-/* From behind the one before (0, if it is the first) to `last`. */
+/* A range, from behind the one before it (the first: from 0) to `last`. */
 struct range {
 	uint64_t last;
 	uint32_t answer;
@@ -20,7 +20,7 @@ static void clear_ranges(const struct ranges *r)
 	free(r->v);
 }
 
-/* Nothing, where others reach as far already. */
+/* Appends a range; does nothing where others reach as far already. */
 static int extend(struct ranges *to, uint64_t last, uint32_t answer)
 {
 	struct range *end = to->n ? &to->v[to->n - 1] : NULL;
@@ -37,7 +37,7 @@ static int extend(struct ranges *to, uint64_t last, uint32_t answer)
 	return 0;
 }
 
-/* Those around a place are a stack. */
+/* Makes ranges of spans.  The spans around a place are a stack. */
 static int list_ranges(const struct span *spans, size_t n, uint32_t outside, struct ranges *to)
 {
 	const struct span *around[RANGE_TREE_SPANS_WITHIN];
@@ -69,8 +69,8 @@ static int append_node(struct range_nodes *to, const struct sp_range_node *node)
 }
 
 /*
- * lasts: of each leaf its last key.  The last leaf's is the greatest number, and so is that of what
- * it is short of.
+ * Writes the leaves.  lasts: the last key of each leaf.  It is the greatest number for the last
+ * leaf and for ranges that a leaf does not use.
  */
 static int write_leaves(struct range_nodes *to, const struct ranges *from, uint64_t *lasts)
 {
@@ -93,7 +93,8 @@ static int write_leaves(struct range_nodes *to, const struct ranges *from, uint6
 	return r;
 }
 
-/* The level above n nodes, the first of which is `child`; lasts: of those, and then of these. */
+/* Writes the level above n nodes, the first of which is `child`.  lasts: those of the nodes, and
+ * then of the new level. */
 static int write_level(struct range_nodes *to, uint32_t child, uint64_t *lasts, size_t n)
 {
 	int r = 0;
@@ -114,7 +115,7 @@ static int write_level(struct range_nodes *to, uint32_t child, uint64_t *lasts, 
 	return r;
 }
 
-/* A set of the most prefixes fits a tree of the most levels: 6 * 8 * 8 ... ranges. */
+/* The largest set of prefixes fits the deepest tree: 6 * 8 * 8 ... ranges. */
 _Static_assert(2 * LOADER_PREFIXES_MAX + 1 <= SP_LEAF_RANGES << 3 * (SP_RANGE_LEVELS_MAX - 1) &&
 		       SP_NODE_CHILDREN == 1 << 3,
 	       "levels");
@@ -124,7 +125,7 @@ static size_t divided(size_t n, size_t by)
 	return (n + by - 1) / by;
 }
 
-/* From the leaves up; the root is the last. */
+/* Writes a tree from the leaves up; the root comes last. */
 static int write_tree(struct range_nodes *to, const struct ranges *from, uint32_t *ret_answer)
 {
 	size_t n = divided(from->n, SP_LEAF_RANGES);

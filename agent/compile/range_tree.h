@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Search trees in the map `range_nodes` (include/abi.h): spans of keys that lie within each other
- * become ranges side by side, and these the leaves of a tree.
+ * Search trees in the map `range_nodes` (include/abi.h): nested spans of keys become ranges side by
+ * side, and these the leaves of a tree.
  */
 #ifndef SOCKPOL_RANGE_TREE_H
 #define SOCKPOL_RANGE_TREE_H
@@ -19,16 +19,16 @@ struct range_nodes {
 	size_t n;
 };
 
-/* Keys from first to last have this answer, but where a later span in the list lies within. */
+/* Keys from first to last have this answer, except where a later span of the list lies within. */
 struct span {
 	uint64_t first, last;
 	uint32_t answer;
 };
 
 /*
- * spans: by `first`, the wider before the narrower; any two are apart, or one lies within the
- * other, no more than RANGE_TREE_SPANS_WITHIN deep.  outside: the answer for all other keys.
- * *ret_answer is what a program walks from.  Returns 0, -ENOMEM, or -E2BIG: more nodes than an
+ * Writes a tree.  spans: sorted by `first`, wider ones before narrower ones; any two are disjoint
+ * or nested, at most RANGE_TREE_SPANS_WITHIN deep.  outside: the answer for all other keys.
+ * *ret_answer is where a program begins to walk.  Returns 0, -ENOMEM, or -E2BIG: more nodes than an
  * answer can tell apart.
  */
 int range_tree_write(struct range_nodes *to, const struct span *spans, size_t n, uint32_t outside,

@@ -32,7 +32,8 @@ int capabilities_check(void)
 	char missing[64] = "";
 	uint64_t effective = 0;
 
-	/* Where they cannot be told, loading says what is wrong.  CAP_SYS_ADMIN stands for all. */
+	/* Where they cannot be told, loading reports what is wrong.  CAP_SYS_ADMIN includes them
+	 * all. */
 	if (read_effective(&effective) < 0 || effective & 1ull << CAP_SYS_ADMIN)
 		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What the kernel lets this process do. */
+/* The capabilities of this process. */
 #ifndef SOCKPOL_CAPABILITIES_H
 #define SOCKPOL_CAPABILITIES_H
 
-/* Has it what an agent needs: CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON?  -EPERM: not; logged. */
+/* Does the process have what an agent needs: CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON?  Returns 0, or
+ * -EPERM, logged. */
 int capabilities_check(void);
 
 #endif

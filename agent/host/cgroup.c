@@ -91,7 +91,8 @@ int cgroup_of_file(FILE *proc_cgroup, char **ret)
 			line[--n] = '\0';
 		if (strncmp(line, unified, strlen(unified)) != 0)
 			continue;
-		/* A process that outlives its cgroup's directory (a zombie) is shown so. */
+		/* The kernel marks the cgroup of a process (a zombie) that outlives the directory
+		 * like this. */
 		if (n > strlen(gone) && streq(line + n - strlen(gone), gone))
 			line[n - strlen(gone)] = '\0';
 		path = strdup(line + strlen(unified));
@@ -115,7 +116,7 @@ int cgroup_of_pid(pid_t pid, char **ret)
 	return cgroup_of_file(f, ret);
 }
 
-/* "/a/b" of "MOUNT/a/b"; NULL when it does not lie below the mount. */
+/* Returns "/a/b" for "MOUNT/a/b"; NULL when the path is not below the mount. */
 static const char *below_mount(const char *mount, const char *path)
 {
 	size_t length = strlen(mount);
@@ -127,7 +128,7 @@ static const char *below_mount(const char *mount, const char *path)
 	return path[length] ? path + length : "/";
 }
 
-/* The kernel opens a kernfs directory by its id.  Needs CAP_DAC_READ_SEARCH. */
+/* Opens the directory by the id, as kernfs allows.  Needs CAP_DAC_READ_SEARCH. */
 static int path_by_handle(const char *mount, uint64_t id, char **ret)
 {
 	enum { FILEID_KERNFS = 0xfe }; /* include/linux/exportfs.h */
@@ -161,13 +162,13 @@ static int path_by_handle(const char *mount, uint64_t id, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
-/* A cgroup that is looked for. */
+/* A cgroup that is searched for. */
 struct wanted {
 	uint64_t id;
 	char *path; /* owned; NULL: not found (yet) */
 };
 
-/* Sorted by id, each once. */
+/* Cgroups sorted by id, without duplicates. */
 struct wanted_set {
 	struct wanted *v;
 	size_t n;
@@ -201,14 +202,14 @@ static int note_path(struct wanted_set *w, uint64_t id, const char *path)
 	return 0;
 }
 
-/* Looks in directory `dir` (MOUNT or below) and under it, until all are found. */
+/* Searches directory `dir` (MOUNT or below) and what is under it, until all are found. */
 static int search(const char *mount, const char *dir, struct wanted_set *w)
 {
 	DIR *d = opendir(dir);
 	const struct dirent *e;
 	int r = 0;
 
-	if (!d) /* it went, or is closed to us */
+	if (!d) /* removed meanwhile, or closed to us */
 		return 0;
 	while (r == 0 && w->n_missing && (e = readdir(d))) {
 		_cleanup_free_ char *child = NULL;
@@ -228,7 +229,7 @@ static int search(const char *mount, const char *dir, struct wanted_set *w)
 	return r;
 }
 
-/* Without the privilege to open by handle the hierarchy is walked: once for all of them. */
+/* Walks the hierarchy, once for all of them, as the privilege to open by handle is missing. */
 static int find_paths(const char *mount, struct wanted_set *w)
 {
 	uint64_t root = 0;
@@ -306,7 +307,7 @@ int cgroup_path_of_id(const char *mount, uint64_t id, char **ret)
 	return 0;
 }
 
-/* A directory that is there, by any name, is meant rather than a path below the mount. */
+/* An existing directory, by any name, comes before a path below the mount. */
 int cgroup_resolve(const char *mount, const char *name, char **ret)
 {
 	_cleanup_free_ char *real = realpath(name, NULL);

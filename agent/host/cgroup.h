@@ -8,30 +8,31 @@
 
 #include "base/util.h"
 
-/* The cgroup2 mount, from /proc/self/mountinfo ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"); owned
- * by the caller.  -ENOENT: no cgroup2 is mounted. */
+/* Finds the cgroup2 mount in /proc/self/mountinfo ("/sys/fs/cgroup", "/sys/fs/cgroup/unified");
+ * owned by the caller.  -ENOENT: no cgroup2 is mounted. */
 int cgroup_mount(char **ret);
-/* The same from an open file in mountinfo's format. */
+/* Finds the cgroup2 mount in an open file that has mountinfo's format. */
 int cgroup_mount_in(FILE *mountinfo, char **ret);
-/* The id (st_ino) of the cgroup whose directory this is. */
+/* Tells the id (st_ino) of the cgroup whose directory this is. */
 int cgroup_id_of_dir(const char *directory, uint64_t *ret);
-/* How many cgroups live below this directory; 0 where the kernel does not say. */
+/* Returns how many cgroups live below this directory; 0 where the kernel does not say. */
 size_t cgroup_n_descendants(const char *directory);
-/* The cgroup below the mount ("/a/b") of a process, by /proc/PID/cgroup; owned by the caller.
- * -ESRCH: no such process. */
+/* Finds the cgroup of a process, as a path below the mount ("/a/b"), in /proc/PID/cgroup; owned by
+ * the caller.  -ESRCH: no such process. */
 int cgroup_of_pid(pid_t pid, char **ret);
-/* The same from an open file in that format; -ENODATA: it has no cgroup2 line. */
+/* Finds the cgroup in an open file that has the format of /proc/PID/cgroup; -ENODATA: there is no
+ * cgroup2 line. */
 int cgroup_of_file(FILE *proc_cgroup, char **ret);
-/* The path below the mount of the cgroup with this id; owned.  -ENOENT: no such directory (any
- * more). */
+/* Finds the path below the mount of the cgroup with this id; owned.  -ENOENT: there is no such
+ * directory (any more). */
 int cgroup_path_of_id(const char *mount, uint64_t id, char **ret);
-/* The same for n ids at once, whatever it costs to look: sets paths[i], owned, where ids[i] has
- * one. */
+/* Finds the paths of n ids in one go, even if that means a walk over the hierarchy: sets paths[i],
+ * owned, where ids[i] has a directory. */
 int cgroup_paths_of_ids(const char *mount, const uint64_t *ids, size_t n, char **paths);
-/* The path below the mount of what an administrator calls a cgroup: a directory, also relative to
- * the working directory, or a path below the mount; owned.  -EINVAL: "..". */
+/* Finds the path below the mount of what an administrator calls a cgroup: a directory, also
+ * relative to the working directory, or a path below the mount; owned.  -EINVAL: "..". */
 int cgroup_resolve(const char *mount, const char *name, char **ret);
-/* Makes "/a/b" of "a/b", "/a/b/", "//a/b" and of a directory below the mount (NULL: not known);
+/* Makes "/a/b" from "a/b", "/a/b/", "//a/b" and from a directory below the mount (NULL: not known);
  * owned.  -EINVAL: "..". */
 int cgroup_normalize(const char *mount, const char *path, char **ret);
 

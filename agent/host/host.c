@@ -10,15 +10,15 @@
 
 #define LINE_SIZE 1024
 
-/* The first line of a file without its newline; NULL when it cannot be read.  Owned by the caller.
- */
+/* Returns the first line of a file without its newline; NULL when it cannot be read.  Owned by the
+ * caller. */
 static char *read_line(const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	char line[LINE_SIZE];
 	ssize_t n;
 
-	/* At once, as a sysctl(5) file wants it: what comes after the first read is empty. */
+	/* A sysctl(5) file must be read in one go: what comes after the first read is empty. */
 	n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
 	if (n < 0)
 		return NULL;
@@ -27,7 +27,7 @@ static char *read_line(const char *path)
 	return strdup(line);
 }
 
-/* The field-th (from 0) of the whole numbers in a sysctl; -1 when there is none. */
+/* Returns the field-th (from 0) whole number of a sysctl; -1 when there is none. */
 static int64_t read_number(const char *path, unsigned field)
 {
 	_cleanup_free_ char *line = read_line(path);
@@ -56,7 +56,7 @@ static int64_t read_tick(void)
 	return (int64_t)tick.tv_sec * 1000000 + tick.tv_nsec / 1000;
 }
 
-/* Appends " word" to the owned *list. Out of memory: *list stays as it is. */
+/* Appends " word" to the owned *list.  When memory is out, *list stays unchanged. */
 static void append_word(char **list, const char *word, size_t len)
 {
 	char *longer;
@@ -69,7 +69,8 @@ static void append_word(char **list, const char *word, size_t len)
 
 /*
  * The kernel loads the module tcp_NAME when CAP_NET_ADMIN asks for a congestion control that is not
- * there yet: those can be had too.  modules.dep has a line "PATH/tcp_NAME.ko[.xz]: ..." each.
+ * there yet, so these count as available.  Each has a line "PATH/tcp_NAME.ko[.xz]: ..." in
+ * modules.dep.
  */
 static void append_loadable(char **list)
 {
@@ -95,7 +96,7 @@ static void append_loadable(char **list)
 
 int64_t host_ticks(int64_t usec, int64_t tick_usec)
 {
-	/* By frequency: with 300 Hz the tick is no whole number of microseconds. */
+	/* Goes by the frequency: with 300 Hz the tick is no whole number of microseconds. */
 	int64_t hz = 1000000 / tick_usec;
 
 	return (usec * hz + 999999) / 1000000;

@@ -12,24 +12,24 @@ struct host {
 	int64_t wmem_max;     /* net.core.wmem_max, bytes */
 	int64_t tcp_rmem_max; /* net.ipv4.tcp_rmem[2], bytes */
 	int64_t tick_usec;    /* one jiffy: resolution of CLOCK_MONOTONIC_COARSE */
-	/* Congestion controls, by spaces: net.ipv4.tcp_available_congestion_control, then those of
-	 * modules that can be loaded.  Owned, may be NULL. */
+	/* Congestion controls, separated by spaces: net.ipv4.tcp_available_congestion_control, then
+	 * those of modules that can be loaded.  Owned, may be NULL. */
 	char *congestion;
 };
 
-/* A time in ticks, rounded up; tick_usec as in struct host, and known. */
+/* Returns a time in ticks, rounded up; tick_usec as in struct host, and known. */
 int64_t host_ticks(int64_t usec, int64_t tick_usec);
-/* The same in jiffies of the running kernel. */
+/* Returns a time in jiffies of the running kernel, rounded up. */
 int host_jiffies(int64_t usec);
 
-/* Has the kernel hooks for AF_UNIX sockets (6.7 on)?  Asked of its BTF, which needs no privilege.
- * 1 yes, 0 no, -ENODATA when it cannot be told. */
+/* Does the kernel have hooks for AF_UNIX sockets (6.7 and later)?  Asks its BTF, which needs no
+ * privilege.  1 yes, 0 no, -ENODATA when it cannot be told. */
 int host_has_unix_hooks(void);
 
-/* Reads what is readable; never fails, what cannot be read is -1 or NULL. */
+/* Reads what is readable and never fails; what cannot be read is -1 or NULL. */
 void host_read(struct host *h);
 void host_clear(struct host *h);
-/* 1 yes, 0 no, -ENODATA when it cannot be told. */
+/* Does the host have this congestion control?  1 yes, 0 no, -ENODATA when it cannot be told. */
 int host_has_congestion(const struct host *h, const char *name);
 
 #endif

@@ -7,7 +7,7 @@
 struct walk {
 	listener_fn *fn;
 	void *userdata;
-	int result; /* what fn returned; once it is not 0, the rest is passed over */
+	int result; /* what fn returned; once not 0, the rest is passed over */
 };
 
 static int on_socket(const struct sock_diag_socket *s, void *userdata)

@@ -8,10 +8,10 @@
 #include "base/names.h"
 #include "host/living.h"
 
-/* A directory on the path that is walked. */
+/* A directory on the path that the walk is at. */
 struct level {
-	struct names children; /* by name */
-	size_t next;	       /* of them */
+	struct names children; /* sorted by name */
+	size_t next;	       /* the next of these to visit */
 	size_t length;	       /* of the path down to here; 0: the mount itself */
 };
 
@@ -44,7 +44,7 @@ static int read_children(int fd, struct names *ret)
 	if (!d) {
 		if (copy >= 0)
 			close(copy);
-		return errno == ENOENT ? 0 : -errno; /* it has gone */
+		return errno == ENOENT ? 0 : -errno; /* it was removed */
 	}
 	while (r == 0 && (e = readdir(d)))
 		if (e->d_type == DT_DIR && !streq(e->d_name, ".") && !streq(e->d_name, ".."))
@@ -72,7 +72,7 @@ static int set_path(struct walk *w, size_t length, const char *name)
 	return 0;
 }
 
-/* The directory w->fd is at w->path now, `length` bytes long. */
+/* Begins a level: the directory w->fd is now at w->path, `length` bytes long. */
 static int enter(struct walk *w, size_t length)
 {
 	struct stat st;
@@ -89,7 +89,7 @@ static int enter(struct walk *w, size_t length)
 	return read_children(w->fd, &w->levels[w->n_levels++].children);
 }
 
-/* Returns -ENOENT: it has gone. */
+/* Goes to a child.  Returns -ENOENT if it was removed. */
 static int go_to(struct walk *w, const char *name)
 {
 	int fd = openat(w->fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -32,7 +32,7 @@ static char *unescape(char *s)
 	return s;
 }
 
-/* Cuts m->line; is it whole? */
+/* Splits m->line into its fields; returns false if the line is not whole. */
 static bool split(struct mount *m)
 {
 	char *rest = m->line, *field, *fields[FIELD_MAX];

@@ -9,14 +9,15 @@
 
 /* One line.  The strings point into it. */
 struct mount {
-	const char *root; /* what of the file system is mounted: "/", all of it */
+	const char *root; /* the part of the file system that is mounted; "/": all of it */
 	const char *point;
 	const char *type; /* "cgroup2", "bpf" */
 	char *line;	  /* owned */
 	size_t size;
 };
 
-/* The next line into *m, which is zero at first.  Returns 1; 0 at the end; or a negative errno. */
+/* Reads the next line into *m, which is zero at first.  Returns 1; 0 at the end; or a negative
+ * errno. */
 int mount_next(FILE *mountinfo, struct mount *m);
 
 static inline void cleanup_mount_clear(struct mount *m)

@@ -20,7 +20,7 @@ static int compare_inodes(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-/* "socket:[123]" -> 123. */
+/* Reads the inode number, such as 123 in "socket:[123]". */
 static bool parse_socket_link(const char *link, uint64_t *ret)
 {
 	static const char prefix[] = "socket:[";
@@ -65,7 +65,8 @@ static int read_inodes(pid_t pid, struct inodes *ret)
 	return r;
 }
 
-/* A netlink socket answers for the network namespace that it was opened in: the process's. */
+/* Opens a netlink socket in the process's network namespace: a socket answers for the namespace in
+ * which it was opened. */
 static int open_diag_of(pid_t pid, struct mnl_socket **ret)
 {
 	char path[sizeof("/proc//ns/net") + 3 * sizeof(pid)];

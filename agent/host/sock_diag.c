@@ -53,7 +53,7 @@ struct dump {
 	uint32_t states;
 	sock_diag_fn *fn;
 	void *userdata;
-	int error; /* of fn */
+	int error; /* what fn returned */
 };
 
 static int on_message(const struct nlmsghdr *message, void *userdata)
@@ -99,7 +99,7 @@ static int request_dump(struct mnl_socket *nl, int family, const struct dump *du
 static int dump_family(struct mnl_socket *nl, int family, struct dump *dump)
 {
 	const unsigned port = mnl_socket_get_portid(nl);
-	const unsigned sequence = (unsigned)family; /* of two requests, one after the other */
+	const unsigned sequence = (unsigned)family; /* tells the two requests apart */
 	_cleanup_free_ char *buffer = malloc(DUMP_SIZE);
 	int r;
 

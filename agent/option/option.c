@@ -19,7 +19,7 @@ const struct option option_table[OPTION_MAX] = {
 #undef OPTION
 };
 
-/* What the order of the rows is for: see include/option_table.h. */
+/* include/option_table.h says what the order of the rows is for. */
 static_assert(OPTION_MAX <= SP_BLOCK_OPS_MAX, "a block holds every option once");
 static_assert(OPTION_MAX <= 64, "a bit for each option");
 static_assert((int)OPTION_IP_TOS < (int)OPTION_SO_PRIORITY, "IP_TOS overwrites SO_PRIORITY");
@@ -112,7 +112,7 @@ const char *option_suggest(const char *name)
 
 	if (!candidates)
 		return NULL;
-	/* What can be set comes first: of two names equally near it is the better advice. */
+	/* Options that can be set come first: the better advice of two names equally near. */
 	for (size_t i = 0; i < OPTION_MAX; i++)
 		candidates[n++] = option_table[i].name;
 	for (size_t i = 0; i < n_option_shorthands; i++)

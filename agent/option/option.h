@@ -8,7 +8,7 @@
 #include "../include/abi.h"
 #include "base/util.h"
 
-/* How a socket came to talk (POLICY.md, `direction`). */
+/* How a socket came to talk (`direction` in sockpol.policy(5)). */
 enum direction {
 	DIRECTION_CONNECT,
 	DIRECTION_ACCEPT,
@@ -17,7 +17,7 @@ enum direction {
 	DIRECTION_INVALID = -1,
 };
 
-/* What an administrator may write as the value. */
+/* The kinds of values that an administrator may write. */
 enum option_type {
 	OPTION_INT,    /* decimal; 0x hex where .hex */
 	OPTION_BOOL,   /* on off yes no true false 1 0 */
@@ -47,24 +47,24 @@ struct option {
 	int level, optname; /* as bpf_setsockopt takes them */
 	enum option_type type;
 	int64_t min, max;   /* in the option's own unit; OPTION_STRING: lengths */
-	bool zero;	    /* 0 is accepted too, below min */
+	bool zero;	    /* 0 is accepted as well, below min */
 	bool hex;	    /* 0x hex is accepted */
 	unsigned unit_usec; /* OPTION_TIME: the option's own unit, in microseconds */
 	enum option_result result;
 
-	/* By direction: the stages (BIT(enum sp_stage)) at which setting it is effective, every one
-	 * of which is used.  0: no hook makes it effective in that direction. */
+	/* By direction: the stages (BIT(enum sp_stage)) at which setting it is effective, all of
+	 * which are used.  0: no hook makes it effective in that direction. */
 	unsigned stages[DIRECTION_MAX];
-	/* A listener carries the base value too: it works only there, or the SYN-ACK needs it. */
+	/* A listener gets the base value as well: it works only there, or the SYN-ACK needs it. */
 	bool carried;
-	/* It counts when the route is chosen: of no use to a connection that has its local address.
-	 */
+	/* It takes effect when the route is chosen, which is too late once the local address is
+	 * known. */
 	bool route;
 
-	/* IP_TOS overwrites it: it is set where IP_TOS is, after it. */
+	/* IP_TOS overwrites it, so it is set after IP_TOS wherever that is set. */
 	bool after_tos;
 
-	const char *since;   /* the kernel that first has it, for bpf_setsockopt */
+	const char *since;   /* the first kernel in which bpf_setsockopt takes it */
 	const char *summary; /* one line: what it does for the administrator */
 	const char *kernel;  /* one line: what the kernel really does with it */
 };
@@ -84,14 +84,15 @@ static inline enum option_id option_id(const struct option *o)
 	return (enum option_id)(o - option_table);
 }
 
-/* Are they one option, perhaps in two spellings (SO_BINDTODEVICE, SO_BINDTOIFINDEX)? */
+/* Are the two one option, perhaps in two spellings (SO_BINDTODEVICE, SO_BINDTOIFINDEX)? */
 bool options_rival(const struct option *a, const struct option *b);
-/* Is it the one of two spellings that comes later in the table? */
+/* Is it the spelling that comes later in the table, of an option with two? */
 bool is_second_spelling(enum option_id id);
-/* 1 << option_id() of each spelling. */
+/* Returns 1 << option_id() of each spelling. */
 uint64_t option_bits(const struct option *o);
 
-/* SP_FAMILY_*: the families of IP that a socket must speak for the option to mean something. */
+/* Returns SP_FAMILY_*: the families of IP that a socket must speak for the option to mean
+ * something. */
 unsigned option_families(const struct option *o);
 
 /* A shorthand stands for several options that take the same value. */
@@ -113,11 +114,11 @@ struct option_refused {
 extern const struct option_refused option_refused[];
 extern const size_t n_option_refused;
 
-/* Exact names.  NULL when there is none. */
+/* Find an exact name.  Return NULL when there is none. */
 const struct option *option_find(const char *name);
 const struct option_shorthand *option_find_shorthand(const char *name);
 const struct option_refused *option_find_refused(const char *name);
-/* The name nearest to a misspelt one, among options and shorthands, or NULL. */
+/* Returns the name nearest to a misspelt one, among options and shorthands, or NULL. */
 const char *option_suggest(const char *name);
 
 extern const char *const direction_words[DIRECTION_MAX];

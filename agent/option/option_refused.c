@@ -7,7 +7,7 @@
 #include "option/option.h"
 
 #define NOT_TAKEN "bpf_setsockopt does not take it"
-/* What a setting would mean for a program that did not ask for it. */
+/* Why an option cannot be set. */
 #define READ_ONLY "it can only be read, also by the application"
 #define CHANGES_RECV                                                                               \
 	NOT_TAKEN ", and it changes what recvmsg(2) gives to an application that must expect it"

@@ -3,8 +3,8 @@
  * The value of a socket option as a typed container, after NetBSD's sockopt(9): level, name and
  * size are fixed at init; integer-sized values lie inside, larger ones are allocated.
  *
- * Nothing in it points into itself: it may be moved by assignment (and lie in an array that
- * grows); of two copies made so, one is to be destroyed.
+ * Nothing in it points into itself, so it may be moved by assignment (and lie in an array that
+ * grows).  Of two copies made by assignment only one may be destroyed.
  */
 #ifndef SOCKPOL_SOCKOPT_H
 #define SOCKPOL_SOCKOPT_H
@@ -25,27 +25,27 @@ struct sockopt {
 };
 
 /*
- * A container for `size` bytes, all zero.  size 0 makes an unset one, which the first set gives
- * its size.  To change what a container is for, destroy it and init it again.
- * Returns 0 or -ENOMEM.
+ * Makes a container for `size` bytes, all zero.  size 0 makes an unset one, whose first set gives
+ * it its size.  To change what a container is for, destroy it and init it again.  Returns 0 or
+ * -ENOMEM.
  */
 int sockopt_init(struct sockopt *s, int level, int name, size_t size);
 void sockopt_destroy(struct sockopt *s);
 
-/* Copies out; -EINVAL when len is not the container's size (an unset one has no size). */
+/* Copies the value out; -EINVAL when len is not the container's size (an unset one has no size). */
 int sockopt_get(const struct sockopt *s, void *buf, size_t len);
 int sockopt_getint(const struct sockopt *s, int *ret);
 
-/* Copies in; -EINVAL when len is 0 or not the container's size; an unset one is allocated.
+/* Copies a value in; -EINVAL when len is 0 or not the container's size; an unset one is allocated.
  * -ENOMEM leaves it unset. */
 int sockopt_set(struct sockopt *s, const void *buf, size_t len);
 int sockopt_setint(struct sockopt *s, int value);
 
-/* The value where it lies (valid until the container is moved, set or destroyed); NULL when unset.
- */
+/* Returns the value in place (valid until the container is moved, set or destroyed); NULL when
+ * unset. */
 const void *sockopt_data(const struct sockopt *s);
 
-/* A deep copy into an uninitialised *to. */
+/* Makes a deep copy in an uninitialised *to. */
 int sockopt_copy(struct sockopt *to, const struct sockopt *from);
 bool sockopt_equal(const struct sockopt *a, const struct sockopt *b);
 

@@ -17,29 +17,32 @@
  */
 int value_parse(const struct option *o, const char *text, struct sockopt *ret, char **ret_error);
 
-/* The same for a shorthand: one value, in the form its options take it (DSCP: shifted left by 2).
- */
+/* Parses `text` as the value of a shorthand: one value, in the form its options take (DSCP: shifted
+ * left by 2). */
 int value_parse_shorthand(const struct option_shorthand *s, const char *text, struct sockopt *ret,
 			  char **ret_error);
 
-/* As an administrator would write it, in its shortest exact form ("60s", "4M", "AF41", "on",
- * "200MB/s", "0x10"): parses back to the same value.  Owned by the caller; NULL: out of memory. */
+/*
+ * Formats a value as an administrator would write it, in its shortest exact form ("60s", "4M",
+ * "AF41", "on", "200MB/s", "0x10"), which parses back to the same value.  Owned by the caller;
+ * NULL: out of memory.
+ */
 char *value_format(const struct option *o, const struct sockopt *value);
-/* The number a getsockopt(2) deals in (bytes, ms, ...); 0 for strings. */
+/* Returns the number that getsockopt(2) deals in (bytes, ms, ...); 0 for strings. */
 int64_t value_number(const struct option *o, const struct sockopt *value);
 
 /* What the kernel will make of it on this host. */
 struct value_result {
 	char *text;  /* owned: "8388608 bytes", "12ms", ...; what getsockopt(2) then shows, in words
 			where that differs from what was asked; NULL when it is just the value */
-	bool capped; /* less than what was asked comes out */
+	bool capped; /* comes out as less than what was asked for */
 	bool refused; /* this kernel will answer EINVAL */
 };
 int value_result(const struct option *o, const struct sockopt *value, const struct host *h,
 		 struct value_result *ret);
 
-/* Spells out what text is accepted, for messages, `sockpol options` and the manual:
- * "bytes, or with K, M, G; 1 to 2147483647".  Owned by the caller. */
+/* Spells out which text is accepted, for messages, `sockpol options` and the manual: "bytes, or
+ * with K, M, G; 1 to 2147483647".  Owned by the caller. */
 char *value_syntax(const struct option *o);
 char *value_syntax_shorthand(const struct option_shorthand *s);
 

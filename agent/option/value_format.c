@@ -87,7 +87,7 @@ struct option option_of_shorthand(const struct option_shorthand *s)
 	};
 }
 
-/* Where two names mean the same class the first is the one that is printed. */
+/* Of two names for a class the first is printed. */
 static const struct {
 	const char *name;
 	int dscp;
@@ -122,7 +122,8 @@ char *value_format_units(enum option_type type, uint64_t value)
 	const struct unit *units = value_units(type, &n);
 
 	for (size_t i = 0; i < n; i++) {
-		/* Bits are for reading: what is a whole number of them is one of bytes too. */
+		/* Units of bits are only read: a whole number of them is a whole number of
+		 * bytes. */
 		if (units[i].den != 1 || value % units[i].num)
 			continue;
 		snprintf(text, sizeof(text), "%" PRIu64 "%s", value / units[i].num, units[i].name);
@@ -150,7 +151,7 @@ int64_t value_number(const struct option *o, const struct sockopt *value)
 
 	if (o->type == OPTION_STRING || sockopt_getint(value, &number) < 0)
 		return 0;
-	/* Options whose range needs it use all 32 bits without a sign. */
+	/* An option whose range needs it uses all 32 bits without a sign. */
 	return o->max > INT32_MAX ? (int64_t)(uint32_t)number : number;
 }
 
@@ -168,7 +169,7 @@ static char *format_class(const struct option *o, int64_t number)
 	return format("%" PRId64, o->type == OPTION_DSCP ? number >> 2 : number);
 }
 
-/* A number in the option's own unit, as value_parse() reads it. */
+/* Formats a number in the option's own unit, in the form that value_parse() reads. */
 static char *format_number(const struct option *o, int64_t number)
 {
 	switch (o->type) {
@@ -198,7 +199,7 @@ char *value_format(const struct option *o, const struct sockopt *value)
 	return format_number(o, value_number(o, value));
 }
 
-/* What a number may look like, without its range; NULL: the range says it all. */
+/* Says what a number may look like, without its range; NULL: the range says everything. */
 static const char *notation(const struct option *o)
 {
 	switch (o->type) {
@@ -215,7 +216,7 @@ static const char *notation(const struct option *o)
 	}
 }
 
-/* "1s to 32767s", "0, or 88 to 32767": sizes and rates as plain numbers. */
+/* Formats a range: "1s to 32767s", "0, or 88 to 32767"; sizes and rates as plain numbers. */
 static char *syntax_range(const struct option *o)
 {
 	bool plain = o->type != OPTION_TIME;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The words that values are written with, which parser and formatter share. */
+/* The words with which values are written, shared by parser and formatter. */
 #ifndef SOCKPOL_VALUE_FORMAT_H
 #define SOCKPOL_VALUE_FORMAT_H
 
@@ -11,29 +11,29 @@ struct unit {
 	uint64_t num, den;
 };
 
-/* The units of a type, smallest first; NULL where values have none. */
+/* Returns the units of a type, smallest first; NULL where values have none. */
 const struct unit *value_units(enum option_type type, size_t *ret_n);
-/* The number of the base that an option's own unit has (OPTION_TIME: .unit_usec, else 1). */
+/* Returns how much of the type's base the option's own unit is (OPTION_TIME: .unit_usec, else
+ * 1). */
 uint64_t value_own_unit(const struct option *o);
-/* What a number in the option's own unit counts: "bytes", "seconds", ... */
+/* Returns what a number in the option's own unit counts: "bytes", "seconds", ... */
 const char *value_own_unit_name(const struct option *o);
 
-/* A shorthand as an option of its own: its value is read by its own rules, and becomes that of the
- * options that it stands for. */
+/* Returns a shorthand as an option of its own: its value is read by its own rules and becomes the
+ * value of its options. */
 struct option option_of_shorthand(const struct option_shorthand *s);
 
 #define DSCP_NAMES "CS0-CS7, AF11-AF43, EF, VA, LE, DF"
-/* 0-63, or -ENOENT; case does not matter. */
+/* Returns 0-63, or -ENOENT; case does not matter. */
 int dscp_from_name(const char *name);
-/* NULL when the class has none. */
+/* Returns NULL when the class has no name. */
 const char *dscp_name(int dscp);
 
-/* SO_MAX_PACING_RATE that does not limit, and how it is written. */
+/* The SO_MAX_PACING_RATE that does not limit, and how it is written. */
 #define RATE_UNLIMITED	    UINT32_MAX
 #define RATE_UNLIMITED_NAME "unlimited"
 
-/* `value` in the type's base, in the shortest of its units that is exact; owned, NULL: no memory.
- */
+/* Formats `value`, given in the type's base, in the shortest exact unit; owned, NULL: no memory. */
 char *value_format_units(enum option_type type, uint64_t value);
 
 #endif

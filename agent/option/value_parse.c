@@ -7,7 +7,7 @@
 #include "option/value.h"
 #include "option/value_format.h"
 
-/* Room for the longest text that a message repeats. */
+/* Room for the longest text that a message quotes. */
 #define QUOTE_SIZE 64
 
 /* What is being parsed, for the messages. */
@@ -17,7 +17,7 @@ struct parse {
 	char **error;
 };
 
-/* The text as a message may show it: cut where it is long, without control characters. */
+/* Prepares the text for a message: cut where it is long, without control characters. */
 static const char *quote(const char *text, char to[static QUOTE_SIZE])
 {
 	size_t len = strlen(text), keep = len;
@@ -34,12 +34,12 @@ static const char *quote(const char *text, char to[static QUOTE_SIZE])
 	return to;
 }
 
-/* Makes the sentence "'TEXT' <reason>"; err, or -ENOMEM. */
+/* Makes the sentence "'TEXT' <reason>".  Returns err, or -ENOMEM. */
 #define FAIL(p, err, reason, ...)                                                                  \
 	sentence((p)->error, err, "'%s' " reason, quote((p)->text, (char[QUOTE_SIZE]){ 0 }),       \
 		 ##__VA_ARGS__)
 
-/* The same, with what is accepted: "'TEXT' <reason>; accepted: <syntax>". */
+/* Makes the sentence "'TEXT' <reason>; accepted: <syntax>". */
 static int fail_syntax(const struct parse *p, int err, const char *reason)
 {
 	_cleanup_free_ char *syntax = value_syntax(p->option);
@@ -51,10 +51,10 @@ static int fail_syntax(const struct parse *p, int err, const char *reason)
 	return FAIL(p, err, "%s; accepted: %s", reason, syntax);
 }
 
-/* A number as it was written: digits / 10^n_fraction, then whatever follows it. */
+/* A number as it was written: digits / 10^n_fraction, then the text behind it. */
 struct decimal {
 	bool negative;
-	bool overflow; /* digits does not hold them all */
+	bool overflow; /* too large for `digits` */
 	uint64_t digits;
 	uint64_t scale; /* 10^(number of digits after the point that are not trailing zeros) */
 	const char *rest;
@@ -80,7 +80,7 @@ static const char *scan_fraction(const char *at, struct decimal *d)
 			zeros++;
 			continue;
 		}
-		/* Zeros count only before another digit: 1.500 is 1.5. */
+		/* Zeros count only if another digit follows: 1.500 is 1.5. */
 		for (; zeros && !d->overflow; zeros--)
 			d->overflow |= append_digit(&d->digits, 0) ||
 				       __builtin_mul_overflow(d->scale, 10, &d->scale);
@@ -90,7 +90,7 @@ static const char *scan_fraction(const char *at, struct decimal *d)
 	return at;
 }
 
-/* Why no number can begin like this (a clause that follows the text); NULL: one can. */
+/* Returns why no number can begin like this (a clause that follows the text); NULL: one can. */
 static const char *refuse_start(const char *text)
 {
 	const char *digits = text + (*text == '-' ? 1 : 0);
@@ -133,7 +133,7 @@ static int scan_decimal(const char *text, struct decimal *ret, const char **ret_
 	return 0;
 }
 
-/* 0x and one to sixteen digits.  Returns 0, -EINVAL or -ERANGE. */
+/* Reads 0x and one to sixteen digits.  Returns 0, -EINVAL or -ERANGE. */
 static int scan_hex(const char *text, uint64_t *ret)
 {
 	uint64_t value = 0;
@@ -164,7 +164,7 @@ static int check_range(const struct parse *p, int64_t value)
 					    : "is too large");
 }
 
-/* A whole number: OPTION_INT, and the numbers of OPTION_TCLASS and OPTION_DSCP. */
+/* Reads a whole number: OPTION_INT, and the numbers of OPTION_TCLASS and OPTION_DSCP. */
 static int parse_whole(const struct parse *p, int64_t *ret)
 {
 	const struct option *o = p->option;
@@ -204,7 +204,7 @@ static const struct unit *find_unit(enum option_type type, const char *name)
 	return NULL;
 }
 
-/* A number without a unit, where one is required: suggests the option's own. */
+/* Reports a number without a required unit, and suggests the option's own. */
 static int fail_unitless(const struct parse *p)
 {
 	size_t n;
@@ -217,7 +217,7 @@ static int fail_unitless(const struct parse *p)
 	return fail_syntax(p, -EINVAL, "has no unit");
 }
 
-/* A number with a unit, in the option's own unit; exactly, or not at all. */
+/* Converts a number with a unit to the option's own unit, exactly or not at all. */
 static int scale_number(const struct parse *p, int64_t *ret)
 {
 	const struct option *o = p->option;
@@ -251,7 +251,7 @@ static int scale_number(const struct parse *p, int64_t *ret)
 	return 0;
 }
 
-/* Sizes and times. */
+/* Reads sizes and times. */
 static int parse_scaled(const struct parse *p, int64_t *ret)
 {
 	int r = scale_number(p, ret);
@@ -270,8 +270,7 @@ static int parse_rate(const struct parse *p, int64_t *ret)
 	r = scale_number(p, ret);
 	if (r < 0)
 		return r;
-	/* The kernel takes 0 for "do not pace", which is hardly what the one who writes it means.
-	 */
+	/* The kernel takes 0 for "do not pace", which is hardly what was meant. */
 	if (!*ret)
 		return FAIL(p, -ERANGE, "is no rate: write " RATE_UNLIMITED_NAME " for no limit");
 	return check_range(p, *ret);
@@ -293,7 +292,7 @@ static int parse_bool(const struct parse *p, int64_t *ret)
 	return fail_syntax(p, -EINVAL, "is neither on nor off");
 }
 
-/* OPTION_TCLASS and OPTION_DSCP: both give the whole byte, the DSCP in its upper six bits. */
+/* Reads OPTION_TCLASS and OPTION_DSCP: both give the whole byte, the DSCP in its upper six bits. */
 static int parse_class(const struct parse *p, int64_t *ret)
 {
 	int dscp = dscp_from_name(p->text);
@@ -322,7 +321,8 @@ static int parse_string(const struct parse *p, struct sockopt *ret)
 		return fail_syntax(p, -ERANGE, "is empty");
 	if (len > (size_t)o->max)
 		return fail_syntax(p, -ERANGE, "is too long");
-	/* What the kernel refuses in the name of an interface; modules have none of it either. */
+	/* The kernel refuses these in the name of an interface, and no module has them in its
+	 * name. */
 	for (size_t i = 0; i < len; i++)
 		if (iscntrl((unsigned char)p->text[i]) || strchr(" /:", p->text[i]))
 			return fail_syntax(p, -EINVAL, "is not a name");

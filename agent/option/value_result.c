@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* What the kernel makes of a value; the rules are those of the functions named at each. */
+/* What the kernel makes of a value, by the rules of the functions named at each. */
 #include <errno.h>
 #include <inttypes.h>
 
@@ -37,8 +37,8 @@ static int doubled(int64_t asked, int64_t cap, int64_t floor, const char *sysctl
 	return sentence(&r->text, 0, "%" PRId64 " bytes", taken);
 }
 
-/* do_tcp_setsockopt()'s likes in bpf_sol_tcp_setsockopt(), net/core/filter.c, with their least; and
- * the replies that are times, which have none. */
+/* As bpf_sol_tcp_setsockopt(), net/core/filter.c, with its least values; and the replies that are
+ * times, which have none. */
 static int in_ticks(int64_t asked_usec, int64_t tick_usec, int64_t min_ticks,
 		    struct value_result *r)
 {

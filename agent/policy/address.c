@@ -12,11 +12,11 @@
 static const unsigned char mapped_head[] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
 static_assert(sizeof(mapped_head) * 8 == MAPPED_BITS, "what is before the IPv4 address");
 
-/* Makes the sentence "'TEXT' <reason>"; -EINVAL, or -ENOMEM. */
+/* Makes the sentence "'TEXT' <reason>".  Returns -EINVAL, or -ENOMEM. */
 #define FAIL(ret_error, text, reason, ...)                                                         \
 	sentence(ret_error, -EINVAL, "'%s' " reason, EXCERPT(text), ##__VA_ARGS__)
 
-/* Digits only, no leading zero, not above max; *ret_rest is what follows them. */
+/* Reads a number: digits only, no leading zero, not above max.  *ret_rest is what follows it. */
 static bool scan_number(const char *text, unsigned max, unsigned *ret, const char **ret_rest)
 {
 	size_t digits = strspn(text, "0123456789");
@@ -34,14 +34,15 @@ static bool scan_number(const char *text, unsigned max, unsigned *ret, const cha
 	return true;
 }
 
-/* Addresses. */
+/* --- addresses -------------------------------------------------------------------------------- */
 
 static bool is_mapped(const struct prefix *p)
 {
 	return !p->v4 && memcmp(p->address, mapped_head, sizeof(mapped_head)) == 0;
 }
 
-/* An IPv4 or IPv6 address of full length, as it is written: v4-mapped ones are IPv6 here. */
+/* Reads an IPv4 or IPv6 address as a prefix of full length, as it is written: a v4-mapped one is
+ * IPv6 here. */
 static bool scan_address(const char *text, size_t size, struct prefix *ret)
 {
 	struct prefix p = { 0 };
@@ -59,7 +60,7 @@ static bool scan_address(const char *text, size_t size, struct prefix *ret)
 	return true;
 }
 
-/* Clears what is below the prefix length; was there something? */
+/* Clears the bits below the prefix length; returns whether one was set. */
 static bool clear_host_bits(struct prefix *p)
 {
 	bool some = false;
@@ -85,7 +86,7 @@ const char *prefix_format(const struct prefix *p, char buf[static PREFIX_TEXT_SI
 	return buf;
 }
 
-/* "/n" of a prefix whose address is known.  Returns 0, -EINVAL or -ENOMEM. */
+/* Reads the "/n" of a prefix whose address is known.  Returns 0, -EINVAL or -ENOMEM. */
 static int parse_length(const char *text, const char *length, struct prefix *p, char **ret_error)
 {
 	unsigned least = is_mapped(p) ? MAPPED_BITS : 0, most = p->length;
@@ -132,7 +133,7 @@ int prefix_parse(const char *text, struct prefix *ret, char **ret_error)
 	return 0;
 }
 
-/* Ports. */
+/* --- ports ------------------------------------------------------------------------------------ */
 
 int port_range_parse(const char *text, struct port_range *ret, char **ret_error)
 {
@@ -155,7 +156,7 @@ int port_range_parse(const char *text, struct port_range *ret, char **ret_error)
 	return 0;
 }
 
-/* Ends of connections. */
+/* --- ends of connections ---------------------------------------------------------------------- */
 
 static int parse_address(const char *text, struct endpoint *e)
 {
@@ -185,7 +186,7 @@ static int parse_port(const char *text, struct endpoint *e)
 	return 0;
 }
 
-/* Cuts `text` into the address and the port, each NULL where there is none. */
+/* Splits `text` into the address and the port, each NULL where there is none. */
 static int split(char *text, char **ret_address, char **ret_port)
 {
 	char *colon = strchr(text, ':'), *address = text;
@@ -253,8 +254,7 @@ const char *endpoint_format(const struct endpoint *e, char buf[static ENDPOINT_T
 bool prefix_holds(const struct prefix *p, const struct endpoint *e)
 {
 	unsigned bytes = p->length / 8, bits = p->length % 8;
-	unsigned mask =
-		0xff00u >> bits; /* of the byte where the prefix ends; the low byte counts */
+	unsigned mask = 0xff00u >> bits; /* of the last byte; the low byte counts */
 
 	if (!e->known || e->v4 != p->v4 || memcmp(p->address, e->address, bytes) != 0)
 		return false;
@@ -269,7 +269,7 @@ bool prefixes_hold(const struct prefixes *list, const struct endpoint *e)
 	return false;
 }
 
-/* A port that is not known is 0, where no range begins. */
+/* An unknown port is 0, and no range begins there. */
 bool port_ranges_hold(const struct port_ranges *list, const struct endpoint *e)
 {
 	for (size_t i = 0; i < list->n; i++)

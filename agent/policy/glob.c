@@ -18,17 +18,17 @@ struct component {
 struct glob {
 	enum glob_kind kind;
 	char *pattern; /* as it was written */
-	char *text;    /* the same, cut into components */
+	char *text;    /* a copy, split into components */
 	struct component *v;
 	size_t n; /* GLOB_CGROUP: 0 for "/"; GLOB_UNIT: 1 */
 };
 
-/* Makes the sentence "'PATTERN': <reason>"; -EINVAL, or -ENOMEM. */
+/* Makes the sentence "'PATTERN': <reason>".  Returns -EINVAL, or -ENOMEM. */
 #define REFUSE(pattern, ret_error, reason, ...)                                                    \
 	sentence(ret_error, -EINVAL, "'%.*s%s': " reason, PATTERN_SHOWN, pattern,                  \
 		 strlen(pattern) > PATTERN_SHOWN ? "..." : "", ##__VA_ARGS__)
 
-/* As fnmatch(3) sees it. */
+/* Finds the end that fnmatch(3) sees. */
 const char *glob_bracket_end(const char *s)
 {
 	s++;
@@ -51,7 +51,8 @@ const char *glob_bracket_end(const char *s)
 	return *s ? s : NULL;
 }
 
-/* What both kinds ask of a component.  Returns a clause that says what is wrong, or NULL. */
+/* Checks what both kinds require of a component.  Returns a clause that says what is wrong, or
+ * NULL. */
 static const char *component_error(const char *s)
 {
 	if (!*s)
@@ -289,7 +290,7 @@ const char *glob_component(const struct glob *g, size_t i)
 	return g->v[i].text;
 }
 
-/* Could the component match some name that begins and ends so?  Rather yes than no. */
+/* Could the component match some name with this beginning and end?  When in doubt, yes. */
 static bool may_match(const struct component *c, const char *begin, const char *end)
 {
 	size_t head = strcspn(c->text, "*?[");

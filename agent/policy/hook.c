@@ -12,7 +12,7 @@
 	 BIT(SP_STAGE_TCP_LISTEN) | BIT(SP_STAGE_REPLY_ACTIVE) | BIT(SP_STAGE_REPLY_PASSIVE))
 #define BINDS	 (BIT(SP_STAGE_TCP_BIND) | BIT(SP_STAGE_UDP_BIND))
 #define CONNECTS (BIT(SP_STAGE_TCP_CONNECT) | BIT(SP_STAGE_UDP_CONNECT))
-/* They ask whether the socket was bound. */
+/* What is due at these stages depends on whether the socket was bound. */
 #define AFTER_BIND (BIT(SP_STAGE_UDP_CONNECT) | BIT(SP_STAGE_UDP_SEND))
 
 #define ADDRESS BPF_PROG_TYPE_CGROUP_SOCK_ADDR

@@ -27,17 +27,17 @@ enum hook_id {
 struct hook {
 	const char *name;    /* of the program, and of its link's pin */
 	const char *section; /* of the program in the BPF object */
-	uint64_t stages;     /* BIT(enum sp_stage): what is due there is set by this hook */
-	uint64_t observes;   /* stages that other hooks are, but which need to know what this one
-				sees */
+	uint64_t stages;     /* BIT(enum sp_stage): the stages that this hook serves */
+	uint64_t observes;   /* stages of other hooks that need what this one sees */
 	enum bpf_prog_type program_type;
 	uint32_t attach_type;
-	bool is_optional; /* not every kernel has it that sockpol runs on */
+	bool is_optional; /* some kernels on which sockpol runs lack it */
 };
 
 extern const struct hook hook_table[HOOK_MAX];
 
-/* The hooks (BIT(enum hook_id)) that are attached while something is due at these stages. */
+/* Returns the hooks (BIT(enum hook_id)) that are attached while something is due at these
+ * stages. */
 uint32_t hook_set(uint64_t stages);
 
 #endif

@@ -6,7 +6,7 @@
 
 #define KNOWN_SIZE 512
 
-/* "connect, accept, listen" */
+/* Joins words for a message: "connect, accept, listen". */
 static const char *join(const char *const *words, size_t n, char *to, size_t size)
 {
 	*to = '\0';

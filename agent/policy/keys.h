@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Mappings whose keys are known: what the parsers of policies and of `when` have in common. */
+/* Mappings with known keys: what the parsers of policies and of `when` share. */
 #ifndef SOCKPOL_KEYS_H
 #define SOCKPOL_KEYS_H
 
@@ -11,7 +11,7 @@ struct parse {
 	struct diags *diags;
 };
 
-#define KEYS_MAX 32 /* of one mapping */
+#define KEYS_MAX 32 /* keys of one mapping */
 
 /* A key that a mapping may have. */
 struct key {
@@ -20,24 +20,25 @@ struct key {
 		     void *target);
 };
 
-/* Hands each value of a mapping to its key's parser.  what: for messages, "a policy". */
+/* Hands each value of a mapping to its key's parser.  what: names the mapping in messages, "a
+ * policy". */
 int parse_map(struct parse *p, const struct yaml_node *map, const char *what,
 	      const struct key *keys, size_t n, void *target);
 
-/* Reports a mapping that does not have the key. */
+/* Reports a mapping that lacks the key. */
 void require_key(const struct parse *p, const struct yaml_node *map, const char *what,
 		 const char *name);
 
-/* Text of any kind; reports and returns NULL when it is something else. */
+/* Returns the text of a scalar of any kind; reports anything else and returns NULL. */
 const char *parse_scalar(const struct parse *p, const struct yaml_node *key,
 			 const struct yaml_node *value);
 
-/* A single value, or a list of them: calls `one` for each that is text. */
+/* Calls `one` for each text of a single value or a list of values. */
 int parse_each_scalar(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
 		      int (*one)(struct parse *p, const struct yaml_node *item, void *target),
 		      void *target);
 
-/* Reports a word that is none of those that `what` knows. */
+/* Reports a word that is none of the known ones. */
 void report_unknown_word(const struct parse *p, const struct yaml_node *item, const char *what,
 			 const char *const *words, size_t n);
 

@@ -10,9 +10,9 @@ static bool is_set(const struct settings *s, enum option_id id)
 	return found && !found->unset;
 }
 
-/* Of a policy. */
+/* --- one policy ------------------------------------------------------------------------------- */
 
-/* What privileged programs alone may give to a socket, or what decides its route and its queue. */
+/* What only privileged programs may give to a socket, or what decides its route and its queue. */
 static const enum option_id privileged[] = {
 	OPTION_SO_MARK,
 	OPTION_SO_PRIORITY,
@@ -49,7 +49,7 @@ static void lint_delegated(const struct lint *l, const struct policy *p)
 	}
 }
 
-/* Units of some kinds have no processes, and so no cgroup. */
+/* Units of these kinds have no processes, and so no cgroup. */
 static const struct unit_suffix {
 	const char *suffix;
 	bool has_cgroup;
@@ -151,7 +151,7 @@ static void lint_policy(const struct lint *l, const struct policy *p)
 		lint_rule(l, &p->rules[i]);
 }
 
-/* Of the whole. */
+/* --- the configuration ------------------------------------------------------------------------ */
 
 static void note_carried(struct lint *l, const struct rule *r, const struct settings *options)
 {

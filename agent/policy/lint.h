@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What is legal in a configuration, but surely not meant. */
+/* Warnings about what is legal in a configuration, but surely not meant. */
 #ifndef SOCKPOL_LINT_H
 #define SOCKPOL_LINT_H
 

@@ -41,8 +41,8 @@ static void lint_value(const struct lint *l, const struct setting *s)
 }
 
 /*
- * The families of IP that matter to the sockets that a block reaches, none if they are all AF_UNIX:
- * an IPv6 socket that has no peer yet may come to speak IPv4 too.
+ * Returns the families of IP that matter to the sockets that a block reaches; none if these are all
+ * AF_UNIX.  An IPv6 socket without a peer may come to speak IPv4 as well.
  */
 static unsigned families_reached(const struct rule *r)
 {
@@ -57,7 +57,7 @@ static unsigned families_reached(const struct rule *r)
 	return families;
 }
 
-/* Is it set anywhere, where the block holds? */
+/* Does the option reach a hook where the block holds? */
 static bool reaches_a_hook(const struct rule *r, const struct option *o)
 {
 	for (int s = 0; s < SP_STAGE_MAX; s++)
@@ -81,7 +81,8 @@ static void lint_effect(const struct lint *l, const struct rule *r, const struct
 			     s->option->name, rule, works_for & SP_FAMILY_IPV4 ? "IPv6" : "IPv4");
 }
 
-/* The kernel chooses route and local address together, and a rule may ask for the latter. */
+/* Warns of options that come too late for the route: the kernel chooses route and local address
+ * together, and a rule may ask for the address. */
 static void lint_route(const struct lint *l, const struct rule *r, const struct setting *s)
 {
 	const struct when *w = r ? &r->when : NULL;
@@ -95,7 +96,8 @@ static void lint_route(const struct lint *l, const struct rule *r, const struct 
 		     s->option->name, r->name, w->has_local ? "local" : "local_port");
 }
 
-/* Unset where accepted sockets inherit: the listener has the value, and a child is born with it. */
+/* Warns of `unset` where accepted sockets inherit: the listener has the value, and a child is born
+ * with it. */
 static void lint_unset(const struct lint *l, const struct rule *r, const struct setting *s)
 {
 	const struct setting *carried = l->carried[option_id(s->option)];
@@ -135,7 +137,7 @@ static bool reaches_some_stage(const struct rule *r)
 
 static void lint_unix(const struct lint *l, const struct rule *r)
 {
-	/* in this order: to ask is to read the kernel's BTF */
+	/* the cheap question first: the other reads the kernel's BTF */
 	if (r->when.families & BIT(SP_FAMILY_INDEX_UNIX) && host_has_unix_hooks() == 0)
 		diag_warning(l->diags, &r->at,
 			     "this kernel has no hooks for AF_UNIX sockets (6.7 and later have): "
@@ -153,7 +155,7 @@ static void lint_when(const struct lint *l, const struct rule *r)
 	} else if (!reaches_some_stage(r)) {
 		diag_warning(l->diags, &r->at, "rule '%s' can never match: %s", r->name,
 			     when_contradiction(&r->when));
-	} else { /* what a rule sets that never matches is no matter */
+	} else { /* a rule that never matches gets no further warnings */
 		lint_unix(l, r);
 		lint_block(l, r, &r->options);
 	}

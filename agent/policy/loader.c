@@ -16,7 +16,7 @@ const char *const loader_default_dirs[] = {
 	NULL,
 };
 
-/* The configuration's own copy of a path, for positions to point at. */
+/* Returns the configuration's own copy of a path, for positions to point at. */
 static const char *add_path(struct config *c, const char *path)
 {
 	if (GROW(c->files, c->n_files) < 0)
@@ -101,7 +101,7 @@ int config_load(const char *const *dirs, const char *const *files, const struct 
 		r = report_duplicate_policies(c, diags);
 	if (r < 0)
 		return r;
-	/* With an error, what is there is not what was meant: lint would mislead. */
+	/* With an error, the configuration is not what was meant, and lint would mislead. */
 	if (diags->n_errors == errors)
 		lint_config(c, host, diags);
 	diags_sort(diags);

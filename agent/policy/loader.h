@@ -13,7 +13,7 @@
 #define LOADER_DEPTH_MAX     16u     /* nested YAML collections */
 #define LOADER_NODES_MAX     400000u /* YAML nodes of a file, aliases followed */
 
-/* The three of POLICY.md, NULL-terminated, earlier wins. */
+/* The three default directories, NULL-terminated, earlier wins. */
 extern const char *const loader_default_dirs[];
 
 /*

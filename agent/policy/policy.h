@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Policies as they were written: what the loader makes of the files. */
+/* Policies as written: what the loader makes of the files. */
 #ifndef SOCKPOL_POLICY_H
 #define SOCKPOL_POLICY_H
 
@@ -20,7 +20,7 @@ struct setting {
 	const char *shorthand; /* the shorthand it came from ("DSCP"), or NULL */
 };
 
-/* At most one setting an option; in option table order. */
+/* Settings, at most one an option, in option table order. */
 struct settings {
 	struct setting *v;
 	size_t n;
@@ -39,7 +39,7 @@ struct pattern {
 	struct position at;
 };
 
-/* Alternatives: matches when one of them does. */
+/* Patterns, of which one must match. */
 struct patterns {
 	struct pattern *v;
 	size_t n;
@@ -56,14 +56,14 @@ struct policy {
 	struct position at; /* of its name */
 };
 
-/* Something that a block asks for and the running kernel lacks (agent/kernel/support.h). */
+/* Something that a block asks for and that the running kernel lacks (agent/kernel/support.h). */
 struct unsupported {
 	const char *policy, *rule; /* names; rule NULL: the base options */
 	const char *what;	   /* an option's name, or which hooks */
-	const char *since;	   /* the kernel that first has it */
+	const char *since;	   /* the first kernel that has it */
 };
 
-/* A whole configuration, policies in their order of precedence (files, then place in the file). */
+/* A whole configuration, its policies in order of precedence (files, then position in the file). */
 struct config {
 	struct policy *policies;
 	size_t n_policies;
@@ -72,7 +72,7 @@ struct config {
 	size_t n_prefixes; /* entries of `remote` and `local`, of all rules */
 	char **files;	   /* every file read, in order; positions point here */
 	size_t n_files;
-	unsigned n_others; /* who hold it, beside one */
+	unsigned n_others; /* further holders beside the first */
 };
 
 const struct setting *settings_find(const struct settings *s, const struct option *o);
@@ -82,7 +82,7 @@ bool patterns_match(const struct patterns *p, const char *path);
 void settings_clear(struct settings *s);
 void policy_clear(struct policy *p);
 struct config *config_new(void);
-/* For one more holder; each frees it. */
+/* Adds a holder; each holder frees it. */
 struct config *config_ref(const struct config *c);
 void config_free(struct config *c);
 DEFINE_CLEANUP(struct config *, config_free)

@@ -14,7 +14,7 @@ static void cleanup_closedir(DIR **dir)
 		closedir(*dir);
 }
 
-/* Whoever can write it can set policy, so it must be root's or our own. */
+/* Is the file or directory root's or our own?  Anybody who can write it can set policy. */
 static bool is_trusted(const struct stat *st, const struct position *at, struct diags *diags)
 {
 	if (st->st_uid != 0 && st->st_uid != geteuid()) {
@@ -36,7 +36,7 @@ static bool is_missing(const char *path)
 	return faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
 }
 
-/* Opens a directory that can be trusted: 0 and *ret, -ENOENT, or -EBADMSG when reported. */
+/* Opens a directory if it can be trusted.  Returns 0; -ENOENT; or -EBADMSG, reported. */
 static int open_dir(const char *path, struct diags *diags, int *ret)
 {
 	struct position at = { .file = path };
@@ -56,7 +56,7 @@ static int open_dir(const char *path, struct diags *diags, int *ret)
 	return 0;
 }
 
-/* Does a directory entry count?  Warns where one was surely meant to. */
+/* Does a directory entry count?  Warns of one that was surely meant to. */
 static bool is_policy_file(const char *name, const char *path, struct diags *diags)
 {
 	const char *suffix = strrchr(name, '.');
@@ -83,7 +83,7 @@ static int add_file(struct policy_dirs *d, int dir_fd, char *path)
 	return 0;
 }
 
-/* Adds the files of one directory, in no order.  -EBADMSG: reported, go on with the next. */
+/* Adds the files of one directory, in no order.  -EBADMSG: reported, and the next one is read. */
 static int scan_entries(struct policy_dirs *d, DIR *dir, int dir_fd, const char *dir_path,
 			struct diags *diags)
 {
@@ -118,7 +118,7 @@ static int scan_entries(struct policy_dirs *d, DIR *dir, int dir_fd, const char 
 	return 0;
 }
 
-/* Has this directory been given before, by whatever name? */
+/* Has this directory been read already, under whatever name? */
 static bool was_scanned(const struct policy_dirs *d, int fd)
 {
 	struct stat st, other;
@@ -163,8 +163,8 @@ static int compare_files(const void *a, const void *b)
 	return strcmp(x->name, y->name);
 }
 
-/* Sorts what was added from `first` on, and merges it: what was there before goes first of a name.
- */
+/* Sorts the files added from `first` on and merges them with those before, which win if names are
+ * equal. */
 static int merge_dir(struct policy_dirs *d, size_t first)
 {
 	struct policy_file *merged;
@@ -182,7 +182,7 @@ static int merge_dir(struct policy_dirs *d, size_t first)
 					  : compare_files(&d->files[i], &d->files[j]);
 
 		if (c == 0)
-			free(d->files[j++].path); /* of the same name in an earlier directory */
+			free(d->files[j++].path); /* an earlier directory has a file of this name */
 		merged[n++] = d->files[c <= 0 ? i++ : j++];
 	}
 	memcpy(d->files, merged, n * sizeof(*merged));
@@ -246,8 +246,7 @@ static const char *file_kind(mode_t mode)
 	}
 }
 
-/* Reads at most the limit, and a byte more if there is one.  The size may have changed since fstat.
- */
+/* Reads at most the limit and one byte more.  The size may have changed since fstat(). */
 static int read_all(int fd, char *buf, size_t room, size_t *ret_size)
 {
 	size_t size = 0;

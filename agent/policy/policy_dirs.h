@@ -14,21 +14,22 @@ struct policy_file {
 struct policy_dirs {
 	int *fds;
 	size_t n_fds;
-	struct policy_file *files; /* ordered by name; of one name the first directory's */
+	struct policy_file *files; /* ordered by name; of equal names the first directory's file */
 	size_t n_files;
 };
 
-/* `dirs` is NULL-terminated.  What is wrong is added to `diags`.  Returns 0 or -ENOMEM. */
+/* Finds the files of `dirs`, which is NULL-terminated.  What is wrong is added to `diags`. Returns
+ * 0 or -ENOMEM. */
 int policy_dirs_scan(const char *const *dirs, struct diags *diags, struct policy_dirs *ret);
-/* To be without policies is fine by default; this is for directories that somebody named. */
+/* Warns of directories that do not exist.  Not for the default ones: having no policies is fine. */
 void policy_dirs_warn_missing(const char *const *dirs, struct diags *diags);
 void policy_dirs_clear(struct policy_dirs *d);
 
 /*
- * Reads a file, after it has been opened and found to be a regular one that only root or we can
- * write.  `path` is what messages call it; it must live as long as `diags` are added to.
- * Returns 0 with *ret_text owned by the caller (NULL when the file masks: empty, or /dev/null),
- * -EBADMSG when diags say what is wrong, or -ENOMEM.
+ * Reads a file if it is a regular one that only root or we can write.  `path` is its name in
+ * messages and must live as long as `diags` are added to.  Returns 0 with *ret_text owned by the
+ * caller (NULL when the file masks: empty, or /dev/null), -EBADMSG when diags say what is wrong, or
+ * -ENOMEM.
  */
 int policy_file_read(int dir_fd, const char *name, const char *path, struct diags *diags,
 		     char **ret_text, size_t *ret_size);

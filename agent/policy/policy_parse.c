@@ -14,7 +14,7 @@ static bool name_is_good(const char *name)
 	return length && length < SP_NAME_SIZE && !name[length];
 }
 
-/* The name of a policy or a rule, and its place. */
+/* Parses the name of a policy or a rule, and its position. */
 static int parse_name(const struct parse *p, const struct yaml_node *key,
 		      const struct yaml_node *value, char **name, struct position *at)
 {
@@ -34,7 +34,7 @@ static int parse_name(const struct parse *p, const struct yaml_node *key,
 	return *name ? 0 : -ENOMEM;
 }
 
-/* Rules. */
+/* --- rules ------------------------------------------------------------------------------------ */
 
 static int parse_rule_when(struct parse *p, const struct yaml_node *key,
 			   const struct yaml_node *value, void *target)
@@ -128,7 +128,7 @@ static int parse_rules(struct parse *p, const struct yaml_node *key, const struc
 	return report_duplicate_rules(p, policy);
 }
 
-/* What a policy matches. */
+/* --- what a policy matches -------------------------------------------------------------------- */
 
 static int add_pattern(struct parse *p, const struct yaml_node *item, enum glob_kind kind,
 		       struct patterns *patterns)
@@ -212,7 +212,8 @@ static const struct key match_keys[] = {
 	{ "exclude", parse_exclude },
 };
 
-/* Of whatever kind: a pattern that is wrong is reported as such, not as missing. */
+/* Has the mapping any pattern?  A wrong one counts, since it is reported as wrong, not as
+ * missing. */
 static bool has_pattern(const struct yaml_node *match)
 {
 	for (size_t i = 0; i + 1 < match->n_items; i += 2) {
@@ -238,7 +239,7 @@ static int parse_match(struct parse *p, const struct yaml_node *key, const struc
 	return 0;
 }
 
-/* Policies. */
+/* --- policies --------------------------------------------------------------------------------- */
 
 static int parse_policy_name(struct parse *p, const struct yaml_node *key,
 			     const struct yaml_node *value, void *target)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* From the nodes of a policy file to policies. */
+/* Makes policies from the nodes of a policy file. */
 #ifndef SOCKPOL_POLICY_PARSE_H
 #define SOCKPOL_POLICY_PARSE_H
 
@@ -13,7 +13,7 @@
  */
 int policies_parse(const struct yaml_node *root, struct config *config, struct diags *diags);
 
-/* One block of options; a value that is wrong is taken for unset.  Returns 0 or -ENOMEM. */
+/* Parses one block of options; a wrong value counts as unset.  Returns 0 or -ENOMEM. */
 int settings_parse(const struct yaml_node *map, struct settings *settings, struct diags *diags);
 
 #endif

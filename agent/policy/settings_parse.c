@@ -5,7 +5,7 @@
 #include "policy/policy_parse.h"
 #include "option/value.h"
 
-/* An option's name and value as they stand in the file, and what the name means. */
+/* An option's name and value as in the file, and what the name means. */
 struct entry {
 	const struct yaml_node *name, *value;
 	const struct option *option;		  /* or */
@@ -29,7 +29,7 @@ static void report_unknown(const struct yaml_node *name, struct diags *diags)
 		   near ? "'?" : "");
 }
 
-/* In the order of the option table. */
+/* Inserts a setting in the order of the option table. */
 static int settings_insert(struct settings *s, const struct setting *new)
 {
 	size_t i;
@@ -42,7 +42,7 @@ static int settings_insert(struct settings *s, const struct setting *new)
 	return 0;
 }
 
-/* What is set already and is the same option, perhaps in another spelling. */
+/* Returns a setting of the same option, perhaps in another spelling, or NULL. */
 static const struct setting *find_rival(const struct settings *s, const struct option *o)
 {
 	for (size_t i = 0; i < s->n; i++)
@@ -51,7 +51,7 @@ static const struct setting *find_rival(const struct settings *s, const struct o
 	return NULL;
 }
 
-/* May `option` be set here?  Reports why not. */
+/* May `option` be set here?  Reports the reason if not. */
 static bool is_free(const struct settings *s, const struct entry *e, const struct option *option,
 		    struct diags *diags)
 {
@@ -74,7 +74,7 @@ static bool is_free(const struct settings *s, const struct entry *e, const struc
 		diag_error(diags, &e->name->at,
 			   "%s is already set by %s at %s:%u:%u, which stands for it", option->name,
 			   other->shorthand, at->file, at->line, at->column);
-	/* else the same name twice: a duplicate key, which has been reported */
+	/* otherwise the name stands twice: a duplicate key, reported already */
 	return false;
 }
 
@@ -101,7 +101,7 @@ static int add_setting(struct settings *s, const struct entry *e, const struct o
 	return r;
 }
 
-/* One option, or all that a shorthand stands for; value NULL: unset. */
+/* Adds one option, or all that a shorthand stands for; value NULL: unset. */
 static int add_entry(struct settings *s, const struct entry *e, const struct sockopt *value,
 		     struct diags *diags)
 {
@@ -125,7 +125,7 @@ static int parse_entry(struct settings *s, const struct entry *e, struct diags *
 	if (e->value->kind == NODE_LIST || e->value->kind == NODE_MAP)
 		diag_error(diags, &e->value->at, "%s takes a single value, not %s", e->name->text,
 			   NODE_WORDS(e->value));
-	/* A wrong value counts as unset, so that what clashes with it is reported too. */
+	/* A wrong value counts as unset, so that conflicts with it are reported as well. */
 	if (e->value->kind != NODE_SCALAR)
 		return add_entry(s, e, NULL, diags);
 	if (yaml_is_null(e->value) || streq(e->value->text, "unset"))

@@ -8,7 +8,7 @@
 #include "policy/stage.h"
 #include "policy/when.h"
 
-#define ENTRIES_MAX 4 /* of one list, in a text */
+#define ENTRIES_MAX 4 /* entries of a list that a text shows */
 #define BOTH	    (SP_FAMILY_IPV4 | SP_FAMILY_IPV6)
 #define INET	    (BIT(SP_FAMILY_INDEX_IPV4) | BIT(SP_FAMILY_INDEX_IPV6))
 #define UNIX	    BIT(SP_FAMILY_INDEX_UNIX)
@@ -28,16 +28,16 @@ static_assert(ARRAY_SIZE(family_words) == SP_FAMILY_INDEX_MAX, "a word for each 
 
 struct row;
 
-/* What a key's value may be. */
+/* A kind of value that a key may have. */
 struct kind {
-	/* One entry of the list that the value is.  Returns 0 or -ENOMEM. */
+	/* Parses one entry of the list.  Returns 0 or -ENOMEM. */
 	int (*parse)(struct parse *p, const struct row *row, const struct yaml_node *item,
 		     void *value);
 	void (*print)(const struct row *row, const void *value, FILE *to);
 	bool (*is_empty)(const void *value);
 	uint32_t (*digest)(const void *value);
-	void (*clear)(void *value); /* NULL: it owns nothing */
-	/* Of an end's property: does it hold, and SP_FAMILY_*: in which families can it? */
+	void (*clear)(void *value); /* NULL: the value owns nothing */
+	/* For a property of an end: does it hold, and in which families can it (SP_FAMILY_*)? */
 	bool (*holds)(const void *value, const struct endpoint *e);
 	unsigned (*ip_families)(const void *value);
 };
@@ -53,20 +53,21 @@ struct row {
 	size_t given, value; /* offsets in struct when */
 	const struct kind *kind;
 
-	/* A property of one end of the connection, which the hook looks up. */
+	/* The end of the connection that the property is of, which the hook looks up. */
 	enum end end;
 	enum sp_property property;
 
-	/* Else of the kind `words`: bits by their place in the list. */
+	/* For the kind `words`: their list, whose places are the bits. */
 	const char *const *words;
 	unsigned n_words;
 	unsigned otherwise; /* the value when the key is not given */
-	bool looked_up;	    /* by the hook, unless it holds for all that is so otherwise */
+	bool looked_up;	    /* by the hook, unless it holds for all that `otherwise` does */
 	bool (*holds)(const struct when *w, const struct connection *c);
-	/* Can it hold for some socket at this stage? */
+	/* Can the key hold for some socket at this stage? */
 	bool (*may_hold)(const struct when *w, const struct stage *s);
 
-	/* Why it can never hold beside the other keys, or NULL; NULL: it always can. */
+	/* Returns why the key can never hold beside the others, or NULL.  Without it: it always
+	 * can. */
 	const char *(*contradiction)(const struct when *w);
 };
 
@@ -80,7 +81,7 @@ static const void *value_of(const struct row *row, const struct when *w)
 	return (const char *)w + row->value;
 }
 
-/* Words: bits by their place in the row's list. */
+/* --- words: bits by their place in the row's list --------------------------------------------- */
 
 static int parse_word(struct parse *p, const struct row *row, const struct yaml_node *item,
 		      void *value)
@@ -127,7 +128,7 @@ static const struct kind words = {
 	.digest = digest_words,
 };
 
-/* Prefixes. */
+/* --- prefixes --------------------------------------------------------------------------------- */
 
 static int parse_prefix(struct parse *p, const struct row *row, const struct yaml_node *item,
 			void *value)
@@ -181,7 +182,7 @@ static bool no_prefixes(const void *value)
 	return !((const struct prefixes *)value)->n;
 }
 
-/* The sum is the same in whatever order the entries come. */
+/* A sum does not depend on the order of the entries. */
 static uint32_t digest_prefixes(const void *value)
 {
 	const struct prefixes *list = value;
@@ -226,7 +227,7 @@ static const struct kind prefixes = {
 	.ip_families = ip_families_of_prefixes,
 };
 
-/* Ports. */
+/* --- ports ------------------------------------------------------------------------------------ */
 
 static int parse_port(struct parse *p, const struct row *row, const struct yaml_node *item,
 		      void *value)
@@ -300,7 +301,7 @@ static const struct kind ports = {
 	.holds = hold_ports,
 };
 
-/* direction */
+/* --- direction -------------------------------------------------------------------------------- */
 
 static bool direction_holds(const struct when *w, const struct connection *c)
 {
@@ -321,7 +322,7 @@ static const char *direction_contradiction(const struct when *w)
 	return NULL;
 }
 
-/* protocol: an AF_UNIX socket has none, so that a rule that asks for both does not hold for it. */
+/* --- protocol: an AF_UNIX socket has none, so a rule that asks for both does not hold for it -- */
 
 static bool protocol_holds(const struct when *w, const struct connection *c)
 {
@@ -347,7 +348,7 @@ static const char *protocol_contradiction(const struct when *w)
 	return w->families == UNIX ? "AF_UNIX sockets have no protocol" : NULL;
 }
 
-/* family: AF_UNIX sockets are governed only by rules that say so. */
+/* --- family: AF_UNIX sockets are governed only by rules that say so --------------------------- */
 
 static bool family_holds(const struct when *w, const struct connection *c)
 {
@@ -359,7 +360,7 @@ static bool family_may_hold(const struct when *w, const struct stage *s)
 	return w->families & (s->transport == TRANSPORT_UNIX ? UNIX : INET);
 }
 
-/* remote, local and their ports */
+/* --- remote, local and their ports ------------------------------------------------------------ */
 
 static const char *remote_contradiction(const struct when *w)
 {
@@ -433,7 +434,7 @@ void when_clear(struct when *w)
 	*w = (struct when){ 0 };
 }
 
-/* What is handed through parse_each_scalar(). */
+/* The argument that parse_each_scalar() hands through. */
 struct target {
 	const struct row *row;
 	void *value;
@@ -457,7 +458,7 @@ static int parse_key(struct parse *p, const struct yaml_node *key, const struct 
 		if (!streq(row->name, key->text))
 			continue;
 		*(bool *)((char *)w + row->given) = true;
-		if (row->words) /* in place of what holds when the key is not given */
+		if (row->words) /* replaces what holds when the key is not given */
 			*(unsigned *)target.value = 0;
 		return parse_each_scalar(p, key, value, parse_entry, &target);
 	}
@@ -485,7 +486,7 @@ bool when_key_is_remote(enum when_key key)
 	return rows[key].end == REMOTE;
 }
 
-/* keys: BIT(enum when_key) */
+/* Prints the given keys.  keys: BIT(enum when_key) */
 static char *print_keys(const struct when *w, unsigned keys)
 {
 	const char *separator = "";
@@ -524,8 +525,8 @@ char *when_key_text(const struct when *w, enum when_key key)
 	return print_keys(w, BIT(key));
 }
 
-/* Given keys count apart from their values: a rule that says `listen` gives a listener more than
- * one that says nothing, and an empty list holds for nothing. */
+/* Given keys count beside their values: a rule that says `listen` gives a listener more than one
+ * without a direction, and an empty list holds for nothing. */
 uint32_t when_digest(const struct when *w)
 {
 	uint32_t h = DIGEST_START;
@@ -559,7 +560,7 @@ bool when_holds(const struct when *w, const struct connection *c)
 	return when_fails(w, c) == WHEN_KEY_MAX;
 }
 
-/* Does it hold for all that it holds for when it is not given? */
+/* Does the key hold for everything for which it holds when it is not given? */
 static bool is_open(const struct row *row, const struct when *w)
 {
 	if (row->words)
@@ -592,7 +593,7 @@ bool when_may_hold(const struct when *w, const struct stage *s)
 
 bool when_depends(const struct when *w, const struct stage *s)
 {
-	if (s->transport == TRANSPORT_UNIX) /* which has nothing that could be looked up */
+	if (s->transport == TRANSPORT_UNIX) /* these have nothing to look up */
 		return false;
 	FOR_EACH_ROW (row)
 		if ((row->end || row->looked_up) && !is_open(row, w))

@@ -15,7 +15,7 @@ struct parse;
 struct stage;
 struct yaml_node;
 
-/* In the order in which keys are told, and in which the first one that does not hold is found. */
+/* The keys, in the order in which they are listed and checked. */
 enum when_key {
 	WHEN_DIRECTION,
 	WHEN_PROTOCOL,
@@ -27,7 +27,7 @@ enum when_key {
 	WHEN_KEY_MAX,
 };
 
-/* What `when` asks of the transport. */
+/* The transports that `when` tells apart. */
 enum protocol {
 	PROTOCOL_TCP,
 	PROTOCOL_UDP,
@@ -38,7 +38,8 @@ enum protocol {
 extern const char *const protocol_words[PROTOCOL_MAX];
 extern const char *const family_words[SP_FAMILY_INDEX_MAX];
 
-/* All given keys must hold; a list holds when one of its entries does. */
+/* The conditions of a rule.  All given keys must hold; a list holds when one of its entries
+ * does. */
 struct when {
 	bool has_direction;  /* `direction` was given */
 	unsigned directions; /* BIT(enum direction); all of them when not given */
@@ -59,33 +60,33 @@ struct connection {
 	struct endpoint remote, local;
 };
 
-/* A rule without `when` asks for nothing. */
+/* Sets what a rule without `when` has: it asks for nothing. */
 void when_init(struct when *w);
 void when_clear(struct when *w);
 
-/* Into `when`, which is as when_init() has it.  Returns 0 or -ENOMEM. */
+/* Parses into `when`, which is in the state of when_init().  Returns 0 or -ENOMEM. */
 int when_parse(struct parse *p, const struct yaml_node *map, struct when *when);
 
-/* As the policy language has it. */
+/* Returns the key's name in the policy language. */
 const char *when_key_name(enum when_key key);
-/* Is it a property of the peer: is there none of it where there is no peer? */
+/* Is the key a property of the peer, which is absent where there is no peer? */
 bool when_key_is_remote(enum when_key key);
 
 /*
- * All keys that the rule gives but `direction`, which the listing is by: "protocol tcp; remote
- * 10.0.0.0/8, fd00::/8; remote_port 5432".  Long lists are cut after the first few entries.  Empty
- * when there is no such key.  Owned by the caller; NULL: out of memory.
+ * Formats all keys that the rule gives except `direction`: "protocol tcp; remote 10.0.0.0/8,
+ * fd00::/8; remote_port 5432".  Long lists are cut after the first few entries.  Empty when there
+ * is no such key.  Owned by the caller; NULL: out of memory.
  */
 char *when_text(const struct when *w);
-/* One key, whether the rule gives it or not. */
+/* Formats one key, whether the rule gives it or not. */
 char *when_key_text(const struct when *w, enum when_key key);
 
-/* Equal for conditions that ask for the same, in whatever order lists are written; and, as good as
- * always, for these only. */
+/* Returns a number that is equal for conditions that ask for the same, in whatever order their
+ * lists are written, and different, almost certainly, for others. */
 uint32_t when_digest(const struct when *w);
 
-/* The first key that does not hold, or WHEN_KEY_MAX: all do.  What the hook does with bit vectors,
- * told in userspace for `explain`. */
+/* Returns the first key that does not hold, or WHEN_KEY_MAX: all do.  This is what the hook does
+ * with bit vectors, for `explain`. */
 enum when_key when_fails(const struct when *w, const struct connection *c);
 bool when_holds(const struct when *w, const struct connection *c);
 
@@ -93,16 +94,18 @@ bool when_holds(const struct when *w, const struct connection *c);
 bool when_is_empty(const struct when *w);
 /* Can it hold for any socket at this stage? */
 bool when_may_hold(const struct when *w, const struct stage *s);
-/* Where it can: has the hook to look at the connection? */
+/* Where it can hold: must the hook look at the connection? */
 bool when_depends(const struct when *w, const struct stage *s);
 /* Does the rule ask for what the hooks look up by this property? */
 bool when_asks(const struct when *w, enum sp_property property);
 
-/* The first key whose list has no entry, or WHEN_KEY_MAX. */
+/* Returns the first key whose list has no entry, or WHEN_KEY_MAX. */
 enum when_key when_empty_key(const struct when *w);
-/* SP_FAMILY_*: the families of IP in which a connection can be all that a rule asks for. */
+/* Returns SP_FAMILY_*: the families of IP in which a connection can meet all conditions of a
+ * rule. */
 unsigned when_ip_families(const struct when *w);
-/* Why a rule whose lists all have entries can never match: the commonest reason that applies. */
+/* Returns why a rule whose lists all have entries can never match: the most common reason that
+ * applies. */
 const char *when_contradiction(const struct when *w);
 
 #endif

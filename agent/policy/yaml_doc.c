@@ -11,7 +11,7 @@
 #include "base/utf8.h"
 #include "policy/yaml_doc.h"
 
-/* Reading was given up, and diags say why. */
+/* Reading was given up; diags say why. */
 #define STOP 1
 
 struct anchor {
@@ -23,7 +23,7 @@ struct builder {
 	struct yaml_doc *doc;
 	const char *file;
 	struct diags *diags;
-	struct yaml_node *open[LOADER_DEPTH_MAX]; /* collections whose end is to come */
+	struct yaml_node *open[LOADER_DEPTH_MAX]; /* collections that have not ended yet */
 	unsigned depth;
 	size_t weight; /* nodes so far, aliases followed */
 	void *anchors; /* tsearch(3) tree of struct anchor, by name */
@@ -64,7 +64,7 @@ static int new_node(struct builder *b, enum yaml_node_kind kind, const yaml_mark
 	return 0;
 }
 
-/* Hangs a node where the text has it. */
+/* Attaches a node to the collection that is open. */
 static int attach(struct builder *b, struct yaml_node *node)
 {
 	struct yaml_node *parent = b->depth ? b->open[b->depth - 1] : NULL;
@@ -92,7 +92,7 @@ static void anchor_free(void *p)
 	free(anchor);
 }
 
-/* An anchor may be defined anew: an alias means the last one before it. */
+/* Remembers an anchor, which may be defined anew: an alias means the last one before it. */
 static int remember_anchor(struct builder *b, const yaml_char_t *name, struct yaml_node *node)
 {
 	struct anchor *anchor;
@@ -174,12 +174,12 @@ static int open_collection(struct builder *b, const yaml_event_t *e, enum yaml_n
 	if (b->depth == LOADER_DEPTH_MAX)
 		return too_deep(b, &node->at);
 	node->open = true;
-	node->weight = b->weight; /* until it closes: how many nodes there were */
+	node->weight = b->weight; /* until it closes: the number of nodes before it */
 	b->open[b->depth++] = node;
 	return 0;
 }
 
-/* Drops entries whose keys cannot be looked at; what is wrong with them has been said. */
+/* Drops entries whose keys are unusable; that has been reported. */
 static void drop_bad_keys(struct builder *b, struct yaml_node *map)
 {
 	size_t kept = 0;
@@ -243,7 +243,7 @@ static int close_collection(struct builder *b)
 	return node->kind == NODE_MAP ? check_keys(b, node) : 0;
 }
 
-/* An alias is a node in its own place that shares what the anchored one holds. */
+/* Adds an alias: a node in its own place that shares the anchored node's contents. */
 static int add_alias(struct builder *b, const yaml_event_t *e)
 {
 	struct anchor wanted = { .name = (char *)e->data.alias.anchor };
@@ -314,7 +314,7 @@ static int add_event(struct builder *b, const yaml_event_t *e)
 	}
 }
 
-/* The rest of the line that starts at the `index`-th character. */
+/* Returns the rest of the line that starts at the `index`-th character. */
 static char *line_at(const char *text, size_t size, size_t index)
 {
 	size_t i = 0, length;
@@ -379,7 +379,7 @@ static bool yaml_character(uint32_t c)
 	       (c >= 0xa0 && c != 0xfffe && c != 0xffff);
 }
 
-/* libyaml's own message has no line, and it would take UTF-16. */
+/* Checks the encoding first: libyaml's own message has no line, and it would accept UTF-16. */
 static bool text_is_good(const char *text, size_t size, const char *file, struct diags *diags)
 {
 	struct position at = { .file = file, .line = 1, .column = 1 };
@@ -429,7 +429,7 @@ int yaml_doc_parse(const char *text, size_t size, const char *file, struct diags
 	r = read_events(&b, &parser, text, size);
 	yaml_parser_delete(&parser);
 	tdestroy(b.anchors, anchor_free);
-	if (r < 0 || b.depth) /* cut short: what was not read would be reported as missing */
+	if (r < 0 || b.depth) /* cut short: keys that were not read would be reported as missing */
 		yaml_doc_clear(&doc);
 	if (r < 0)
 		return r;

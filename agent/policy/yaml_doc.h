@@ -19,7 +19,7 @@ enum yaml_node_kind {
 
 struct yaml_node {
 	enum yaml_node_kind kind;
-	struct position at; /* of an alias: where the alias stands */
+	struct position at; /* an alias's own position */
 	char *text;	    /* NODE_SCALAR */
 	bool plain;	    /* NODE_SCALAR: not quoted */
 	/* NODE_LIST: the elements.  NODE_MAP: key, value, key, value, ...; each key is a
@@ -27,8 +27,8 @@ struct yaml_node {
 	struct yaml_node **items;
 	size_t n_items;
 
-	bool alias;		 /* text and items are another node's */
-	bool open;		 /* its end has not been read: an alias to it recurses */
+	bool alias;		 /* text and items belong to another node */
+	bool open;		 /* its end has not been read yet: an alias to it recurses */
 	size_t weight;		 /* nodes in it, aliases followed, itself included */
 	unsigned height;	 /* collections in one another, itself included */
 	struct yaml_node *older; /* all nodes of the document */
@@ -41,19 +41,19 @@ struct yaml_doc {
 
 /*
  * Parses `size` bytes.  `file` must outlive the document.  What is wrong is added to `diags`; a
- * document that could be read to its end is returned all the same, so that it is checked too.
- * Returns 0 or -ENOMEM.
+ * document that could be read to its end is returned even so, for further checks.  Returns 0 or
+ * -ENOMEM.
  */
 int yaml_doc_parse(const char *text, size_t size, const char *file, struct diags *diags,
 		   struct yaml_doc *ret);
 void yaml_doc_clear(struct yaml_doc *doc);
 
-/* YAML's null: empty, ~ or null, not quoted. */
+/* Is it YAML's null: empty, ~ or null, not quoted? */
 bool yaml_is_null(const struct yaml_node *node);
-/* For messages: "a list", "a mapping", "nothing", or the text in quotes. */
+/* Describes a node for messages: "a list", "a mapping", "nothing", or the text in quotes. */
 #define NODE_WORDS_SIZE (EXCERPT_SIZE + sizeof("''"))
 const char *yaml_node_words(const struct yaml_node *node, char buf[static NODE_WORDS_SIZE]);
-/* The same, in a buffer that lives as long as the block around. */
+/* yaml_node_words() in a buffer that lives as long as the block around it. */
 #define NODE_WORDS(node) yaml_node_words((node), (char[NODE_WORDS_SIZE]){ 0 })
 
 #endif

@@ -23,7 +23,7 @@ static int narrow_family(const struct endpoint *e, const char *text, struct aske
 	return 0;
 }
 
-/* -EINVAL: an AF_UNIX socket has none of that. */
+/* Checks what was given with AF_UNIX.  -EINVAL: such a socket has none of that. */
 static int check_unix(const struct asked_words *words, struct asked *a, char **ret_error)
 {
 	if (words->protocols || words->remote || words->local)
@@ -53,7 +53,7 @@ static int check_inet(const struct asked_words *words, struct asked *a, char **r
 					"--direction connect or listen");
 		a->protocols = BIT(PROTOCOL_TCP);
 	}
-	/* A socket that is bound to no address in particular gets one when it connects. */
+	/* A connecting socket that is bound to no particular address gets one. */
 	if (a->directions != BIT(DIRECTION_LISTEN) && a->local.known &&
 	    endpoint_is_wildcard(&a->local))
 		a->local.known = false;
@@ -113,7 +113,7 @@ enum when_key asked_fails(const struct asked *a, const struct when *w)
 		c.family = SP_FAMILY_INDEX_UNIX;
 		return when_fails(w, &c);
 	}
-	/* Where there are several possibilities it must hold for each of them. */
+	/* The rule must hold for every family that is possible. */
 	for (int f = 0; f < SP_FAMILY_INDEX_MAX; f++) {
 		for (int p = 0; p < PROTOCOL_MAX; p++) {
 			enum when_key key;
@@ -132,7 +132,7 @@ enum when_key asked_fails(const struct asked *a, const struct when *w)
 
 bool asked_is_unknown(const struct asked *a, enum when_key key)
 {
-	/* Other keys have an answer for every connection. */
+	/* Only these may be unknown; other keys have an answer for every connection. */
 	const bool unknown[WHEN_KEY_MAX] = {
 		[WHEN_PROTOCOL] = a->protocols == BOTH, [WHEN_FAMILY] = a->families == INET,
 		[WHEN_REMOTE] = !a->remote.known,	[WHEN_LOCAL] = !a->local.known,
@@ -159,7 +159,7 @@ bool asked_passes(const struct asked *a, enum sp_stage s)
 	case TRANSPORT_TCP:
 		return a->protocols & BIT(PROTOCOL_TCP);
 	case TRANSPORT_UDP:
-		/* Only a socket that neither binds nor connects is looked at when it sends. */
+		/* Only a socket that neither binds nor connects passes the stage of sends. */
 		if (stage->direction == DIRECTION_CONNECT && stage->has_remote != has_end(a))
 			return false;
 		return a->protocols & BIT(PROTOCOL_UDP);
@@ -177,7 +177,7 @@ unsigned asked_speaks(const struct asked *a)
 		return SP_FAMILY_IPV4;
 	if (a->families != BIT(SP_FAMILY_INDEX_IPV6))
 		return SP_FAMILY_IPV4 | SP_FAMILY_IPV6;
-	/* A dual-stack listener: one that is bound to no address in particular. */
+	/* A listener bound to no particular address may be a dual-stack one. */
 	if (listens && (!a->local.known || endpoint_is_wildcard(&a->local)))
 		return SP_FAMILY_IPV4 | SP_FAMILY_IPV6;
 	return SP_FAMILY_IPV6;
@@ -204,7 +204,7 @@ static void print_unknown(const struct asked *a, FILE *to)
 	const char *separator = "; not given, so that no rule holds that asks for it: ";
 	const bool has_peer = a->directions != BIT(DIRECTION_LISTEN);
 
-	if (a->families == UNIX) /* which has none of them */
+	if (a->families == UNIX) /* an AF_UNIX socket has none of these */
 		return;
 	for (int key = 0; key < WHEN_KEY_MAX; key++) {
 		if ((when_key_is_remote((enum when_key)key) && !has_peer) ||

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The connection that `explain` is asked about, as far as it was told. */
+/* The connection that `explain` is asked about, as far as it is known. */
 #ifndef SOCKPOL_ASKED_H
 #define SOCKPOL_ASKED_H
 
@@ -17,7 +17,7 @@ struct asked_words {
 };
 
 struct asked {
-	bool connection;     /* else: only about directions, whatever the connection */
+	bool connection;     /* false: only about directions, for every connection */
 	unsigned directions; /* BIT(enum direction); one of them for a connection */
 	unsigned protocols;  /* BIT(enum protocol): what it may be; none for AF_UNIX */
 	unsigned families;   /* BIT(enum sp_family): what it may be */
@@ -25,27 +25,28 @@ struct asked {
 };
 
 /*
- * Returns 0; -EINVAL when that makes no sense or contradicts itself: *ret_error is then an owned
- * sentence; or -ENOMEM.
+ * Parses what was given.  Returns 0; -EINVAL when it makes no sense or contradicts itself:
+ * *ret_error is then an owned sentence; or -ENOMEM.
  */
 int asked_parse(const struct asked_words *words, struct asked *ret, char **ret_error);
 
 /*
- * The first key of a rule's `when` that does not hold for the connection, or WHEN_KEY_MAX: all do.
- * What was not told does not hold.
+ * Returns the first key of a rule's `when` that does not hold for the connection, or WHEN_KEY_MAX:
+ * all do.  A key whose property was not given does not hold.
  */
 enum when_key asked_fails(const struct asked *a, const struct when *w);
-/* Was the property that the key of `when` looks at not told? */
+/* Was the property that the key of `when` looks at left open? */
 bool asked_is_unknown(const struct asked *a, enum when_key key);
 
 /* Does such a socket pass this stage? */
 bool asked_passes(const struct asked *a, enum sp_stage s);
-/* SP_FAMILY_*: whose socket options it takes. */
+/* Returns SP_FAMILY_*: the families whose options such a socket takes. */
 unsigned asked_speaks(const struct asked *a);
 
-/* "connect tcp ipv4, remote 10.1.2.3:5432; not given: local" */
+/* Prints the question: "connect tcp ipv4, remote 10.1.2.3:5432; not given: local". */
 void asked_print(const struct asked *a, FILE *to);
-/* A new reference; null when not about a connection; NULL when memory is out. */
+/* Returns a new reference; JSON's null when the question is not about one connection; NULL when
+ * memory is out. */
 json_t *asked_json(const struct asked *a);
 
 #endif

@@ -20,7 +20,7 @@ static bool is_unset(const struct in_force_side *s)
 	return s->value && streq(s->value, "unset");
 }
 
-/* Do both speak for the same rule, or both for base options, of whichever policy? */
+/* Do both sides speak for the same rule, or both for base options, of whichever policy? */
 static bool same_speaker(const struct in_force_side *a, const struct in_force_side *b)
 {
 	return same_text(a->rule, b->rule) && is_unset(a) == is_unset(b) &&
@@ -37,8 +37,8 @@ static bool same_where(const struct change *a, const struct change *b)
 	return memcmp(a->where, b->where, sizeof(a->where)) == 0;
 }
 
-/* What is decided at another hook than before is one difference where it was, and one where it is
- * to be. */
+/* Finds the other half of a move: an option that is decided at another hook than before is one
+ * difference at the old hook and one at the new. */
 static struct change *find_other_half(struct change_set *set, const struct change *c)
 {
 	for (size_t i = 0; i < set->n; i++) {
@@ -81,7 +81,7 @@ static bool same_change(const struct change *a, const struct change *b)
 	       same_text(a->also, b->also);
 }
 
-/* Those that differ in where they are only become one. */
+/* Joins changes that differ only in where they apply. */
 static void join_directions(struct change_set *set)
 {
 	size_t n = 0;
@@ -115,7 +115,7 @@ static int compare_sides(const struct in_force_side *a, const struct in_force_si
 	return order ? order : compare_texts(a->value, b->value);
 }
 
-/* Total, so that sets of the same changes are in the same order. */
+/* A total order, so that equal sets list their changes in the same order. */
 static int compare_changes(const void *a, const void *b)
 {
 	const struct change *x = a, *y = b;
@@ -186,7 +186,7 @@ static void print_side(const struct in_force_side *s, FILE *to)
 		fprintf(to, ", rule %s", s->rule);
 }
 
-/* Not only TCP is worth a word. */
+/* Prints the directions; the transports are named unless TCP is among them. */
 static void print_where(const struct change *c, FILE *to)
 {
 	const char *separator = " at ";

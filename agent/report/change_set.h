@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What a reload would change for a cgroup, in an administrator's terms: options and directions
- * rather than hooks. */
+/* The changes that a reload would make for a cgroup, in an administrator's terms: options and
+ * directions rather than hooks. */
 #ifndef SOCKPOL_CHANGE_SET_H
 #define SOCKPOL_CHANGE_SET_H
 
 #include "report/in_force.h"
 
-/* One option, in the same way for all the sockets that `where` has. */
+/* One option that changes in the same way for all sockets in `where`. */
 struct change {
 	const struct option *option;
 	unsigned where[DIRECTION_MAX];	       /* BIT(enum transport) */
@@ -21,14 +21,14 @@ struct change_set {
 	size_t n;
 };
 
-/* Takes over *f, also on failure.  Returns 0 or -ENOMEM. */
+/* Makes a set of changes.  Takes over *f, also on failure.  Returns 0 or -ENOMEM. */
 int change_set_make(struct in_force *f, struct change_set *ret);
 bool change_set_is_empty(const struct change_set *c);
 void change_set_clear(struct change_set *c);
 
-/* Indented lines.  Equal for sets that change the same. */
+/* Prints indented lines, equal for sets with the same changes. */
 void change_set_print(const struct change_set *c, FILE *to);
-/* A new reference, or NULL when memory is out. */
+/* Returns a new reference, or NULL when memory is out. */
 json_t *change_set_json(const struct change_set *c);
 
 #endif

@@ -6,18 +6,18 @@
 
 /* --- conditions of rules ---------------------------------------------------------------------- */
 
-/* What the rules of a policy ask for, a number each: of the places at which a rule begins or ends
- * to hold, going up the addresses or ports.  0: it holds everywhere. */
+/* For each rule of a policy a digest of its condition: of the keys at which the rule begins or ends
+ * to hold, in ascending order.  0: it holds everywhere. */
 struct rule_conditions {
 	uint64_t digest[SP_PROPERTY_MAX][SP_RULES_MAX];
 };
 
-/* Goes over the ranges of a property. */
+/* A pass over the ranges of a property. */
 struct sweep {
 	const struct generation_view *view;
 	const struct sp_test *test;
-	uint64_t *digest; /* of SP_RULES_MAX rules */
-	uint64_t holding; /* rules, in the range before */
+	uint64_t *digest; /* of each of SP_RULES_MAX rules */
+	uint64_t holding; /* rules that held in the range before */
 	uint64_t domain;  /* tells IPv4, IPv6 and ports apart */
 };
 
@@ -27,7 +27,7 @@ static uint64_t mixed(uint64_t digest, uint64_t with)
 	return digest ^ digest >> 29;
 }
 
-/* From this key on these rules hold. */
+/* Notes that these rules hold from this key on. */
 static void note_range(struct sweep *s, uint64_t high, uint64_t low, uint64_t holding)
 {
 	for (uint64_t flips = holding ^ s->holding; flips; flips &= flips - 1) {
@@ -49,8 +49,8 @@ static int sweep_class(struct sweep *s, uint64_t high, uint64_t low, uint32_t cl
 	return 0;
 }
 
-/* Which keys a tree has: all of a property's; or the lower halves of the IPv6 addresses that have
- * this upper half. */
+/* The keys of a tree: all of a property, or the lower halves of the IPv6 addresses with this upper
+ * half. */
 struct keys {
 	bool are_lower;
 	uint64_t upper;
@@ -102,7 +102,7 @@ static int sweep_tree(struct sweep *s, struct keys keys, uint32_t answer, uint64
 	return sweep_node(s, keys, levels, answer & SP_ANSWER_INDEX, first, last);
 }
 
-/* All keys of a domain; the one before it was gone over. */
+/* Goes over all keys of a domain. */
 static int sweep_domain(struct sweep *s, uint64_t domain, uint32_t answer, uint64_t last)
 {
 	s->domain = domain;
@@ -151,7 +151,7 @@ static int read_conditions(struct generation_view *v, uint32_t number,
 	return 0;
 }
 
-/* What the hook at this stage asks before the rule with this bit holds. */
+/* Returns a digest of what the hook at this stage checks before the rule with this bit holds. */
 static uint64_t condition_at(const struct sp_policy *p, const struct sp_stage_of *stage,
 			     const struct rule_conditions *c, int bit)
 {
@@ -175,7 +175,7 @@ static struct contest *contest_of(struct contests *c, enum option_id id)
 	return &c->v[id];
 }
 
-/* Options of which another policy decides that they are not this stage's. */
+/* Returns the options that, by some policy, are decided at another stage than this. */
 static uint64_t other_stages(const struct generation_view *v, const struct glob_list *list,
 			     enum sp_stage s)
 {
@@ -191,7 +191,7 @@ static uint64_t other_stages(const struct generation_view *v, const struct glob_
 	return s == SP_STAGE_TCP_CONNECT ? late : ~late;
 }
 
-/* A base or a rule, at a stage. */
+/* A base or a rule at a stage. */
 struct read_block {
 	uint64_t options;
 	uint32_t first_cell, n_ops;
@@ -199,7 +199,7 @@ struct read_block {
 	uint64_t condition;
 };
 
-/* The block's operation for the option in either spelling; NULL: it has none.  Returns 0 or
+/* Finds the block's operation for the option in either spelling; NULL: there is none.  Returns 0 or
  * -EPROTO. */
 static int find_op(const struct generation_view *v, const struct read_block *b,
 		   const struct option *option, const struct sp_op **ret)
@@ -232,7 +232,7 @@ static int enter(const struct generation_view *v, const struct read_block *b, en
 	c.present = b->rule || c.op;
 	if (c.op && !c.who)
 		return -EPROTO;
-	if (!b->rule) { /* it beats all before */
+	if (!b->rule) { /* the base beats all that come before it */
 		contest->base = c;
 		contest->n_rules = 0;
 		return 0;
@@ -281,7 +281,7 @@ static int enter_rules(struct generation_view *v, uint32_t number, enum sp_stage
 					 condition_at(p, stage, conditions, bit) };
 		if (!b.rule)
 			return -EPROTO;
-		if (stage->rules >> bit & 1) /* else it is not even looked at */
+		if (stage->rules >> bit & 1) /* otherwise the hook does not look at it */
 			r = enter_block(v, &b, but, to);
 	}
 	return r;

@@ -7,14 +7,14 @@
 #include <uthash.h>
 
 struct named {
-	struct sp_counter counter; /* the key by name: no bytes behind the names' NULs */
+	struct sp_counter counter; /* a key, hashed whole: no bytes behind the names' NULs */
 	uint32_t index;
 	UT_hash_handle by_name, by_index;
 };
 
 struct counters {
 	struct named *by_name, *by_index;
-	uint32_t next; /* above all that there are */
+	uint32_t next; /* greater than all indices in use */
 };
 
 static int add(struct counters *c, const struct sp_counter *counter, uint32_t index)

@@ -12,10 +12,10 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-/* Bytes of paths: users may nest cgroups so deep that all their paths would fill the memory. */
+/* Bytes of paths.  Users may nest cgroups so deep that all paths would fill the memory. */
 #define ROOM_FOR_NAMES (64u << 20)
 
-/* Cgroups that have the same policies now, and would have the same: compared once. */
+/* Cgroups that have the same policies now, and would have the same: compared only once. */
 struct pair {
 	struct pair_key {
 		struct glob_list now, then;
@@ -25,7 +25,7 @@ struct pair {
 	UT_hash_handle hh;
 };
 
-/* A group by what it changes, in words. */
+/* A group, found by the text of its changes. */
 struct group_name {
 	char *text; /* owned */
 	size_t group;
@@ -36,8 +36,8 @@ struct comparison {
 	struct generations *generations;
 	struct pair *pairs;
 	struct group_name *group_names;
-	bool *applies; /* by number in force: to a cgroup that lives */
-	size_t room;   /* that is left for names */
+	bool *applies; /* by number in force: does the policy apply to a live cgroup? */
+	size_t room;   /* room left for names */
 	struct dry_run result;
 };
 
@@ -73,7 +73,7 @@ static int by_name(const void *a, const void *b)
 	return strcmp(((const struct named *)a)->name, ((const struct named *)b)->name);
 }
 
-/* The policies of one side, to be found by their names; owned.  NULL: memory is out. */
+/* Returns the policies of one side sorted by name; owned.  NULL: memory is out. */
 static struct named *sort_policies(const struct generation_view *v, size_t *ret_n)
 {
 	struct named *sorted = calloc(generation_view_n_policies(v) + 1, sizeof(*sorted));
@@ -95,7 +95,7 @@ static uint32_t find_number(const struct named *v, size_t n, const char *name)
 	return found ? found->number : 0;
 }
 
-/* A policy on its own, as if it alone applied. */
+/* Compares one policy as if it alone applied. */
 static int compare_policy(struct comparison *c, uint32_t now, uint32_t then)
 {
 	struct generations *g = c->generations;
@@ -160,7 +160,8 @@ static int compare_policies(struct comparison *c)
 /* --- cgroups -----------------------------------------------------------------------------------
  */
 
-/* As a reload judges it: by what is set, not by who sets it; and something was set. */
+/* Does it change what is set on listeners?  Like a reload, it looks at what is set, not at who sets
+ * it, and only where something was set. */
 static bool changes_listeners(const struct in_force *f)
 {
 	for (size_t i = 0; i < f->n; i++) {
@@ -184,7 +185,7 @@ static int group_text(const struct change_set *set, char **ret)
 	return fclose(to) == EOF ? -ENOMEM : 0;
 }
 
-/* The group that changes what the set does; takes the set over if it is the first. */
+/* Finds or makes the group with these changes; takes the set over if it makes one. */
 static int find_group(struct comparison *c, struct change_set *set, ssize_t *ret)
 {
 	_cleanup_free_ struct group_name *new = calloc(1, sizeof(*new));
@@ -256,7 +257,7 @@ static int find_pair(struct comparison *c, const struct pair_key *key, const str
 	return r;
 }
 
-/* False: there is no room for it. */
+/* Takes room for a path; false: there is not enough. */
 static bool take_room(struct comparison *c, const char *path)
 {
 	size_t needed = strlen(path) + 1;
@@ -292,7 +293,7 @@ static int mark_listeners(struct comparison *c, const char *path, uint64_t id)
 	return 0;
 }
 
-/* Equal lists are equal byte by byte. */
+/* Copies a list, so that equal lists are equal byte by byte. */
 static void copy_list(const struct glob_list *from, struct glob_list *to)
 {
 	memset(to, 0, sizeof(*to));
@@ -365,7 +366,7 @@ static int list_listeners(struct dry_run *d)
 	return r == -ENOMEM ? r : 0;
 }
 
-/* Those that keep what is right go. */
+/* Drops the listeners whose values stay right. */
 static void keep_stale_listeners(struct dry_run *d)
 {
 	size_t n = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What a reload would change: the policy files against what is in force in the kernel, policy by
- * policy, and for every cgroup that lives.  Nothing is changed, and no agent is needed.
+ * The changes that a reload would make: compares the policy files with what is in force in the
+ * kernel, policy by policy and for every live cgroup.  Changes nothing and needs no agent.
  */
 #ifndef SOCKPOL_DRY_RUN_H
 #define SOCKPOL_DRY_RUN_H
@@ -10,26 +10,26 @@
 #include "host/sock_diag.h"
 #include "report/change_set.h"
 
-/* Cgroups for which the same changes. */
+/* Cgroups with the same changes. */
 struct dry_run_group {
-	struct change_set changes; /* of the first of them */
-	struct names cgroups;	   /* paths, as far as there is room for names */
+	struct change_set changes; /* the first one's */
+	struct names cgroups;	   /* paths, as far as there was room for names */
 	size_t n_cgroups;
 };
 
-/* A policy that is in force and in the files, and changes; where it applies to a cgroup that lives,
- * what changes is told there. */
+/* A policy that is in force and in the files, and changes.  If it applies to a live cgroup, the
+ * changes are reported there. */
 struct dry_run_policy {
 	char *name; /* owned */
 	bool applies;
 	struct change_set changes;
 };
 
-/* Keeps what it got under the policy before, as a reload does not touch it. */
+/* A listener, which keeps what it got under the old policy, as a reload does not touch it. */
 struct dry_run_listener {
 	uint64_t cgroup_id;
 	char local[SOCK_DIAG_ADDRESS_SIZE];
-	char *cgroup; /* owned; NULL: what it has stays right */
+	char *cgroup; /* owned; NULL: its values stay right */
 };
 
 struct dry_run {
@@ -41,23 +41,23 @@ struct dry_run {
 	size_t n_groups;
 	struct dry_run_listener *listeners;
 	size_t n_listeners;
-	size_t n_cgroups;    /* looked at */
-	size_t n_changed;    /* of these */
-	bool in_force;	     /* something is: else all would be new */
-	uint64_t generation; /* of that */
+	size_t n_cgroups;    /* cgroups looked at */
+	size_t n_changed;    /* cgroups that change */
+	bool in_force;	     /* false: nothing is in force, so everything would be new */
+	uint64_t generation; /* the generation in force */
 };
 
 /*
- * policy_dirs: NULL-terminated.  Returns 0; -EBADMSG: the files are wrong (see diags); or another
- * negative errno, logged.
+ * Compares.  policy_dirs: NULL-terminated.  Returns 0; -EBADMSG: the files are wrong (see diags);
+ * or another negative errno, logged.
  */
 int dry_run_make(const char *const *policy_dirs, const char *pin_dir, struct diags *diags,
 		 struct dry_run *ret);
 void dry_run_clear(struct dry_run *d);
 
-/* all: every cgroup and listener by its name. */
+/* Prints the changes.  all: names every cgroup and listener. */
 void dry_run_print(const struct dry_run *d, bool all, FILE *to);
-/* A new reference, or NULL when memory is out. */
+/* Returns a new reference, or NULL when memory is out. */
 json_t *dry_run_json(const struct dry_run *d);
 
 #endif

@@ -11,7 +11,8 @@ static const struct pattern *matching_pattern(const struct patterns *p, const ch
 	return NULL;
 }
 
-/* It applies, so that the root or a cgroup above `cgroup` or itself matches. */
+/* Explains a policy that applies, so the root, a cgroup above `cgroup` or `cgroup` itself
+ * matches. */
 static int explain_policy(const struct policy *p, const char *cgroup, struct explained_policy *ret)
 {
 	_cleanup_free_ char *path = strdup(cgroup);

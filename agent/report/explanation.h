@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* All that can be said of one cgroup: which policies apply, which options they set, and why; for
- * one connection, or for whichever comes. */
+/* Everything to be said about one cgroup: which policies apply, which options they set, and why;
+ * for one connection or for any. */
 #ifndef SOCKPOL_EXPLANATION_H
 #define SOCKPOL_EXPLANATION_H
 
@@ -11,7 +11,7 @@
 #include "report/in_force.h"
 #include "option/value.h"
 
-/* What one block makes of an option. */
+/* The outcome of one block for an option. */
 struct explained_choice {
 	const struct block *block; /* NULL: nobody */
 	const struct setting *setting;
@@ -22,14 +22,14 @@ struct explained_choice {
 	char *when;		    /* owned; NULL: it holds whatever the connection */
 };
 
-/* Somebody else who sets the option in this direction, and lost. */
+/* A block that sets the option in this direction, and loses. */
 struct explained_loser {
 	const struct block *block;
 	const struct setting *setting;
 	char *value; /* owned; "unset" where it is */
 };
 
-/* One option in one direction. */
+/* An option in one direction. */
 struct explained_option {
 	enum direction direction;
 	const struct option *option;	/* in the winner's spelling */
@@ -44,7 +44,7 @@ struct explained_option {
 struct explained_policy {
 	const struct policy *policy;
 	char *cgroup; /* owned: the shallowest cgroup that matches */
-	size_t depth; /* of that: 0 is the root */
+	size_t depth; /* depth of that cgroup; 0 is the root */
 	const struct pattern *pattern;
 };
 
@@ -52,8 +52,8 @@ struct explained_policy {
 struct explained_rule {
 	const struct block *block;
 	const char *key; /* the first of `when` that does not */
-	char *when;	 /* owned: what it asks there */
-	bool unknown;	 /* that was not told of the connection */
+	char *when;	 /* owned: the condition of that key */
+	bool unknown;	 /* the question left that key open */
 };
 
 struct explanation {
@@ -70,18 +70,18 @@ struct explanation {
 	struct in_force in_force; /* filled in by the caller */
 };
 
-/* The configuration must outlive *ret.  Returns 0 or -ENOMEM. */
+/* Explains a cgroup.  The configuration must outlive *ret.  Returns 0 or -ENOMEM. */
 int explanation_make(const struct config *c, const struct host *host, const char *cgroup,
 		     const struct asked *asked, struct explanation *ret);
 void explanation_clear(struct explanation *e);
 
-/* One option: adds it to e->options, unless nobody has a say in it.  Returns 0 or -ENOMEM. */
+/* Adds one option to e->options, unless no block has a say in it.  Returns 0 or -ENOMEM. */
 int explanation_add_option(struct explanation *e, const struct host *host, enum direction d,
 			   const struct option *option);
 void explained_option_clear(struct explained_option *o);
 
 void explanation_print(const struct explanation *e, FILE *to);
-/* A new reference, or NULL when memory is out. */
+/* Returns a new reference, or NULL when memory is out. */
 json_t *explanation_json(const struct explanation *e);
 
 #endif

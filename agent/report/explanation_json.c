@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * jansson's "o" takes a reference over, and a NULL makes the whole json_pack() fail: so that each
- * function here needs no check of its own, and NULL comes out at the end when memory was out.
+ * jansson's "o" takes a reference over, and a NULL makes the whole json_pack() fail.  The functions
+ * here therefore need no checks of their own, and the end result is NULL when memory was out.
  */
 #include "report/explanation.h"
 #include "policy/stage.h"
@@ -30,7 +30,7 @@ static json_t *loser_json(const struct explained_loser *l)
 			 l->setting->at.file, "line", (int)l->setting->at.line, "value", l->value);
 }
 
-/* The names of the hooks of all its stages, each once ("connect4", "connect6", ...). */
+/* Returns the names of the hooks of all stages, each once ("connect4", "connect6", ...). */
 static json_t *hooks_json(unsigned stages)
 {
 	json_t *hooks = json_array();
@@ -79,7 +79,7 @@ static const char *kernel_text(const struct explained_choice *c)
 	return c->result.text ? c->result.text : c->value;
 }
 
-/* `option`: where nobody has a say. */
+/* `option` is named where no block has a say. */
 static json_t *choice_json(const struct option *option, const struct explained_choice *c)
 {
 	const struct block *b = c->block;
@@ -129,7 +129,7 @@ static json_t *option_json(const struct explained_option *o)
 	return with(object, "beats", beats);
 }
 
-/* Whatever the connection: with the rules that win where they hold. */
+/* Returns the options for any connection, with the rules that win where they hold. */
 static json_t *every_options_json(const struct explanation *e)
 {
 	json_t *options = json_array();
@@ -143,7 +143,8 @@ static json_t *every_options_json(const struct explanation *e)
 	return options;
 }
 
-/* For one connection: those that its socket gets, or those that it does not, and why. */
+/* Returns, for one connection, the options that its socket gets, or those that it does not get, and
+ * why. */
 static json_t *connection_options_json(const struct explanation *e, bool set)
 {
 	json_t *options = json_array();
@@ -173,7 +174,7 @@ static json_t *not_holding_json(const struct explained_rule *r)
 			 "key", r->key, "when", r->when, "not_given", r->unknown);
 }
 
-/* What is there only for one connection. */
+/* Adds what there is only for one connection. */
 static json_t *with_connection(json_t *root, const struct explanation *e)
 {
 	json_t *rules = json_array();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Who wins an option, and what becomes of it. */
+/* Decides who wins an option, and what becomes of it. */
 #include <errno.h>
 
 #include "compile/program.h"
@@ -8,7 +8,7 @@
 
 #define UNIX BIT(SP_FAMILY_INDEX_UNIX)
 
-/* What an option is explained from. */
+/* The facts from which an option is explained. */
 struct inquiry {
 	const struct effective *effective;
 	const struct host *host;
@@ -40,14 +40,14 @@ void explained_option_clear(struct explained_option *o)
 	*o = (struct explained_option){ 0 };
 }
 
-/* May it hold where the option is decided that is due at stage `s`? */
+/* May the block hold where an option that is due at stage `s` is decided? */
 static bool may_decide_at(const struct block *b, enum sp_stage s)
 {
 	return stage_rule_may_hold(b->rule, s) ||
 	       (s == SP_STAGE_TCP_CONNECT && stage_rule_may_hold(b->rule, SP_STAGE_TCP_SYN));
 }
 
-/* Does the block have a say for some socket (of those asked about) in this direction? */
+/* Does the block have a say for some of the sockets in question in this direction? */
 static bool may_hold(const struct inquiry *q, const struct block *b)
 {
 	if (q->asked->connection)
@@ -60,7 +60,7 @@ static bool may_hold(const struct inquiry *q, const struct block *b)
 	return false;
 }
 
-/* Is it decided at SP_STAGE_TCP_SYN, since a rule of one of the policies asks for `local`? */
+/* Is the option decided at SP_STAGE_TCP_SYN, because a rule of some policy asks for `local`? */
 static bool is_decided_late(const struct effective *e, const struct option *option)
 {
 	for (size_t i = 0; i < e->n_policies; i++)
@@ -104,7 +104,7 @@ static const char *why_nowhere(const struct inquiry *q, const struct setting *se
 	return "no hook makes it effective on such a socket";
 }
 
-/* only_unix: it counts for AF_UNIX sockets only. */
+/* Fills in a choice.  only_unix: it counts for AF_UNIX sockets only. */
 static int fill_choice(const struct inquiry *q, const struct block *b,
 		       const struct setting *setting, bool only_unix, struct explained_choice *ret)
 {
@@ -123,7 +123,7 @@ static int fill_choice(const struct inquiry *q, const struct block *b,
 	return value_result(setting->option, &setting->value, q->host, &ret->result);
 }
 
-/* One that wins where it holds. */
+/* Adds a rule that wins where it holds. */
 static int add_rule(const struct inquiry *q, const struct block *b, const struct setting *setting,
 		    bool only_unix, struct explained_option *o)
 {
@@ -166,12 +166,12 @@ static unsigned families_of(const struct block *b)
 	return BIT(SP_FAMILY_INDEX_IPV4) | BIT(SP_FAMILY_INDEX_IPV6);
 }
 
-/* Blocks come to this the strongest first. */
+/* Adds a block.  The strongest come first. */
 static int add_block(const struct inquiry *q, const struct block *b, const struct setting *setting,
 		     struct explained_option *o)
 {
 	const struct block *winner = o->winner.block;
-	unsigned left; /* the families for which it still may win */
+	unsigned left; /* families for which the block may still win */
 	int r;
 
 	if (q->asked->connection)
@@ -182,8 +182,7 @@ static int add_block(const struct inquiry *q, const struct block *b, const struc
 			return add_rule(q, b, setting, false, o);
 		return fill_choice(q, b, setting, false, &o->winner);
 	}
-	/* A winner does not beat what is said of AF_UNIX sockets, unless it is about them as well.
-	 */
+	/* A winner beats a block for AF_UNIX sockets only if it is for them as well. */
 	left = families_of(b) & ~families_of(winner);
 	r = left ? add_rule(q, b, setting, true, o) : 0;
 	return r == 0 && families_of(b) != left ? add_loser(b, setting, o) : r;

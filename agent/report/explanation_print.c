@@ -3,14 +3,14 @@
 #include "policy/stage.h"
 #include "base/utf8.h"
 
-#define LABEL "      %-8s " /* of a line below an option */
+#define LABEL "      %-8s " /* begins a line below an option */
 
 static const char *kind_name(const struct pattern *p)
 {
 	return glob_kind(p->glob) == GLOB_UNIT ? "unit" : "cgroup";
 }
 
-/* "web, rule inside (FILE:LINE)" */
+/* Prints "web, rule inside (FILE:LINE)". */
 static void print_setter(const struct block *b, const struct setting *s, FILE *to)
 {
 	fprintf(to, "%s", b->policy->name);
@@ -36,7 +36,7 @@ static void print_stages(const struct explained_choice *c, FILE *to)
 	fprintf(to, "\n");
 }
 
-/* suffix: when it is so. */
+/* Prints a choice.  suffix: its condition. */
 static void print_choice(const struct explained_choice *c, const char *suffix, const char *when,
 			 FILE *to)
 {

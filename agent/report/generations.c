@@ -5,7 +5,7 @@
 #include "host/mount.h"
 #include "report/generations.h"
 
-#define TRIES 200 /* a reading takes some ms; even reloads without a pause leave room for one */
+#define TRIES 200 /* each takes some ms, and reloads leave time for one */
 
 int generation_view_init(struct generation_view *v, const struct image *image,
 			 const struct counters *counters)
@@ -63,7 +63,7 @@ static int find_root(struct generations *g)
 	return r == -ENOENT ? 0 : r;
 }
 
-/* Without the maps' descriptors: all of it is in memory then. */
+/* Reads everything into memory, so that no descriptors of maps stay open. */
 static int read_pinned(const char *pin_dir, struct generations *g)
 {
 	_cleanup_(pinned_close) struct pinned *p = NULL;

@@ -3,10 +3,10 @@
 
 #include "report/governed.h"
 
-/* Options of a policy, BIT(enum option_id) by stage. */
+/* The options of a policy, BIT(enum option_id), by stage. */
 struct sets {
-	uint64_t any[SP_STAGE_MAX];    /* that its base or a rule decides */
-	uint64_t always[SP_STAGE_MAX]; /* that it decides for every socket */
+	uint64_t any[SP_STAGE_MAX];    /* decided by its base or by a rule */
+	uint64_t always[SP_STAGE_MAX]; /* decided for every socket */
 };
 
 struct count {
@@ -34,7 +34,7 @@ static void read_sets(const struct generation_view *v, uint32_t number, struct s
 	}
 }
 
-/* From the strongest policy down: what is left for it to decide? */
+/* Goes from the strongest policy down: does anything remain for the next to decide? */
 static void judge(struct count *c, const struct glob_list *list)
 {
 	uint64_t decided[SP_STAGE_MAX] = { 0 };
@@ -116,7 +116,8 @@ static bool is_within(const struct sets *sets, const uint64_t once[], const uint
 bool governed_may_be_overridden(const struct generations *g)
 {
 	const uint32_t n = generation_view_n_policies(&g->in_force);
-	uint64_t once[SP_STAGE_MAX] = { 0 }, twice[SP_STAGE_MAX] = { 0 }; /* decided by policies */
+	uint64_t once[SP_STAGE_MAX] = { 0 },
+		 twice[SP_STAGE_MAX] = { 0 }; /* by a policy; by several */
 	struct sets sets;
 
 	for (uint32_t i = 1; i < n; i++) {

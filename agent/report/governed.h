@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Which policies in force govern which of the cgroups that live. */
+/* Which policies in force govern which live cgroups. */
 #ifndef SOCKPOL_GOVERNED_H
 #define SOCKPOL_GOVERNED_H
 
@@ -8,8 +8,8 @@
 
 struct governed_policy {
 	uint64_t n_cgroups;
-	bool is_effective; /* in one of these it sets something that no stronger policy sets anyway
-			    */
+	bool is_effective; /* in one of these cgroups it sets something that no stronger policy sets
+			      anyway */
 	bool sets_something;
 };
 
@@ -19,17 +19,17 @@ struct governed {
 	uint64_t n_cgroups, n_governed;
 };
 
-/* Goes over all that live below the root.  Returns 0 or a negative errno. */
+/* Goes over all cgroups that live below the root.  Returns 0 or a negative errno. */
 int governed_read(const struct generations *g, struct governed *ret);
 void governed_clear(struct governed *g);
 
-/* Can it be that stronger policies set all that one sets, where both apply?  If not, no look at
- * cgroups can find one. */
+/* Can stronger policies set all that a policy sets, where both apply?  If not, looking at cgroups
+ * finds none. */
 bool governed_may_be_overridden(const struct generations *g);
-/* Is all that it sets overridden, wherever it applies? */
+/* Is everything that the policy sets overridden, wherever it applies? */
 bool governed_is_overridden(const struct governed_policy *p);
 
-/* Each cgroup to which the policy applies, until fn returns not 0. */
+/* Calls fn for each cgroup to which the policy applies, until it returns something other than 0. */
 int governed_each(const struct generations *g, uint32_t number, living_fn *fn, void *userdata);
 
 #endif

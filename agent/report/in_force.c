@@ -114,7 +114,7 @@ static int compare_contestants(enum sp_stage s, const struct contestant *kernel,
 	return add_difference(s, kernel, files, as_said ? "condition" : NULL, f);
 }
 
-/* The kernel's rule of the same name that has no partner yet, or NULL. */
+/* Returns the kernel's rule of this name that has no partner yet, or NULL. */
 static struct contestant *find_partner(struct contest *kernel, const struct contestant *rule)
 {
 	for (size_t i = 0; i < kernel->n_rules; i++)
@@ -123,7 +123,7 @@ static struct contestant *find_partner(struct contest *kernel, const struct cont
 	return NULL;
 }
 
-/* Rules by their names; what has found its partner is not present any more. */
+/* Compares rules by name; those that found a partner are no longer present. */
 static int compare_rules(enum sp_stage s, struct contest *kernel, const struct contest *files,
 			 struct in_force *f)
 {
@@ -161,7 +161,7 @@ static int compare_stage(enum sp_stage s, struct contests *kernel, const struct 
 	return r;
 }
 
-/* The place of a policy with this name from `from` on, or list->n. */
+/* Returns the place of the policy with this name, from `from` on, or list->n. */
 static uint32_t find(const struct generation_view *v, const struct glob_list *list, uint32_t from,
 		     const char *name)
 {

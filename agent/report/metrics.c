@@ -5,14 +5,14 @@
 #include "report/metrics.h"
 #include "policy/stage.h"
 
-/* When a family is there at all. */
+/* When a family is printed. */
 enum known {
 	KNOWN_ALWAYS,
 	KNOWN_BY_AGENT, /* while it answers */
 	KNOWN_BY_PINS,
 };
 
-/* One metric.  Either it has a single sample without labels, or `print` writes its samples. */
+/* A metric.  It has a single sample without labels (`value`), or `print` writes its samples. */
 struct family {
 	const char *name, *type, *help;
 	enum known known;
@@ -151,7 +151,7 @@ static void print_attached(const struct overview *o, const char *name, FILE *to)
 	}
 }
 
-/* Of those at our hooks that run before ours, or after. */
+/* Counts the programs of others at a hook that run before ours, or after. */
 static uint64_t count_neighbours(const struct overview *o, const char *hook, bool runs_after)
 {
 	uint64_t n = 0;
@@ -286,7 +286,7 @@ void metrics_print(const struct overview *o, bool in_force, FILE *to)
 	}
 }
 
-/* Pins that go meanwhile (a detach) are as good as none. */
+/* Reads the overview.  Pins that go meanwhile (a detach) count as none. */
 static int read_overview(const char *pin_dir, const char *runtime_dir, struct overview *ret,
 			 bool *ret_in_force)
 {

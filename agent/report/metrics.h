@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What monitoring sees of sockpol: the metrics, by their names.  These are stable: others have
- * dashboards and alerts that ask for them.  What labels they have is the administrator's or the
- * option table's: no cgroup, address or process is among them, so there are only so many.
+ * The metrics of sockpol, by name.  Names are stable, since dashboards and alerts depend on them.
+ * Labels are names from the policy files and the option table; no cgroup, address or process is
+ * among them, so the number of series is bounded.
  */
 #ifndef SOCKPOL_METRICS_H
 #define SOCKPOL_METRICS_H
 
 #include "report/overview.h"
 
-/* in_force: the overview has what the pins say, not only what the agent does. */
+/* Prints the metrics.  in_force: the overview has what the pins say, not only what the agent
+ * does. */
 void metrics_print(const struct overview *o, bool in_force, FILE *to);
 
 /*
- * From the pins, and from the agent in runtime_dir.  Without pins they say so, and that is no
- * failure.  Returns 0 or a negative errno (of pinned_open()), and then prints nothing.
+ * Prints the metrics, from the pins and from the agent in runtime_dir.  Missing pins are reported
+ * as such, and are no failure.  Returns 0, or a negative errno (of pinned_open()) and then prints
+ * nothing.
  */
 int metrics_read(const char *pin_dir, const char *runtime_dir, FILE *to);
-/* The same as the agent says it of itself. */
+/* Prints the metrics for the agent itself. */
 int metrics_read_by_agent(const char *pin_dir, bool is_degraded, FILE *to);
 
 #endif

@@ -12,9 +12,10 @@
 
 DEFINE_CLEANUP(json_t *, json_decref)
 
-#define PATIENCE_SECONDS 2u /* the maps can be read without it */
+#define PATIENCE_SECONDS 2u /* the maps can be read without the agent */
 
-/* A path may have several names, so the agent names the directory by its numbers, too. */
+/* Are these the agent's pins?  A path may have several names, so the agent also gives the
+ * directory's device and inode. */
 static bool same_pins(const json_t *reply, const char *pin_dir)
 {
 	const json_t *device = json_object_get(reply, "pin_dir_device"),
@@ -117,7 +118,7 @@ static struct overview_policy *find_policy(const struct overview *o, const char 
 	return bsearch(name, o->policies, o->n_policies, sizeof(*o->policies), by_name);
 }
 
-/* Counters come by the names of their policies. */
+/* Adds a counter.  They come sorted by the names of their policies. */
 static int add_named(struct overview *o, const struct overview_counter *c)
 {
 	struct overview_policy *p = o->n_policies ? &o->policies[o->n_policies - 1] : NULL;

@@ -33,16 +33,17 @@ struct overview_rule {
 
 struct overview_policy {
 	const char *name;
-	uint64_t applied; /* sockets for which it held, once per direction */
+	uint64_t applied; /* sockets for which the policy held, once per direction */
 	struct overview_rule *rules;
 	size_t n_rules;
 	struct overview_failure *failed;
 	size_t n_failed;
-	uint64_t n_cgroups; /* that live and to which it applies; see overview_count_cgroups() */
-	bool is_overridden; /* in each of these all that it sets is set by a stronger policy */
+	uint64_t n_cgroups; /* live cgroups to which the policy applies; see
+			       overview_count_cgroups() */
+	bool is_overridden; /* in each of these, stronger policies set all that it sets */
 };
 
-/* A counter, and whose it is. */
+/* A counter and its names. */
 struct overview_counter {
 	uint32_t index;
 	struct sp_counter whose;
@@ -54,12 +55,12 @@ struct overview {
 	bool answers;	  /* ... and is not stopped or stuck */
 	pid_t pid;	  /* 0: not known */
 	char *other_pins; /* where the agent at the control socket, if not ours, has its pins */
-	char *verdict;	  /* of its last load */
+	char *verdict;	  /* on its last load */
 	bool degraded;
 	/* What policies ask for and this kernel lacks: objects with `policy`, `rule` (or null),
-	 * `what`, `since`.  NULL: no agent that knows. */
+	 * `what`, `since`.  NULL: no agent answers. */
 	json_t *unsupported;
-	uint64_t pins_lost; /* of the agent's, that somebody removed */
+	uint64_t pins_lost; /* pins of the agent that somebody removed */
 
 	struct sp_state state;
 	struct overview_link *links;
@@ -75,23 +76,23 @@ struct overview {
 	uint64_t n_cgroups;  /* that live below the root ... */
 	uint64_t n_governed; /* ... and to which some policy applies */
 
-	/* How full the maps are that fill up, in elements. */
+	/* Elements and room of the maps that fill up. */
 	uint64_t n_failures, room_failures, room_counters;
 };
 
 /*
- * p NULL: only the agent is asked; runtime_dir NULL: only the pins are read.  Returns 0 or a
- * negative errno, those of pinned_open() among them.
+ * Reads the overview.  p NULL: only the agent is asked; runtime_dir NULL: only the pins are read.
+ * Returns 0 or a negative errno, those of pinned_open() among them.
  */
 int overview_read(const char *pin_dir, const char *runtime_dir, const struct pinned *p,
 		  struct overview *ret);
-/* Goes over the cgroups that live; only_overridden: unless no policy can be overridden.  Returns 0
- * or a negative errno. */
+/* Counts the live cgroups of each policy.  only_overridden: only if some policy can be overridden.
+ * Returns 0 or a negative errno. */
 int overview_count_cgroups(struct overview *o, const char *pin_dir, bool only_overridden);
-/* What the agent says, for when there is nothing to read. */
+/* Asks only the agent, for when there is nothing to read. */
 void overview_ask(struct overview *o, const char *pin_dir, const char *runtime_dir);
 void overview_clear(struct overview *o);
-/* Says why there is none: an error of pinned_open() or overview_read(). */
+/* Logs why there is no overview: an error of pinned_open() or overview_read(). */
 void overview_complain(int err, const char *pin_dir);
 
 #endif

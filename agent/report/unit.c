@@ -12,7 +12,7 @@ static bool has_suffix(const char *s, const char *suffix)
 	return a > b && streq(s + a - b, suffix);
 }
 
-/* "nginx" is nginx.service, as for systemctl(1). */
+/* Completes a name as systemctl(1) does: "nginx" is nginx.service. */
 static char *with_type(const char *name)
 {
 	static const char *const types[] = { ".service", ".socket", ".scope",	 ".slice",
@@ -36,7 +36,7 @@ static int add_cgroup(struct unit_cgroups *u, char *path)
 	return 0;
 }
 
-/* Looks at the cgroups directly in `parent` ("" for the root), and into its slices. */
+/* Searches the cgroups directly in `parent` ("" for the root), and its slices. */
 static int search(const char *mount, const char *parent, const struct glob *g,
 		  struct unit_cgroups *u)
 {
@@ -50,7 +50,7 @@ static int search(const char *mount, const char *parent, const struct glob *g,
 		return -ENOMEM;
 	}
 	d = opendir(directory);
-	if (!d) /* it went meanwhile */
+	if (!d) /* removed meanwhile */
 		return 0;
 	while (r == 0 && (e = readdir(d))) {
 		_cleanup_free_ char *path = NULL;
@@ -79,7 +79,7 @@ static int compare_paths(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* "a-b.slice" lies in "a.slice": "/a.slice/a-b.slice". */
+/* Writes the path of a slice: "a-b.slice" lies in "a.slice", at "/a.slice/a-b.slice". */
 static void write_slice_path(const char *name, FILE *to)
 {
 	if (streq(name, "-.slice")) {
@@ -91,7 +91,8 @@ static void write_slice_path(const char *name, FILE *to)
 	fprintf(to, "/%s", name);
 }
 
-/* The instances of a template have a slice: "/system.slice/system-T.slice/T@I.service". */
+/* Writes the path of an instance: those of a template have a slice, as in
+ * "/system.slice/system-T.slice/T@I.service". */
 static void write_instance_path(const char *name, const char *at, FILE *to)
 {
 	fprintf(to, "/system.slice/system-");
@@ -104,7 +105,7 @@ static void write_instance_path(const char *name, const char *at, FILE *to)
 	fprintf(to, ".slice/%s", name);
 }
 
-/* Where systemd puts a unit that nobody has given another Slice=. NULL: out of memory. */
+/* Returns the path where systemd puts a unit without a Slice= of its own.  NULL: out of memory. */
 static char *usual_path(const char *name)
 {
 	const char *at = strchr(name, '@');

@@ -20,9 +20,9 @@ from harness.size import sized
 STORM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "harness", "storm.py")
 FILE = "50-storm.yaml"
 NOBODY = 65534
-SECONDS = sized(short=8, full=70, long=600)  # of the whole storm
-MKDIRS = sized(short=5_000, full=300_000, long=3_000_000)  # at least
-VICTIMS = sized(short=200, full=5000, long=50_000)  # at least
+SECONDS = sized(short=6, full=70, long=600)  # of the whole storm
+MKDIRS = sized(short=3_000, full=300_000, long=3_000_000)  # at least
+VICTIMS = sized(short=100, full=5000, long=50_000)  # at least
 PERIOD = 1.0  # seconds from one reload to the next
 RSS = 12 << 20
 SILENCE = 5.0  # seconds: the longest that a watchdog may have to wait
