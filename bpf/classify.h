@@ -772,23 +772,54 @@ __noinline int walk_choose(struct walk *w)
 	return w->place;
 }
 
+#define WALK_ROOT_LEVELS 64 /* above the mount, where it shows a part of the hierarchy */
+
+__noinline int walk_is_root(struct walk *w, __u32 level)
+{
+	struct cgroup *ancestor;
+
+	if (!w)
+		return 0;
+	ancestor = (struct cgroup *)walk_ancestor(w, level);
+	return BPF_CORE_READ(ancestor, kn, id) == state.mount_id;
+}
+
+/*
+ * Paths begin at the cgroup2 mount, which in a cgroup namespace is not the hierarchy's root: from
+ * here on levels count from there.  Returns the cgroup's level, or -1: it is not below the mount.
+ */
+__noinline int walk_begin_at_mount(struct walk *w, __u32 level)
+{
+	if (!w)
+		return -1;
+	for (__u32 root = 0; root < WALK_ROOT_LEVELS && root <= level; root++) {
+		if (walk_is_root(w, root)) {
+			w->cgroup += sizeof(__u64) * root; /* see walk_ancestor() */
+			return (int)(level - root);
+		}
+	}
+	return -1;
+}
+
 __noinline int walk_begin(struct walk *w, __u32 generation)
 {
 	const struct sp_generation *g = &state.of[generation & 1];
 	struct cgroup *cgroup;
-	__u32 level;
+	int level;
 
 	if (!w)
 		return 0;
 	cgroup = (struct cgroup *)w->cgroup;
-	level = (__u32)BPF_CORE_READ(cgroup, level);
-	w->last_level = level < SP_LEVELS_MAX ? level : SP_LEVELS_MAX;
+	level = walk_begin_at_mount(w, (__u32)BPF_CORE_READ(cgroup, level));
+	w->last_level = level < 0 ? 0 : level < SP_LEVELS_MAX ? level : SP_LEVELS_MAX;
 	w->is_deeper = level > SP_LEVELS_MAX;
 	w->limit = w->last_level;
 	w->level = w->last_level ? w->last_level - 1 : 0;
 	w->generation = generation & 1;
-	w->n_match = g->n_match_tables;
-	w->n_tables = g->n_match_tables + g->n_exclude_tables;
+	if (level >= 0) { /* else it has no path, and no table is walked */
+		w->n_match = g->n_match_tables;
+		w->n_tables = g->n_match_tables + g->n_exclude_tables;
+	}
 	w->turns = WALK_TURNS;
 	for (__u32 i = 0; i < SP_LIST_MAX; i++)
 		w->found[cache_index(i)] = FOUND_FREE;

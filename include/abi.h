@@ -364,7 +364,9 @@ struct sp_state {
 	__u64 cgroup_root_id; /* the cgroup that the programs are attached to */
 	__u64 missing_stages; /* BIT(enum sp_stage): this kernel has no hook for them */
 	__u64 programs;	      /* tells which build's programs work on the maps */
-	__u64 reserved[2];
+	__u64 mount_id;	      /* the cgroup at the cgroup2 mount, below which paths begin: in a
+				 cgroup namespace that is not the hierarchy's root */
+	__u64 reserved;
 	__u32 abi_version; /* SP_ABI_VERSION; keeps its place in every version */
 	__u32 flags;	   /* 0 */
 	__u64 reserved2[7];
