@@ -35,9 +35,8 @@ LEFT_OUT = ("when/limits/100000_prefixes", "life/size/", "life/outside/", "life/
 NOT_ESSENTIAL = ("life/agent/", "life/bad_days/", "life/commands/", "life/explain/", "life/hostile/",
                  "life/killed/", "life/policies/", "life/programs/", "life/storms/",
                  "life/first_sockets/during_reloads", "life/takeover/restarts",
-                 "life/takeover/another_version", "life/takeover/removed",
-                 "life/takeover/cgroups_of_others", "life/takeover/bad_files",
-                 "life/takeover/released", "life/takeover/detach")
+                 "life/takeover/another_version", "life/takeover/first_edition",
+                 "life/takeover/removed", "life/takeover/bad_files", "life/takeover/detach")
 
 
 def parse_arguments():
