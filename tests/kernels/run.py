@@ -36,8 +36,7 @@ NOT_ESSENTIAL = ("life/agent/", "life/bad_days/", "life/commands/", "life/explai
                  "life/killed/", "life/policies/", "life/programs/", "life/storms/",
                  "life/first_sockets/during_reloads", "life/takeover/restarts",
                  "life/takeover/another_version", "life/takeover/removed",
-                 "life/takeover/cgroups_of_others", "life/takeover/bad_files",
-                 "life/takeover/released", "life/takeover/detach")
+                 "life/takeover/bad_files", "life/takeover/detach")
 
 
 def parse_arguments():
