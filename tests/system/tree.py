@@ -7,8 +7,10 @@ import hashlib
 import os
 import shutil
 import subprocess
+import time
 
 SUITE = "bookworm"
+TRIES = 3  # a network that is not up yet, or a mirror that is busy
 # systemd, what looks at it, and the libraries that sockpol is linked with
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "iproute2", "procps", "kmod",
             "libbpf1", "libelf1", "zlib1g", "libyaml-0-2", "libsystemd0", "libjansson4", "libmnl0")
@@ -44,6 +46,21 @@ def debootstrap(directory):
     os.unlink(log)
 
 
+def make_tree(tree):
+    """The name appears when all is there."""
+    half = tree + ".half"
+    for attempt in range(1, TRIES + 1):
+        shutil.rmtree(half, ignore_errors=True)
+        try:
+            debootstrap(half)
+            break
+        except OSError:
+            if attempt == TRIES:
+                raise
+            time.sleep(5)
+    os.rename(half, tree)
+
+
 def cached_tree(cache):
     """The tree's directory; where it is not there yet it is made first, which takes a minute."""
     key = hashlib.sha256(repr((SUITE, PACKAGES)).encode()).hexdigest()[:12]
@@ -53,8 +70,5 @@ def cached_tree(cache):
         fcntl.flock(lock, fcntl.LOCK_EX)  # others that test here at this moment wait for it
         if not os.path.isdir(tree):
             print(f"making a Debian tree, once, in {tree} ...", flush=True)
-            half = tree + ".half"
-            shutil.rmtree(half, ignore_errors=True)
-            debootstrap(half)
-            os.rename(half, tree)
+            make_tree(tree)
     return tree
