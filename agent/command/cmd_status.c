@@ -101,7 +101,8 @@ static void print_counts(const struct overview *o)
 		uint64_t n;
 		const char *what;
 	} rows[] = {
-		{ o->state.cut, "cgroups are so deep that they have an ancestor's policies" },
+		{ o->state.cut,
+		  "cgroups are so deep, or have such long names, that they have an ancestor's policies" },
 		{ o->state.left_out, "cgroups are matched by more policies than can apply to one" },
 		{ o->state.lists_lost, "sockets got no options, as other cgroups kept taking the "
 				       "place of theirs in the cache" },

@@ -146,7 +146,7 @@ void program_add_set(const struct policy *p, uint64_t set[SP_STAGE_MAX])
 	}
 }
 
-/* --- who decides what ------------------------------------------------------------------------- */
+/* --- what each block decides ------------------------------------------------------------------ */
 
 static const struct option *first_spelling(const struct option *o)
 {

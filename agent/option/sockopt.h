@@ -4,7 +4,7 @@
  * size are fixed at init; integer-sized values lie inside, larger ones are allocated.
  *
  * Nothing in it points into itself, so it may be moved by assignment (and lie in an array that
- * grows).  Of two copies made by assignment only one may be destroyed.
+ * grows).  Only one of two copies made by assignment may be destroyed.
  */
 #ifndef SOCKPOL_SOCKOPT_H
 #define SOCKPOL_SOCKOPT_H

@@ -87,7 +87,7 @@ struct option option_of_shorthand(const struct option_shorthand *s)
 	};
 }
 
-/* Of two names for a class the first is printed. */
+/* The first of two names for a class is printed. */
 static const struct {
 	const char *name;
 	int dscp;

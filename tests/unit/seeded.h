@@ -20,7 +20,7 @@ struct seeded {
 	uint64_t seed, state;
 };
 
-/* splitmix64: of neighbouring seeds, too, the numbers have nothing to do with each other. */
+/* splitmix64: the numbers of neighbouring seeds are independent as well. */
 static uint64_t random_bits(struct seeded *s)
 {
 	uint64_t x = s->state += 0x9e3779b97f4a7c15u;

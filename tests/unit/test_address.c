@@ -257,8 +257,8 @@ static void ports(void **state)
 	parse_port_bad("80-0", "ends below where it begins; did you mean '0-80'?");
 }
 
-/* "" : not known.  The parser is not what is tested here: v4-mapped addresses are IPv4 to it too.
- */
+/* Makes an end of a connection; "": not known.  Not with the parser, which is not what is tested
+ * here; v4-mapped addresses are IPv4 here as well. */
 static struct endpoint endpoint(const char *address, uint16_t port)
 {
 	_cleanup_free_ char *error = NULL;

@@ -378,7 +378,7 @@ static void test_list_max(void **state)
 	fixture_free(&f);
 }
 
-/* The first SP_LIST_MAX are kept before anybody asks who is excluded. */
+/* The first SP_LIST_MAX are kept before `exclude` is looked at. */
 static void test_excluded_of_many(void **state)
 {
 	struct fixture f = { .config = many_policies("/a/x") };

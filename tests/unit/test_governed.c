@@ -103,7 +103,7 @@ static void expect_overridden(const struct fixture_policy *policies, size_t n,
 	struct generations *g = open_with(policies, n);
 	struct governed governed;
 
-	assert_true(governed_may_be_overridden(g)); /* whoever is the stronger */
+	assert_true(governed_may_be_overridden(g)); /* whichever of them is stronger */
 	assert_int_equal(governed_read(g, &governed), 0);
 	for (size_t i = 0; i < n; i++)
 		assert_int_equal(governed_is_overridden(&governed.v[1 + i]), overridden[i]);

@@ -96,7 +96,7 @@ static void test_other_value(void **state)
 	in_force_clear(&result);
 }
 
-/* The same value, but set by another policy. */
+/* Equal values that are set by different policies differ. */
 static void test_other_policy(void **state)
 {
 	static const struct fixture_policy q = { "q",
@@ -361,7 +361,7 @@ static const struct fixture_policy two[] = {
 	{ "b", { "/a" }, .base = { { OPTION_SO_MARK, 3 } } },
 };
 
-/* Of several policies what wins is compared: losers make no difference. */
+/* Only the winners among several policies are compared: losers make no difference. */
 static void test_lists(void **state)
 {
 	struct side s = side_new(two, 2);

@@ -238,7 +238,7 @@ static void test_options_that_no_hook_can_set(void **state)
 	/* at bind(2) and listen(2) there is no peer */
 	no_hook_one(s, "remote: 10.0.0.0/8", "SO_REUSEPORT: on");
 	no_hook_one(s, "remote_port: 80", "TCP_SAVE_SYN: 1");
-	/* that UDP, too, is reached, is no matter: skipped there */
+	/* UDP is reached as well, which does not matter: it is skipped there */
 	rule_one(s, "remote: 10.0.0.0/8", "TCP_NODELAY: on, RWND_INIT: 40", "");
 	rule_one(s, "protocol: [tcp, udp]", "TCP_NODELAY: on", "");
 	rule_one(s, "direction: listen, local_port: 80", "SO_REUSEPORT: on", "");

@@ -16,7 +16,7 @@ struct fixture {
 	const char *dir, *path;
 	sd_event *event;
 	struct metrics_file *m;
-	const char *text; /* what is to be in the file */
+	const char *text; /* the expected contents of the file */
 	int error;	  /* of the writer */
 };
 

@@ -25,7 +25,7 @@ static void world_free(struct world *w)
 	free(w->nodes.v);
 }
 
-/* Of all rules of a policy, so that a bit is a place. */
+/* For all rules of a policy, so that a bit is a place. */
 static struct prefix_view get(struct world *w, const struct policy *p, enum sp_property property)
 {
 	const struct rule *rules[SP_RULES_MAX];

@@ -209,7 +209,7 @@ static struct winner walk(const struct world *w, const struct option *option,
 	return winner;
 }
 
-/* What is to be set of the option; NULL: nothing. */
+/* The expected setting of the option; NULL: nothing. */
 static const struct setting *due(const struct winner *w, const struct option *o, enum sp_stage s,
 				 const struct connection *c)
 {
@@ -301,7 +301,7 @@ static void compare_stage(const struct world *w, enum sp_stage s, const struct c
 	compare_done(w, s, &known, &done);
 }
 
-/* Of each reply that the kernel asks for: the winner's, or none. */
+/* For each reply that the kernel asks for: the winner's value, or none. */
 static void compare_replies(const struct world *w, enum sp_stage s, const struct connection *c)
 {
 	for (int id = 0; id < OPTION_MAX; id++) {
@@ -358,8 +358,8 @@ static void expect_count(const struct world *w, const struct policy *p, const st
 static size_t n_counted;
 
 /*
- * A socket is counted for a policy at the first stage of a direction where something of it is due,
- * and for a rule likewise, whoever wins; and not again.
+ * A socket is counted for a policy at the first stage of a direction where it has something due,
+ * and for a rule likewise, whichever policy wins; and not again.
  */
 static void compare_counters(const struct world *w, const struct way *way,
 			     const struct connection *c)
@@ -455,7 +455,7 @@ static struct connection connect_to(const char *address, uint16_t port)
 	return c;
 }
 
-/* "policy policy/rule ...": who is counted. */
+/* Writes which policies and rules are counted: "policy policy/rule ...". */
 static void expect_applied(const struct world *w, const char *expected)
 {
 	char who[256] = "";
@@ -499,7 +499,7 @@ static void test_counters(void **state)
 		const char *applied;
 	} cases[] = {
 		{ SP_STAGE_TCP_CONNECT, "9.0.0.1", 81, "base" },
-		/* whoever wins TCP_NODELAY */
+		/* whichever policy wins TCP_NODELAY */
 		{ SP_STAGE_TCP_CONNECT, "9.0.0.1", 80, "base rules rules/web" },
 		{ SP_STAGE_TCP_CONNECT, "10.0.0.1", 81, "base rules rules/near" },
 		/* `near` holds, if only to lose to `off`, which does nothing */

@@ -174,8 +174,8 @@ static void when_one(const struct given *a, const struct connection *c, const ch
 #define IPV6		    BIT(SP_FAMILY_INDEX_IPV6)
 #define UNIX		    BIT(SP_FAMILY_INDEX_UNIX)
 
-/* "" : not known.  The parser is not what is tested here: v4-mapped addresses are IPv4 to it too.
- */
+/* Makes an end of a connection; "": not known.  Not with the parser, which is not what is tested
+ * here; v4-mapped addresses are IPv4 here as well. */
 static struct endpoint endpoint(const char *address, uint16_t port)
 {
 	_cleanup_free_ char *error = NULL;
