@@ -188,6 +188,9 @@ FUZZ_SEEDS_loader := policies $(O)/fuzz/bad
 FUZZ_SECONDS ?= 60
 FUZZ_WRAP_loader := -Wl,--wrap=host_has_unix_hooks
 FUZZ_WRAP_control := $(addprefix -Wl$(comma)--wrap=,sd_event_add_time_relative poll)
+FUZZ_WRAP_pinned := $(addprefix -Wl$(comma)--wrap=,pin_get bpf_obj_get_info_by_fd bpf_map_lookup_elem bpf_map_lookup_batch \
+                      map_contents_read host_has_unix_hooks host_read config_load support_foresee cgroup_mount \
+                      cgroup_path_of_id living_each listeners_each)
 
 $(O)/fuzz/fuzz-%: tests/fuzz/fuzz_%.c $(O)/fuzzed/libagent.a Makefile | $(O)/fuzz
 	$(say) CLANG $@
@@ -305,7 +308,7 @@ test-asan: asan-build replay-build ## the unit tests and the fuzzers' corpus und
 	$(Q)tests/run-all $(ASAN) $(REPLAY)
 
 .PHONY: fuzz
-fuzz: deps ## libFuzzer over the loader and the control socket, each for FUZZ_SECONDS (60)
+fuzz: deps ## libFuzzer over each target, for FUZZ_SECONDS (60)
 	$(Q)tests/install-deps $(FUZZ_DEPS)
 	$(Q)$(SUBMAKE) fuzz-build
 	$(Q)tests/run-all --counts "fuzz=tests/fuzz/run.py --build $(O)/fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)"

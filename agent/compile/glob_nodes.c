@@ -630,3 +630,23 @@ void glob_tables_clear(struct glob_tables *t)
 		glob_table_clear(&t->v[i]);
 	*t = (struct glob_tables){ 0 };
 }
+
+static bool is_sound(const struct glob_table *t)
+{
+	for (uint32_t i = 0; i < t->n_nodes; i++)
+		if ((t->nodes[i].more && t->nodes[i].more >= t->n_links) ||
+		    (t->nodes[i].says && t->nodes[i].says >= t->n_links))
+			return false;
+	for (uint32_t i = 1; i < t->n_links; i++)
+		if (t->links[i].next >= i)
+			return false;
+	return true;
+}
+
+bool glob_tables_are_sound(const struct glob_tables *t)
+{
+	for (uint32_t i = 0; i < t->n_match + t->n_exclude; i++)
+		if (!is_sound(&t->v[i]))
+			return false;
+	return true;
+}

@@ -34,5 +34,10 @@ struct glob_tables {
 int glob_tables_new(const struct config *c, struct glob_tables *ret, char **ret_error,
 		    struct position *ret_at);
 void glob_tables_clear(struct glob_tables *t);
+/*
+ * Can the tables be walked, whoever wrote them?  Every chain of links stays within its table and
+ * ends: a link's next one is nearer to the beginning.
+ */
+bool glob_tables_are_sound(const struct glob_tables *t);
 
 #endif

@@ -200,7 +200,7 @@ static int read_globs(const struct pinned *p, struct glob_tables *g)
 			r = pinned_read(p, MAP_ID_glob_links, t, (void **)&g->v[t].links,
 					&g->v[t].n_links);
 	}
-	return r;
+	return r == 0 && !glob_tables_are_sound(g) ? -EPROTO : r;
 }
 
 int pinned_image(const struct pinned *p, struct image **ret)
@@ -249,6 +249,15 @@ static uint64_t sum_applied(const struct pinned *p, struct chunks *c, uint32_t i
 	return sum;
 }
 
+/* Whoever wrote it, it ends, and has only what a name can have. */
+static void clean_name(char name[SP_NAME_SIZE])
+{
+	name[SP_NAME_SIZE - 1] = '\0';
+	for (char *c = name; *c; c++)
+		if ((*c < 'a' || *c > 'z') && (*c < '0' || *c > '9') && !strchr("._-", *c))
+			*c = '?';
+}
+
 int pinned_each_counter(const struct pinned *p, pinned_counter_fn *fn, void *userdata)
 {
 	struct chunks chunks = { .n_cpus = libbpf_num_possible_cpus() };
@@ -265,8 +274,8 @@ int pinned_each_counter(const struct pinned *p, pinned_counter_fn *fn, void *use
 	counters = all.values;
 	indices = all.keys;
 	for (size_t i = 0; r == 0 && i < all.n; i++) {
-		/* Whoever wrote them, they end. */
-		counters[i].policy[SP_NAME_SIZE - 1] = counters[i].rule[SP_NAME_SIZE - 1] = '\0';
+		clean_name(counters[i].policy);
+		clean_name(counters[i].rule);
 		r = fn(indices[i], &counters[i], sum_applied(p, &chunks, indices[i]), userdata);
 	}
 	map_contents_clear(&all);

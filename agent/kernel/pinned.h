@@ -30,7 +30,8 @@ bool pinned_is_outdated(const struct pinned *p);
  */
 int pinned_read(const struct pinned *p, enum map_id id, uint32_t table, void **ret,
 		uint32_t *ret_n);
-/* The whole generation in force; `config` of the image is NULL.  -ESTALE: as pinned_read(). */
+/* The whole generation in force; `config` of the image is NULL.  -ESTALE: as pinned_read();
+ * -EPROTO: its globs make no sense. */
 int pinned_image(const struct pinned *p, struct image **ret);
 
 /* Every counter that has a name, by index, with what was counted on all CPUs; until fn returns not

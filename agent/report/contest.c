@@ -80,6 +80,8 @@ static int sweep_node(struct sweep *s, struct keys keys, uint32_t levels, uint32
 		const __u64 *lasts = levels > 1 ? node->inner.last : node->leaf.last;
 
 		end = i < n - 1 && lasts[i] < last ? lasts[i] : last;
+		if (end < first) /* it goes back */
+			return -EPROTO;
 		r = levels > 1 ? sweep_node(s, keys, levels - 1, node->inner.first_child + i, first,
 					    end)
 			       : sweep_leaf_range(s, keys, node->leaf.answer[i], first);
@@ -205,6 +207,8 @@ static int find_op(const struct generation_view *v, const struct read_block *b,
 		   const struct option *option, const struct sp_op **ret)
 {
 	*ret = NULL;
+	if (b->n_ops > SP_BLOCK_OPS_MAX)
+		return -EPROTO;
 	for (uint32_t i = 0; i < b->n_ops; i++) {
 		const struct sp_op_cell *cell =
 			generation_view_at(v, MAP_ID_ops, b->first_cell + i / SP_OPS_CELL);
@@ -299,7 +303,7 @@ int contests_read(struct generation_view *v, const struct glob_list *list, enum 
 		const struct sp_stage_of *stage = p ? &p->stage[s] : NULL;
 		struct read_block base;
 
-		if (!p) {
+		if (!p || !list->number[i]) {
 			r = -EPROTO;
 			break;
 		}

@@ -171,14 +171,16 @@ static int read_counters(struct overview *o, const struct pinned *p)
 static int add_failure(const struct sp_failure *failure, uint64_t count, void *userdata)
 {
 	struct overview *o = userdata;
-	const struct overview_counter *c = o->counters;
+	const struct overview_counter *c;
 	struct overview_policy *p;
+	size_t i = 0;
 
 	o->n_failures++;
-	while (c < o->counters + o->n_counters && c->index != failure->counter)
-		c++;
-	if (c == o->counters + o->n_counters)
+	while (i < o->n_counters && o->counters[i].index != failure->counter)
+		i++;
+	if (i == o->n_counters)
 		return 0;
+	c = &o->counters[i];
 	p = find_policy(o, c->whose.policy);
 	if (GROW(p->failed, p->n_failed) < 0)
 		return -ENOMEM;

@@ -7,6 +7,7 @@
 #define SOCKPOL_CLASSIFY_TWIN_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
