@@ -186,6 +186,7 @@ $(O)/unit-asan/%: tests/unit/%.c $(O)/asan/libagent.a Makefile | $(O)/unit-asan
 FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 FUZZ_SEEDS_loader := policies $(O)/fuzz/bad
 FUZZ_SECONDS ?= 60
+FUZZ_RUN     ?= $(FUZZ_TARGETS)
 FUZZ_WRAP_loader := -Wl,--wrap=host_has_unix_hooks
 FUZZ_WRAP_control := $(addprefix -Wl$(comma)--wrap=,sd_event_add_time_relative poll)
 FUZZ_WRAP_pinned := $(addprefix -Wl$(comma)--wrap=,pin_get bpf_obj_get_info_by_fd bpf_map_lookup_elem bpf_map_lookup_batch \
@@ -311,7 +312,7 @@ test-asan: asan-build replay-build ## the unit tests and the fuzzers' corpus und
 fuzz: deps ## libFuzzer over each target, for FUZZ_SECONDS (60)
 	$(Q)tests/install-deps $(FUZZ_DEPS)
 	$(Q)$(SUBMAKE) fuzz-build
-	$(Q)tests/run-all --counts "fuzz=tests/fuzz/run.py --build $(O)/fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)"
+	$(Q)tests/run-all --counts "fuzz=tests/fuzz/run.py --build $(O)/fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_RUN)"
 
 .PHONY: test-live
 test-live: all other-abi first-edition $(O)/mutant/sockpol $(LIVE_PROGRAMS) $(O)/tests/conformance-table ## the agent on this kernel (root)

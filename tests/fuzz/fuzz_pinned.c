@@ -397,12 +397,19 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
+static char *memory_of(size_t n, size_t size)
+{
+	char *memory = calloc(1, n && size ? n * size : 1);
+
+	MUST(memory);
+	return memory;
+}
+
 static void resize(struct fake_map *m, uint32_t n)
 {
 	const size_t kept = n < m->n ? n : m->n;
-	char *keys = calloc(n ? n : 1, m->key_size), *values = calloc(n ? n : 1, m->value_size);
+	char *keys = memory_of(n, m->key_size), *values = memory_of(n, m->value_size);
 
-	MUST(keys && values);
 	memcpy(keys, m->keys, kept * m->key_size);
 	memcpy(values, m->values, kept * m->value_size);
 	free(m->keys);
@@ -418,9 +425,8 @@ static void copy_templates(void)
 		struct fake_map *m = &maps[i];
 
 		*m = template[i];
-		m->keys = calloc(m->n ? m->n : 1, m->key_size);
-		m->values = calloc(m->n ? m->n : 1, m->value_size);
-		MUST(m->keys && m->values);
+		m->keys = memory_of(m->n, m->key_size);
+		m->values = memory_of(m->n, m->value_size);
 		memcpy(m->keys, template[i].keys, m->n * m->key_size);
 		memcpy(m->values, template[i].values, m->n * m->value_size);
 	}
