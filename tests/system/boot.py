@@ -32,7 +32,7 @@ def test_at_boot(scene, name):
         check("the state of the system", "running",
               machine.run("systemctl", "is-system-running").stdout.strip())
         machine.check_show("sockpol", ActiveState="active", NRestarts="0",
-                           StatusText="1 policies, 0 cgroups governed")
+                           StatusText="1 policy in force")
         check("sockpol is up before sysinit.target", True,
               usec(machine, "sockpol", "ActiveEnterTimestampMonotonic")
               <= usec(machine, "sysinit.target", "ActiveEnterTimestampMonotonic"))

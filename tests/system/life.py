@@ -13,8 +13,8 @@ LIVES = 10     # of the agent, each of them ended in both ways
 def test_status(machine, _):
     settle(machine)
     out = machine.good("systemctl", "status", "--no-pager", "sockpol")
-    check("the verdict in systemctl status", Containing('Status: "1 policies, '), out)
-    check("the verdict in the journal", Containing("ready: 1 policies, "), out)
+    check("the verdict in systemctl status", Containing('Status: "1 policy in force'), out)
+    check("the verdict in the journal", Containing("ready: 1 policy in force"), out)
 
 
 def test_reload(machine, _):
@@ -85,7 +85,7 @@ def test_restart_with_wrong_files(machine, _):
         check("governed still", True, is_governed(machine))
         machine.write(POLICY_FILE, POLICY.format(seconds=SECONDS))
         machine.good("systemctl", "reload", "sockpol")
-        check("the verdict", True, machine.show("sockpol", "StatusText").startswith("1 policies, "))
+        check("the verdict", True, machine.show("sockpol", "StatusText").startswith("1 policy in force"))
 
 
 def test_listener_with_old_values(machine, _):
@@ -162,7 +162,7 @@ def test_daemon_reexec(machine, _):
         machine.good("systemctl", "reload", "sockpol")
         check("the agent is the same", pid, main_pid(machine))
     machine.check_show("sockpol", ActiveState="active", NRestarts="0",
-                       StatusText=Containing("1 policies, "))
+                       StatusText=Containing("1 policy in force"))
 
 
 def test_upgrade(machine, scene):
@@ -195,7 +195,7 @@ def test_stop_and_detach(machine, _):
     with Flood(machine):
         machine.good("systemctl", "stop", "sockpol")
         check("governed after systemctl stop", True, is_governed(machine))
-    stays = "stopped: 1 policies stay in force (sockpol detach takes them out)"
+    stays = "stopped: 1 policy stays in force (sockpol detach takes it out)"
     machine.check_show("sockpol", ActiveState="inactive", Result="success", StatusText=stays)
     check("the journal says so", True,
           stays in [entry["MESSAGE"] for entry in machine.journal("-u", "sockpol")])
