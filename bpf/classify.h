@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Which policies apply to a cgroup that the cache does not know?  Walks the names of its ancestors,
- * from the mount's root down, over each table of globs: include/abi.h.
+ * from the root down, over each table of globs: include/abi.h.
  *
  * A policy applies at the shallowest level at which one of its globs matches; the first SP_LIST_MAX
  * by level, then by number, are kept, and then those that an `exclude` at any level names are left
@@ -70,8 +70,7 @@ struct walk {
 	__u16 first, last;  /* the interval of globs */
 	__u16 level;
 	__u16 last_level; /* the cgroup's own */
-	__u16 root;	  /* level of the mount's root, at which globs begin */
-	__u16 start;	  /* the level of the state that the walk began with, or the root's */
+	__u16 start;	  /* the level of the state that the walk began with, or 0 */
 	__u16 limit;	  /* levels below are not walked any more */
 	__u16 goal;	  /* where this pass ends */
 	__u16 done;	  /* levels up to which the table was walked for all globs */
@@ -544,8 +543,7 @@ __noinline int walk_begin_level(struct walk *w)
  */
 static __always_inline bool walk_may_resume(const struct walk *w)
 {
-	return w->start > w->root &&
-	       (w->table < w->n_match || (w->state_is_whole && !w->found_new));
+	return w->start && (w->table < w->n_match || (w->state_is_whole && !w->found_new));
 }
 
 __noinline int walk_begin_pass(struct walk *w)
@@ -570,7 +568,7 @@ __noinline int walk_begin_pass(struct walk *w)
 	w->now = 0;
 	w->more = begin->more;
 	w->node = 0;
-	w->level = w->root; /* whose name is empty to globs */
+	w->level = 0; /* the root, whose name is empty */
 	w->byte = '/';
 	w->at = 0;
 	w->chunk[1] = '\0';
@@ -693,7 +691,7 @@ __noinline int walk_seek_state(struct walk *w)
 {
 	if (!w)
 		return WALK_END;
-	if (w->level <= w->root + WALK_LONG || w->level + WALK_SEEK < w->last_level ||
+	if (w->level <= WALK_LONG || w->level + WALK_SEEK < w->last_level ||
 	    walk_begin_at_state(w)) {
 		w->keeps = w->last_level - w->start > WALK_LONG;
 		w->phase = WALK_AT_TABLE;
@@ -786,7 +784,6 @@ __noinline int walk_begin(struct walk *w, __u32 generation)
 	w->is_deeper = level > SP_LEVELS_MAX;
 	w->limit = w->last_level;
 	w->level = w->last_level ? w->last_level - 1 : 0;
-	w->root = w->start = g->mount_level;
 	w->generation = generation & 1;
 	w->n_match = g->n_match_tables;
 	w->n_tables = g->n_match_tables + g->n_exclude_tables;

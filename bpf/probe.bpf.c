@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * What only the kernel knows, asked by iterators, which are attached to nothing that lives longer
- * than their reader.
- *
- * Which options bpf_setsockopt takes: it is asked by setting them, on the asker's own sockets,
- * which it names by their cookies, and on no other.  An iterator over TCP sockets takes every
- * option that a hook takes.
- *
- * How deep a cgroup is: of a mount in a cgroup namespace no file tells it.
+ * Asks the running kernel which options bpf_setsockopt takes, by setting them: on the asker's own
+ * sockets, which it names by their cookies, and on no other.  An iterator over TCP sockets takes
+ * every option that a hook takes, and is attached to nothing that lives longer than its reader.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -47,26 +42,6 @@ int probe(struct bpf_iter__tcp *ctx)
 		p->answer = (__s32)bpf_setsockopt(sk, p->level, p->optname, p->value, (int)optlen);
 		p->answered = 1;
 	}
-	return 0;
-}
-
-struct cgroup {
-	int level; /* the hierarchy's root is at 0 */
-} __attribute__((preserve_access_index));
-
-struct bpf_iter__cgroup {
-	struct cgroup *cgroup; /* NULL: behind the last */
-} __attribute__((preserve_access_index));
-
-int cgroup_level = -1;
-
-SEC("iter/cgroup")
-int level(struct bpf_iter__cgroup *ctx)
-{
-	struct cgroup *cgroup = ctx->cgroup;
-
-	if (cgroup)
-		cgroup_level = cgroup->level;
 	return 0;
 }
 

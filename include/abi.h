@@ -20,7 +20,7 @@
  *
  * The way of a cgroup that is not in the cache:
  *
- *   the names of its ancestors, from the mount's root down, byte by byte over
+ *   the names of its ancestors, from the root down, byte by byte over
  *   G glob_nodes, glob_links                  -> the policies that match, the policies excluded
  *   G cgroup_cache, policy_lists              <- the outcome
  *   G walk_states                             <- where the globs are, so that the walk for a
@@ -346,8 +346,7 @@ struct sp_generation {
 	__u64 loaded_usec;	/* CLOCK_REALTIME, microseconds, when it came in force */
 	__u32 n_policies;
 	__u32 n_glob_nodes, n_glob_links; /* elements that a table has at most that are not 0 */
-	__u32 mount_level; /* of the cgroup that globs begin at: not 0 in a cgroup namespace */
-	__u32 reserved[4];
+	__u32 reserved[5];
 };
 #define SP_GENERATION_DECIDES_LATE 0x1 /* some policy has decided_late */
 

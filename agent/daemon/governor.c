@@ -17,14 +17,12 @@
 #include "kernel/pin.h"
 #include "kernel/pin_dir.h"
 #include "kernel/pinned.h"
-#include "kernel/probe.h"
 
 struct governor {
 	char *mount;	 /* of cgroup2 */
 	char *root_path; /* of the cgroup that it governs, below the mount */
 	char *directory; /* of that */
 	char *pin_dir;
-	uint32_t mount_level;	      /* the mount's root is so far below the hierarchy's */
 	uint64_t cgroup_id;	      /* that the kernel side is attached to */
 	struct kernel *kernel;	      /* NULL: nothing is in force by this governor */
 	struct counting *counters;    /* of the kernel side */
@@ -33,25 +31,10 @@ struct governor {
 	struct image *before, *after; /* then: what listeners were set by, and are; or NULL */
 };
 
-/* In a cgroup namespace the mount's root is a cgroup like any other; else the hierarchy's own. */
-static int find_mount_level(const char *mount, uint32_t *ret)
-{
-	_cleanup_close_ int fd = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	uint64_t id = 0;
-	int r = fd < 0 ? -errno : cgroup_id_of_dir(mount, &id);
-
-	if (r == 0 && id == CGROUP_ID_OF_ROOT)
-		*ret = 0;
-	else if (r == 0)
-		r = probe_cgroup_level(fd, ret);
-	return r < 0 ? log_error_errno(r, "Cannot tell how deep %s is", mount) : 0;
-}
-
 int governor_new(const char *mount, const char *root_path, const char *pin_dir,
 		 struct governor **ret)
 {
 	_cleanup_(governor_free) struct governor *g = calloc(1, sizeof(*g));
-	int r;
 
 	if (!g)
 		return log_oom();
@@ -62,9 +45,6 @@ int governor_new(const char *mount, const char *root_path, const char *pin_dir,
 		g->directory = NULL;
 	if (!g->mount || !g->root_path || !g->pin_dir || !g->directory)
 		return log_oom();
-	r = find_mount_level(mount, &g->mount_level);
-	if (r < 0)
-		return r;
 	*ret = TAKE_PTR(g);
 	return 0;
 }
@@ -169,7 +149,7 @@ static int explain_image_failure(int r, const char *error, const struct position
 	return -EBADMSG;
 }
 
-static int compile(const struct governor *g, struct change *c, struct diags *diags)
+static int compile(struct change *c, struct diags *diags)
 {
 	_cleanup_free_ char *error = NULL;
 	struct position at = { 0 };
@@ -182,10 +162,7 @@ static int compile(const struct governor *g, struct change *c, struct diags *dia
 	}
 	if (r == 0)
 		r = image_new(c->config, counting_index, c->counters, &c->image, &error, &at);
-	if (r < 0)
-		return explain_image_failure(r, error, &at, diags);
-	c->image->generation.mount_level = g->mount_level;
-	return 0;
+	return r < 0 ? explain_image_failure(r, error, &at, diags) : 0;
 }
 
 static void read_before(const struct governor *g, struct change *c)
@@ -284,7 +261,7 @@ static int activate(struct governor *g, struct change *c, struct diags *diags)
 	c->counters = g->counters;
 	r = fresh ? counting_new(&c->counters) : 0;
 	if (r == 0)
-		r = compile(g, c, diags);
+		r = compile(c, diags);
 	if (r == 0) {
 		assert(c->image);
 		read_before(g, c);

@@ -13,8 +13,6 @@
 int cgroup_mount(char **ret);
 /* Finds the cgroup2 mount in an open file that has mountinfo's format. */
 int cgroup_mount_in(FILE *mountinfo, char **ret);
-/* The id of the hierarchy's root; a mount in a cgroup namespace has another one at its root. */
-#define CGROUP_ID_OF_ROOT 1
 /* Tells the id (st_ino) of the cgroup whose directory this is. */
 int cgroup_id_of_dir(const char *directory, uint64_t *ret);
 /* Returns how many cgroups live below this directory; 0 where the kernel does not say. */

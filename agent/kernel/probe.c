@@ -98,14 +98,14 @@ static int fill_probe(const struct option *o, const struct subject *v4, const st
 }
 
 /* Reads the iterator to its end, which is what runs the program. */
-static int run_iterator(const struct bpf_program *prog, const struct bpf_iter_attach_opts *over)
+static int run_iterator(const struct bpf_program *prog)
 {
 	_cleanup_(link_destroy) struct bpf_link *link = NULL;
 	_cleanup_close_ int fd = -1;
 	char buffer[64];
 	ssize_t n;
 
-	link = bpf_program__attach_iter(prog, over);
+	link = bpf_program__attach_iter(prog, NULL);
 	if (!link)
 		return -errno;
 	fd = bpf_iter_create(bpf_link__fd(link));
@@ -128,13 +128,12 @@ static int ask(const struct subject *v4, const struct subject *v6, int ret[OPTIO
 	for (size_t i = 0; i < OPTION_MAX; i++)
 		if (option_table[i].level != SP_LEVEL_REPLY)
 			filled[i] = fill_probe(&option_table[i], v4, v6, &bpf->bss->probes[i]);
-	bpf_program__set_autoload(bpf->progs.level, false);
 	r = probe_bpf__load(bpf);
 	if (r < 0)
 		return r;
 	if (!bpf->bss) /* libbpf could not find out whether there is such a thing */
 		return -ENODATA;
-	r = run_iterator(bpf->progs.probe, NULL);
+	r = run_iterator(bpf->progs.probe);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < OPTION_MAX; i++) {
@@ -159,32 +158,6 @@ int probe_options(int ret[OPTION_MAX])
 	subject_close(&v4);
 	subject_close(&v6);
 	return r;
-}
-
-int probe_cgroup_level(int fd, uint32_t *ret)
-{
-	union bpf_iter_link_info over = {
-		.cgroup = { .order = BPF_CGROUP_ITER_SELF_ONLY, .cgroup_fd = (__u32)fd },
-	};
-	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &over, .link_info_len = sizeof(over));
-	_cleanup_(probe_bpf__destroy) struct probe_bpf *bpf = probe_bpf__open();
-	int r;
-
-	if (!bpf)
-		return -errno;
-	bpf_program__set_autoload(bpf->progs.probe, false);
-	r = probe_bpf__load(bpf);
-	if (r < 0)
-		return r;
-	if (!bpf->data)
-		return -ENODATA;
-	r = run_iterator(bpf->progs.level, &opts);
-	if (r < 0)
-		return r;
-	if (bpf->data->cgroup_level < 0)
-		return -ENODATA;
-	*ret = (uint32_t)bpf->data->cgroup_level;
-	return 0;
 }
 
 int probe_attach_type(int type)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Which options this kernel's bpf_setsockopt takes, which hooks it has, and how deep a cgroup is:
- * asked, not guessed. */
+/* Which options this kernel's bpf_setsockopt takes, and which hooks it has: asked, not guessed from
+ * its version. */
 #ifndef SOCKPOL_PROBE_H
 #define SOCKPOL_PROBE_H
 
@@ -15,13 +15,6 @@
  * Returns 0, or a negative errno when nothing could be asked (-EPERM: no privilege).
  */
 int probe_options(int ret[OPTION_MAX]);
-
-/*
- * The level of a cgroup, of whose directory this is the descriptor: that of the hierarchy's root is
- * 0, also for who is in a cgroup namespace and cannot see it.  Negative errno: nothing could be
- * asked (-EPERM: no privilege).
- */
-int probe_cgroup_level(int fd, uint32_t *ret);
 
 /*
  * Does the kernel know this attach type of programs at a cgroup's addresses (enum bpf_attach_type,
