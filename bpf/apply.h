@@ -15,7 +15,8 @@
 
 #define EINVAL 22
 
-/* What a run of a hook has besides pointers, in one word: functions have five arguments. */
+/* What a run of a hook knows besides pointers, in one word, since functions have at most five
+ * arguments. */
 #define HOW(stage, families, counts, generation)                                                   \
 	((__u32)(stage) | (__u32)(families) << 8 | (__u32)(counts) << 16 |                         \
 	 ((__u32)(generation)&1) << 24)
@@ -34,7 +35,7 @@ static __always_inline void raise_applied(__u32 counter)
 	__u64 *count = chunk ? bpf_map_lookup_elem(chunk, &index) : NULL;
 
 	if (count)
-		__sync_fetch_and_add(count, 1); /* a softirq's hook may come between */
+		__sync_fetch_and_add(count, 1); /* another hook may run in between, in softirq */
 }
 
 /* The counter that is vectors[index]. */
@@ -47,8 +48,11 @@ __noinline int raise_at(__u32 index, __u32 generation)
 	return 0;
 }
 
-/* The rules that always hold at a stage: their counters are vectors[first] and the n - 1 after it.
- * A global function: the verifier walks it once, not again from each place that calls it. */
+/*
+ * Counts the rules that always hold at a stage: vectors[first] and the n - 1 after it have their
+ * counters.  A global function: the verifier walks it once, not again from each place that calls
+ * it.
+ */
 __noinline int raise_always(__u32 first, __u32 n, __u32 generation)
 {
 	for (__u32 i = 0; i < SP_RULES_MAX && i < n; i++)
@@ -67,7 +71,7 @@ __noinline int count_failure(__u32 counter, __u32 option, int error)
 
 	if (!count && bpf_map_update_elem(&failures, &key, &one, BPF_NOEXIST) == 0)
 		return 0;
-	count = bpf_map_lookup_elem(&failures, &key); /* another CPU may have been first */
+	count = bpf_map_lookup_elem(&failures, &key); /* perhaps another CPU was first */
 	if (count)
 		__sync_fetch_and_add(count, 1);
 	else
@@ -79,8 +83,8 @@ __noinline int count_failure(__u32 counter, __u32 option, int error)
  */
 
 /*
- * 1 to SP_VALUE_SIZE, as every operation has.  The verifier of 6.1 learns nothing from a comparison
- * with 0, so it is shown by arithmetic.
+ * Returns the length, 1 to SP_VALUE_SIZE, as every operation has it.  The verifier of 6.1 learns
+ * nothing from a comparison with 0, so arithmetic shows it.
  */
 static __always_inline __u32 length_of(__u32 optlen)
 {
@@ -102,8 +106,8 @@ static __always_inline void set_option(void *ctx, struct sp_op *op, __u32 famili
 	count_failure(op->counter, op->option, r);
 }
 
-/* The first n operations of a cell in their order, less those for `but` (BIT(row of the option
- * table)). */
+/* Sets the first n operations of a cell in order, except those for the options in `but` (BIT(row of
+ * the option table)). */
 #define SET_CELL(ctx, cell, n, how, but, set)                                                      \
 	do {                                                                                       \
 		__u32 index_ = (cell);                                                             \
@@ -122,15 +126,14 @@ static __always_inline void set_option(void *ctx, struct sp_op *op, __u32 famili
 		}                                                                                  \
 	} while (0)
 
-/* Global functions: the verifier walks each once, whoever calls it.  One a kind of context. */
+/* Global functions, one a kind of context: the verifier walks each once, whoever calls it. */
 __noinline int set_cell_addr(struct bpf_sock_addr *ctx, __u32 cell, __u32 n, __u32 how, __u64 but)
 {
 	SET_CELL(ctx, cell, n, how, but, set_option);
 	return 0;
 }
 
-/* A socket option, or the reply that the kernel asks for: the caller leaves out all but that one.
- */
+/* Sets a socket option, or the reply that the kernel asks for; the caller leaves out all others. */
 static __always_inline void set_option_or_reply(struct bpf_sock_ops *ctx, struct sp_op *op,
 						__u32 families)
 {
@@ -150,7 +153,7 @@ __noinline int set_cell_ops(struct bpf_sock_ops *ctx, __u32 cell, __u32 n, __u32
 	return 0;
 }
 
-/* The operations of a block. */
+/* Sets the operations of a block. */
 static __always_inline void set_block(void *ctx, __u32 cell, __u32 n_ops, __u32 how, __u64 but,
 				      bool ops)
 {
@@ -169,23 +172,23 @@ static __always_inline void set_block(void *ctx, __u32 cell, __u32 n_ops, __u32 
 /* --- merging -----------------------------------------------------------------------------------
  */
 
-/* Where the merging stands.  No pointers: global functions take it for memory of which the verifier
- * knows nothing, so it does not follow each combination of what is in it. */
+/* The state of the merging.  It has no pointers: a global function takes it for memory of which the
+ * verifier knows nothing, so the verifier does not follow each combination of its contents. */
 struct merge {
 	__u64 done;  /* options that are decided, or are not this stage's */
 	__u64 later; /* options that the second pass sets */
 	__u64 again; /* of these, those that some block names: without any there is no second pass
 		      */
-	/* The policy at hand: */
+	/* The current policy: */
 	__u64 left; /* rules that hold, act, and are still to be looked at */
 	__u64 acting, counted;
 	__u64 base; /* the base's options */
 	__u32 base_cell, first_block;
 	__u32 how;
 	__u16 base_ops;
-	__u8 turn;	   /* policies that were begun, of both passes */
+	__u8 turn;	   /* policies begun, in both passes */
 	__u8 has_base;	   /* the base is still to be looked at */
-	__u32 cell, n_ops; /* the block at hand: its operations */
+	__u32 cell, n_ops; /* the current block: its operations */
 };
 
 /* Is the policy's own counter raised here? */
@@ -205,7 +208,7 @@ static __always_inline __u32 number_in_turn(const struct merge *m, const struct 
 	return list->number[i & (SP_LIST_MAX - 1)];
 }
 
-/* The next policy's turn. */
+/* Begins the next policy. */
 static __always_inline void begin_policy(struct merge *m, const struct policy_list *list,
 					 const struct facts *facts)
 {
@@ -235,7 +238,7 @@ static __always_inline void begin_policy(struct merge *m, const struct policy_li
 	m->has_base = 1;
 }
 
-/* What of a block is not decided yet is decided by it.  second: the pass. */
+/* Begins a block, which decides what is not decided yet.  second: the pass. */
 static __always_inline void begin_block(struct merge *m, __u64 options, __u32 cell, __u32 n_ops,
 					bool second)
 {
@@ -246,7 +249,7 @@ static __always_inline void begin_block(struct merge *m, __u64 options, __u32 ce
 	m->n_ops = options ? n_ops : 0;
 }
 
-/* The strongest rule that is left. */
+/* Begins the strongest rule that is left. */
 static __always_inline void begin_rule(struct merge *m, bool second)
 {
 	__u64 bit = highest_bit(m->left);
@@ -261,9 +264,8 @@ static __always_inline void begin_rule(struct merge *m, bool second)
 	begin_block(m, b->options, b->first_cell, b->n_ops, second);
 }
 
-/* Goes on to the next block: m->n_ops operations from m->cell on, of which those for the options
- * that become m->done are set.  Returns 1 where it is the last one: a turn only to see that costs
- * some twenty nanoseconds. */
+/* Goes on to the next block: m->n_ops operations from m->cell on, of which those are set whose
+ * options become m->done.  Returns 1 where there is no further block. */
 __noinline int next_block(struct merge *m, const struct policy_list *list,
 			  const struct facts *facts)
 {
@@ -307,10 +309,10 @@ static long merge_turn_ops(__u32 i, struct merging *x)
 	return merge_turn(x, true);
 }
 
-/* One block a turn, in one flat loop: a nested one would need a frame more. */
+/* Handles one block a turn, in one flat loop: a nested one would need another frame. */
 #define MERGE_TURNS_MAX (2 * SP_LIST_MAX * (SP_RULES_MAX + 1))
 
-/* Options that one of the policies decides at SP_STAGE_TCP_SYN only. */
+/* Returns the options that one of the policies decides only at SP_STAGE_TCP_SYN. */
 __noinline __u64 decided_late(const struct policy_list *list, __u32 generation)
 {
 	void *map = MAP_IN(policies, generation & 1);
@@ -326,13 +328,14 @@ __noinline __u64 decided_late(const struct policy_list *list, __u32 generation)
 	return late;
 }
 
-/* Of the options that some policy decides late: those that are not this stage's. */
+/* Returns, of the options that some policy decides late, those that are not decided at this
+ * stage. */
 static __always_inline __u64 other_stages(__u64 late, __u32 stage)
 {
 	return stage == SP_STAGE_TCP_CONNECT ? late : stage == SP_STAGE_TCP_SYN ? ~late : 0;
 }
 
-/* false: the list's place in the cache has become another cgroup's. */
+/* Reads the list; false: another cgroup has taken its place in the cache. */
 static __always_inline bool get_list(__u64 id, __u32 what, __u32 generation,
 				     struct policy_list *ret)
 {
@@ -344,8 +347,8 @@ static __always_inline bool get_list(__u64 id, __u32 what, __u32 generation,
 }
 
 /*
- * The general way: several policies, or rules.  Returns 1 if the list was not in the cache any
- * more. except: options that are left alone.
+ * Merges the general way: several policies, or rules.  Returns 1 if the list was no longer in the
+ * cache.  except: options that are left alone.
  */
 static __always_inline int merge(void *ctx, const struct facts *facts, __u64 id, __u32 what,
 				 __u32 how, __u64 except, bool ops)
@@ -373,8 +376,8 @@ static __always_inline int merge(void *ctx, const struct facts *facts, __u64 id,
 }
 
 /*
- * The short way, which most sockets take: one policy applies, and no rule of it depends on the
- * connection at this stage.
+ * Counts the short way, which most sockets take: one policy applies, and none of its rules depends
+ * on the connection at this stage.
  */
 static __always_inline void count_plain(const struct sp_policy *p, const struct sp_stage_of *s,
 					__u32 how)
@@ -387,7 +390,7 @@ static __always_inline void count_plain(const struct sp_policy *p, const struct 
 		raise_always(s->first_always, s->n_always, HOW_GENERATION(how));
 }
 
-/* Of that policy: the options that are not this stage's. */
+/* Returns the options of that policy that are not decided at this stage. */
 static __always_inline __u64 except_plain(const struct sp_policy *p, __u32 how)
 {
 	if (!(state.of[HOW_GENERATION(how)].flags & SP_GENERATION_DECIDES_LATE))

@@ -17,7 +17,8 @@ struct policy_list {
 	__u16 number[SP_LIST_MAX];
 };
 
-/* An index that clang cannot turn into a running pointer, which the verifier would not bound. */
+/* Returns an index that clang cannot turn into a running pointer, which the verifier would not
+ * bound. */
 static __always_inline __u32 cache_index(__u32 i)
 {
 	asm volatile("" : "+r"(i));
@@ -34,7 +35,7 @@ static __always_inline void cache_write(__u64 *word, __u64 value)
 	*(volatile __u64 *)word = value;
 }
 
-/* Of a cell's two places the one that is free or the cgroup's own, else either. */
+/* Writes a list into one of a cell's two places: a free one or the cgroup's own, else either. */
 static __always_inline void cache_write_list(__u64 id, __u32 generation, const __u32 *numbers,
 					     __u32 n)
 {
@@ -72,7 +73,8 @@ static __always_inline void cache_write_word(__u64 id, __u32 generation, __u32 w
 	cache_write(&set->way[way % SP_CACHE_WAYS], SP_WORD(id, what));
 }
 
-/* numbers: SP_LIST_MAX of them, of which n count.  Returns what cache_recall() says from now on. */
+/* Remembers the policies of a cgroup.  numbers: SP_LIST_MAX of them, of which n count.  Returns
+ * what cache_recall() says from now on. */
 static __always_inline __u32 cache_remember(__u64 id, __u32 generation, const __u32 *numbers,
 					    __u32 n)
 {
@@ -84,7 +86,7 @@ static __always_inline __u32 cache_remember(__u64 id, __u32 generation, const __
 	return what;
 }
 
-/* false: nothing is known of the cgroup; classify() finds out. */
+/* Looks a cgroup up; false: nothing is known of it, and classify() finds out. */
 static __always_inline bool cache_recall(__u64 id, __u32 generation, __u32 *ret_what)
 {
 	__u32 at = SP_PLACE(id, state.seed, SP_CACHE_BITS);
@@ -104,8 +106,8 @@ static __always_inline bool cache_recall(__u64 id, __u32 generation, __u32 *ret_
 }
 
 /*
- * Returns how many policies the list has; 0: another cgroup's list took its place.  Not static: the
- * verifier walks it once, and takes the length for any number.
+ * Reads a list.  Returns how many policies it has; 0: another cgroup's list took its place.  Not
+ * static: the verifier walks it once, and takes the length for any number.
  */
 __noinline __u32 cache_recall_list(__u64 id, __u32 generation, struct policy_list *ret)
 {

@@ -32,20 +32,20 @@
 #define WALK_CHUNK 15	  /* bytes of a name that are read at once */
 #define WALK_TURNS 12288u /* in all */
 #define WALK_NODES 8	  /* steps a turn, which costs as much as one */
-#define WALK_LONG  8	  /* levels: a walk over more of them leaves its state to others */
+#define WALK_LONG  8	  /* levels; a longer walk leaves its state to others */
 #define WALK_SEEK  16	  /* levels upwards in which a state is looked for */
 
-/* walk.found: a policy's number, whether it is excluded, and above that the level at which it was
- * found, so that the numbers are in the policies' order. */
+/* An element of walk.found: a policy's number, whether it is excluded, and above that the level at
+ * which it was found, so that their numeric order is the policies' order. */
 #define FOUND_NUMBER	    0x00007fffu
-#define FOUND_EXCLUDED	    0x00008000u /* at a level above the last */
-#define FOUND_EXCLUDED_LAST 0x80000000u /* at the last */
+#define FOUND_EXCLUDED	    0x00008000u /* excluded at a level above the last */
+#define FOUND_EXCLUDED_LAST 0x80000000u /* excluded at the last level */
 #define FOUND_LEVEL_SHIFT   16
 #define FOUND_LEVEL(found)  ((found) >> FOUND_LEVEL_SHIFT & 0x7fff)
 #define FOUND_FREE	    0xffffffffu
 
 enum walk_phase {
-	WALK_AT_STATE, /* is there one of an ancestor? */
+	WALK_AT_STATE, /* is there a state of an ancestor? */
 	WALK_AT_TABLE,
 	WALK_AT_PASS, /* over a table, for an interval of its globs */
 	WALK_AT_LEVEL,
@@ -53,7 +53,7 @@ enum walk_phase {
 	WALK_AT_ENDS, /* a name is over: which globs end here? */
 };
 
-/* What one step says. */
+/* The outcome of one step. */
 enum walk_result {
 	WALK_ON,
 	WALK_END,
@@ -61,21 +61,21 @@ enum walk_result {
 	WALK_OVERFLOWS,
 };
 
-/* Small: 6.1 rounds each frame up to 32 bytes, and all together have 512. */
+/* Kept small: 6.1 rounds each frame up to 32 bytes, and all frames together have 512. */
 struct walk {
 	__u64 cgroup, name; /* addresses; name: of the chunk that comes next */
-	__u16 turns;	    /* that are left */
-	__u16 until;	    /* so many are for what follows this pass, ... */
-	__u16 reserve;	    /* ... and so many for the tables after this one */
+	__u16 turns;	    /* turns that are left */
+	__u16 until;	    /* turns for what follows this pass, ... */
+	__u16 reserve;	    /* ... and for the tables after this one */
 	__u16 first, last;  /* the interval of globs */
 	__u16 level;
-	__u16 last_level; /* the cgroup's own */
+	__u16 last_level; /* the cgroup's own level */
 	__u16 start;	  /* the level of the state that the walk began with, or 0 */
 	__u16 limit;	  /* levels below are not walked any more */
 	__u16 goal;	  /* where this pass ends */
 	__u16 done;	  /* levels up to which the table was walked for all globs */
 	__u16 more;	  /* chain of links still to follow */
-	__u16 node;	  /* whose edge leads there */
+	__u16 node;	  /* the node whose edge leads there */
 	__u8 head;	  /* of the ring: `now` active nodes from there on, then the `next` ones */
 	__u8 now, next;
 	__u8 place;    /* see walk_place() */
@@ -84,13 +84,13 @@ struct walk {
 	__u8 generation;
 	__u8 table, n_match, n_tables;
 	__u8 busy, says;	   /* flags of the next nodes: not all are idle; a glob ends */
-	__u8 last_pass;		   /* none follows for further globs */
+	__u8 last_pass;		   /* no pass follows for further globs */
 	__u8 overflowed, stepping; /* this table: passes; each for one level more */
-	__u8 found_new;		   /* policies that the state had not */
+	__u8 found_new;		   /* policies that the state did not have */
 	__u8 state_is_whole;	   /* the state has nodes of the tables of `exclude` */
 	__u8 keeps, n_kept;	   /* leaves a state; nodes in it */
 	__u8 left_out;		   /* more policies matched than there is room for */
-	__u8 is_deeper;		   /* than SP_LEVELS_MAX */
+	__u8 is_deeper;		   /* deeper than SP_LEVELS_MAX */
 	__u32 found[SP_LIST_MAX];  /* ascending, FOUND_FREE behind */
 	__u16 ring[SP_GLOB_ACTIVE_MAX];
 	char chunk[WALK_CHUNK + 1]; /* NUL-terminated */
@@ -112,8 +112,8 @@ static __always_inline struct sp_glob_link *walk_link(const struct walk *w, __u3
 }
 
 /*
- * The place in the ring behind the first active node by i, at most a ring's length.  By way of *w,
- * or the verifier would follow each turn of a loop for both ways to come by a place.
+ * Returns the place in the ring i behind the first active node; i is at most a ring's length.  Goes
+ * by way of *w, or the verifier would follow each turn of a loop for both ways to reach a place.
  */
 static __always_inline __u32 walk_place(struct walk *w, __u32 i)
 {
@@ -131,7 +131,7 @@ static __always_inline __u16 *walk_ring(struct walk *w, __u32 i)
 	return &w->ring[at < SP_GLOB_ACTIVE_MAX ? at : 0];
 }
 
-/* The ancestor at a level, as a number. */
+/* Returns the ancestor at a level, as a number. */
 static __always_inline __u64 walk_ancestor(const struct walk *w, __u32 level)
 {
 	__u64 at = 0;
@@ -156,7 +156,7 @@ static __always_inline struct sp_walk_state *walk_state_at(const struct walk *w,
 /* --- over the bytes ----------------------------------------------------------------------------
  */
 
-/* Without a way round the end, since in a loop each branch that comes back costs the verifier. */
+/* Has no branch around the end, since in a loop each branch that comes back costs the verifier. */
 static __always_inline bool walk_has_from(const struct walk *w, __u32 first, __u32 end, __u32 node)
 {
 	for (__u32 i = 0; i < SP_GLOB_ACTIVE_MAX; i++) {
@@ -171,7 +171,7 @@ static __always_inline bool walk_has_from(const struct walk *w, __u32 first, __u
 	return false;
 }
 
-/* Is the node among those that will be active, or among those that are and stay? */
+/* Is the node among those that will be active, or those that are active and stay? */
 __noinline int walk_has(struct walk *w, __u32 node, __u32 flags)
 {
 	__u32 first, end;
@@ -191,7 +191,7 @@ __noinline int walk_has(struct walk *w, __u32 node, __u32 flags)
 	return end > SP_GLOB_ACTIVE_MAX && walk_has_from(w, 0, end - SP_GLOB_ACTIVE_MAX, node);
 }
 
-/* 0: the name is over. */
+/* Returns the next byte of the name; 0: the name is over. */
 static __always_inline __u32 walk_byte(struct walk *w)
 {
 	__u32 at = w->at + 1;
@@ -203,7 +203,7 @@ static __always_inline __u32 walk_byte(struct walk *w)
 		at = 0;
 	}
 	w->at = at;
-	asm volatile("" : "+r"(at)); /* or clang leaves the mask out, which the verifier needs */
+	asm volatile("" : "+r"(at)); /* keeps the mask */
 	return (__u8)w->chunk[at & WALK_CHUNK];
 }
 
@@ -217,7 +217,7 @@ static __always_inline void walk_end_name(struct walk *w)
 	}
 }
 
-/* One active node over one byte, or one more node that this byte leads to. */
+/* Takes one active node over one byte, or adds one more node that this byte leads to. */
 static __always_inline int walk_step(struct walk *w)
 {
 	__u32 to, first, last, flags;
@@ -299,7 +299,8 @@ __noinline int walk_bytes(struct walk *w)
 /* --- globs that end ----------------------------------------------------------------------------
  */
 
-/* A policy matches at this level: takes its place in the order, and what is last may fall out. */
+/* Notes that a policy matches at this level: it takes its place in the order, and the last one may
+ * fall out. */
 static __always_inline void walk_find(struct walk *w, __u32 number)
 {
 	__u32 key = (__u32)w->level << FOUND_LEVEL_SHIFT | number, carried = key;
@@ -420,7 +421,8 @@ __noinline int walk_begin_at_state(struct walk *w)
 	return 1;
 }
 
-/* The table's active nodes at the level of the state.  0: the state is gone. */
+/* Takes over the table's active nodes at the level of the state.  Returns 0 if the state is
+ * gone. */
 __noinline int walk_resume(struct walk *w)
 {
 	struct sp_walk_state *s;
@@ -450,14 +452,14 @@ __noinline int walk_resume(struct walk *w)
 		asm volatile("" : "+r"(at));
 		if (at >= SP_GLOB_ACTIVE_MAX)
 			return 0;
-		w->ring[at] = SP_WORD_WHAT(word); /* stays, if it is of this table */
+		w->ring[at] = SP_WORD_WHAT(word); /* kept if it is of this table */
 		w->now = at + !((SP_WORD_WHAT(word) >> SP_WALK_NODE_BITS) ^ w->table);
 	}
 	return 1;
 }
 
-/* One active node goes into the parent's state.  Apart from the loop, whose every turn the verifier
- * follows. */
+/* Puts one active node into the parent's state.  Kept out of the loop, whose every turn the
+ * verifier follows. */
 __noinline int walk_keep_node(struct walk *w, __u32 i)
 {
 	struct sp_walk_state *s;
@@ -479,14 +481,14 @@ __noinline int walk_keep_node(struct walk *w, __u32 i)
 	return 0;
 }
 
-/* Before the last level the active nodes go into the parent's state, if it has room for all. */
+/* Puts the active nodes into the parent's state before the last level, if there is room for all. */
 static __always_inline void walk_keep_nodes(struct walk *w)
 {
 	for (__u32 i = 0; i < SP_GLOB_ACTIVE_MAX && i < w->now && w->keeps; i++)
 		walk_keep_node(w, i);
 }
 
-/* The rest of the parent's state. */
+/* Writes the rest of the parent's state. */
 __noinline int walk_keep_policies(struct walk *w)
 {
 	struct sp_walk_state *s;
@@ -538,8 +540,8 @@ __noinline int walk_begin_level(struct walk *w)
 }
 
 /*
- * A state tells what is excluded only of the policies that it has: where more are found by now, the
- * tables of `exclude` are walked from the root.
+ * May the walk begin at the state?  A state knows what is excluded only among its own policies; if
+ * more have been found, the tables of `exclude` are walked from the root.
  */
 static __always_inline bool walk_may_resume(const struct walk *w)
 {
@@ -596,7 +598,7 @@ __noinline int walk_begin_table(struct walk *w)
 	return WALK_ON;
 }
 
-/* Down to w->goal, for all globs. */
+/* Begins to walk down to w->goal, for all globs. */
 static __always_inline void walk_sweep(struct walk *w, __u32 goal)
 {
 	w->goal = goal;
@@ -612,7 +614,7 @@ static __always_inline void walk_end_table(struct walk *w, __u32 limit)
 	w->phase = WALK_AT_TABLE;
 }
 
-/* The next interval, after one that was not too much: twice as wide. */
+/* Goes on to the next interval, after one that fitted: twice as wide. */
 __noinline int walk_end_pass(struct walk *w)
 {
 	__u32 last;
@@ -636,8 +638,8 @@ __noinline int walk_end_pass(struct walk *w)
 }
 
 /*
- * Too many nodes are active: half of the globs.  Of the turns a half is kept for the case that the
- * others are too few for as many passes.
+ * Halves the interval, as too many nodes are active.  Half of the turns are kept back, in case the
+ * rest is too few for as many passes.
  */
 __noinline int walk_halve(struct walk *w)
 {
@@ -660,9 +662,9 @@ __noinline int walk_halve(struct walk *w)
 }
 
 /*
- * The table's turns are used up.  In a first pass all levels above were walked for all globs.  Else
- * goes on level by level from those that were, so that what an ancestor has does not depend on the
- * names below it.
+ * Handles the end of the table's turns.  In a first pass all levels above were walked for all
+ * globs.  Otherwise the walk goes on level by level from those that were, so that what an ancestor
+ * has does not depend on the names below it.
  */
 __noinline int walk_end_turns(struct walk *w)
 {
@@ -745,7 +747,7 @@ static long walk_loop(__u32 i, struct walk *w)
 	return walk_turn(w) & 1;
 }
 
-/* Apart from the loop, whose every turn the verifier follows. */
+/* Chooses one policy.  Kept out of the loop, whose every turn the verifier follows. */
 __noinline int walk_choose_one(struct walk *w, __u32 i)
 {
 	__u32 found, stays;
@@ -759,7 +761,7 @@ __noinline int walk_choose_one(struct walk *w, __u32 i)
 	return 0;
 }
 
-/* Leaves the policies that apply at the front of w->found, their numbers alone. */
+/* Leaves the policies that apply at the front of w->found, as bare numbers. */
 __noinline int walk_choose(struct walk *w)
 {
 	if (!w)
@@ -770,23 +772,54 @@ __noinline int walk_choose(struct walk *w)
 	return w->place;
 }
 
+#define WALK_ROOT_LEVELS 64 /* above the mount, where it shows a part of the hierarchy */
+
+__noinline int walk_is_root(struct walk *w, __u32 level)
+{
+	struct cgroup *ancestor;
+
+	if (!w)
+		return 0;
+	ancestor = (struct cgroup *)walk_ancestor(w, level);
+	return BPF_CORE_READ(ancestor, kn, id) == state.mount_id;
+}
+
+/*
+ * Paths begin at the cgroup2 mount, which in a cgroup namespace is not the hierarchy's root: from
+ * here on levels count from there.  Returns the cgroup's level, or -1: it is not below the mount.
+ */
+__noinline int walk_begin_at_mount(struct walk *w, __u32 level)
+{
+	if (!w)
+		return -1;
+	for (__u32 root = 0; root < WALK_ROOT_LEVELS && root <= level; root++) {
+		if (walk_is_root(w, root)) {
+			w->cgroup += sizeof(__u64) * root; /* see walk_ancestor() */
+			return (int)(level - root);
+		}
+	}
+	return -1;
+}
+
 __noinline int walk_begin(struct walk *w, __u32 generation)
 {
 	const struct sp_generation *g = &state.of[generation & 1];
 	struct cgroup *cgroup;
-	__u32 level;
+	int level;
 
 	if (!w)
 		return 0;
 	cgroup = (struct cgroup *)w->cgroup;
-	level = (__u32)BPF_CORE_READ(cgroup, level);
-	w->last_level = level < SP_LEVELS_MAX ? level : SP_LEVELS_MAX;
+	level = walk_begin_at_mount(w, (__u32)BPF_CORE_READ(cgroup, level));
+	w->last_level = level < 0 ? 0 : level < SP_LEVELS_MAX ? level : SP_LEVELS_MAX;
 	w->is_deeper = level > SP_LEVELS_MAX;
 	w->limit = w->last_level;
 	w->level = w->last_level ? w->last_level - 1 : 0;
 	w->generation = generation & 1;
-	w->n_match = g->n_match_tables;
-	w->n_tables = g->n_match_tables + g->n_exclude_tables;
+	if (level >= 0) { /* else it has no path, and no table is walked */
+		w->n_match = g->n_match_tables;
+		w->n_tables = g->n_match_tables + g->n_exclude_tables;
+	}
 	w->turns = WALK_TURNS;
 	for (__u32 i = 0; i < SP_LIST_MAX; i++)
 		w->found[cache_index(i)] = FOUND_FREE;
@@ -811,8 +844,8 @@ __noinline __u32 walk_outcome(struct walk *w, __u64 id, __u32 generation)
 }
 
 /*
- * Returns what cache_recall() says from now on.  Not static: the verifier walks it once, and not
- * again from each place that calls it.
+ * Finds the policies of a cgroup and remembers them.  Returns what cache_recall() says from now on.
+ * Not static: the verifier walks it once, not again from each place that calls it.
  */
 __noinline __u32 classify(__u64 id, __u64 cgroup_address, __u32 generation)
 {
@@ -826,8 +859,8 @@ __noinline __u32 classify(__u64 id, __u64 cgroup_address, __u32 generation)
 }
 
 /*
- * The address as a number: a pointer that the verifier knows as a cgroup's no global function
- * takes. By way of the stack, as 6.1 lets nobody turn the one into the other.
+ * Returns the address as a number, since no global function takes a pointer that the verifier knows
+ * as a cgroup's.  Goes by way of the stack, as 6.1 lets nobody convert the one into the other.
  */
 static __noinline __attribute__((unused)) __u64 as_number(__u64 pointer)
 {

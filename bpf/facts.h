@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What is known of a connection at a hook: the properties that rules look at. */
+/* The facts about a connection at a hook: the properties that rules look at. */
 #ifndef SOCKPOL_BPF_FACTS_H
 #define SOCKPOL_BPF_FACTS_H
 
@@ -58,11 +58,11 @@ static __always_inline bool is_any(const struct address *address)
 	return (address->a[0] | address->a[1] | address->a[2] | address->a[3]) == 0;
 }
 
-/* SP_FAMILY_*, and DUAL_STACK for an IPv6 socket that may speak IPv4 too, but need not: IPV6_V6ONLY
- * cannot be seen from here. */
+/* SP_FAMILY_*, and DUAL_STACK for an IPv6 socket that may, but need not, speak IPv4 as well:
+ * IPV6_V6ONLY cannot be seen from here. */
 #define DUAL_STACK 0x4
 
-/* Which families' options a connection or a listener takes. */
+/* Returns the families whose options a connection or a listener takes. */
 static __always_inline __u32 families_of(const struct facts *f, bool listens)
 {
 	if (f->family == SP_FAMILY_INDEX_IPV4)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The kernel's structures, by hand: only the fields that are used.  CO-RE relocates them against
- * the BTF of the kernel that loads the program, so neither order nor size matters here.
+ * The kernel's structures, declared by hand, with only the fields that are used.  CO-RE relocates
+ * them against the BTF of the kernel that loads the program, so neither order nor size matters
+ * here.
  */
 #ifndef SOCKPOL_BPF_KERNEL_TYPES_H
 #define SOCKPOL_BPF_KERNEL_TYPES_H
@@ -16,7 +17,7 @@ struct kernfs_node {
 };
 
 struct cgroup {
-	int level; /* the root's is 0 */
+	int level; /* 0 for the root */
 	struct kernfs_node *kn;
 	struct cgroup *ancestors[]; /* by level, up to the cgroup itself */
 };
@@ -27,7 +28,7 @@ struct sock_cgroup_data {
 
 struct sock_common {
 	__u16 skc_family;
-	struct sock *skc_listener; /* of a request_sock */
+	struct sock *skc_listener; /* a request_sock's listener */
 };
 
 struct socket;

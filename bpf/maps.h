@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The maps, declared from include/map_table.h; what they hold is in include/abi.h.
+ * The maps, declared from include/map_table.h; include/abi.h says what they hold.
  *
- * An inner map is declared by the sizes of key and value: of their types clang 14 leaves only
- * forward declarations in the BTF of an array of maps.
+ * An inner map is declared by the sizes of key and value, since clang 14 leaves only forward
+ * declarations of their types in the BTF of an array of maps.
  */
 #ifndef SOCKPOL_BPF_MAPS_H
 #define SOCKPOL_BPF_MAPS_H
@@ -52,8 +52,9 @@
 		__type(value, value_);                                                             \
 	} name SEC(".maps");
 /*
- * A variable, as a look-up takes longer than most runs of sock_ops.  Behind it is an array of one
- * element, which the agent makes and maps: so the switch to a new generation is one store.
+ * A map as a variable, since a look-up takes longer than most runs of sock_ops.  Behind it is an
+ * array of one element, which the agent makes and maps, so the switch to a new generation is one
+ * store.
  */
 #define MAP_VARIABLE(name, key, value, entries) value name SEC(".data.state");
 
@@ -66,9 +67,9 @@ static __always_inline void *map_in_slot(void *maps, __u32 slot)
 	return bpf_map_lookup_elem(maps, &slot);
 }
 
-/* The map at a place of an array of maps, or NULL. */
+/* Gives the map at a place of an array of maps, or NULL. */
 #define MAP_IN(name, slot) map_in_slot(&name, slot)
-/* The element of that map, or NULL; key: a pointer. */
+/* Gives the element of that map, or NULL; key: a pointer. */
 #define MAP_LOOK(name, slot, key)                                                                  \
 	({                                                                                         \
 		void *in_slot_ = MAP_IN(name, slot);                                               \

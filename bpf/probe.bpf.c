@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Asks the running kernel which options bpf_setsockopt takes, by setting them: on the asker's own
- * sockets, which it names by their cookies, and on no other.  An iterator over TCP sockets takes
- * every option that a hook takes, and is attached to nothing that lives longer than its reader.
+ * Asks the running kernel which options bpf_setsockopt takes, by setting them: only on the asker's
+ * own sockets, which it names by their cookies.  An iterator over TCP sockets takes every option
+ * that a hook takes, and is attached to nothing that outlives its reader.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -34,7 +34,7 @@ int probe(struct bpf_iter__tcp *ctx)
 		return 0;
 	for (__u32 i = 0; i < SP_PROBES_MAX; i++) {
 		struct sp_probe *p = &probes[i];
-		/* As length_of() in apply.h has it, for the verifier of 6.1. */
+		/* Like length_of() in apply.h, for the verifier of 6.1. */
 		__u32 optlen = ((p->optlen - 1) & (SP_VALUE_SIZE - 1)) + 1;
 
 		if (p->cookie != cookie)

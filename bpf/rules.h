@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Which of a policy's rules hold for this connection? */
+/* Finds which of a policy's rules hold for this connection. */
 #ifndef SOCKPOL_BPF_RULES_H
 #define SOCKPOL_BPF_RULES_H
 
 #include "facts.h"
 #include "maps.h"
 
-/* 1 if a < b, else 0: the borrow of their difference.  A jump would be guessed wrong half the time.
- */
+/* Returns 1 if a < b, else 0: the borrow of their difference.  A jump would be mispredicted half
+ * the time. */
 static __always_inline __u64 is_less(__u64 a, __u64 b)
 {
 	return ((~a & b) | (~(a ^ b) & (a - b))) >> 63;
 }
 
-/* The index of the range, of n, that the key is in; each but the last has its last key here. */
+/* Returns the index of the range, of n, in which the key lies.  last: the last key of each but the
+ * last range. */
 static __always_inline __u32 range_of(const __u64 *last, __u32 n, __u64 key)
 {
 	__u64 index = 0;
@@ -23,8 +24,8 @@ static __always_inline __u32 range_of(const __u64 *last, __u32 n, __u64 key)
 	return index;
 }
 
-/* What the answer says of the key.  A global function: the verifier walks it once, not again from
- * each place that calls it. */
+/* Looks the key up in the tree that the answer is.  A global function: the verifier walks it once,
+ * not again from each place that calls it. */
 __noinline __u32 look_up_key(__u32 answer, __u64 key, __u32 generation)
 {
 	__u32 index = answer & SP_ANSWER_INDEX, levels = answer >> SP_ANSWER_LEVELS_SHIFT;
@@ -62,7 +63,7 @@ static __always_inline __u32 class_of_address(const struct sp_test *test,
 			   half_of(address->a + 2), generation);
 }
 
-/* The rules that pass one test.  A global function, for the same reason. */
+/* Returns the rules that pass one test.  A global function, for the same reason. */
 __noinline __u64 rules_by_test(const struct sp_test *test, const struct facts *facts,
 			       __u32 property, __u32 generation)
 {
@@ -77,7 +78,7 @@ __noinline __u64 rules_by_test(const struct sp_test *test, const struct facts *f
 			  : &facts->remote;
 	if (property == SP_PROPERTY_REMOTE || property == SP_PROPERTY_LOCAL)
 		index = class_of_address(test, address, generation);
-	else /* port 0, not known, is in no rule's list */
+	else /* an unknown port is 0, and in no rule's list */
 		index = look_up_key(test->tree4, address->port, generation);
 	if (index >= test->n_vectors)
 		index = 0;
@@ -86,14 +87,14 @@ __noinline __u64 rules_by_test(const struct sp_test *test, const struct facts *f
 	return vector ? *vector : 0;
 }
 
-/* Bits of the rules that hold, of those that are looked at here. */
+/* Returns the bits of those rules that hold, among the ones looked at here. */
 static __always_inline __u64 rules_that_hold(const struct sp_policy *p, const struct sp_stage_of *s,
 					     const struct facts *facts, __u32 generation)
 {
 	__u32 family = facts->family;
 	__u64 held = s->rules;
 
-	/* The verifier of 6.1 does not know what the family is, even where it is a constant. */
+	/* The verifier of 6.1 does not know the family, even where it is a constant. */
 	if (!held || family >= SP_FAMILY_INDEX_MAX)
 		return 0;
 	held &= p->families[family];
@@ -111,7 +112,7 @@ static __always_inline __u32 count_bits(__u64 x)
 	return (x * 0x0101010101010101ULL) >> 56;
 }
 
-/* The highest bit of x alone. */
+/* Returns x with its highest bit alone. */
 static __always_inline __u64 highest_bit(__u64 x)
 {
 	x |= x >> 1;

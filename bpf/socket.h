@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Whose socket is this?  The cgroup is the socket's own (sk_cgrp_data), never that of `current`: in
- * softirq that is an unrelated task, and a socket keeps its cgroup when its process moves.
+ * Finds whose socket this is.  The cgroup is the socket's own (sk_cgrp_data), never that of
+ * `current`: in softirq that is an unrelated task, and a socket keeps its cgroup when its process
+ * moves.
  */
 #ifndef SOCKPOL_BPF_SOCKET_H
 #define SOCKPOL_BPF_SOCKET_H
@@ -18,9 +19,9 @@ struct owner {
 };
 
 /*
- * The kernel's pointer behind one that the verifier knows as something else, hidden from it by way
- * of the stack: for sockets that no helper turns into a pointer with BTF.  bpf_rdonly_cast would do
- * from 6.2 on.
+ * Returns the kernel's pointer behind one that the verifier knows as something else, hidden from it
+ * by way of the stack: for sockets that no helper turns into a pointer with BTF.  bpf_rdonly_cast
+ * would do from 6.2 on.
  */
 static __always_inline struct sock *raw_socket(struct bpf_sock *sk)
 {
@@ -31,7 +32,7 @@ static __always_inline struct sock *raw_socket(struct bpf_sock *sk)
 	return raw;
 }
 
-/* false: it has none. */
+/* Finds the owner of a TCP socket; false: it has none. */
 static __always_inline bool owner_of_tcp(struct tcp_sock *tp, struct owner *ret)
 {
 	struct cgroup *cgroup = tp->inet_conn.icsk_inet.sk.sk_cgrp_data.cgroup;
@@ -52,8 +53,8 @@ static __always_inline bool owner_of_raw(struct sock *raw, struct owner *ret)
 	return cgroup;
 }
 
-/* A request_sock has no cgroup: its listener's counts.  The verifier knows of neither, so the
- * kernel's own context tells. */
+/* Finds the owner of a request_sock, which has no cgroup: its listener's counts.  The verifier
+ * knows neither, so the kernel's own context tells. */
 static __always_inline bool owner_of_request(struct bpf_sock_ops *ctx, struct owner *ret)
 {
 	struct sock *request = NULL;

@@ -33,8 +33,8 @@
 /* Bits of sp_socket.counted: a socket is counted once a direction. */
 #define COUNTED_CONNECT 0x1
 #define COUNTED_LISTEN	0x2
-/* And one that it was bound by the application: sk_userlocks does not tell of bind() to any address
- * and port 0. */
+/* A further bit: the application bound the socket.  sk_userlocks does not show a bind() to any
+ * address and port 0. */
 #define BOUND 0x4
 
 static __always_inline bool used(__u64 stages)
@@ -44,7 +44,7 @@ static __always_inline bool used(__u64 stages)
 
 #define STAGES_OF_UDP (1 << SP_STAGE_UDP_BIND | 1 << SP_STAGE_UDP_CONNECT | 1 << SP_STAGE_UDP_SEND)
 
-/* The policies that apply: 0 none, a policy's number, or SP_WORD_IN_LISTS. */
+/* Returns the policies that apply: 0 none, a policy's number, or SP_WORD_IN_LISTS. */
 static __always_inline __u32 policies_of(const struct owner *owner, __u64 generation)
 {
 	__u32 what;
@@ -55,9 +55,9 @@ static __always_inline __u32 policies_of(const struct owner *owner, __u64 genera
 }
 
 /*
- * Counts a UDP or unix socket once a direction, however often it binds, connects or sends (glibc's
- * getaddrinfo connects one socket again and again).  TCP sockets need no such memory: see
- * tcp_connect().
+ * Is a UDP or unix socket counted now?  It is once a direction, however often it binds, connects or
+ * sends (glibc's getaddrinfo connects one socket again and again).  TCP sockets need no such
+ * memory: see tcp_connect().
  */
 static __always_inline bool first_time(struct bpf_sock *sk, __u32 direction)
 {
@@ -72,8 +72,9 @@ static __always_inline bool first_time(struct bpf_sock *sk, __u32 direction)
 }
 
 /*
- * A list may have lost its place in the cache to another cgroup's since it was found, where this
- * task was preempted: then it is found again.  (Twice was not enough: 3 of 2 million connects.)
+ * A list may have lost its place in the cache to another cgroup's since it was found, while this
+ * task was preempted.  It is then found again.  (Two attempts were not enough: 3 of 2 million
+ * connects.)
  */
 #define ATTEMPTS 8
 
@@ -92,8 +93,8 @@ static __always_inline bool first_time(struct bpf_sock *sk, __u32 direction)
 	} while (0)
 
 /*
- * What is due at a stage of a socket, by the short way or the general one.  merge_: a global
- * function, which finds out the facts.  families_: for the short way.  counts_: evaluated where
+ * Does what is due at a stage of a socket, by the short way or the general one.  merge_: a global
+ * function that finds out the facts.  families_: for the short way.  counts_: evaluated where
  * something is due.
  */
 #define RUN_STAGE(ctx, owner, stage_, families_, counts_, set_, merge_)                            \
@@ -132,7 +133,7 @@ static __always_inline void set_addr(struct bpf_sock_addr *ctx, __u32 first_cell
 	set_block(ctx, first_cell, n_ops, how, but, false);
 }
 
-/* Whom connect(2) is to; families as rules tell them apart. */
+/* Sets the peer of connect(2); families as rules tell them apart. */
 static __always_inline void set_peer(struct facts *f, struct bpf_sock_addr *ctx, bool v6)
 {
 	if (v6)
@@ -143,7 +144,7 @@ static __always_inline void set_peer(struct facts *f, struct bpf_sock_addr *ctx,
 	f->family = f->remote.v4 ? SP_FAMILY_INDEX_IPV4 : SP_FAMILY_INDEX_IPV6;
 }
 
-/* By the application, not by the kernel at its first send. */
+/* Was the socket bound by the application, not by the kernel at its first send? */
 static __always_inline bool is_bound(struct bpf_sock *sk, struct sock *raw)
 {
 	struct sp_socket *s;
@@ -155,7 +156,7 @@ static __always_inline bool is_bound(struct bpf_sock *sk, struct sock *raw)
 	return s && s->counted & BOUND;
 }
 
-/* A socket's own address, as far as the application bound it. */
+/* Sets a socket's own address, as far as the application bound it. */
 static __always_inline void set_bound(struct address *to, struct bpf_sock *sk, struct sock *raw,
 				      bool v6)
 {
@@ -182,7 +183,7 @@ static __always_inline int merge_connect(struct bpf_sock_addr *ctx, __u64 id, __
 	return merge(ctx, &facts, id, what, how, 0, false);
 }
 
-/* Two, as connect4 may not even read user_ip6. */
+/* Two functions, as connect4 may not even read user_ip6. */
 __noinline int merge_connect4(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how)
 {
 	return merge_connect(ctx, id, what, how & ~(0xffu << 8), false);
@@ -194,8 +195,8 @@ __noinline int merge_connect6(struct bpf_sock_addr *ctx, __u64 id, __u32 what, _
 }
 
 /*
- * Only the socket's first connect() is counted: the first one gives write_seq its random start
- * (tcp_v4_connect, net/ipv4/tcp_ipv4.c), and no later state makes it 0 again.
+ * Counts only the socket's first connect(), which gives write_seq its random start (tcp_v4_connect,
+ * net/ipv4/tcp_ipv4.c); no later state makes it 0 again.
  */
 #define ON_CONNECT(ctx, families, merge_)                                                          \
 	do {                                                                                       \
@@ -217,7 +218,7 @@ __noinline int merge_connect6(struct bpf_sock_addr *ctx, __u64 id, __u32 what, _
 		}                                                                                  \
 	} while (0)
 
-/* Which families' options a connection takes.  Not inlined, for the caller's stack. */
+/* Returns the families whose options a connection takes.  Not inlined, for the caller's stack. */
 static __noinline __u32 families_of_peer6(struct bpf_sock_addr *ctx)
 {
 	return is_v4_mapped(ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2]) ? SP_FAMILY_IPV4
@@ -313,8 +314,8 @@ int bind6(struct bpf_sock_addr *ctx)
 }
 
 /*
- * Was this socket looked at in this generation already?  Most sends end here, so what it asks is
- * remembered for sockets that nothing governs too.
+ * Was this socket looked at in this generation already?  Most sends end here, so the answer is
+ * remembered for ungoverned sockets as well.
  */
 static __always_inline bool seen(struct bpf_sock *sk)
 {
@@ -329,9 +330,9 @@ static __always_inline bool seen(struct bpf_sock *sk)
 	return false;
 }
 
-#define TCP_ESTABLISHED 1 /* a connected UDP socket too */
+#define TCP_ESTABLISHED 1 /* also of a connected UDP socket */
 
-/* What a send tells: the family alone, as it stands in how. */
+/* Merges for a send, which tells the family alone, as it stands in how. */
 static __always_inline int merge_family(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how,
 					enum sp_family family)
 {
@@ -355,8 +356,8 @@ __noinline int merge_unix(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32
 	return merge_family(ctx, id, what, how, SP_FAMILY_INDEX_UNIX);
 }
 
-/* A bound socket stays `listen` whatever it sends, a connected one got its options at connect(2).
- */
+/* Is the send of a socket that got no options yet?  A bound socket stays `listen` whatever it
+ * sends, and a connected one got its options at connect(2). */
 static __always_inline bool is_to_be_governed(struct bpf_sock_addr *ctx, struct bpf_sock *sk,
 					      struct owner *ret)
 {
@@ -394,7 +395,7 @@ int sendmsg6(struct bpf_sock_addr *ctx)
 
 #define BOTH_FAMILIES (SP_FAMILY_IPV4 | SP_FAMILY_IPV6)
 
-/* libbpf 1.1 has no section names for these two, and does not load them by itself: the agent gives
+/* libbpf 1.1 has no section names for these two and does not load them by itself: the agent gives
  * them their attach types where the kernel has these hooks. */
 SEC("?cgroup/connect4")
 int connect_unix(struct bpf_sock_addr *ctx)
@@ -420,7 +421,8 @@ int sendmsg_unix(struct bpf_sock_addr *ctx)
 	return ALLOW;
 }
 
-/* Local and remote as sock_ops has them: remote_port in the upper half, in network byte order. */
+/* Sets local and remote as sock_ops has them: remote_port in the upper half, in network byte
+ * order. */
 static __always_inline void set_facts(struct facts *f, struct bpf_sock_ops *ctx, bool listens)
 {
 	bool v6 = ctx->family == AF_INET6;
@@ -442,9 +444,9 @@ static __always_inline void set_facts(struct facts *f, struct bpf_sock_ops *ctx,
 }
 
 /*
- * A reply is asked for by number, on a listener's request_sock too, whose facts are the accepted
- * socket's.  Of the options that a policy has at these stages only the one that is asked for is of
- * interest.
+ * Returns the options to leave out when the kernel asks for a reply, by number.  It asks on a
+ * listener's request_sock as well, whose facts are the accepted socket's.  Only the option asked
+ * for matters.
  */
 static __always_inline __u64 except_replies(struct bpf_sock_ops *ctx, __u32 stage)
 {
@@ -463,13 +465,13 @@ __noinline int merge_ops(struct bpf_sock_ops *ctx, __u64 id, __u32 what, __u32 h
 	return merge(ctx, &facts, id, what, how, except_replies(ctx, HOW_STAGE(how)), true);
 }
 
-/* BASE_RTT is asked of accepted sockets too: those that no process has yet. */
+/* Is it an accepted socket?  BASE_RTT is also asked of those that no process has yet. */
 static __always_inline bool is_accepted(struct tcp_sock *tp)
 {
 	return tp->inet_conn.icsk_inet.sk.sk_socket == NULL;
 }
 
-/* Which families' options a socket takes; what a dual-stack listener takes its address tells. */
+/* Returns the families whose options a socket takes; a dual-stack listener's address tells them. */
 static __always_inline __u32 families_of_op(struct bpf_sock_ops *ctx, __u32 stage)
 {
 	if (ctx->family != AF_INET6)
@@ -485,14 +487,14 @@ static __always_inline __u32 families_of_op(struct bpf_sock_ops *ctx, __u32 stag
 		       : SP_FAMILY_IPV4 | SP_FAMILY_IPV6 | DUAL_STACK;
 }
 
-/* The short way: at sock_ops other replies are left alone, too. */
+/* Sets the short way; at sock_ops other replies are left alone as well. */
 static __always_inline void set_ops(struct bpf_sock_ops *ctx, __u32 first_cell, __u32 n_ops,
 				    __u32 how, __u64 but)
 {
 	set_block(ctx, first_cell, n_ops, how, but | except_replies(ctx, HOW_STAGE(how)), true);
 }
 
-/* Not inlined, so that sock_ops() has next to nothing to save and to restore. */
+/* Kept out of line, so that sock_ops() has next to nothing to save and restore. */
 static __noinline int due_at(struct bpf_sock_ops *ctx, __u32 stage)
 {
 	struct bpf_sock *sk = ctx->sk;
@@ -516,8 +518,8 @@ static __noinline int due_at(struct bpf_sock_ops *ctx, __u32 stage)
 }
 
 /*
- * The kernel calls some ten times a connection, whether or not there is something to do.  The stage
- * is looked up, so that the verifier walks through what follows once, not for each stage.
+ * The kernel calls this some ten times a connection, whether or not there is something to do.  The
+ * stage is looked up, so that the verifier walks through what follows once, not for each stage.
  */
 SEC("sockops")
 int sock_ops(struct bpf_sock_ops *ctx)

@@ -3,8 +3,8 @@
  * What the BPF programs and userspace share: the keys and values of the maps.
  *
  * All integers are in host byte order.  Every structure has fixed-width members and no implicit
- * padding; its size is asserted at compile time, so that a change to the layout is seen.  A change
- * to a layout or a meaning raises SP_ABI_VERSION.
+ * padding; its size is asserted at compile time, so that a change of layout is noticed.  A change
+ * of a layout or a meaning raises SP_ABI_VERSION.
  *
  * The way of a socket through the maps.  Maps marked with G belong to a generation: each is an
  * array of maps whose element `generation & 1` is in force.
@@ -56,8 +56,8 @@ enum sp_stage {
 	SP_STAGE_UNIX_SEND,	  /* cgroup/sendmsg_unix */
 	SP_STAGE_REPLY_ACTIVE,	  /* sock_ops that want a reply, on a connecting socket; in
 				     sp_state.sock_ops both of these */
-	SP_STAGE_REPLY_PASSIVE,	  /* the same on a request_sock: the listener's policies, the peer's
-				     rules */
+	SP_STAGE_REPLY_PASSIVE,	  /* sock_ops that want a reply, on a request_sock: the listener's
+				     policies, the peer's rules */
 	SP_STAGE_MAX,
 };
 
@@ -84,8 +84,8 @@ enum sp_stage {
  * can aim at the place of another's cgroup. */
 #define SP_PLACE(id, seed, bits) ((__u32)((__u64)(id) * (seed) >> (64 - (bits))))
 
-/* Value of array `cgroup_cache`: what is known of four cgroups: 0 no policy applies, the number of
- * the one policy, or SP_WORD_IN_LISTS. */
+/* Value of array `cgroup_cache`: what is known of four cgroups: 0 (no policy applies), the number
+ * of the one policy, or SP_WORD_IN_LISTS. */
 #ifndef SP_CACHE_BITS /* a test build has less room in its cache */
 #define SP_CACHE_BITS	   14
 #define SP_LIST_BITS	   12
@@ -96,11 +96,11 @@ struct sp_cache_set {
 	__u64 way[SP_CACHE_WAYS];
 };
 
-/* Policies that apply to one cgroup; what POLICY.md says of more is in bpf/classify.h. */
+/* The most policies that apply to one cgroup; bpf/classify.h says what happens to more. */
 #define SP_LIST_MAX 32
 
-/* Value of array `policy_lists`: the lists of two cgroups.  word[0] has how many follow, the others
- * the policies' numbers, weakest first. */
+/* Value of array `policy_lists`: the lists of two cgroups.  word[0] says how many numbers of
+ * policies follow, the weakest policy's first. */
 #define SP_LIST_WAYS 2
 struct sp_list_cell {
 	struct {
@@ -117,14 +117,14 @@ struct sp_list_cell {
  * Index 0 is not a node: its chain of links (`more`) has the nodes that are active before the first
  * byte, and `last` is the number of the table's last glob.
  */
-#define SP_GLOB_NODES 65792u /* numbers have 16 bits, and the last node has edges too */
+#define SP_GLOB_NODES 65792u /* numbers have 16 bits, and the last node has edges as well */
 struct sp_glob_node {
 	__u16 from;  /* 0: free */
 	__u16 to;    /* the node that becomes active; 0: none */
-	__u16 more;  /* index into glob_links: further ones; 0: none */
+	__u16 more;  /* index into glob_links: further nodes; 0: none */
 	__u16 says;  /* index into glob_links: the globs that end here; a node's own element only */
 	__u16 first; /* `to` leads to globs from this one */
-	__u16 last;  /* to this one only */
+	__u16 last;  /* ... to this one */
 	__u8 flags;  /* SP_GLOB_*, of `to` */
 	__u8 reserved[3];
 };
@@ -139,7 +139,7 @@ struct sp_glob_node {
 struct sp_glob_link {
 	__u16 what;	   /* a node; or the number of a policy for which a glob ends */
 	__u16 next;	   /* 0: the last one */
-	__u16 first, last; /* as in sp_glob_node; of a glob that ends both are that glob */
+	__u16 first, last; /* as in sp_glob_node; both are the glob that ends */
 	__u8 flags;	   /* as in sp_glob_node */
 	__u8 reserved[3];
 };
@@ -149,7 +149,7 @@ struct sp_glob_link {
  * `(generation & 1) + 2 * t` of the arrays of maps glob_nodes and glob_links. */
 #define SP_GLOB_TABLES_MAX 16
 
-/* Nodes that may be active at once. */
+/* The most nodes that may be active at once. */
 #define SP_GLOB_ACTIVE_MAX 56
 
 /*
@@ -162,10 +162,11 @@ struct sp_glob_link {
 struct sp_walk_state {
 	__u64 word[1 + SP_LIST_MAX + SP_WALK_ACTIVE_MAX];
 };
-#define SP_WALK_EXCLUDED   0x8000u
-#define SP_WALK_NODE_BITS  16
-#define SP_WALK_N_BITS	   6 /* word[0]: how many policies; above: how many nodes; above: */
-#define SP_WALK_ALL_TABLES (1u << 2 * SP_WALK_N_BITS) /* those of `exclude` were walked too */
+#define SP_WALK_EXCLUDED  0x8000u
+#define SP_WALK_NODE_BITS 16
+#define SP_WALK_N_BITS	  6 /* word[0]: how many policies; above: how many nodes; above: */
+#define SP_WALK_ALL_TABLES                                                                         \
+	(1u << 2 * SP_WALK_N_BITS) /* the tables of `exclude` were walked as well */
 
 /* --- what a policy does ------------------------------------------------------------------------
  *
@@ -173,12 +174,12 @@ struct sp_walk_state {
  * in the order of the option table and begin a cell of `ops`.
  */
 struct sp_block {
-	__u64 options; /* BIT(row of the option table): what it decides, `unset` and what is not
-			  due at this stage among it */
+	__u64 options; /* BIT(row of the option table): what it decides, including `unset` and what
+			  is not due at this stage */
 	__u32 first_cell;
 	__u16 n_ops;	 /* at most SP_BLOCK_OPS_MAX */
 	__u16 flags;	 /* 0 */
-	__u32 counter;	 /* of a rule: index of its counter, see `applied` */
+	__u32 counter;	 /* index of a rule's counter, see `applied` */
 	__u32 threshold; /* 0 */
 };
 #define SP_BLOCK_OPS_MAX 48
@@ -191,7 +192,7 @@ struct sp_block {
 
 /* Families as rules tell them apart; index into sp_policy.families. */
 enum sp_family {
-	SP_FAMILY_INDEX_IPV4, /* v4-mapped peers too */
+	SP_FAMILY_INDEX_IPV4, /* includes v4-mapped peers */
 	SP_FAMILY_INDEX_IPV6,
 	SP_FAMILY_INDEX_UNIX,
 	SP_FAMILY_INDEX_MAX,
@@ -215,7 +216,8 @@ struct sp_stage_of {
 	__u8 properties; /* BIT(enum sp_property): the tests that `rules` need */
 	__u8 counts;	 /* SP_COUNTS_* */
 	__u32 first_block;
-	__u16 n_always; /* vectors[first_always]: so many counters of rules that always hold here */
+	__u16 n_always; /* number of counters, from vectors[first_always] on, of rules that always
+			   hold here */
 	__u16 reserved;
 	__u32 first_always;
 	__u32 reserved2;
@@ -247,8 +249,8 @@ struct sp_policy {
 	struct sp_stage_of stage[SP_STAGE_MAX];
 	struct sp_test tests[SP_PROPERTY_MAX];
 	__u64 families[SP_FAMILY_INDEX_MAX]; /* the rules that may hold for each */
-	__u64 decided_late; /* options that a connect rule which asks for `local` may win: for
-			       every policy of the cgroup they are decided at SP_STAGE_TCP_SYN */
+	__u64 decided_late; /* options that a connect rule with `local` may win: for every policy of
+			       the cgroup they are decided at SP_STAGE_TCP_SYN */
 	__u32 counter;	    /* index of its counter, see `applied` */
 	__u32 reserved[7];
 };
@@ -286,7 +288,7 @@ struct sp_range_node {
 
 #define SP_VALUE_SIZE 16
 
-/* One call of bpf_setsockopt, or (level SP_LEVEL_REPLY) one reply. */
+/* One call of bpf_setsockopt, or one reply (level SP_LEVEL_REPLY). */
 struct sp_op {
 	__u16 level;   /* SOL_SOCKET, IPPROTO_TCP, ... */
 	__u16 optname; /* as in setsockopt(2), or TCP_BPF_*; for a reply BPF_SOCK_OPS_* */
@@ -294,12 +296,12 @@ struct sp_op {
 	__u8 optlen;   /* bytes of value, 1 to SP_VALUE_SIZE */
 	__u8 families; /* SP_FAMILY_*: applies to a socket that speaks one of these; 0: to all */
 	__u8 flags;    /* 0 */
-	__u32 counter; /* of the policy or rule that says so: for the failures, and for `explain` */
+	__u32 counter; /* of the policy or rule that sets it: for the failures and for `explain` */
 	__u32 reserved;
 	__u8 value[SP_VALUE_SIZE]; /* host byte order; strings with their NUL */
 };
 
-/* The level of what is no socket option but sock_ops' reply. */
+/* The level of sock_ops' replies, which are no socket options. */
 #define SP_LEVEL_REPLY 0xffff
 
 /* Value of array `ops`: operations lie in cells, since each look-up costs some ten nanoseconds. */
@@ -335,24 +337,24 @@ struct sp_failure {
 /* --- state -------------------------------------------------------------------------------------
  */
 
-/* What goes with a generation and is no array. */
+/* The part of a generation that is not in arrays. */
 struct sp_generation {
-	__u64 after_others;   /* options that are set after all others: SO_PRIORITY, where IP_TOS is
-				 used too */
+	__u64 after_others;   /* options that are set after all others: SO_PRIORITY where IP_TOS is
+				 used */
 	__u32 flags;	      /* SP_GENERATION_* */
-	__u16 n_match_tables; /* of globs */
-	__u16 n_exclude_tables; /* behind those */
+	__u16 n_match_tables; /* tables of globs of `match` */
+	__u16 n_exclude_tables; /* tables of globs of `exclude`, behind those */
 	__u64 stages;		/* BIT(enum sp_stage): some policy has something due there */
 	__u64 loaded_usec;	/* CLOCK_REALTIME, microseconds, when it came in force */
 	__u32 n_policies;
-	__u32 n_glob_nodes, n_glob_links; /* elements that a table has at most that are not 0 */
+	__u32 n_glob_nodes, n_glob_links; /* the most that a table uses */
 	__u32 reserved[5];
 };
 #define SP_GENERATION_DECIDES_LATE 0x1 /* some policy has decided_late */
 
 /* Array `state`, one element: to the programs a variable.  The agent writes the first part,
  * programs only count in the last. */
-#define SP_SOCK_OPS_MAX 64 /* BPF_SOCK_OPS_* are below */
+#define SP_SOCK_OPS_MAX 64 /* greater than all BPF_SOCK_OPS_* */
 struct sp_state {
 	__u64 generation; /* bit 0 says which maps are in force; raised by each reload; 0: none is;
 			     keeps its place in every version */
@@ -362,13 +364,15 @@ struct sp_state {
 	__u64 cgroup_root_id; /* the cgroup that the programs are attached to */
 	__u64 missing_stages; /* BIT(enum sp_stage): this kernel has no hook for them */
 	__u64 programs;	      /* tells which build's programs work on the maps */
-	__u64 reserved[2];
+	__u64 mount_id;	      /* the cgroup at the cgroup2 mount, below which paths begin: in a
+				 cgroup namespace that is not the hierarchy's root */
+	__u64 reserved;
 	__u32 abi_version; /* SP_ABI_VERSION; keeps its place in every version */
 	__u32 flags;	   /* 0 */
 	__u64 reserved2[7];
-	struct sp_generation of[2];	     /* by generation & 1 */
-	__u8 sock_ops[SP_SOCK_OPS_MAX];	     /* the stage that an op is, where some policy has
-						something due there; else 0, which is no op's */
+	struct sp_generation of[2];	/* by generation & 1 */
+	__u8 sock_ops[SP_SOCK_OPS_MAX]; /* the stage of an op where some policy has something due;
+					   else 0, which is no op's stage */
 	__u8 reply_options[SP_SOCK_OPS_MAX]; /* the row of the option table for an op's reply */
 	/* Counted by the programs. */
 	__u64 misses;	     /* cgroups that were classified */
@@ -378,13 +382,14 @@ struct sp_state {
 	__u64 failures_lost; /* failures that did not fit the map `failures` */
 	__u64 reserved3[3];
 };
-/* A cgroup below this level has the policies that its ancestor there has. */
+/* A cgroup below this level has the policies of its ancestor at this level. */
 #define SP_LEVELS_MAX 1024
 
 /* Local storage of UDP and unix sockets. */
 struct sp_socket {
-	__u64 seen; /* generation in which its sends were last looked at, and 1 more: 0 is never */
-	__u32 counted; /* bit: 1 << direction: it was counted there, and that is once only */
+	__u64 seen; /* 1 more than the generation in which its sends were last looked at; 0: never
+		     */
+	__u32 counted; /* bits 1 << direction: counted there, which happens only once */
 	__u32 reserved;
 };
 

@@ -4,7 +4,7 @@
  * with OPTION defined.  A new kernel option is a new row here, and its case in tests/live/.
  *
  * The order of the rows is the order in which a hook sets them, where it matters:
- *   - IP_TOS before SO_PRIORITY: IP_TOS changes sk_priority too (net/ipv4/ip_sockglue.c,
+ *   - IP_TOS before SO_PRIORITY: IP_TOS also changes sk_priority (net/ipv4/ip_sockglue.c,
  *     __ip_sock_set_tos).
  *   - TCP_CONGESTION before what the congestion control may touch at its init (window, pacing).
  *   - the keepalive times before SO_KEEPALIVE, which arms the timer with them.
@@ -42,7 +42,7 @@ OPTION(SO_REUSEADDR, .level = SOL_SOCKET, .optname = SO_REUSEADDR,
        .type = OPTION_BOOL, .max = 1, STAGES(0, 0, B_ | UB_), .carried = true,
        .since = "6.1",
        .summary = "bind to a local address that connections in TIME_WAIT still use",
-       .kernel = "looked at by bind(2) only; an ephemeral bind before connect(2) counts too")
+       .kernel = "looked at by bind(2) only; an ephemeral bind before connect(2) counts as well")
 OPTION(SO_REUSEPORT, .level = SOL_SOCKET, .optname = SO_REUSEPORT,
        .type = OPTION_BOOL, .max = 1, STAGES(0, 0, B_ | UB_), .carried = true,
        .since = "5.15",
@@ -96,7 +96,7 @@ OPTION(TCP_BPF_SNDCWND_CLAMP, .level = IPPROTO_TCP, .optname = TCP_BPF_SNDCWND_C
        .type = OPTION_INT, .min = 1, .max = INT32_MAX, TCP_ANY_TIME,
        .since = "5.10",
        .summary = "the congestion window never grows beyond this many segments",
-       .kernel = "sets ssthresh too; an accepted socket still starts with the initial window")
+       .kernel = "also sets ssthresh; an accepted socket still starts with the initial window")
 OPTION(TCP_BPF_IW, .level = IPPROTO_TCP, .optname = TCP_BPF_IW,
        .type = OPTION_INT, .min = 1, .max = INT32_MAX, STAGES(AE_, PE_, 0),
        .since = "5.10",
@@ -128,14 +128,14 @@ OPTION(TCP_WINDOW_CLAMP, .level = IPPROTO_TCP, .optname = TCP_WINDOW_CLAMP,
        .type = OPTION_SIZE, .min = 1, .max = INT32_MAX, .result = RESULT_FLOOR_1152,
        TCP_ANY_TIME, .carried = true, .since = "5.15",
        .summary = "upper bound of the advertised receive window, together with SO_RCVBUF",
-       .kernel = "at least 1152; before the SYN or on the listener it lowers the window scale too; "
+       .kernel = "at least 1152; before the SYN or on the listener it also lowers the window scale; "
 		 "on an established socket it can only be lowered; without SO_RCVBUF receive "
 		 "autotuning raises it again")
 OPTION(TCP_SAVE_SYN, .level = IPPROTO_TCP, .optname = TCP_SAVE_SYN,
        .type = OPTION_INT, .min = 0, .max = 2, STAGES(0, 0, L_),
        .carried = true, .since = "5.10",
        .summary = "keep the SYN's headers for getsockopt(TCP_SAVED_SYN): 1 IP and TCP, 2 the link "
-		  "layer's too",
+		  "layer's as well",
        .kernel = "on the listener only; 2 from 6.1 on")
 OPTION(TCP_SYNCNT, .level = IPPROTO_TCP, .optname = TCP_SYNCNT,
        .type = OPTION_INT, .min = 1, .max = 127, STAGES(C_, 0, L_),
@@ -194,7 +194,7 @@ OPTION(IP_TOS, .level = IPPROTO_IP, .optname = IP_TOS,
        .type = OPTION_TCLASS, .min = 0, .max = 255, .result = RESULT_ECN_MASKED,
        TCP_UDP_ANY_TIME, .carried = true, .since = "5.10",
        .summary = "the IPv4 header's TOS byte (DSCP and ECN)",
-       .kernel = "on TCP the ECN bits stay the kernel's; sets SO_PRIORITY too")
+       .kernel = "on TCP the ECN bits stay the kernel's; also sets SO_PRIORITY")
 OPTION(IPV6_TCLASS, .level = IPPROTO_IPV6, .optname = IPV6_TCLASS,
        .type = OPTION_TCLASS, .min = 0, .max = 255, .result = RESULT_ECN_MASKED,
        TCP_UDP_ANY_TIME, .carried = true, .since = "5.10",

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What bpf/probe.bpf.c and agent/kernel/probe.c share.  It lives for one run: no version. */
+/* Shared by bpf/probe.bpf.c and agent/kernel/probe.c.  It lives for one run, so it has no
+ * version. */
 #ifndef SOCKPOL_PROBE_ABI_H
 #define SOCKPOL_PROBE_ABI_H
 

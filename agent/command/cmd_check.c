@@ -18,7 +18,7 @@ static const struct cli_option options[] = {
 	{ "policy-dir", "DIR", "read policies here instead; may repeat, earlier wins",
 	  CLI_LIST(struct request, dirs) },
 	{ "strict", NULL, "warnings count as errors", CLI_FLAG(struct request, strict) },
-	{ "kernel", NULL, "say what the running kernel lacks, and whom that concerns (root)",
+	{ "kernel", NULL, "say what the running kernel lacks, and what asks for it (root)",
 	  CLI_FLAG(struct request, kernel) },
 };
 
@@ -86,7 +86,8 @@ void cmd_check_print_kernel(const char *release, const struct kernel_support *k,
 		const struct option *o = &option_table[i];
 
 		if (k->options[i] == PROBE_UNKNOWN)
-			fprintf(to, "  cannot tell of %s: no socket to try it on\n", o->name);
+			fprintf(to, "  cannot tell whether it has %s: no socket to try it on\n",
+				o->name);
 		else if (!support_has_option(k, (enum option_id)i))
 			print_lack(c, o->name, o->since, to);
 		n += k->options[i] != 0;
@@ -155,8 +156,8 @@ const struct command cmd_check = {
 	.synopsis = "check [--policy-dir DIR]... [--strict] [--kernel] [FILE]...",
 	.description =
 		"Checks policy files: those of the policy directories, then the FILEs; FILEs without\n"
-		"--policy-dir are checked alone.  Needs no privilege, but --kernel root, and then says\n"
-		"also what the running kernel lacks.  Errors and warnings go to stderr.\n"
+		"--policy-dir are checked alone.  Needs no privilege; with --kernel, as root, also says what\n"
+		"the running kernel lacks.  Errors and warnings go to stderr.\n"
 		"Exit status: 0 good, 1 errors (with --strict also warnings), 2 usage.",
 	CLI_OPTIONS(options, struct request),
 	.arguments_max = INT_MAX,

@@ -53,7 +53,8 @@ static int detach_locked(const char *path)
 		r = pin_dir_remove(path);
 	}
 	if (r == 0 && n)
-		printf("%s: %d pins taken out; nothing of it is in force any more\n", path, n);
+		printf("%s: %d pins taken out; nothing that was pinned there is in force any more\n",
+		       path, n);
 	else if (r == 0)
 		printf("%s: nothing of sockpol is pinned there\n", path);
 	name_foreign(&d.current);

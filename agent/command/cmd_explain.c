@@ -324,8 +324,8 @@ const struct command cmd_explain = {
 		"Says which options the new sockets of a cgroup, a systemd unit or a process get by the\n"
 		"policy files, which policy, rule and line set each, and what that beat: for every\n"
 		"connection, with the conditions of the rules, or for the one that --remote, --local,\n"
-		"--protocol and --family tell of.  What these leave open does not hold in any rule.\n"
-		"Needs no privilege; as root it says also when what is in force differs from the files,\n"
+		"--protocol and --family describe.  A rule that asks for more than these give does not hold.\n"
+		"Needs no privilege; as root it also says where what is in force differs from the files,\n"
 		"and leaves out what the running kernel lacks.\n"
 		"Exit status: 0 good, 1 errors in the files or no such process or unit, 2 usage.",
 	CLI_OPTIONS(options, struct request),

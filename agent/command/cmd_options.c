@@ -104,7 +104,7 @@ static int print_table(const struct answers *a)
 
 		printf("%-24s %-12s %-10s ", o->name, level_name(o->level), type_name(o->type));
 		print_directions(o, 22);
-		printf(" %-5s %-5s ", sets_udp(o) ? "too" : "no", o->since);
+		printf(" %-5s %-5s ", sets_udp(o) ? "yes" : "no", o->since);
 		print_answer(a, o);
 	}
 	for (size_t i = 0; i < n_option_shorthands; i++)
@@ -112,7 +112,7 @@ static int print_table(const struct answers *a)
 		       type_name(option_shorthands[i].type),
 		       option_shorthands[i].expands_to[0]->name,
 		       option_shorthands[i].expands_to[1]->name);
-	printf("\nsockpol options NAME says more of one.\n");
+	printf("\nsockpol options NAME says more about one.\n");
 	return EXIT_GOOD;
 }
 
@@ -286,8 +286,8 @@ const struct command cmd_options = {
 	.summary = "list the socket options that policies can set",
 	.synopsis = "options [NAME] [--json]",
 	.description = "Lists the socket options that policies can set and, with the privilege to "
-		       "load BPF programs,\nwhether this kernel takes each.  With NAME, says all "
-		       "about one.",
+		       "load BPF programs,\nwhether this kernel takes each.  With NAME, says "
+		       "everything about one.",
 	CLI_OPTIONS(request_options, struct request),
 	.arguments_max = 1,
 	.run = run,

@@ -27,7 +27,7 @@ static const struct cli_option options[] = {
 	  "read policies here, not where the agent does (may repeat, earlier\n"
 	  "                        wins)",
 	  CLI_LIST(struct request, dirs) },
-	{ "pin-dir", "DIR", "of what is in force (the agent's, or " DEFAULT_PIN_DIR ")",
+	{ "pin-dir", "DIR", "the pins of what is in force (the agent's, or " DEFAULT_PIN_DIR ")",
 	  CLI_TEXT(struct request, pin_dir) },
 	{ "runtime-dir", "DIR", "the agent's (" DEFAULT_RUNTIME_DIR ")",
 	  CLI_TEXT(struct request, runtime_dir) },
@@ -42,7 +42,7 @@ static int say_why_not(int r, const char *runtime_dir)
 			  "the reload",
 			  runtime_dir, PATIENCE_SECONDS);
 	else
-		log_error_errno(r, "Cannot speak with the agent of %s", runtime_dir);
+		log_error_errno(r, "Cannot talk to the agent of %s", runtime_dir);
 	return EXIT_BAD;
 }
 
@@ -112,7 +112,8 @@ static int compare(const struct request *q, const char *const *dirs, const char 
 	diags_sort(&diags);
 	diags_print(&diags, stderr);
 	if (r == -EBADMSG)
-		log_error("a reload would be refused: %zu errors", diags.n_errors);
+		log_error("a reload would be refused: %zu error%s", diags.n_errors,
+			  diags.n_errors == 1 ? "" : "s");
 	else if (r == 0)
 		status = print_dry_run(q, &d);
 	diags_clear(&diags);

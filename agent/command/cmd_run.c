@@ -52,7 +52,7 @@ const struct command cmd_run = {
 	.description =
 		"Governs sockets as the policy files say, in the foreground.  SIGHUP reads the "
 		"files\nagain; SIGTERM and SIGINT take everything out of the kernel, unless --persist is "
-		"given.\nExit status: 78 when it cannot start for errors in the files, else as for all commands.",
+		"given.\nExit status: 78 when errors in the files keep it from starting, else as for all commands.",
 	CLI_OPTIONS(options, struct request),
 	.defaults = &(const struct request){ .agent = { .pin_dir = DEFAULT_PIN_DIR,
 							.runtime_dir = DEFAULT_RUNTIME_DIR } },

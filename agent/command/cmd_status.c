@@ -90,8 +90,8 @@ static void print_lost(FILE *to, const struct overview *o)
 	if (o->pins_lost)
 		fprintf(to,
 			"warning: %" PRIu64
-			" pins of the agent, pid %d, are gone: it governs, but what "
-			"is not pinned ends with it; `sockpol reload` pins it again\n",
+			" pins of the agent, pid %d, are gone: without them policy ends "
+			"when the agent does; `sockpol reload` pins it again\n",
 			o->pins_lost, (int)o->pid);
 }
 
@@ -101,10 +101,10 @@ static void print_counts(const struct overview *o)
 		uint64_t n;
 		const char *what;
 	} rows[] = {
-		{ o->state.cut, "cgroups are so deep that they have the policies of an ancestor" },
-		{ o->state.left_out, "cgroups are matched by more policies than apply to one" },
-		{ o->state.lists_lost, "sockets got no options, as other cgroups took the place of "
-				       "theirs again and again" },
+		{ o->state.cut, "cgroups are so deep that they have an ancestor's policies" },
+		{ o->state.left_out, "cgroups are matched by more policies than can apply to one" },
+		{ o->state.lists_lost, "sockets got no options, as other cgroups kept taking the "
+				       "place of theirs in the cache" },
 		{ o->state.failures_lost, "failures could not be counted (map full)" },
 	};
 
@@ -283,8 +283,8 @@ static void say_what_is_missing(const char *pin_dir, const char *runtime_dir)
 	if (o.pins_lost)
 		print_lost(stderr, &o);
 	else if (pin_dir_has_policy(pin_dir))
-		log_error("What is pinned at %s is not complete: somebody removed pins; an agent "
-			  "that starts makes it good",
+		log_error("The pins at %s are incomplete, as somebody removed some; the next agent "
+			  "that starts replaces them",
 			  pin_dir);
 	else
 		log_error("Nothing is in force: no agent has pinned anything at %s", pin_dir);
@@ -370,10 +370,10 @@ static int show_overview(const struct request *q)
 static const struct cli_option options[] = {
 	{ "cgroup", "PATH", "what is in force for this cgroup", CLI_TEXT(struct request, cgroup) },
 	{ "cgroups", NULL,
-	  "look at the cgroups that live: how many each policy governs, or, with\n"
-	  "                        a POLICY, which these are",
+	  "look at the live cgroups: how many each policy governs, or, with a\n"
+	  "                        POLICY, which ones",
 	  CLI_FLAG(struct request, cgroups) },
-	{ "json", NULL, "as JSON", CLI_FLAG(struct request, json) },
+	{ "json", NULL, "print JSON", CLI_FLAG(struct request, json) },
 	{ "pin-dir", "DIR", "the agent's (" DEFAULT_PIN_DIR ")",
 	  CLI_TEXT(struct request, pin_dir) },
 	{ "runtime-dir", "DIR", "the agent's (" DEFAULT_RUNTIME_DIR ")",
@@ -388,8 +388,8 @@ static int run(const void *given, const char *const *arguments)
 
 	if ((policy && !q->cgroups) || (q->cgroup && q->cgroups)) {
 		fprintf(stderr,
-			"sockpol status: a POLICY goes with --cgroups, and --cgroups not with "
-			"--cgroup\n");
+			"sockpol status: a POLICY goes only with --cgroups, and --cgroups does "
+			"not go with --cgroup\n");
 		return EXIT_USAGE;
 	}
 	r = policy || q->cgroup ? show_cgroups(q, policy) : show_overview(q);

@@ -93,15 +93,17 @@ static void still_alive(void)
 static int find_place(const struct governor *g, struct kernel_place *ret)
 {
 	_cleanup_close_ int fd = open(g->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	uint64_t id = 0;
+	uint64_t id = 0, mount_id = 0;
 	int r = fd < 0 ? -errno : cgroup_id_of_dir(g->directory, &id);
 
 	*ret = (struct kernel_place){ .cgroup_fd = -1 };
+	if (r == 0)
+		r = cgroup_id_of_dir(g->mount, &mount_id);
 	if (r < 0) {
 		log_error_errno(r, "Cannot look at the cgroup %s", g->directory);
 		return r;
 	}
-	*ret = (struct kernel_place){ .cgroup_fd = fd, .cgroup_id = id, .pin_dir = g->pin_dir };
+	*ret = (struct kernel_place){ fd, id, mount_id, g->pin_dir };
 	return TAKE_FD(fd);
 }
 

@@ -45,7 +45,7 @@ int capabilities_check(void)
 	}
 	if (!missing[0])
 		return 0;
-	log_error("Not permitted: of CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, which an agent needs, "
+	log_error("Not permitted: an agent needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and "
 		  "these are missing: %s",
 		  missing);
 	return -EPERM;

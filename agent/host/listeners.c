@@ -46,8 +46,8 @@ static int name_stale(const struct listener *l, void *userdata)
 
 	if (!path)
 		return 0;
-	log_warning("listener %s in cgroup %s keeps what it got from the policy before until it is "
-		    "opened again",
+	log_warning("listener %s in cgroup %s keeps what the old policy gave it until it is opened "
+		    "again",
 		    l->local, path);
 	stale->n++;
 	return 0;

@@ -86,14 +86,15 @@ static int pin_maps(const struct kernel *k)
 	return r;
 }
 
-static int init_state(struct kernel *k, uint64_t cgroup_id)
+static int init_state(struct kernel *k, const struct kernel_place *place)
 {
 	uint64_t seed;
 
 	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
 		return log_error_errno(errno, "Cannot get a random number");
 	k->state->seed = seed | 1;
-	k->state->cgroup_root_id = cgroup_id;
+	k->state->cgroup_root_id = place->cgroup_id;
+	k->state->mount_id = place->mount_id;
 	k->state->missing_stages = hooks_missing_stages(k->hooks);
 	k->state->programs = programs_digest();
 	k->state->abi_version = SP_ABI_VERSION;
@@ -111,7 +112,7 @@ static uint64_t earlier_generation(const char *pin_dir)
 	return generation;
 }
 
-static int load(struct kernel *k, uint64_t cgroup_id, uint64_t stages)
+static int load(struct kernel *k, const struct kernel_place *place, uint64_t stages)
 {
 	_cleanup_free_ char *current = pin_path(k->pin_dir, PIN_CURRENT);
 	const char *const earlier[] = { current, k->pin_dir, NULL };
@@ -120,7 +121,7 @@ static int load(struct kernel *k, uint64_t cgroup_id, uint64_t stages)
 	if (r == 0)
 		r = map_state(k);
 	if (r == 0)
-		r = init_state(k, cgroup_id);
+		r = init_state(k, place);
 	if (r == 0)
 		r = pin_maps(k);
 	if (r == 0) /* with no stage in the state, what is new does nothing yet */
@@ -140,7 +141,7 @@ int kernel_load(const struct kernel_place *place, uint64_t stages, struct kernel
 	if (r < 0)
 		return r;
 	k->in_place = false;
-	r = load(k, place->cgroup_id, stages);
+	r = load(k, place, stages);
 	if (r == 0)
 		*ret = TAKE_PTR(k);
 	return r;

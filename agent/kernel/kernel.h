@@ -26,6 +26,7 @@ struct kernel;
 struct kernel_place {
 	int cgroup_fd;
 	uint64_t cgroup_id;
+	uint64_t mount_id; /* the cgroup at the mount */
 	const char *pin_dir; /* locked by pin_dir_open(), and pin_dir_recover() was called */
 };
 

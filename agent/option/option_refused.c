@@ -8,7 +8,7 @@
 
 #define NOT_TAKEN "bpf_setsockopt does not take it"
 /* Why an option cannot be set. */
-#define READ_ONLY "it can only be read, also by the application"
+#define READ_ONLY "it can only be read, even by the application"
 #define CHANGES_RECV                                                                               \
 	NOT_TAKEN ", and it changes what recvmsg(2) gives to an application that must expect it"
 #define PER_CALL   NOT_TAKEN ", and it belongs to the application's own calls"

@@ -93,7 +93,7 @@ static void lint_patterns(const struct lint *l, const struct policy *p)
 			if (glob_kind(glob) == glob_kind(p->exclude.v[j].glob) &&
 			    streq(glob_pattern(glob), glob_pattern(p->exclude.v[j].glob)))
 				diag_warning(l->diags, &p->match.v[i].at,
-					     "'%s' can never match: 'exclude' has it too",
+					     "'%s' can never match: 'exclude' has it as well",
 					     EXCERPT(glob_pattern(glob)));
 	}
 	for (size_t i = 0; i < p->exclude.n; i++)

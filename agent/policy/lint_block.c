@@ -92,7 +92,7 @@ static void lint_route(const struct lint *l, const struct rule *r, const struct 
 		return;
 	diag_warning(l->diags, &s->at,
 		     "%s: rule '%s' asks for '%s', which a connecting TCP socket has only when its "
-		     "route is chosen: too late for the route, also where another rule sets it",
+		     "route is chosen: too late for the route, even if another rule sets it",
 		     s->option->name, r->name, w->has_local ? "local" : "local_port");
 }
 

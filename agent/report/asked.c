@@ -201,7 +201,7 @@ static const char *family_text(const struct asked *a)
 
 static void print_unknown(const struct asked *a, FILE *to)
 {
-	const char *separator = "; not given, so that no rule holds that asks for it: ";
+	const char *separator = "; not given, so no rule that asks for it holds: ";
 	const bool has_peer = a->directions != BIT(DIRECTION_LISTEN);
 
 	if (a->families == UNIX) /* an AF_UNIX socket has none of these */

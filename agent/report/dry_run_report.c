@@ -37,7 +37,7 @@ static void print_listeners(const struct dry_run *d, bool all, FILE *to)
 
 	if (!d->n_listeners)
 		return;
-	fprintf(to, "%zu listener%s would keep what the policy before set, until opened again:\n",
+	fprintf(to, "%zu listener%s would keep what the old policy set, until opened again:\n",
 		d->n_listeners, plural(d->n_listeners));
 	for (size_t i = 0; i < named; i++) {
 		_cleanup_free_ char *cgroup = utf8_escape(d->listeners[i].cgroup);

@@ -18,9 +18,9 @@ static void print_socket_cgroup(const struct sock_diag_socket *s, const char *cg
 	if (!s->cgroup_id)
 		fprintf(to, "  cgroup not known");
 	else if (!cgroup)
-		fprintf(to, "  made in a cgroup that is gone (id %" PRIu64 ")", s->cgroup_id);
+		fprintf(to, "  created in a cgroup that is gone (id %" PRIu64 ")", s->cgroup_id);
 	else if (!streq(cgroup, process_cgroup))
-		fprintf(to, "  made in cgroup %s, which counts", escaped ? escaped : "?");
+		fprintf(to, "  created in cgroup %s, which counts", escaped ? escaped : "?");
 }
 
 static void print_sockets(const struct explain_report *r, FILE *to)

@@ -139,10 +139,10 @@ static const char *no_usual_path(const char *name)
 		if (has_suffix(name, bare[i]))
 			return "units of this type have no cgroup";
 	if (strpbrk(name, "*?["))
-		return "no cgroup is there now that it matches";
+		return "it matches no cgroup now";
 	if (has_suffix(name, ".scope"))
-		return "no such cgroup is there now, and systemd is told of a scope's place when it "
-		       "is made";
+		return "there is no such cgroup now, and systemd learns a scope's place only when the "
+		       "scope is made";
 	return NULL;
 }
 

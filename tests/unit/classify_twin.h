@@ -215,6 +215,9 @@ static inline void twin_path_clear(struct twin_path *p)
 	free(p->names);
 }
 
+/* The level of the cgroup that is at the mount. */
+static int twin_mount_level;
+
 /* What a hook gets for a socket of the cgroup at the path. */
 static inline struct policy_list twin_policies(const char *path)
 {
@@ -225,6 +228,7 @@ static inline struct policy_list twin_policies(const char *path)
 
 	twin_path_init(&p, path);
 	id = p.cgroup->kn->id;
+	map_state.mount_id = twin_mount_level <= p.level ? p.nodes[twin_mount_level].id : 0;
 	if (!cache_recall(id, 0, &what))
 		what = classify(id, (uint64_t)(uintptr_t)p.cgroup, 0);
 	if (what == SP_WORD_IN_LISTS) {

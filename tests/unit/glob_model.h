@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Which policies apply to a cgroup, told by POLICY.md's sentences alone. */
+/* Which policies apply to a cgroup, by the sentences of sockpol.policy(5) alone. */
 #ifndef SOCKPOL_GLOB_MODEL_H
 #define SOCKPOL_GLOB_MODEL_H
 

@@ -313,9 +313,46 @@ static void excluded_policies_keep_their_places(void **state)
 	config_free(c);
 }
 
+/* In a cgroup namespace paths begin at the mount, and what is not below it has none. */
+static void below_a_mount(void **unused)
+{
+	static const struct fixture_policy policies[] = {
+		{ "web", { "/web" } },
+		{ "unit", .unit = { "a.service" } },
+		{ "all", { "/**" }, .exclude = { "/web/no" } },
+	};
+	struct config *c = fixture_config(policies, ARRAY_SIZE(policies));
+	static const struct {
+		const char *path;
+		uint16_t n, number[3];
+	} cases[] = {
+		{ "/ns/of/web", 2, { 1, 3 } }, { "/ns/of/a.service", 2, { 2, 3 } },
+		{ "/ns/of/web/no", 1, { 1 } }, { "/ns/of", 0, { 0 } },
+		{ "/web", 0, { 0 } },	       { "/ns", 0, { 0 } },
+	};
+	struct glob_tables t;
+	struct position at;
+	char *error;
+
+	(void)unused;
+	assert_int_equal(glob_tables_new(c, &t, &error, &at), 0);
+	twin_load(&t);
+	twin_mount_level = 2;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct policy_list list = twin_policies(cases[i].path);
+
+		assert_int_equal(list.n, cases[i].n);
+		assert_memory_equal(list.number, cases[i].number, sizeof(list.number[0]) * list.n);
+	}
+	twin_mount_level = 0;
+	glob_tables_clear(&t);
+	config_free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(below_a_mount),
 		cmocka_unit_test(hooks_agree_with_glob_match),
 		cmocka_unit_test(deep_walks_begin_where_others_ended),
 		cmocka_unit_test(one_glob_fits_the_ring),

@@ -482,7 +482,7 @@ static void test_print(void **state)
 	};
 	static const char *const one[] = {
 		"  connect tcp ipv4, remote 10.7.0.1; not given, ",
-		"no rule holds that asks for it: local, remote_port, local_port:\n",
+		"no rule that asks for it holds: local, remote_port, local_port:\n",
 		"    TCP_CONGESTION = dctcp\n",
 		"      beats    web (test.yaml:1) bbr\n",
 		"      set at   nothing: it is an option of the other IP family\n",

@@ -273,7 +273,7 @@ static void route_one(struct scratch *s, const char *when, const char *option, c
 	assert_non_null(name);
 	assert_true(asprintf(&expected,
 			     "7:19: %s: rule 'r' asks for '%s', which a connecting TCP socket has "
-			     "only when its route is chosen: too late for the route, also where "
+			     "only when its route is chosen: too late for the route, even if "
 			     "another rule sets it\n",
 			     name, key) > 0);
 	rule_one(s, when, option, expected);

@@ -109,8 +109,8 @@ static void test_name_stale(void **state)
 	rewind(f);
 	assert_true(fread(said, 1, sizeof(said) - 1, f) > 0);
 	snprintf(expected, sizeof(expected),
-		 "listener %s in cgroup /ours keeps what it got from the policy before until it is "
-		 "opened again\n",
+		 "listener %s in cgroup /ours keeps what the old policy gave it until it is opened "
+		 "again\n",
 		 name);
 	assert_non_null(strstr(said, expected));
 	none = UINT64_MAX;

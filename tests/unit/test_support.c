@@ -124,7 +124,7 @@ static void test_degrade(void **state)
 	report_one(&old, c,
 		   "kernel 6.1.0-test:\n"
 		   "  lacks TCP_RTO_MAX_MS (since 6.15): policy a; policy a, rule far\n"
-		   "  cannot tell of IPV6_TCLASS: no socket to try it on\n"
+		   "  cannot tell whether it has IPV6_TCLASS: no socket to try it on\n"
 		   "  lacks hooks for AF_UNIX sockets (since 6.7): policy a, rule local\n");
 	config_free(c);
 }
@@ -163,14 +163,14 @@ static void test_report_of_nobody(void **state)
 	report_one(&old, c,
 		   "kernel 6.1.0-test:\n"
 		   "  lacks TCP_RTO_MAX_MS (since 6.15): no policy asks for it\n"
-		   "  cannot tell of IPV6_TCLASS: no socket to try it on\n"
+		   "  cannot tell whether it has IPV6_TCLASS: no socket to try it on\n"
 		   "  lacks hooks for AF_UNIX sockets (since 6.7): no policy asks for it\n");
 	config_free(c);
 	/* the files are wrong */
 	report_one(&old, NULL,
 		   "kernel 6.1.0-test:\n"
 		   "  lacks TCP_RTO_MAX_MS (since 6.15)\n"
-		   "  cannot tell of IPV6_TCLASS: no socket to try it on\n"
+		   "  cannot tell whether it has IPV6_TCLASS: no socket to try it on\n"
 		   "  lacks hooks for AF_UNIX sockets (since 6.7)\n");
 }
 

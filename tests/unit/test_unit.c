@@ -113,7 +113,7 @@ static void test_errors(void **state)
 		const char *says;
 	} cases[] = {
 		{ "x.timer", -ENOENT, "no cgroup" },
-		{ "none-*.service", -ENOENT, "no cgroup is there now" },
+		{ "none-*.service", -ENOENT, "it matches no cgroup now" },
 		{ "run-1.scope", -ENOENT, "scope" },
 		{ "a/b", -EINVAL, "without a path" },
 		{ "", -EINVAL, "empty" },

@@ -2,9 +2,9 @@
 """What a user without privilege may do in a cgroup that was delegated to him: make and remove cgroups as
 fast as they come.
 
-Started as `storm.py DIRECTORY KIND UID` in a cgroup below the delegated one, as root; becomes that user,
-prints "ready", and begins at the first line on stdin.  At the second it ends, removes what it can, and
-prints how much it did as JSON.
+Started as `storm.py DIRECTORY KIND UID COUNT` in a cgroup below the delegated one, as root; becomes that
+user, prints "ready", and begins at the first line on stdin.  At the second it ends, removes what it can,
+and prints how much it did as JSON.  Meanwhile the file COUNT has the number of cgroups that it made.
 
 KIND: "names": names that match globs, thousands at a time.  "sockets": cgroups that are held by a socket
 that was opened in them, also after they were removed.  "deep": nested names of 250 bytes, to the depth
@@ -43,7 +43,8 @@ def names():
 
 
 class Storm:
-    def __init__(self, directory, kind):
+    def __init__(self, directory, kind, counter):
+        self.counter = counter
         os.mkdir(f"{directory}/{kind}")
         self.at = os.open(f"{directory}/{kind}", os.O_RDONLY | os.O_DIRECTORY)
         self.mkdirs = self.sockets = 0
@@ -53,6 +54,8 @@ class Storm:
     def mkdir(self, name, at=None):
         os.mkdir(name, dir_fd=self.at if at is None else at)
         self.mkdirs += 1
+        if self.mkdirs % 100 == 0:
+            os.pwrite(self.counter, b"%d" % self.mkdirs, 0)
 
     def run_names(self):
         made = []
@@ -130,13 +133,14 @@ def socket_of(parent, name):
 
 
 def main():
-    directory, kind, uid = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    directory, kind, uid, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
     _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    counter = os.open(count, os.O_WRONLY | os.O_CREAT, 0o600)
     os.setgroups([])
     os.setgid(uid)
     os.setuid(uid)
-    storm = Storm(directory, kind)
+    storm = Storm(directory, kind, counter)
     print("ready", flush=True)
     sys.stdin.readline()
     while not told():
