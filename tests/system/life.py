@@ -13,7 +13,7 @@ LIVES = 10     # of the agent, each of them ended in both ways
 def test_status(machine, _):
     settle(machine)
     out = machine.good("systemctl", "status", "--no-pager", "sockpol")
-    check("the verdict in systemctl status", Containing('Status: "1 policy in force"'), out)
+    check("the verdict in systemctl status", Containing('Status: "1 policy in force'), out)
     check("the verdict in the journal", Containing("ready: 1 policy in force"), out)
 
 
@@ -85,7 +85,7 @@ def test_restart_with_wrong_files(machine, _):
         check("governed still", True, is_governed(machine))
         machine.write(POLICY_FILE, POLICY.format(seconds=SECONDS))
         machine.good("systemctl", "reload", "sockpol")
-        check("the verdict", "1 policy in force", machine.show("sockpol", "StatusText"))
+        check("the verdict", True, machine.show("sockpol", "StatusText").startswith("1 policy in force"))
 
 
 def test_listener_with_old_values(machine, _):
@@ -162,7 +162,7 @@ def test_daemon_reexec(machine, _):
         machine.good("systemctl", "reload", "sockpol")
         check("the agent is the same", pid, main_pid(machine))
     machine.check_show("sockpol", ActiveState="active", NRestarts="0",
-                       StatusText="1 policy in force")
+                       StatusText=Containing("1 policy in force"))
 
 
 def test_upgrade(machine, scene):
