@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Programs of others at our hooks.  Of all that the kernel runs for a socket, what is attached to a
- * deeper cgroup runs first and what runs last wins (DESIGN.md 8).
+ * deeper cgroup runs first and what runs last wins.
  */
 #ifndef SOCKPOL_NEIGHBOURS_H
 #define SOCKPOL_NEIGHBOURS_H
