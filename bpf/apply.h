@@ -169,6 +169,21 @@ static __always_inline void set_block(void *ctx, __u32 cell, __u32 n_ops, __u32 
 	}
 }
 
+/*
+ * Counts the short way, which most sockets take: one policy applies, and none of its rules depends
+ * on the connection at this stage.
+ */
+static __always_inline void count_plain(const struct sp_policy *p, const struct sp_stage_of *s,
+					__u32 how)
+{
+	if (!HOW_COUNTS(how))
+		return;
+	if (s->counts)
+		raise_applied(p->counter);
+	if (s->n_always)
+		raise_always(s->first_always, s->n_always, HOW_GENERATION(how));
+}
+
 /* --- merging -----------------------------------------------------------------------------------
  */
 
@@ -309,6 +324,57 @@ static long merge_turn_ops(__u32 i, struct merging *x)
 	return merge_turn(x, true);
 }
 
+/* How many policies, the strongest, are handled in a plain loop. */
+#define SP_PLAIN_MAX 8
+
+/*
+ * Handles the strongest policies in a plain loop, as far as they have no rules at this stage and
+ * their operations lie in one cell.  Most policies are like that, and a turn of bpf_loop costs
+ * twice as much as one of this loop.
+ */
+#define SET_PLAIN(ctx, m, list, set_cell_)                                                         \
+	do {                                                                                       \
+		__u32 n_ = (list)->n, how_ = (m)->how, stage_ = HOW_STAGE(how_);                   \
+                                                                                                   \
+		/* So that clang keeps the number that was compared, for the verifier. */          \
+		asm volatile("" : "+r"(stage_));                                                   \
+		for (__u32 i_ = 0; i_ < SP_PLAIN_MAX && i_ < n_; i_++) {                           \
+			__u32 number_ = (list)->number[(n_ - 1 - i_) & (SP_LIST_MAX - 1)];         \
+			struct sp_policy *p_ = MAP_LOOK(policies, HOW_GENERATION(how_), &number_); \
+			const struct sp_stage_of *s_;                                              \
+			__u64 due_;                                                                \
+                                                                                                   \
+			if (!p_ || stage_ >= SP_STAGE_MAX)                                         \
+				break;                                                             \
+			s_ = &p_->stage[stage_];                                                   \
+			if (s_->rules || s_->n_always || s_->n_ops > SP_OPS_CELL)                  \
+				break;                                                             \
+			if (s_->counts && HOW_COUNTS(how_))                                        \
+				raise_applied(p_->counter);                                        \
+			due_ = s_->options & ~(m)->done;                                           \
+			(m)->done |= due_;                                                         \
+			(m)->turn = i_ + 1;                                                        \
+			if (due_)                                                                  \
+				set_cell_(ctx, s_->first_cell, s_->n_ops, how_, ~due_);            \
+		}                                                                                  \
+	} while (0)
+
+__noinline int set_plain_addr(struct bpf_sock_addr *ctx, struct merge *m,
+			      const struct policy_list *list)
+{
+	if (m && list)
+		SET_PLAIN(ctx, m, list, set_cell_addr);
+	return 0;
+}
+
+__noinline int set_plain_ops(struct bpf_sock_ops *ctx, struct merge *m,
+			     const struct policy_list *list)
+{
+	if (m && list)
+		SET_PLAIN(ctx, m, list, set_cell_ops);
+	return 0;
+}
+
 /* Handles one block a turn, in one flat loop: a nested one would need another frame. */
 #define MERGE_TURNS_MAX (2 * SP_LIST_MAX * (SP_RULES_MAX + 1))
 
@@ -368,26 +434,19 @@ static __always_inline int merge(void *ctx, const struct facts *facts, __u64 id,
 	x.m.done = except;
 	if (g->flags & SP_GENERATION_DECIDES_LATE)
 		x.m.done |= other_stages(decided_late(&list, HOW_GENERATION(how)), HOW_STAGE(how));
+	if (!x.m.later) {
+		if (ops)
+			set_plain_ops(ctx, &x.m, &list);
+		else
+			set_plain_addr(ctx, &x.m, &list);
+		if (x.m.turn >= list.n)
+			return 0;
+	}
 	if (ops)
 		bpf_loop(MERGE_TURNS_MAX, merge_turn_ops, &x, 0);
 	else
 		bpf_loop(MERGE_TURNS_MAX, merge_turn_addr, &x, 0);
 	return 0;
-}
-
-/*
- * Counts the short way, which most sockets take: one policy applies, and none of its rules depends
- * on the connection at this stage.
- */
-static __always_inline void count_plain(const struct sp_policy *p, const struct sp_stage_of *s,
-					__u32 how)
-{
-	if (!HOW_COUNTS(how))
-		return;
-	if (s->counts)
-		raise_applied(p->counter);
-	if (s->n_always)
-		raise_always(s->first_always, s->n_always, HOW_GENERATION(how));
 }
 
 /* Returns the options of that policy that are not decided at this stage. */

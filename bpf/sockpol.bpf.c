@@ -82,7 +82,9 @@ static __always_inline bool first_time(struct bpf_sock *sk, __u32 direction)
 	do {                                                                                       \
 		int tries_;                                                                        \
                                                                                                    \
-		for (tries_ = 0; tries_ < ATTEMPTS; tries_++) {                                    \
+		_Pragma("clang loop unroll(disable)") for (tries_ = 0; tries_ < ATTEMPTS;          \
+							   tries_++)                               \
+		{                                                                                  \
 			if (!merge_(ctx, (owner)->id, what, how))                                  \
 				break;                                                             \
 			what = classify((owner)->id, as_number((owner)->address),                  \
@@ -130,7 +132,10 @@ static __always_inline bool first_time(struct bpf_sock *sk, __u32 direction)
 static __always_inline void set_addr(struct bpf_sock_addr *ctx, __u32 first_cell, __u32 n_ops,
 				     __u32 how, __u64 but)
 {
-	set_block(ctx, first_cell, n_ops, how, but, false);
+	if (n_ops <= SP_OPS_CELL)
+		SET_CELL(ctx, first_cell, n_ops, how, but, set_option);
+	else
+		set_block(ctx, first_cell, n_ops, how, but, false);
 }
 
 /* Sets the peer of connect(2); families as rules tell them apart. */
@@ -218,8 +223,8 @@ __noinline int merge_connect6(struct bpf_sock_addr *ctx, __u64 id, __u32 what, _
 		}                                                                                  \
 	} while (0)
 
-/* Returns the families whose options a connection takes.  Not inlined, for the caller's stack. */
-static __noinline __u32 families_of_peer6(struct bpf_sock_addr *ctx)
+/* Returns the families whose options a connection takes. */
+static __always_inline __u32 families_of_peer6(struct bpf_sock_addr *ctx)
 {
 	return is_v4_mapped(ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2]) ? SP_FAMILY_IPV4
 										  : SP_FAMILY_IPV6;
