@@ -210,15 +210,37 @@ int cgroup_paths_of_ids(const char *mount, const uint64_t *ids, size_t n, char *
 	struct search s = { ids, n, paths };
 
 	for (size_t i = 0; i < n; i++) {
-		int r = ids[i] ? path_by_handle(mount, ids[i], &paths[i]) : -ENOENT;
+		_cleanup_free_ char *path = NULL;
+		int r;
 
+		if (!ids[i] || paths[i])
+			continue;
+		r = path_by_handle(mount, ids[i], &path);
 		/* Without the privilege one walk over the hierarchy finds them all. */
 		if (r == -EPERM || r == -EACCES || r == -EOPNOTSUPP)
 			return living_each(mount, "/", note_path, &s);
+		if (r == 0)
+			r = note_path(path, ids[i], &s);
 		if (r < 0 && r != -ENOENT)
 			return r;
 	}
 	return 0;
+}
+
+int cgroup_of_sockets(const char *mount, struct sock_diag_list *l)
+{
+	_cleanup_free_ uint64_t *ids = calloc(l->n + 1, sizeof(*ids));
+	_cleanup_free_ char **paths = calloc(l->n + 1, sizeof(*paths));
+	int r;
+
+	if (!ids || !paths)
+		return -ENOMEM;
+	for (size_t i = 0; i < l->n; i++)
+		ids[i] = l->v[i].cgroup_id;
+	r = cgroup_paths_of_ids(mount, ids, l->n, paths);
+	for (size_t i = 0; i < l->n; i++)
+		l->v[i].cgroup = paths[i];
+	return r;
 }
 
 int cgroup_path_of_id(const char *mount, uint64_t id, char **ret)

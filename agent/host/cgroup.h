@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "base/util.h"
+#include "host/sock_diag.h"
 
 #define MOUNTINFO "/proc/self/mountinfo"
 
@@ -45,8 +45,10 @@ int cgroup_of_file(FILE *proc_cgroup, char **ret);
  * directory (any more). */
 int cgroup_path_of_id(const char *mount, uint64_t id, char **ret);
 /* Finds the paths of n ids in one go, even if that means a walk over the hierarchy: sets paths[i],
- * owned, where ids[i] has a directory. */
+ * NULL at first, owned, where ids[i] has a directory. */
 int cgroup_paths_of_ids(const char *mount, const uint64_t *ids, size_t n, char **paths);
+/* Finds the cgroups of all the sockets, by their ids. */
+int cgroup_of_sockets(const char *mount, struct sock_diag_list *l);
 /* Finds the path below the mount of what an administrator calls a cgroup: a directory, also
  * relative to the working directory, or a path below the mount; owned.  -EINVAL: "..". */
 int cgroup_resolve(const char *mount, const char *name, char **ret);
