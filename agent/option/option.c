@@ -6,7 +6,7 @@
 
 #include <linux/bpf.h>
 
-#include "base/suggest.h"
+#include "base/names.h"
 #include "option/option.h"
 
 #ifndef TCP_RTO_MAX_MS
