@@ -33,10 +33,14 @@ static_assert((int)OPTION_TCP_KEEPIDLE < (int)OPTION_SO_KEEPALIVE &&
 	      "SO_KEEPALIVE arms the timer with the times");
 
 const struct option_shorthand option_shorthands[] = {
-	{ "DSCP",
-	  OPTION_DSCP,
-	  { &option_table[OPTION_IP_TOS], &option_table[OPTION_IPV6_TCLASS] },
-	  "IP_TOS and IPV6_TCLASS together: the six bits of the DSCP, the ECN bits left to the kernel" },
+	{ .as_option = { .name = "DSCP",
+			 .level = IPPROTO_IP,
+			 .optname = IP_TOS,
+			 .type = OPTION_DSCP,
+			 .max = 63,
+			 .summary = "IP_TOS and IPV6_TCLASS together: the six bits of the DSCP, "
+				    "the ECN bits left to the kernel" },
+	  .expands_to = { &option_table[OPTION_IP_TOS], &option_table[OPTION_IPV6_TCLASS] } },
 };
 const size_t n_option_shorthands = ARRAY_SIZE(option_shorthands);
 
@@ -92,7 +96,7 @@ const struct option *option_find(const char *name)
 const struct option_shorthand *option_find_shorthand(const char *name)
 {
 	for (size_t i = 0; i < n_option_shorthands; i++)
-		if (streq(option_shorthands[i].name, name))
+		if (streq(option_shorthands[i].as_option.name, name))
 			return &option_shorthands[i];
 	return NULL;
 }
@@ -116,7 +120,7 @@ const char *option_suggest(const char *name)
 	for (size_t i = 0; i < OPTION_MAX; i++)
 		candidates[n++] = option_table[i].name;
 	for (size_t i = 0; i < n_option_shorthands; i++)
-		candidates[n++] = option_shorthands[i].name;
+		candidates[n++] = option_shorthands[i].as_option.name;
 	for (size_t i = 0; i < n_option_refused; i++)
 		candidates[n++] = option_refused[i].name;
 	return suggest(name, candidates, n);

@@ -97,10 +97,8 @@ unsigned option_families(const struct option *o);
 
 /* A shorthand stands for several options that take the same value. */
 struct option_shorthand {
-	const char *name;
-	enum option_type type;
+	struct option as_option; /* how its value is read, and which value each gets */
 	const struct option *expands_to[2];
-	const char *summary;
 };
 extern const struct option_shorthand option_shorthands[];
 extern const size_t n_option_shorthands;

@@ -187,10 +187,10 @@ static void shorthand(void **state)
 
 	(void)state;
 	assert_non_null(s);
-	assert_int_equal(s->type, OPTION_DSCP);
+	assert_int_equal(s->as_option.type, OPTION_DSCP);
 	assert_string_equal(s->expands_to[0]->name, "IP_TOS");
 	assert_string_equal(s->expands_to[1]->name, "IPV6_TCLASS");
-	assert_true(is_one_line(s->summary));
+	assert_true(is_one_line(s->as_option.summary));
 	assert_null(option_find("DSCP"));
 	assert_null(option_find_shorthand("dscp"));
 }
