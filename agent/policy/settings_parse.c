@@ -18,7 +18,7 @@ static void report_unknown(const struct yaml_node *name, struct diags *diags)
 	const char *near;
 
 	if (refused) {
-		diag_error(diags, &name->at, "%s cannot be set from BPF: %s%s%s", refused->name,
+		diag_error(diags, &name->at, "%s cannot be set from BPF: %s%s%s", name->text,
 			   refused->why, refused->instead ? "; instead: " : "",
 			   refused->instead ? refused->instead : "");
 		return;
