@@ -219,7 +219,7 @@ int cgroup_paths_of_ids(const char *mount, const uint64_t *ids, size_t n, char *
 		/* Without the privilege one walk over the hierarchy finds them all. */
 		if (r == -EPERM || r == -EACCES || r == -EOPNOTSUPP)
 			return living_each(mount, "/", note_path, &s);
-		if (r == 0)
+		if (path)
 			r = note_path(path, ids[i], &s);
 		if (r < 0 && r != -ENOENT)
 			return r;

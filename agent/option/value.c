@@ -24,8 +24,6 @@ struct unit {
 	uint64_t num, den;
 };
 
-static const struct unit no_units[] = { { NULL } };
-
 static const struct unit size_units[] = {
 	{ "", 1, 1 }, { "K", KIB, 1 }, { "M", KIB *KIB, 1 }, { "G", KIB *KIB *KIB, 1 }, { NULL },
 };
@@ -49,20 +47,12 @@ static const struct unit time_units[] = {
 	{ "min", 60000000, 1 }, { "h", 3600000000ULL, 1 }, { NULL },
 };
 
-/* Returns the units of a type, smallest first. */
-static const struct unit *units_of(enum option_type type)
-{
-	switch (type) {
-	case OPTION_SIZE:
-		return size_units;
-	case OPTION_RATE:
-		return rate_units;
-	case OPTION_TIME:
-		return time_units;
-	default:
-		return no_units;
-	}
-}
+/* Smallest first. */
+static const struct unit *const units_of[OPTION_TYPE_MAX] = {
+	[OPTION_SIZE] = size_units,
+	[OPTION_RATE] = rate_units,
+	[OPTION_TIME] = time_units,
+};
 
 /* Returns how much of the type's base the option's own unit is. */
 static uint64_t own_unit(const struct option *o)
@@ -120,7 +110,7 @@ char *value_format_units(enum option_type type, uint64_t value)
 {
 	char best[64] = "", text[64];
 
-	for (const struct unit *u = units_of(type); u->name; u++) {
+	for (const struct unit *u = units_of[type]; u->name; u++) {
 		/* Units of bits are only read: a whole number of them is a whole number of
 		 * bytes. */
 		if (u->den != 1 || value % u->num)
@@ -398,7 +388,7 @@ static int parse_whole(const struct parse *p, int64_t *ret)
 
 static const struct unit *find_unit(enum option_type type, const char *name)
 {
-	for (const struct unit *u = units_of(type); u->name; u++)
+	for (const struct unit *u = units_of[type]; u->name; u++)
 		if (streq(u->name, name))
 			return u;
 	return NULL;
@@ -407,7 +397,7 @@ static const struct unit *find_unit(enum option_type type, const char *name)
 /* Reports a number without a required unit, and suggests the option's own. */
 static int fail_unitless(const struct parse *p)
 {
-	for (const struct unit *u = units_of(p->option->type); u->name; u++)
+	for (const struct unit *u = units_of[p->option->type]; u->name; u++)
 		if (u->num == own_unit(p->option))
 			return FAIL(p, -EINVAL, "has no unit: write %.*s%s", EXCERPT_SIZE, p->text,
 				    u->name);
