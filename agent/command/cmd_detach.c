@@ -11,7 +11,6 @@
 #include "command/commands.h"
 #include "daemon/stale.h"
 #include "host/cgroup.h"
-#include "host/mount.h"
 #include "kernel/pin_dir.h"
 #include "kernel/pinned.h"
 

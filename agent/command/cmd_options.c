@@ -10,7 +10,6 @@
 #include "option/option.h"
 #include "kernel/probe.h"
 #include "option/value.h"
-#include "option/value_format.h"
 
 /* The probe's answers for all options. */
 struct answers {
@@ -108,8 +107,8 @@ static int print_table(const struct answers *a)
 		print_answer(a, o);
 	}
 	for (size_t i = 0; i < n_option_shorthands; i++)
-		printf("%-24s %-12s %-10s %s, %s\n", option_shorthands[i].name, "shorthand",
-		       type_name(option_shorthands[i].type),
+		printf("%-24s %-12s %-10s %s, %s\n", option_shorthands[i].as_option.name,
+		       "shorthand", type_name(option_shorthands[i].as_option.type),
 		       option_shorthands[i].expands_to[0]->name,
 		       option_shorthands[i].expands_to[1]->name);
 	printf("\nsockpol options NAME says more about one.\n");
@@ -155,11 +154,11 @@ static int print_option(const struct option *o, const struct answers *a)
 
 static int print_shorthand(const struct option_shorthand *s)
 {
-	_cleanup_free_ char *syntax = value_syntax_shorthand(s);
+	_cleanup_free_ char *syntax = value_syntax(&s->as_option);
 
 	if (!syntax)
 		return EXIT_BAD;
-	printf("%s: %s\n\n", s->name, s->summary);
+	printf("%s: %s\n\n", s->as_option.name, s->as_option.summary);
 	printf("  value        %s\n", syntax);
 	printf("  stands for   %s, %s\n", s->expands_to[0]->name, s->expands_to[1]->name);
 	return EXIT_GOOD;
@@ -201,11 +200,12 @@ static json_t *option_to_json(const struct option *o, const struct answers *a)
 
 static json_t *shorthand_to_json(const struct option_shorthand *s)
 {
-	_cleanup_free_ char *syntax = value_syntax_shorthand(s);
+	_cleanup_free_ char *syntax = value_syntax(&s->as_option);
 
-	return json_pack("{s:s, s:s, s:s, s:[s, s], s:s}", "name", s->name, "type",
-			 type_name(s->type), "syntax", syntax ? syntax : "", "expands_to",
-			 s->expands_to[0]->name, s->expands_to[1]->name, "summary", s->summary);
+	return json_pack("{s:s, s:s, s:s, s:[s, s], s:s}", "name", s->as_option.name, "type",
+			 type_name(s->as_option.type), "syntax", syntax ? syntax : "", "expands_to",
+			 s->expands_to[0]->name, s->expands_to[1]->name, "summary",
+			 s->as_option.summary);
 }
 
 /* Prints everything, or the entry of this name. */
@@ -219,7 +219,7 @@ static int print_json(const char *name, const struct answers *a)
 		if (!name || streq(name, option_table[i].name))
 			r = json_array_append_new(options, option_to_json(&option_table[i], a));
 	for (size_t i = 0; i < n_option_shorthands && !r; i++)
-		if (!name || streq(name, option_shorthands[i].name))
+		if (!name || streq(name, option_shorthands[i].as_option.name))
 			r = json_array_append_new(shorthands,
 						  shorthand_to_json(&option_shorthands[i]));
 	if (!r)

@@ -9,8 +9,8 @@
 
 #include "daemon/activation.h"
 #include "daemon/agent.h"
-#include "host/capabilities.h"
 #include "host/cgroup.h"
+#include "host/host.h"
 #include "daemon/control.h"
 #include "base/diag.h"
 #include "daemon/governor.h"
@@ -362,7 +362,7 @@ static int run(struct agent *a)
 {
 	int r;
 
-	r = capabilities_check();
+	r = host_check_capabilities();
 	if (r < 0)
 		return r;
 	r = programs_check_kernel();

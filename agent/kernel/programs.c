@@ -7,7 +7,7 @@
 #include <bpf/libbpf.h>
 
 #include "base/log.h"
-#include "host/capabilities.h"
+#include "host/host.h"
 #include "kernel/probe.h"
 #include "kernel/programs.h"
 #include "sockpol.skel.h"
@@ -76,7 +76,7 @@ int programs_probe_hooks(uint32_t *ret)
 
 static int explain_failure(int err, const char *what)
 {
-	if ((err == -EPERM || err == -EACCES) && capabilities_check() < 0)
+	if ((err == -EPERM || err == -EACCES) && host_check_capabilities() < 0)
 		return err;
 	if (err == -ESRCH || access("/sys/kernel/btf/vmlinux", R_OK) < 0)
 		return log_error_errno(err, "Cannot load the BPF programs: this kernel has no BTF "

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <assert.h>
 
-#include "base/suggest.h"
+#include "base/names.h"
 #include "policy/keys.h"
 
 #define KNOWN_SIZE 512

@@ -18,7 +18,7 @@ static void report_unknown(const struct yaml_node *name, struct diags *diags)
 	const char *near;
 
 	if (refused) {
-		diag_error(diags, &name->at, "%s cannot be set from BPF: %s%s%s", refused->name,
+		diag_error(diags, &name->at, "%s cannot be set from BPF: %s%s%s", name->text,
 			   refused->why, refused->instead ? "; instead: " : "",
 			   refused->instead ? refused->instead : "");
 		return;
@@ -55,7 +55,7 @@ static const struct setting *find_rival(const struct settings *s, const struct o
 static bool is_free(const struct settings *s, const struct entry *e, const struct option *option,
 		    struct diags *diags)
 {
-	const char *shorthand = e->shorthand ? e->shorthand->name : NULL;
+	const char *shorthand = e->shorthand ? e->shorthand->as_option.name : NULL;
 	const struct setting *other = find_rival(s, option);
 	const struct position *at;
 
@@ -85,7 +85,7 @@ static int add_setting(struct settings *s, const struct entry *e, const struct o
 		.option = option,
 		.unset = !value,
 		.at = e->name->at,
-		.shorthand = e->shorthand ? e->shorthand->name : NULL,
+		.shorthand = e->shorthand ? e->shorthand->as_option.name : NULL,
 	};
 	int r = 0;
 
@@ -130,8 +130,8 @@ static int parse_entry(struct settings *s, const struct entry *e, struct diags *
 		return add_entry(s, e, NULL, diags);
 	if (yaml_is_null(e->value) || streq(e->value->text, "unset"))
 		return add_entry(s, e, NULL, diags);
-	r = e->option ? value_parse(e->option, e->value->text, &value, &error)
-		      : value_parse_shorthand(e->shorthand, e->value->text, &value, &error);
+	r = value_parse(e->option ? e->option : &e->shorthand->as_option, e->value->text, &value,
+			&error);
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0) {
