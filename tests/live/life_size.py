@@ -17,6 +17,7 @@ from harness.flows import SO_PRIORITY, check_priority, connected_option, policie
 from harness.result import Failure, check
 from harness.size import sized
 
+ALONE = True
 FILE = "50-size.yaml"
 MB = 1 << 20
 

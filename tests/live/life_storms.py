@@ -17,6 +17,7 @@ from harness.newborns import Newborns
 from harness.result import check, wait_for
 from harness.size import sized
 
+ALONE = True
 STORM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "harness", "storm.py")
 FILE = "50-storm.yaml"
 NOBODY = 65534
