@@ -2,7 +2,7 @@
 #include <errno.h>
 
 #include "compile/image.h"
-#include "compile/prefix_sets.h"
+#include "compile/range_tree.h"
 #include "compile/program.h"
 
 /* The elements of a map, as they grow. */
@@ -21,7 +21,7 @@ struct building {
 	struct sp_generation generation;
 	struct array policies, blocks, ops, vectors;
 	struct range_nodes nodes;
-	struct prefix_sets *sets;
+	struct range_trees *trees;
 	char *error; /* owned */
 	struct position at;
 };
@@ -182,7 +182,7 @@ static uint8_t properties_of(const struct program *program, uint64_t rules)
 
 	for (size_t bit = 0; bit < program->n_rules; bit++)
 		for (int i = 0; rules >> bit & 1 && i < SP_PROPERTY_MAX; i++)
-			if (when_asks(&program->rules[bit]->when, (enum sp_property)i))
+			if (when_ranges(&program->rules[bit]->when, (enum sp_property)i))
 				properties |= (uint8_t)BIT(i);
 	return properties;
 }
@@ -210,7 +210,7 @@ static int write_stage(struct building *b, const struct program *program, enum s
 }
 
 /* Writes a test: a vector for each class, in which all rules that do not ask hold. */
-static int write_test(struct building *b, const struct prefix_view *view, struct sp_test *to)
+static int write_test(struct building *b, const struct range_view *view, struct sp_test *to)
 {
 	for (size_t i = 0; i < view->n_classes; i++)
 		view->rules[i] |= ~view->asking;
@@ -226,11 +226,11 @@ static int write_tests(struct building *b, const struct program *program, struct
 	int r = 0;
 
 	for (int i = 0; i < SP_PROPERTY_MAX && r == 0; i++) {
-		struct prefix_view view;
+		struct range_view view;
 
 		if (!(properties & BIT(i)))
 			continue;
-		r = prefix_sets_get(b->sets, program->rules, program->n_rules, (enum sp_property)i,
+		r = range_trees_get(b->trees, program->rules, program->n_rules, (enum sp_property)i,
 				    &view);
 		if (r < 0)
 			break;
@@ -336,7 +336,7 @@ static int build(struct building *b)
 	int r = survey(b);
 
 	if (r == 0)
-		r = prefix_sets_new(&b->nodes, &b->sets);
+		r = range_trees_new(&b->nodes, &b->trees);
 	if (r == 0)
 		r = append(&b->policies, &none);
 	for (size_t i = 0; i < b->config->n_policies && r == 0; i++)
@@ -383,8 +383,8 @@ static int give_all(struct image *im, struct building *b)
 
 static void building_clear(struct building *b)
 {
-	if (b->sets)
-		prefix_sets_free(b->sets);
+	if (b->trees)
+		range_trees_free(b->trees);
 	free(b->policies.v);
 	free(b->blocks.v);
 	free(b->ops.v);

@@ -107,8 +107,8 @@ static int find_bits(struct program *p, const struct rule **ret_rule)
 
 static bool asks_for_local(const struct rule *r)
 {
-	return when_asks(&r->when, SP_PROPERTY_LOCAL) ||
-	       when_asks(&r->when, SP_PROPERTY_LOCAL_PORT);
+	return when_ranges(&r->when, SP_PROPERTY_LOCAL) ||
+	       when_ranges(&r->when, SP_PROPERTY_LOCAL_PORT);
 }
 
 uint64_t program_decided_late(const struct policy *p)

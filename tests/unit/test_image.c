@@ -353,11 +353,12 @@ static void run_scale(unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		fixture_add(c, &policy);
 		for (unsigned k = 0; k < 9; k++) {
-			struct prefixes *to = &c->policies[i].rules[0].when.remote;
-			struct prefix p = { .v4 = true, .length = 32 };
+			struct ranges *to = &c->policies[i].rules[0].when.remote;
+			struct range p = { .kind = RANGE_IPV4 };
 			uint32_t address = htonl((9 * i + k) * 2654435761u);
 
-			memcpy(p.address, &address, sizeof(address));
+			memcpy(p.first, &address, sizeof(address));
+			memcpy(p.last, &address, sizeof(address));
 			assert_int_equal(GROW(to->v, to->n), 0);
 			to->v[to->n++] = p;
 		}
