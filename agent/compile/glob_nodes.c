@@ -528,9 +528,6 @@ static int check(const struct numbered_globs *globs, char **ret_error, struct po
 				      "could match in too many ways at once (%zu, at most %d); use "
 				      "fewer '*' and '?'",
 				      glob_room(g), SP_GLOB_ACTIVE_MAX);
-		if (globs->v[i].policy > SP_POLICY_NUMBERS_MAX)
-			return refuse(&globs->v[i], ret_error, ret_at,
-				      "there are more than %d policies", SP_POLICY_NUMBERS_MAX);
 	}
 	return 0;
 }

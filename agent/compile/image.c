@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
 #include <errno.h>
 
 #include "compile/image.h"
-#include "compile/range_tree.h"
 #include "compile/program.h"
+#include "compile/range_tree.h"
+#include "policy/loader.h"
 
 /* The elements of a map, as they grow. */
 struct array {
@@ -22,29 +24,9 @@ struct building {
 	struct array policies, blocks, ops, vectors;
 	struct range_nodes nodes;
 	struct range_trees *trees;
-	char *error; /* owned */
-	struct position at;
+	char **ret_error;
+	struct position *ret_at;
 };
-
-static int refuse(struct building *b, const struct position *at, const char *format, ...)
-	PRINTF_LIKE(3, 4);
-
-/* Makes the message.  Returns -E2BIG, or -ENOMEM. */
-static int refuse(struct building *b, const struct position *at, const char *format, ...)
-{
-	va_list ap;
-	int n;
-
-	va_start(ap, format);
-	n = vasprintf(&b->error, format, ap);
-	va_end(ap);
-	if (n < 0) {
-		b->error = NULL;
-		return -ENOMEM;
-	}
-	b->at = *at;
-	return -E2BIG;
-}
 
 /* --- elements --------------------------------------------------------------------------------- */
 
@@ -137,15 +119,6 @@ static int write_base(struct building *b, const struct policy *p, const struct p
 	return r;
 }
 
-static uint64_t bit_of(const struct program *program, const struct rule *r)
-{
-	size_t bit = 0;
-
-	while (program->rules[bit] != r)
-		bit++;
-	return 1ull << bit;
-}
-
 static int write_rules(struct building *b, const struct program *program,
 		       const struct program_stage *from, struct sp_stage_of *to, bool *has_ops)
 {
@@ -153,11 +126,11 @@ static int write_rules(struct building *b, const struct program *program,
 	int r = 0;
 
 	for (size_t i = 0; i < from->n_rules && r == 0; i++) {
-		const struct rule *rule = from->rules[i].rule;
+		const struct program_block *rule = &from->rules[from->n_rules - 1 - i];
 
-		to->acting |= bit_of(program, rule);
-		r = write_block(b, program->policy, &from->rules[i], &blocks[i]);
-		blocks[i].counter = counter_of(b, program->policy, rule);
+		to->acting |= 1ull << rule->bit;
+		r = write_block(b, program->policy, rule, &blocks[i]);
+		blocks[i].counter = counter_of(b, program->policy, rule->rule);
 		*has_ops |= blocks[i].n_ops;
 	}
 	return r < 0 ? r
@@ -169,6 +142,7 @@ static int write_always(struct building *b, const struct program *program,
 {
 	uint64_t counters[SP_RULES_MAX];
 
+	assert(from->n_always <= SP_RULES_MAX);
 	for (size_t i = 0; i < from->n_always; i++)
 		counters[i] = counter_of(b, program->policy, from->always[i]);
 	to->n_always = (uint16_t)from->n_always;
@@ -237,12 +211,13 @@ static int write_tests(struct building *b, const struct program *program, struct
 		r = write_test(b, &view, &to->tests[i]);
 		free(view.rules);
 	}
-	if (r == -E2BIG)
-		return refuse(b, &program->policy->at,
-			      "addresses and ports that rules ask for take more than the %u nodes "
-			      "that there is room for",
-			      SP_ANSWER_INDEX);
-	return r;
+	if (r != -E2BIG)
+		return r;
+	*b->ret_at = program->policy->at;
+	return sentence(b->ret_error, r,
+			"addresses and ports that rules ask for take more than the %u nodes that "
+			"there is room for",
+			SP_ANSWER_INDEX);
 }
 
 static void fill_families(const struct program *program, struct sp_policy *to)
@@ -271,28 +246,14 @@ static int write_program(struct building *b, const struct program *program)
 	return r < 0 ? r : append(&b->policies, &policy);
 }
 
-static int refuse_rules(struct building *b, const struct policy *p, const struct rule *r)
-{
-	if (program_rule_bit(p, r) >= SP_RULES_MAX)
-		return refuse(b, &r->at,
-			      "policy '%s' has more than %d rules that depend on the connection",
-			      p->name, SP_RULES_MAX);
-	return refuse(b, &r->at, "policy '%s' has more than %d rules that always hold at one hook",
-		      p->name, SP_RULES_MAX);
-}
-
 static int write_policy(struct building *b, const struct policy *p)
 {
-	const struct rule *too_many = NULL;
 	struct program program;
-	int r = program_compile(p, b->generation.flags & SP_GENERATION_DECIDES_LATE, &program,
-				&too_many);
+	int r = program_compile(p, b->set, b->generation.flags & SP_GENERATION_DECIDES_LATE,
+				&program);
 
-	if (r == -E2BIG)
-		return refuse_rules(b, p, too_many);
 	if (r < 0)
 		return r;
-	program_restrict(&program, b->set);
 	r = write_program(b, &program);
 	program_clear(&program);
 	return r;
@@ -312,14 +273,13 @@ static uint64_t after_others(const struct building *b)
 	return set >> OPTION_IP_TOS & 1 ? set & after : 0;
 }
 
+static_assert(LOADER_POLICIES_MAX <= SP_POLICY_NUMBERS_MAX, "a number for each policy");
+
 /* Collects what no policy knows alone. */
-static int survey(struct building *b)
+static void survey(struct building *b)
 {
 	const struct config *c = b->config;
 
-	if (c->n_policies > SP_POLICY_NUMBERS_MAX)
-		return refuse(b, &c->policies[SP_POLICY_NUMBERS_MAX].at, "more than %u policies",
-			      SP_POLICY_NUMBERS_MAX);
 	b->generation.n_policies = (uint32_t)c->n_policies;
 	for (size_t i = 0; i < c->n_policies; i++) {
 		program_add_set(&c->policies[i], b->set);
@@ -327,16 +287,14 @@ static int survey(struct building *b)
 			b->generation.flags |= SP_GENERATION_DECIDES_LATE;
 	}
 	b->generation.after_others = after_others(b);
-	return 0;
 }
 
 static int build(struct building *b)
 {
 	static const struct sp_policy none;
-	int r = survey(b);
+	int r = range_trees_new(&b->nodes, &b->trees);
 
-	if (r == 0)
-		r = range_trees_new(&b->nodes, &b->trees);
+	survey(b);
 	if (r == 0)
 		r = append(&b->policies, &none);
 	for (size_t i = 0; i < b->config->n_policies && r == 0; i++)
@@ -390,7 +348,6 @@ static void building_clear(struct building *b)
 	free(b->ops.v);
 	free(b->vectors.v);
 	free(b->nodes.v);
-	free(b->error);
 }
 
 int image_new(const struct config *c, image_counter_fn *counter, void *userdata, struct image **ret,
@@ -400,6 +357,8 @@ int image_new(const struct config *c, image_counter_fn *counter, void *userdata,
 		.config = c,
 		.counter = counter,
 		.userdata = userdata,
+		.ret_error = ret_error,
+		.ret_at = ret_at,
 		.policies = { .size = sizeof(struct sp_policy) },
 		.blocks = { .size = sizeof(struct sp_block) },
 		.ops = { .size = sizeof(struct sp_op_cell) },
@@ -408,10 +367,6 @@ int image_new(const struct config *c, image_counter_fn *counter, void *userdata,
 	_cleanup_(image_free) struct image *im = calloc(1, sizeof(*im));
 	int r = im ? build(&b) : -ENOMEM;
 
-	if (r == -E2BIG) {
-		*ret_error = TAKE_PTR(b.error);
-		*ret_at = b.at;
-	}
 	if (r == 0)
 		r = glob_tables_new(c, &im->globs, ret_error, ret_at);
 	if (r == 0)

@@ -5,6 +5,7 @@
 #include "policy/keys.h"
 #include "policy/loader.h"
 #include "policy/policy_parse.h"
+#include "policy/stage.h"
 #include "policy/when.h"
 
 static bool name_is_good(const char *name)
@@ -100,6 +101,35 @@ static int report_duplicate_rules(const struct parse *p, const struct policy *po
 	return 0;
 }
 
+/* A policy has a bit for each rule that depends on the connection, and so much room for counters
+ * of those that hold whatever the connection is. */
+static void report_too_many_rules(const struct parse *p, const struct policy *policy)
+{
+	unsigned depending = 0, always[SP_STAGE_MAX] = { 0 };
+
+	for (size_t i = 0; i < policy->n_rules; i++) {
+		const struct rule *r = &policy->rules[i];
+
+		depending += stage_rule_has_bit(r);
+		if (depending > SP_RULES_MAX) {
+			diag_error(p->diags, &r->at,
+				   "more than %u rules of a policy depend on the connection",
+				   SP_RULES_MAX);
+			return;
+		}
+		for (int s = 0; s < SP_STAGE_MAX; s++) {
+			always[s] += stage_rule_may_hold(r, (enum sp_stage)s) &&
+				     !stage_rule_depends(r, (enum sp_stage)s);
+			if (always[s] > SP_RULES_MAX) {
+				diag_error(p->diags, &r->at,
+					   "more than %u rules of a policy always hold at one hook",
+					   SP_RULES_MAX);
+				return;
+			}
+		}
+	}
+}
+
 static int parse_rules(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
 		       void *target)
 {
@@ -113,18 +143,12 @@ static int parse_rules(struct parse *p, const struct yaml_node *key, const struc
 		return 0;
 	}
 	for (size_t i = 0; i < value->n_items; i++) {
-		const struct yaml_node *node = value->items[i];
-		int r;
+		int r = parse_rule(p, value->items[i], policy);
 
-		if (policy->n_rules == SP_RULES_MAX) {
-			diag_error(p->diags, &node->at, "more than %u rules in a policy",
-				   SP_RULES_MAX);
-			break;
-		}
-		r = parse_rule(p, node, policy);
 		if (r < 0)
 			return r;
 	}
+	report_too_many_rules(p, policy);
 	return report_duplicate_rules(p, policy);
 }
 
