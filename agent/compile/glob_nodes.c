@@ -2,13 +2,10 @@
 #include <errno.h>
 
 #include "compile/glob_nodes.h"
-#include "compile/glob_room.h"
 #include "compile/glob_tree.h"
 
 #define NUMBERS	      (UINT16_MAX + 1u)	    /* numbers of nodes, and of links; 0 is none */
 #define ELEMENTS_FULL (NUMBERS / 16ul * 15) /* room for the last ones is hard to find */
-#define BYTES	      (UINT8_MAX + 1)
-#define GLOB_SHOWN    80 /* characters of an offending glob in a message */
 
 struct targets {
 	uint32_t *v; /* nodes of the tree */
@@ -22,12 +19,11 @@ struct moves {
 	size_t n;
 };
 
-/* A move for one byte or for many. */
+/* A move for some bytes. */
 struct step {
 	uint32_t to;
-	const struct byte_set *set; /* NULL: all but '/' */
-	uint8_t byte;		    /* not 0: only this one */
-	uint8_t but;		    /* not 0: all but this one */
+	struct byte_set set;
+	bool is_large; /* it has most bytes, and so those that are not told apart */
 };
 
 struct packer {
@@ -84,35 +80,36 @@ static int add_reached(const struct glob_tree *t, uint32_t at, struct targets *t
 	return r;
 }
 
-static int add_step(struct packer *p, struct step step)
+static int add_step(struct packer *p, uint32_t to, const struct byte_set *set, uint8_t but)
 {
+	struct step step = { .to = to, .set = *set };
+	unsigned size;
+
+	step.set.bits[but / 64] &= ~(1ull << but % 64);
+	size = byte_set_size(&step.set);
+	if (!size)
+		return 0;
+	step.is_large = size >= BYTES / 2;
 	if (GROW(p->steps, p->n_steps) < 0)
 		return -ENOMEM;
 	p->steps[p->n_steps++] = step;
 	return 0;
 }
 
+/* Adds what the node does with bytes, except for one (0: with all). */
 static int add_steps(struct packer *p, uint32_t at, uint8_t but)
 {
-	const struct glob_tree *t = p->t;
+	const struct glob_tree_node *v = p->t->v;
 	int r = 0;
 
-	if (t->v[at].loop)
-		r = add_step(p, (struct step){ .to = at, .but = but });
-	for (uint32_t i = t->v[t->v[at].follow].first; i && r == 0; i = t->v[i].next) {
-		const struct glob_tree_node *node = &t->v[i];
-
-		if (node->reads == READS_SET)
-			r = add_step(p, (struct step){ i, &t->sets[node->set], 0, but });
-		else if (node->reads == READS_ANY_BYTE)
-			r = add_step(p, (struct step){ .to = i, .but = but });
-		else if (node->byte != but)
-			r = add_step(p, (struct step){ .to = i, .byte = node->byte });
-	}
+	if (v[at].loop)
+		r = add_step(p, at, &byte_set_of_names, but);
+	for (uint32_t i = v[v[at].follow].first; i && r == 0; i = v[i].next)
+		r = add_step(p, i, &v[i].reads, but);
 	return r;
 }
 
-/* Finds what the node does, byte by byte; in front of a unit's name a '_' is skipped. */
+/* Finds what the node does with bytes; in front of a unit's name a '_' is skipped. */
 static int find_steps(struct packer *p, uint32_t at)
 {
 	const struct glob_tree *t = p->t;
@@ -121,36 +118,12 @@ static int find_steps(struct packer *p, uint32_t at)
 
 	p->n_steps = 0;
 	if (but)
-		r = add_step(p, (struct step){ .to = t->escaped, .byte = but });
+		r = add_step(p, t->escaped, &t->v[t->escaped].reads, 0);
 	if (r == 0)
 		r = add_steps(p, at, but);
 	if (r == 0 && (at == t->name || at == t->escaped) && t->v[t->name].star)
 		r = add_steps(p, t->v[t->name].star, but);
 	return r;
-}
-
-/* Does the step apply to the byte?  byte 0: one that no step mentions. */
-static bool goes_with(const struct step *s, unsigned byte)
-{
-	if (s->byte || byte == '/')
-		return s->byte == byte && byte;
-	if (s->but && byte == s->but)
-		return false;
-	if (!s->set)
-		return true;
-	return byte ? byte_set_has(s->set, byte) : s->set->n >= BYTES / 2;
-}
-
-/* Marks the bytes that the step mentions: those of a set, or those that a large set lacks. */
-static void mention(const struct step *s, bool *mentioned)
-{
-	if (s->byte)
-		mentioned[s->byte] = true;
-	if (s->but)
-		mentioned[s->but] = true;
-	for (unsigned b = 1; s->set && b < BYTES; b++)
-		if (b != '/' && byte_set_has(s->set, b) != (s->set->n >= BYTES / 2))
-			mentioned[b] = true;
 }
 
 static bool targets_equal(const struct targets *a, const struct targets *b)
@@ -165,36 +138,31 @@ static int find_targets(struct packer *p, unsigned byte)
 
 	to->n = 0;
 	for (size_t i = 0; i < p->n_steps && r == 0; i++)
-		if (goes_with(&p->steps[i], byte))
+		if (byte ? byte_set_has(&p->steps[i].set, byte) : p->steps[i].is_large)
 			r = add_reached(p->t, p->steps[i].to, to);
 	return r;
 }
 
-/* Does the node read a single byte?  Most do. */
-static bool is_single(const struct packer *p)
-{
-	return p->n_steps == 1 && p->steps[0].byte;
-}
-
 static int find_moves(struct packer *p, uint32_t at)
 {
+	struct byte_set mentioned = { 0 };
 	struct moves *m = &p->moves;
-	bool mentioned[BYTES] = { 0 };
 	int r = find_steps(p, at);
 
 	m->n = 0;
-	m->by[0].n = 0;
-	if (r == 0 && is_single(p)) {
-		m->bytes[m->n++] = p->steps[0].byte;
-		return find_targets(p, p->steps[0].byte);
-	}
 	if (r == 0)
 		r = find_targets(p, 0);
 	for (size_t i = 0; i < p->n_steps; i++)
-		mention(&p->steps[i], mentioned);
-	for (unsigned b = 1; b < BYTES && r == 0; b++) {
-		if (!mentioned[b])
+		for (size_t k = 0; k < ARRAY_SIZE(mentioned.bits); k++)
+			mentioned.bits[k] |= p->steps[i].is_large ? ~p->steps[i].set.bits[k]
+								  : p->steps[i].set.bits[k];
+	mentioned.bits[0] &= ~1ull; /* NUL */
+	for (unsigned b = 0; b < BYTES && r == 0; b++) {
+		if (!(mentioned.bits[b / 64] >> b % 64)) {
+			b |= 63; /* no further one in this word */
 			continue;
+		}
+		b += (unsigned)__builtin_ctzll(mentioned.bits[b / 64] >> b % 64);
 		r = find_targets(p, b);
 		if (b == '/' ? m->by[b].n > 0 : !targets_equal(&m->by[b], &m->by[0]))
 			m->bytes[m->n++] = (uint8_t)b;
@@ -267,9 +235,9 @@ static uint32_t find_room(struct packer *p, bool own)
 static int place_node(struct packer *p, uint32_t at)
 {
 	const struct moves *m = &p->moves;
-	bool own;
-	uint32_t number;
+	uint32_t number, end;
 	int r = find_moves(p, at);
+	bool own;
 
 	if (r < 0)
 		return r;
@@ -287,6 +255,9 @@ static int place_node(struct packer *p, uint32_t at)
 		p->used[number] = true;
 	for (size_t i = 0; i < m->n; i++)
 		p->used[number + m->bytes[i]] = true;
+	end = number + (m->n ? m->bytes[m->n - 1] : 0) + 1;
+	if (end > p->to->n_nodes)
+		p->to->n_nodes = end;
 	return 0;
 }
 
@@ -358,8 +329,6 @@ static int write_element(struct packer *p, uint32_t at, unsigned byte)
 	const struct glob_tree_node *first;
 
 	e->from = p->number[at];
-	if (p->number[at] + byte >= p->to->n_nodes)
-		p->to->n_nodes = p->number[at] + byte + 1;
 	if (!to->n)
 		return 0;
 	first = &p->t->v[to->v[0]];
@@ -385,13 +354,10 @@ static int write_node(struct packer *p, uint32_t at)
 	for (size_t i = 0; i < m->n && r == 0; i++) {
 		struct sp_glob_node *e = &p->to->nodes[p->number[at]];
 
-		if (i && targets_equal(&m->by[m->bytes[i]], &m->by[m->bytes[i - 1]])) {
+		if (i && targets_equal(&m->by[m->bytes[i]], &m->by[m->bytes[i - 1]]))
 			e[m->bytes[i]] = e[m->bytes[i - 1]]; /* a set's bytes share a chain */
-			if (p->number[at] + m->bytes[i] >= p->to->n_nodes)
-				p->to->n_nodes = p->number[at] + m->bytes[i] + 1u;
-			continue;
-		}
-		r = write_element(p, at, m->bytes[i]);
+		else
+			r = write_element(p, at, m->bytes[i]);
 	}
 	return r;
 }
@@ -406,6 +372,7 @@ static int pack(struct packer *p)
 	if (r == 0)
 		r = add_reached(t, t->units, &begin);
 	note_sources(p, (uint32_t)t->n, &begin);
+	p->to->n_nodes = 1;
 	for (uint32_t i = 1; i < t->n && r == 0; i++)
 		if (!is_dead(t, i))
 			r = place_node(p, i);
@@ -414,7 +381,6 @@ static int pack(struct packer *p)
 	if (r == 0)
 		r = write_links(p, &begin, 0, &zero->more);
 	zero->last = (uint16_t)(t->n_globs - 1);
-	p->to->n_nodes = 1;
 	for (uint32_t i = 1; i < t->n && r == 0; i++)
 		if (p->number[i])
 			r = write_node(p, i);
@@ -479,55 +445,42 @@ struct numbered_globs {
 	size_t n;
 };
 
-static int collect(struct numbered_globs *to, const struct config *c, bool exclude)
+#define REFUSE(about, ret_error, ret_at, ...)                                                      \
+	(*(ret_at) = (about)->at,                                                                  \
+	 glob_sentence(ret_error, -E2BIG, (about)->glob->pattern, __VA_ARGS__))
+
+static int check(const struct pattern *p, char **ret_error, struct position *ret_at)
+{
+	size_t room = glob_tree_room(p->glob);
+
+	if (!glob_tree_can(p->glob))
+		return REFUSE(p, ret_error, ret_at,
+			      "a bracket expression may have ranges and classes such as "
+			      "[:alpha:], but no '[.', '[=' or other '[:'");
+	if (room > SP_GLOB_ACTIVE_MAX)
+		return REFUSE(p, ret_error, ret_at,
+			      "could match in too many ways at once (%zu, at most %d); use fewer "
+			      "'*' and '?'",
+			      room, SP_GLOB_ACTIVE_MAX);
+	return 0;
+}
+
+static int collect(struct numbered_globs *to, const struct config *c, bool exclude,
+		   char **ret_error, struct position *ret_at)
 {
 	for (size_t i = 0; i < c->n_policies; i++) {
 		const struct patterns *from =
 			exclude ? &c->policies[i].exclude : &c->policies[i].match;
 
 		for (size_t k = 0; k < from->n; k++) {
-			if (GROW(to->v, to->n) < 0)
-				return -ENOMEM;
+			int r = check(&from->v[k], ret_error, ret_at);
+
+			if (r == 0)
+				r = GROW(to->v, to->n);
+			if (r < 0)
+				return r;
 			to->v[to->n++] = (struct numbered_glob){ &from->v[k], (uint32_t)i + 1 };
 		}
-	}
-	return 0;
-}
-
-static int PRINTF_LIKE(4, 5) refuse(const struct numbered_glob *g, char **ret_error,
-				    struct position *ret_at, const char *format, ...)
-{
-	const char *text = glob_pattern(g->pattern->glob);
-	_cleanup_free_ char *why = NULL;
-	va_list ap;
-	int r;
-
-	va_start(ap, format);
-	r = vasprintf(&why, format, ap);
-	va_end(ap);
-	if (r < 0) {
-		why = NULL;
-		return -ENOMEM;
-	}
-	*ret_at = g->pattern->at;
-	return sentence(ret_error, -E2BIG, "'%.*s%s': %s", GLOB_SHOWN, text,
-			strlen(text) > GLOB_SHOWN ? "..." : "", why);
-}
-
-static int check(const struct numbered_globs *globs, char **ret_error, struct position *ret_at)
-{
-	for (size_t i = 0; i < globs->n; i++) {
-		const struct glob *g = globs->v[i].pattern->glob;
-
-		if (!glob_tree_can(g))
-			return refuse(&globs->v[i], ret_error, ret_at,
-				      "a bracket expression may have ranges and classes such as "
-				      "[:alpha:], but no '[.', '[=' or other '[:'");
-		if (glob_room(g) > SP_GLOB_ACTIVE_MAX)
-			return refuse(&globs->v[i], ret_error, ret_at,
-				      "could match in too many ways at once (%zu, at most %d); use "
-				      "fewer '*' and '?'",
-				      glob_room(g), SP_GLOB_ACTIVE_MAX);
 	}
 	return 0;
 }
@@ -570,36 +523,28 @@ static int fill_table(const struct numbered_globs *globs, size_t first, struct g
 	}
 }
 
-static int fill_tables(const struct numbered_globs *globs, struct glob_tables *to, uint32_t *n,
-		       char **ret_error, struct position *ret_at)
-{
-	int r = check(globs, ret_error, ret_at);
-
-	for (size_t i = 0; i < globs->n && r == 0; ++*n) {
-		uint32_t at = to->n_match + to->n_exclude;
-
-		if (at >= SP_GLOB_TABLES_MAX)
-			return refuse(
-				&globs->v[i], ret_error, ret_at,
-				"this glob and those behind it do not fit: %d tables are full",
-				SP_GLOB_TABLES_MAX);
-		r = fill_table(globs, i, &to->v[at]);
-		if (r == -ENOSPC)
-			return refuse(&globs->v[i], ret_error, ret_at, "too long");
-		i += to->v[at].n_globs;
-	}
-	return r;
-}
-
 static int add_tables(const struct config *c, bool exclude, struct glob_tables *to,
 		      char **ret_error, struct position *ret_at)
 {
+	uint32_t *n = exclude ? &to->n_exclude : &to->n_match;
 	struct numbered_globs globs = { 0 };
-	int r = collect(&globs, c, exclude);
+	int r = collect(&globs, c, exclude, ret_error, ret_at);
 
-	if (r == 0)
-		r = fill_tables(&globs, to, exclude ? &to->n_exclude : &to->n_match, ret_error,
-				ret_at);
+	for (size_t i = 0; i < globs.n && r == 0; ++*n) {
+		const struct pattern *first = globs.v[i].pattern;
+		uint32_t at = to->n_match + to->n_exclude;
+
+		if (at >= SP_GLOB_TABLES_MAX) {
+			r = REFUSE(first, ret_error, ret_at,
+				   "this glob and those behind it do not fit: %d tables are full",
+				   SP_GLOB_TABLES_MAX);
+			break;
+		}
+		r = fill_table(&globs, i, &to->v[at]);
+		if (r == -ENOSPC)
+			r = REFUSE(first, ret_error, ret_at, "too long");
+		i += to->v[at].n_globs;
+	}
 	free(globs.v);
 	return r;
 }

@@ -45,7 +45,7 @@ static void lint_delegated(const struct lint *l, const struct policy *p)
 				"cgroup '%s' can match below user@UID.service, where users name "
 				"their own cgroups, and the policy sets %s; 'unit' matches the "
 				"system's units only",
-				EXCERPT(glob_pattern(pattern->glob)), option);
+				EXCERPT(pattern->glob->pattern), option);
 	}
 }
 
@@ -61,10 +61,10 @@ static const struct unit_suffix {
 
 static void lint_unit(const struct lint *l, const struct pattern *pattern)
 {
-	const char *text = glob_pattern(pattern->glob);
+	const char *text = pattern->glob->pattern;
 	size_t length = strlen(text);
 
-	if (glob_kind(pattern->glob) != GLOB_UNIT || !length || strchr("*?]", text[length - 1]))
+	if (pattern->glob->kind != GLOB_UNIT || !length || strchr("*?]", text[length - 1]))
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(unit_suffixes); i++) {
 		const struct unit_suffix *u = &unit_suffixes[i];
@@ -90,11 +90,11 @@ static void lint_patterns(const struct lint *l, const struct policy *p)
 
 		lint_unit(l, &p->match.v[i]);
 		for (size_t j = 0; j < p->exclude.n; j++)
-			if (glob_kind(glob) == glob_kind(p->exclude.v[j].glob) &&
-			    streq(glob_pattern(glob), glob_pattern(p->exclude.v[j].glob)))
+			if (glob->kind == p->exclude.v[j].glob->kind &&
+			    streq(glob->pattern, p->exclude.v[j].glob->pattern))
 				diag_warning(l->diags, &p->match.v[i].at,
 					     "'%s' can never match: 'exclude' has it as well",
-					     EXCERPT(glob_pattern(glob)));
+					     EXCERPT(glob->pattern));
 	}
 	for (size_t i = 0; i < p->exclude.n; i++)
 		lint_unit(l, &p->exclude.v[i]);

@@ -244,10 +244,10 @@ static bool is_path(const char *path)
 /* A path that the pattern may well match: its special characters stand for letters. */
 static char *path_from(const struct glob *glob)
 {
-	const char *pattern = glob_pattern(glob);
+	const char *pattern = glob->pattern;
 	char *path;
 
-	if (asprintf(&path, "%s%s", glob_kind(glob) == GLOB_UNIT ? "/a.slice/" : "", pattern) < 0)
+	if (asprintf(&path, "%s%s", glob->kind == GLOB_UNIT ? "/a.slice/" : "", pattern) < 0)
 		return NULL;
 	for (char *c = path; *c; c++)
 		if (strchr("*?[]\\!", *c))
