@@ -367,14 +367,16 @@ static int parse_key(struct parse *p, const struct yaml_node *key, const struct 
 	return 0;
 }
 
-int when_parse(struct parse *p, const struct yaml_node *map, struct when *when)
+int when_parse(struct parse *p, const struct yaml_node *key, const struct yaml_node *map,
+	       void *when)
 {
 	struct key keys[WHEN_KEY_MAX];
 
+	(void)key;
 	if (yaml_is_null(map))
 		return 0;
 	for (int k = 0; k < WHEN_KEY_MAX; k++)
-		keys[k] = (struct key){ rows[k].name, parse_key };
+		keys[k] = (struct key){ .name = rows[k].name, .parse = parse_key };
 	return parse_map(p, map, "'when'", keys, ARRAY_SIZE(keys), when);
 }
 

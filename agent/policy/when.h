@@ -63,8 +63,9 @@ struct connection {
 void when_init(struct when *w);
 void when_clear(struct when *w);
 
-/* Parses into `when`, which is in the state of when_init().  Returns 0 or -ENOMEM. */
-int when_parse(struct parse *p, const struct yaml_node *map, struct when *when);
+/* Parses into a struct when, which is in the state of when_init(): see keys.h. */
+int when_parse(struct parse *p, const struct yaml_node *key, const struct yaml_node *map,
+	       void *when);
 
 /* Returns the key's name in the policy language. */
 const char *when_key_name(enum when_key key);

@@ -14,7 +14,7 @@ static void parse_when_one(const char *yaml, struct when *ret)
 
 	assert_int_equal(yaml_doc_parse(yaml, strlen(yaml), "when", &diags, &doc), 0);
 	when_init(ret);
-	assert_int_equal(when_parse(&p, doc.root, ret), 0);
+	assert_int_equal(when_parse(&p, NULL, doc.root, ret), 0);
 	diags_print(&diags, stderr);
 	assert_int_equal(diags.n, 0);
 	assert_int_equal(config.n_prefixes, ret->remote.n + ret->local.n);
