@@ -10,7 +10,7 @@
 /* The elements of a map, as they grow. */
 struct array {
 	unsigned char *v; /* owned until the image has them */
-	size_t size;	  /* size of an element */
+	size_t size;	  /* of an element */
 	uint32_t n;
 	uint32_t since; /* equal runs are searched for from here on */
 };
