@@ -10,7 +10,6 @@
 /* The elements of a map, as they grow. */
 struct array {
 	unsigned char *v; /* owned until the image has them */
-	size_t size;	  /* of an element */
 	uint32_t n;
 	uint32_t since; /* equal runs are searched for from here on */
 };
@@ -21,44 +20,35 @@ struct building {
 	void *userdata;
 	uint64_t set[SP_STAGE_MAX]; /* options that any policy sets, by stage */
 	struct sp_generation generation;
-	struct array policies, blocks, ops, vectors;
-	struct range_nodes nodes;
-	struct range_trees *trees;
+	struct array of[MAP_ID_MAX];
+	struct range_trees trees;
 	char **ret_error;
 	struct position *ret_at;
 };
 
 /* --- elements --------------------------------------------------------------------------------- */
 
-static unsigned char *element(const struct array *a, uint32_t index)
-{
-	return a->v + index * a->size;
-}
-
-static int append(struct array *a, const void *value)
-{
-	if (grow_array((void **)&a->v, a->n, a->size) < 0)
-		return -ENOMEM;
-	memcpy(element(a, a->n++), value, a->size);
-	return 0;
-}
-
 /* Appends n consecutive elements, or reuses an equal run of the current policy. */
-static int append_run(struct array *a, const void *values, uint32_t n, uint32_t *ret_first)
+static int append(struct building *b, enum map_id id, const void *values, uint32_t n,
+		  uint32_t *ret_first)
 {
+	struct array *a = &b->of[id];
+	const size_t size = map_table[id].value_size;
 	uint32_t first = a->since;
 
 	if (!n)
 		return 0;
-	while (first + n <= a->n && memcmp(element(a, first), values, n * a->size) != 0)
+	while (first + n <= a->n && memcmp(a->v + first * size, values, n * size) != 0)
 		first++;
-	if (first + n > a->n) {
-		first = a->n;
-		for (uint32_t i = 0; i < n; i++)
-			if (append(a, (const unsigned char *)values + i * a->size) < 0)
-				return -ENOMEM;
-	}
 	*ret_first = first;
+	if (first + n <= a->n)
+		return 0;
+	*ret_first = a->n;
+	for (uint32_t i = 0; i < n; i++) {
+		if (grow_array((void **)&a->v, a->n, size) < 0)
+			return -ENOMEM;
+		memcpy(a->v + a->n++ * size, (const unsigned char *)values + i * size, size);
+	}
 	return 0;
 }
 
@@ -103,8 +93,8 @@ static int write_block(struct building *b, const struct policy *p, const struct 
 		op->counter = counter_of(b, p, choice->rule);
 		to->n_ops++;
 	}
-	return append_run(&b->ops, cells, (to->n_ops + SP_OPS_CELL - 1u) / SP_OPS_CELL,
-			  &to->first_cell);
+	return append(b, MAP_ID_ops, cells, (to->n_ops + SP_OPS_CELL - 1u) / SP_OPS_CELL,
+		      &to->first_cell);
 }
 
 static int write_base(struct building *b, const struct policy *p, const struct program_block *from,
@@ -134,7 +124,7 @@ static int write_rules(struct building *b, const struct program *program,
 		*has_ops |= blocks[i].n_ops;
 	}
 	return r < 0 ? r
-		     : append_run(&b->blocks, blocks, (uint32_t)from->n_rules, &to->first_block);
+		     : append(b, MAP_ID_blocks, blocks, (uint32_t)from->n_rules, &to->first_block);
 }
 
 static int write_always(struct building *b, const struct program *program,
@@ -146,7 +136,7 @@ static int write_always(struct building *b, const struct program *program,
 	for (size_t i = 0; i < from->n_always; i++)
 		counters[i] = counter_of(b, program->policy, from->always[i]);
 	to->n_always = (uint16_t)from->n_always;
-	return append_run(&b->vectors, counters, to->n_always, &to->first_always);
+	return append(b, MAP_ID_vectors, counters, to->n_always, &to->first_always);
 }
 
 /* Returns BIT(enum sp_property): the properties that the rules ask for. */
@@ -191,7 +181,7 @@ static int write_test(struct building *b, const struct range_view *view, struct 
 	to->n_vectors = (uint32_t)view->n_classes;
 	to->tree4 = view->tree4;
 	to->tree6 = view->tree6;
-	return append_run(&b->vectors, view->rules, to->n_vectors, &to->first_vector);
+	return append(b, MAP_ID_vectors, view->rules, to->n_vectors, &to->first_vector);
 }
 
 static int write_tests(struct building *b, const struct program *program, struct sp_policy *to)
@@ -204,8 +194,8 @@ static int write_tests(struct building *b, const struct program *program, struct
 
 		if (!(properties & BIT(i)))
 			continue;
-		r = range_trees_get(b->trees, program->rules, program->n_rules, (enum sp_property)i,
-				    &view);
+		r = range_trees_get(&b->trees, program->rules, program->n_rules,
+				    (enum sp_property)i, &view);
 		if (r < 0)
 			break;
 		r = write_test(b, &view, &to->tests[i]);
@@ -234,16 +224,16 @@ static int write_program(struct building *b, const struct program *program)
 		.decided_late = program->decided_late,
 		.counter = counter_of(b, program->policy, NULL),
 	};
+	uint32_t number;
 	int r;
 
-	b->blocks.since = b->blocks.n;
-	b->ops.since = b->ops.n;
-	b->vectors.since = b->vectors.n;
+	for (int id = 0; id < MAP_ID_MAX; id++)
+		b->of[id].since = b->of[id].n;
 	fill_families(program, &policy);
 	r = write_tests(b, program, &policy);
 	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++)
 		r = write_stage(b, program, (enum sp_stage)s, &policy.stage[s]);
-	return r < 0 ? r : append(&b->policies, &policy);
+	return r < 0 ? r : append(b, MAP_ID_policies, &policy, 1, &number);
 }
 
 static int write_policy(struct building *b, const struct policy *p)
@@ -292,62 +282,42 @@ static void survey(struct building *b)
 static int build(struct building *b)
 {
 	static const struct sp_policy none;
-	int r = range_trees_new(&b->nodes, &b->trees);
+	uint32_t number;
+	int r = append(b, MAP_ID_policies, &none, 1, &number);
 
 	survey(b);
-	if (r == 0)
-		r = append(&b->policies, &none);
 	for (size_t i = 0; i < b->config->n_policies && r == 0; i++)
 		r = write_policy(b, &b->config->policies[i]);
 	return r;
 }
 
-/* Hands an array to the image.  An empty one gets an element, as the kernel has no array
+/* Hands the arrays to the image.  An empty one gets an element, as the kernel has no array
  * without. */
-static int give(struct image *im, enum map_id id, void **values, size_t n)
-{
-	if (!n) {
-		*values = calloc(1, map_table[id].value_size);
-		n = 1;
-	}
-	im->of[id].values = TAKE_PTR(*values);
-	im->of[id].n = (uint32_t)n;
-	return im->of[id].values ? 0 : -ENOMEM;
-}
-
 static int give_all(struct image *im, struct building *b)
 {
-	const struct {
-		enum map_id id;
-		void **values;
-		size_t n;
-	} maps[] = {
-		{ MAP_ID_policies, (void **)&b->policies.v, b->policies.n },
-		{ MAP_ID_blocks, (void **)&b->blocks.v, b->blocks.n },
-		{ MAP_ID_ops, (void **)&b->ops.v, b->ops.n },
-		{ MAP_ID_vectors, (void **)&b->vectors.v, b->vectors.n },
-		{ MAP_ID_range_nodes, (void **)&b->nodes.v, b->nodes.n },
-	};
-	int r = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(maps) && r == 0; i++)
-		r = give(im, maps[i].id, maps[i].values, maps[i].n);
+	b->of[MAP_ID_range_nodes].v = (unsigned char *)TAKE_PTR(b->trees.v);
+	b->of[MAP_ID_range_nodes].n = (uint32_t)b->trees.n;
+	for (int id = 0; id < MAP_ID_MAX; id++) {
+		if (map_table[id].shape != MAP_EXACT)
+			continue;
+		im->of[id].n = b->of[id].n ? b->of[id].n : 1;
+		im->of[id].values =
+			b->of[id].n ? TAKE_PTR(b->of[id].v) : calloc(1, map_table[id].value_size);
+		if (!im->of[id].values)
+			return -ENOMEM;
+	}
 	im->config = b->config;
 	im->generation = b->generation;
 	im->generation.n_match_tables = (uint16_t)im->globs.n_match;
 	im->generation.n_exclude_tables = (uint16_t)im->globs.n_exclude;
-	return r;
+	return 0;
 }
 
 static void building_clear(struct building *b)
 {
-	if (b->trees)
-		range_trees_free(b->trees);
-	free(b->policies.v);
-	free(b->blocks.v);
-	free(b->ops.v);
-	free(b->vectors.v);
-	free(b->nodes.v);
+	for (int id = 0; id < MAP_ID_MAX; id++)
+		free(b->of[id].v);
+	range_trees_clear(&b->trees);
 }
 
 int image_new(const struct config *c, image_counter_fn *counter, void *userdata, struct image **ret,
@@ -359,10 +329,6 @@ int image_new(const struct config *c, image_counter_fn *counter, void *userdata,
 		.userdata = userdata,
 		.ret_error = ret_error,
 		.ret_at = ret_at,
-		.policies = { .size = sizeof(struct sp_policy) },
-		.blocks = { .size = sizeof(struct sp_block) },
-		.ops = { .size = sizeof(struct sp_op_cell) },
-		.vectors = { .size = sizeof(uint64_t) },
 	};
 	_cleanup_(image_free) struct image *im = calloc(1, sizeof(*im));
 	int r = im ? build(&b) : -ENOMEM;

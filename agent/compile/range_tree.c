@@ -37,15 +37,10 @@ struct pieces {
 };
 
 /* A tree that is written, by what is in it. */
-struct written {
+struct range_tree {
 	struct piece *pieces; /* the key */
 	uint32_t answer;
 	UT_hash_handle hh;
-};
-
-struct range_trees {
-	struct range_nodes *nodes;
-	struct written *written;
 };
 
 static void clear_pieces(const struct pieces *p)
@@ -54,32 +49,17 @@ static void clear_pieces(const struct pieces *p)
 }
 #define _cleanup_pieces_ __attribute__((cleanup(clear_pieces)))
 
-int range_trees_new(struct range_nodes *nodes, struct range_trees **ret)
+void range_trees_clear(struct range_trees *t)
 {
-	struct range_trees *t = calloc(1, sizeof(*t));
-
-	if (!t)
-		return -ENOMEM;
-	t->nodes = nodes;
-	*ret = t;
-	return 0;
-}
-
-static void written_free(struct written *w)
-{
-	free(w->pieces);
-	free(w);
-}
-
-void range_trees_free(struct range_trees *t)
-{
-	struct written *w, *tmp;
+	struct range_tree *w, *tmp;
 
 	HASH_ITER (hh, t->written, w, tmp) {
 		HASH_DEL(t->written, w);
-		written_free(w);
+		free(w->pieces);
+		free(w);
 	}
-	free(t);
+	free(t->v);
+	*t = (struct range_trees){ 0 };
 }
 
 static int compare_keys(const struct key *x, const struct key *y)
@@ -222,7 +202,7 @@ static int classify(struct pieces pieces[2], struct range_view *view)
 
 /* --- from pieces to trees --------------------------------------------------------------------- */
 
-static int append_node(struct range_nodes *to, const struct sp_range_node *node)
+static int append_node(struct range_trees *to, const struct sp_range_node *node)
 {
 	if (to->n > SP_ANSWER_INDEX)
 		return -E2BIG;
@@ -236,7 +216,7 @@ static int append_node(struct range_nodes *to, const struct sp_range_node *node)
  * Writes the leaves.  lasts: the last key of each leaf.  It is the greatest number for the last
  * leaf and for pieces that a leaf does not use.
  */
-static int write_leaves(struct range_nodes *to, const struct pieces *from, uint64_t *lasts)
+static int write_leaves(struct range_trees *to, const struct pieces *from, uint64_t *lasts)
 {
 	int r = 0;
 
@@ -259,7 +239,7 @@ static int write_leaves(struct range_nodes *to, const struct pieces *from, uint6
 
 /* Writes the level above n nodes, the first of which is `child`.  lasts: those of the nodes, and
  * then of the new level. */
-static int write_level(struct range_nodes *to, uint32_t child, uint64_t *lasts, size_t n)
+static int write_level(struct range_trees *to, uint32_t child, uint64_t *lasts, size_t n)
 {
 	int r = 0;
 
@@ -290,7 +270,7 @@ static size_t divided(size_t n, size_t by)
 }
 
 /* Writes a tree over the upper halves of the keys, from the leaves up; the root comes last. */
-static int write_tree(struct range_nodes *to, const struct pieces *from, uint64_t *ret_answer)
+static int write_tree(struct range_trees *to, const struct pieces *from, uint64_t *ret_answer)
 {
 	size_t n = divided(from->n, SP_LEAF_RANGES);
 	_cleanup_free_ uint64_t *lasts = NULL;
@@ -317,7 +297,7 @@ static int write_tree(struct range_nodes *to, const struct pieces *from, uint64_
 
 /* Writes a tree over the lower halves of the keys that share the upper half of this piece's last
  * one.  *ret_next: the piece in which these keys end. */
-static int write_lower(struct range_nodes *to, const struct piece *from, uint64_t *ret_answer,
+static int write_lower(struct range_trees *to, const struct piece *from, uint64_t *ret_answer,
 		       const struct piece **ret_next)
 {
 	_cleanup_pieces_ struct pieces lower = { 0 };
@@ -333,7 +313,7 @@ static int write_lower(struct range_nodes *to, const struct piece *from, uint64_
 }
 
 /* Writes the tree of all pieces. */
-static int write_pieces(struct range_nodes *to, const struct pieces *pieces, uint64_t *ret_answer)
+static int write_pieces(struct range_trees *to, const struct pieces *pieces, uint64_t *ret_answer)
 {
 	_cleanup_pieces_ struct pieces upper = { 0 };
 	const struct piece *at = pieces->v;
@@ -361,13 +341,13 @@ static int write_pieces(struct range_nodes *to, const struct pieces *pieces, uin
 static int intern(struct range_trees *t, struct pieces *pieces, uint32_t *ret)
 {
 	size_t size = pieces->n * sizeof(*pieces->v);
-	struct written *w;
+	struct range_tree *w;
 	uint64_t answer;
 	int r;
 
 	HASH_FIND(hh, t->written, pieces->v, size, w);
 	if (!w) {
-		r = write_pieces(t->nodes, pieces, &answer);
+		r = write_pieces(t, pieces, &answer);
 		w = r < 0 ? NULL : calloc(1, sizeof(*w));
 		if (!w)
 			return r < 0 ? r : -ENOMEM;

@@ -11,13 +11,12 @@
 
 #include "policy/policy.h"
 
-/* The elements of the map. */
-struct range_nodes {
-	struct sp_range_node *v; /* owned */
+/* The trees of a configuration; empty if it is zero. */
+struct range_trees {
+	struct sp_range_node *v; /* owned; the elements of the map */
 	size_t n;
+	struct range_tree *written;
 };
-
-struct range_trees;
 
 /* One policy's view of trees: which of its rules (by their bit) a class satisfies. */
 struct range_view {
@@ -27,10 +26,7 @@ struct range_view {
 	uint64_t asking; /* rules that ask for the property at all */
 };
 
-/* Makes an empty collection.  nodes: where the trees are written; must outlive the trees. */
-int range_trees_new(struct range_nodes *nodes, struct range_trees **ret);
-void range_trees_free(struct range_trees *t);
-DEFINE_CLEANUP(struct range_trees *, range_trees_free)
+void range_trees_clear(struct range_trees *t);
 
 /*
  * Makes (or finds) the trees of what n rules of a policy, at most SP_RULES_MAX, ask of a property:

@@ -10,20 +10,17 @@
 #include "seeded.h"
 
 struct world {
-	struct range_nodes nodes;
-	struct range_trees *trees;
+	struct range_trees trees;
 };
 
 static void world_new(struct world *w)
 {
 	*w = (struct world){ 0 };
-	assert_int_equal(range_trees_new(&w->nodes, &w->trees), 0);
 }
 
 static void world_free(struct world *w)
 {
-	range_trees_free(w->trees);
-	free(w->nodes.v);
+	range_trees_clear(&w->trees);
 }
 
 /* For all rules of a policy, so that a bit is a place. */
@@ -35,7 +32,7 @@ static struct range_view get(struct world *w, const struct policy *p, enum sp_pr
 	assert_true(p->n_rules <= SP_RULES_MAX);
 	for (size_t i = 0; i < p->n_rules; i++)
 		rules[i] = &p->rules[i];
-	assert_int_equal(range_trees_get(w->trees, rules, p->n_rules, property, &v), 0);
+	assert_int_equal(range_trees_get(&w->trees, rules, p->n_rules, property, &v), 0);
 	return v;
 }
 
@@ -58,8 +55,8 @@ static void load(const struct world *w)
 {
 	static struct image image;
 
-	image.of[MAP_ID_range_nodes].values = w->nodes.v;
-	image.of[MAP_ID_range_nodes].n = (uint32_t)w->nodes.n;
+	image.of[MAP_ID_range_nodes].values = w->trees.v;
+	image.of[MAP_ID_range_nodes].n = (uint32_t)w->trees.n;
 	twin_load(&image);
 }
 
@@ -170,7 +167,7 @@ static void test_ports(void **state)
 	}
 	assert_true(look_up_port(&w, &v, 0) == 0); /* not known */
 	/* 1, 79, 80, 81, 1024, 2048, 8082, 65535 and what is before them: two leaves */
-	assert_int_equal(w.nodes.n, 3);
+	assert_int_equal(w.trees.n, 3);
 	put(&v);
 
 	v = get(&w, p, SP_PROPERTY_LOCAL_PORT);
@@ -367,10 +364,10 @@ static void test_sharing(void **state)
 	(void)state;
 	world_new(&w);
 	p = get(&w, &c->policies[0], SP_PROPERTY_REMOTE);
-	assert_int_equal(w.nodes.n, 2);
+	assert_int_equal(w.trees.n, 2);
 	q = get(&w, &c->policies[1], SP_PROPERTY_LOCAL);
 	again = get(&w, &c->policies[0], SP_PROPERTY_REMOTE);
-	assert_int_equal(w.nodes.n, 2);
+	assert_int_equal(w.trees.n, 2);
 	assert_true(p.tree4 == q.tree4 && p.tree6 == q.tree6);
 	assert_true(p.tree4 == again.tree4 && p.tree6 == again.tree6);
 	/* but which rules a class means is each one's own */
@@ -380,7 +377,7 @@ static void test_sharing(void **state)
 	r = get(&w, &c->policies[2], SP_PROPERTY_REMOTE);
 	assert_int_not_equal(p.tree4, r.tree4);
 	assert_int_equal(p.tree6, r.tree6);
-	assert_int_equal(w.nodes.n, 3);
+	assert_int_equal(w.trees.n, 3);
 	expect_rules(&w, &r, "10.128.0.1", 0);
 	expect_rules(&w, &q, "10.128.0.1", 0x2);
 	put(&p);
@@ -416,11 +413,11 @@ static void run_scale(bool v4, uint32_t n_nodes_max)
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	v = get(&w, c->policies, SP_PROPERTY_REMOTE);
 	clock_gettime(CLOCK_MONOTONIC, &end);
-	print_message("100,000 prefixes: %zu nodes, %.0f ms\n", w.nodes.n,
+	print_message("100,000 prefixes: %zu nodes, %.0f ms\n", w.trees.n,
 		      (double)(end.tv_sec - begin.tv_sec) * 1e3 +
 			      (double)(end.tv_nsec - begin.tv_nsec) / 1e6);
 	assert_true(end.tv_sec - begin.tv_sec < 10); /* generous: sanitizers, a busy machine */
-	assert_true(w.nodes.n < n_nodes_max);
+	assert_true(w.trees.n < n_nodes_max);
 	for (unsigned i = 0; i < 1000; i++) {
 		const struct range *p = &rules[i % 2].when.remote.v[i];
 
@@ -486,11 +483,11 @@ static void test_one_answer(void **state)
 	v = get(&w, c->policies, SP_PROPERTY_LOCAL);
 	assert_true(v.tree4 == 0 && v.tree6 == 0 && v.asking == 0);
 	assert_int_equal(v.n_classes, 1);
-	assert_int_equal(w.nodes.n, 0);
+	assert_int_equal(w.trees.n, 0);
 	put(&v);
 	v = get(&w, c->policies, SP_PROPERTY_REMOTE);
 	assert_true(v.tree6 == 0);
-	assert_int_equal(w.nodes.n, 1); /* the keys of IPv4 are those of 64 bits */
+	assert_int_equal(w.trees.n, 1); /* the keys of IPv4 are those of 64 bits */
 	expect_rules(&w, &v, "127.255.255.255", 1);
 	expect_rules(&w, &v, "128.0.0.0", 1);
 	put(&v);
@@ -511,10 +508,10 @@ static void test_too_many(void **state)
 
 	(void)state;
 	world_new(&w);
-	w.nodes.n = (size_t)SP_ANSWER_INDEX + 1;
-	assert_int_equal(range_trees_get(w.trees, &rule, 1, SP_PROPERTY_REMOTE_PORT, &v), -E2BIG);
+	w.trees.n = (size_t)SP_ANSWER_INDEX + 1;
+	assert_int_equal(range_trees_get(&w.trees, &rule, 1, SP_PROPERTY_REMOTE_PORT, &v), -E2BIG);
 	assert_int_equal(v.tree4, 77);
-	assert_null(w.nodes.v);
+	assert_null(w.trees.v);
 	world_free(&w);
 	config_free(c);
 }
