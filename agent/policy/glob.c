@@ -61,29 +61,32 @@ static struct glob_component component_of(const char *s)
 	};
 }
 
-static bool looks_like_unit(const char *pattern)
+const struct unit_kind *glob_unit_kind(const char *name)
 {
-	static const char *const suffixes[] = { ".service", ".socket", ".scope",
-						".slice",   ".mount",  ".swap" };
-	size_t length = strlen(pattern);
+	static const struct unit_kind kinds[] = {
+		{ ".service", true }, { ".socket", true },     { ".mount", true },
+		{ ".swap", true },    { ".slice", true },      { ".scope", true },
+		{ ".target", false }, { ".timer", false },     { ".path", false },
+		{ ".device", false }, { ".automount", false },
+	};
+	size_t length = strlen(name);
 
-	if (strchr(pattern, '/'))
-		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
-		size_t suffix = strlen(suffixes[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		size_t n = strlen(kinds[i].suffix);
 
-		if (length > suffix && streq(pattern + length - suffix, suffixes[i]))
-			return true;
+		if (length > n && streq(name + length - n, kinds[i].suffix))
+			return &kinds[i];
 	}
-	return false;
+	return NULL;
 }
 
 static int parse_cgroup(struct glob *g, char **ret_error)
 {
+	const struct unit_kind *unit = glob_unit_kind(g->pattern);
 	char *rest = g->text + 1;
 
 	if (g->text[0] != '/') {
-		if (looks_like_unit(g->pattern))
+		if (!strchr(g->pattern, '/') && unit && unit->has_cgroup)
 			return REFUSE(g->pattern, ret_error,
 				      "a cgroup pattern begins with '/'; for a systemd unit write "
 				      "'unit: %s'",

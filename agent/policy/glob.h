@@ -42,6 +42,13 @@ bool glob_match(const struct glob *g, const char *path);
 
 /* Returns the end (the ']') of the bracket expression that begins at s, or NULL. */
 const char *glob_bracket_end(const char *s);
+/* A kind of systemd's units; only some have processes, and so a cgroup. */
+struct unit_kind {
+	const char *suffix;
+	bool has_cgroup;
+};
+/* Returns the kind of unit that such a name is, or NULL. */
+const struct unit_kind *glob_unit_kind(const char *name);
 /* Can the pattern match a cgroup inside a tree delegated to a user (below user@UID.service)? */
 bool glob_reaches_delegated(const struct glob *g);
 

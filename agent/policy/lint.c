@@ -214,38 +214,22 @@ static void lint_delegated(const struct lint *l, const struct policy *p)
 	}
 }
 
-/* Units of these kinds have no processes, and so no cgroup. */
-static const struct unit_suffix {
-	const char *suffix;
-	bool has_cgroup;
-} unit_suffixes[] = {
-	{ ".service", true }, { ".socket", true },  { ".mount", true },	     { ".swap", true },
-	{ ".slice", true },   { ".scope", true },   { ".target", false },    { ".timer", false },
-	{ ".path", false },   { ".device", false }, { ".automount", false },
-};
-
 static void lint_unit(const struct lint *l, const struct pattern *pattern)
 {
 	const char *text = pattern->glob->pattern;
-	size_t length = strlen(text);
+	const struct unit_kind *unit = glob_unit_kind(text);
 
-	if (pattern->glob->kind != GLOB_UNIT || !length || strchr("*?]", text[length - 1]))
+	if (pattern->glob->kind != GLOB_UNIT || strchr("*?]", text[strlen(text) - 1]))
 		return;
-	for (size_t i = 0; i < ARRAY_SIZE(unit_suffixes); i++) {
-		const struct unit_suffix *u = &unit_suffixes[i];
-		size_t n = strlen(u->suffix);
-
-		if (length <= n || !streq(text + length - n, u->suffix))
-			continue;
-		if (!u->has_cgroup)
-			diag_warning(l->diags, &pattern->at,
-				     "unit '%s' can never match: a %s unit has no cgroup",
-				     EXCERPT(text), u->suffix);
-		return;
-	}
-	diag_warning(l->diags, &pattern->at,
-		     "unit '%s' does not end in a unit's suffix; did you mean '%s.service'?",
-		     EXCERPT(text), EXCERPT(text));
+	if (!unit)
+		diag_warning(l->diags, &pattern->at,
+			     "unit '%s' does not end in a unit's suffix; did you mean "
+			     "'%s.service'?",
+			     EXCERPT(text), EXCERPT(text));
+	else if (!unit->has_cgroup)
+		diag_warning(l->diags, &pattern->at,
+			     "unit '%s' can never match: a %s unit has no cgroup", EXCERPT(text),
+			     unit->suffix);
 }
 
 static void lint_patterns(const struct lint *l, const struct policy *p)

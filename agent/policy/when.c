@@ -459,11 +459,6 @@ enum when_key when_fails(const struct when *w, const struct connection *c)
 	return WHEN_KEY_MAX;
 }
 
-bool when_holds(const struct when *w, const struct connection *c)
-{
-	return when_fails(w, c) == WHEN_KEY_MAX;
-}
-
 /* Does the key hold for everything for which it holds when it is not given? */
 static bool is_open(const struct row *row, const struct when *w)
 {

@@ -88,7 +88,6 @@ uint32_t when_digest(const struct when *w);
 /* Returns the first key that does not hold, or WHEN_KEY_MAX: all do.  This is what the hook does
  * with bit vectors, for `explain`. */
 enum when_key when_fails(const struct when *w, const struct connection *c);
-bool when_holds(const struct when *w, const struct connection *c);
 
 /* Does it hold for every TCP and UDP socket of its directions? */
 bool when_is_empty(const struct when *w);
