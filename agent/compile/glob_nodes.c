@@ -32,24 +32,27 @@ struct packer {
 	struct moves moves;
 	struct step *steps;
 	size_t n_steps;
-	uint32_t *source; /* by node: the only one that leads to it; SEVERAL */
-	uint16_t *number; /* by node; 0: it is never active */
-	uint8_t *flags;	  /* by node: SP_GLOB_* */
+	struct {
+		uint32_t source;		  /* the only node that leads to it; SEVERAL */
+		uint16_t number;		  /* 0: it is never active */
+		uint8_t flags;			  /* SP_GLOB_* */
+	} * of;					  /* by node of the tree */
 	bool used[SP_GLOB_NODES], taken[NUMBERS]; /* elements; numbers */
 	uint32_t cursor[BYTES];			  /* see find_room() */
 	size_t n_links;
+	int error; /* the first one: what is packed after it does not count */
 };
 #define SEVERAL UINT32_MAX
 
-static int add_target(struct targets *t, uint32_t node)
+static void add_target(struct packer *p, struct targets *to, uint32_t node)
 {
-	for (size_t i = 0; i < t->n; i++)
-		if (t->v[i] == node)
-			return 0;
-	if (GROW(t->v, t->n) < 0)
-		return -ENOMEM;
-	t->v[t->n++] = node;
-	return 0;
+	for (size_t i = 0; i < to->n; i++)
+		if (to->v[i] == node)
+			return;
+	if (GROW(to->v, to->n) < 0)
+		p->error = -ENOMEM;
+	else
+		to->v[to->n++] = node;
 }
 
 /* Does neither a glob end in the node nor a path go on from it? */
@@ -64,66 +67,57 @@ static bool is_dead(const struct glob_tree *t, uint32_t at)
 }
 
 /* Adds a node and those that become active together with it. */
-static int add_reached(const struct glob_tree *t, uint32_t at, struct targets *to)
+static void add_reached(struct packer *p, uint32_t at, struct targets *to)
 {
-	const struct glob_tree_node *node = &t->v[at];
-	int r = 0;
+	const struct glob_tree *t = p->t;
 
 	if (!is_dead(t, at))
-		r = add_target(to, at);
+		add_target(p, to, at);
 	if (at == t->name || at == t->escaped)
-		return r;
-	if (r == 0 && node->star)
-		r = add_reached(t, node->star, to);
-	if (r == 0 && node->any)
-		r = add_reached(t, node->any, to);
-	return r;
+		return;
+	if (t->v[at].star)
+		add_reached(p, t->v[at].star, to);
+	if (t->v[at].any)
+		add_reached(p, t->v[at].any, to);
 }
 
-static int add_step(struct packer *p, uint32_t to, const struct byte_set *set, uint8_t but)
+static void add_step(struct packer *p, uint32_t to, const struct byte_set *set, uint8_t but)
 {
 	struct step step = { .to = to, .set = *set };
 	unsigned size;
 
 	step.set.bits[but / 64] &= ~(1ull << but % 64);
 	size = byte_set_size(&step.set);
-	if (!size)
-		return 0;
 	step.is_large = size >= BYTES / 2;
-	if (GROW(p->steps, p->n_steps) < 0)
-		return -ENOMEM;
-	p->steps[p->n_steps++] = step;
-	return 0;
+	if (size && GROW(p->steps, p->n_steps) < 0)
+		p->error = -ENOMEM;
+	else if (size)
+		p->steps[p->n_steps++] = step;
 }
 
 /* Adds what the node does with bytes, except for one (0: with all). */
-static int add_steps(struct packer *p, uint32_t at, uint8_t but)
+static void add_steps(struct packer *p, uint32_t at, uint8_t but)
 {
 	const struct glob_tree_node *v = p->t->v;
-	int r = 0;
 
 	if (v[at].loop)
-		r = add_step(p, at, &byte_set_of_names, but);
-	for (uint32_t i = v[v[at].follow].first; i && r == 0; i = v[i].next)
-		r = add_step(p, i, &v[i].reads, but);
-	return r;
+		add_step(p, at, &byte_set_of_names, but);
+	for (uint32_t i = v[v[at].follow].first; i; i = v[i].next)
+		add_step(p, i, &v[i].reads, but);
 }
 
 /* Finds what the node does with bytes; in front of a unit's name a '_' is skipped. */
-static int find_steps(struct packer *p, uint32_t at)
+static void find_steps(struct packer *p, uint32_t at)
 {
 	const struct glob_tree *t = p->t;
 	uint8_t but = at == t->name ? '_' : 0;
-	int r = 0;
 
 	p->n_steps = 0;
 	if (but)
-		r = add_step(p, t->escaped, &t->v[t->escaped].reads, 0);
-	if (r == 0)
-		r = add_steps(p, at, but);
-	if (r == 0 && (at == t->name || at == t->escaped) && t->v[t->name].star)
-		r = add_steps(p, t->v[t->name].star, but);
-	return r;
+		add_step(p, t->escaped, &t->v[t->escaped].reads, 0);
+	add_steps(p, at, but);
+	if ((at == t->name || at == t->escaped) && t->v[t->name].star)
+		add_steps(p, t->v[t->name].star, but);
 }
 
 static bool targets_equal(const struct targets *a, const struct targets *b)
@@ -131,49 +125,44 @@ static bool targets_equal(const struct targets *a, const struct targets *b)
 	return a->n == b->n && (!a->n || !memcmp(a->v, b->v, sizeof(*a->v) * a->n));
 }
 
-static int find_targets(struct packer *p, unsigned byte)
+static void find_targets(struct packer *p, unsigned byte)
 {
 	struct targets *to = &p->moves.by[byte];
-	int r = 0;
 
 	to->n = 0;
-	for (size_t i = 0; i < p->n_steps && r == 0; i++)
+	for (size_t i = 0; i < p->n_steps; i++)
 		if (byte ? byte_set_has(&p->steps[i].set, byte) : p->steps[i].is_large)
-			r = add_reached(p->t, p->steps[i].to, to);
-	return r;
+			add_reached(p, p->steps[i].to, to);
 }
 
-static int find_moves(struct packer *p, uint32_t at)
+static void find_moves(struct packer *p, uint32_t at)
 {
 	struct byte_set mentioned = { 0 };
 	struct moves *m = &p->moves;
-	int r = find_steps(p, at);
 
+	find_steps(p, at);
+	find_targets(p, 0);
 	m->n = 0;
-	if (r == 0)
-		r = find_targets(p, 0);
 	for (size_t i = 0; i < p->n_steps; i++)
 		for (size_t k = 0; k < ARRAY_SIZE(mentioned.bits); k++)
 			mentioned.bits[k] |= p->steps[i].is_large ? ~p->steps[i].set.bits[k]
 								  : p->steps[i].set.bits[k];
 	mentioned.bits[0] &= ~1ull; /* NUL */
-	for (unsigned b = 0; b < BYTES && r == 0; b++) {
-		if (!(mentioned.bits[b / 64] >> b % 64)) {
-			b |= 63; /* no further one in this word */
-			continue;
+	for (unsigned k = 0; k < ARRAY_SIZE(mentioned.bits); k++) {
+		for (uint64_t bits = mentioned.bits[k]; bits; bits &= bits - 1) {
+			unsigned b = 64 * k + (unsigned)__builtin_ctzll(bits);
+
+			find_targets(p, b);
+			if (b == '/' ? m->by[b].n > 0 : !targets_equal(&m->by[b], &m->by[0]))
+				m->bytes[m->n++] = (uint8_t)b;
 		}
-		b += (unsigned)__builtin_ctzll(mentioned.bits[b / 64] >> b % 64);
-		r = find_targets(p, b);
-		if (b == '/' ? m->by[b].n > 0 : !targets_equal(&m->by[b], &m->by[0]))
-			m->bytes[m->n++] = (uint8_t)b;
 	}
-	return r;
 }
 
 static void note_sources(struct packer *p, uint32_t at, const struct targets *to)
 {
 	for (size_t i = 0; i < to->n; i++) {
-		uint32_t *source = &p->source[to->v[i]];
+		uint32_t *source = &p->of[to->v[i]].source;
 
 		*source = !*source || *source == at ? at : SEVERAL;
 	}
@@ -231,25 +220,25 @@ static uint32_t find_room(struct packer *p, bool own)
 	return number;
 }
 
-/* Finds a place for a node.  Returns -ENOSPC: the table is full. */
-static int place_node(struct packer *p, uint32_t at)
+/* Finds a place for a node.  -ENOSPC: the table is full. */
+static void place_node(struct packer *p, uint32_t at)
 {
 	const struct moves *m = &p->moves;
 	uint32_t number, end;
-	int r = find_moves(p, at);
 	bool own;
 
-	if (r < 0)
-		return r;
+	find_moves(p, at);
 	note_sources(p, at, &m->by[0]);
 	for (size_t i = 0; i < m->n; i++)
 		note_sources(p, at, &m->by[m->bytes[i]]);
-	p->flags[at] = flags_of(p, at);
+	p->of[at].flags = flags_of(p, at);
 	own = has_own(p, at);
 	number = find_room(p, own);
-	if (number >= NUMBERS)
-		return -ENOSPC;
-	p->number[at] = (uint16_t)number;
+	if (number >= NUMBERS) {
+		p->error = -ENOSPC;
+		return;
+	}
+	p->of[at].number = (uint16_t)number;
 	p->taken[number] = true;
 	if (own)
 		p->used[number] = true;
@@ -258,7 +247,6 @@ static int place_node(struct packer *p, uint32_t at)
 	end = number + (m->n ? m->bytes[m->n - 1] : 0) + 1;
 	if (end > p->to->n_nodes)
 		p->to->n_nodes = end;
-	return 0;
 }
 
 static uint16_t last_glob(const struct glob_tree_node *node)
@@ -268,126 +256,116 @@ static uint16_t last_glob(const struct glob_tree_node *node)
 
 static uint8_t target_flags(const struct packer *p, uint32_t at)
 {
-	return p->flags[at] | (p->source[at] == SEVERAL ? SP_GLOB_SHARED : 0);
+	return p->of[at].flags | (p->of[at].source == SEVERAL ? SP_GLOB_SHARED : 0);
 }
 
-static int add_link(struct packer *p, struct sp_glob_link link)
+/* Puts a link in front of the chain that begins at *first; 0: there is none yet. */
+static void add_link(struct packer *p, struct sp_glob_link link, uint16_t *first)
 {
 	if (p->n_links >= NUMBERS)
-		return -ENOSPC;
-	if (GROW(p->to->links, p->n_links) < 0)
-		return -ENOMEM;
+		p->error = -ENOSPC;
+	else if (GROW(p->to->links, p->n_links) < 0)
+		p->error = -ENOMEM;
+	if (p->error)
+		return;
+	link.next = *first;
+	*first = (uint16_t)p->n_links;
 	p->to->links[p->n_links++] = link;
-	return 0;
 }
 
-/* Writes a chain of the targets from place `first` on; *ret_more: its index, or 0. */
-static int write_links(struct packer *p, const struct targets *to, size_t first, uint16_t *ret_more)
+/* Returns the chain of the targets from place `first` on; 0: there are none. */
+static uint16_t write_links(struct packer *p, const struct targets *to, size_t first)
 {
-	uint16_t next = 0;
+	uint16_t chain = 0;
 
 	for (size_t i = to->n; i-- > first;) {
 		const struct glob_tree_node *node = &p->t->v[to->v[i]];
-		int r = add_link(p, (struct sp_glob_link){
-					    .what = p->number[to->v[i]],
-					    .next = next,
-					    .first = (uint16_t)node->first_glob,
-					    .last = last_glob(node),
-					    .flags = target_flags(p, to->v[i]),
-				    });
 
-		if (r < 0)
-			return r;
-		next = (uint16_t)(p->n_links - 1);
+		add_link(p,
+			 (struct sp_glob_link){ .what = p->of[to->v[i]].number,
+						.first = (uint16_t)node->first_glob,
+						.last = last_glob(node),
+						.flags = target_flags(p, to->v[i]) },
+			 &chain);
 	}
-	*ret_more = next;
-	return 0;
+	return chain;
 }
 
-static int write_says(struct packer *p, uint32_t at, uint16_t *ret_says)
+static uint16_t write_says(struct packer *p, uint32_t at)
 {
-	uint16_t next = 0;
+	uint16_t chain = 0;
 
 	for (uint32_t i = p->t->v[at].says; i; i = p->t->says[i].next) {
 		const struct glob_tree_say *say = &p->t->says[i];
 		uint16_t glob = (uint16_t)say->glob;
-		int r = add_link(
-			p, (struct sp_glob_link){ (uint16_t)say->who, next, glob, glob, 0, { 0 } });
 
-		if (r < 0)
-			return r;
-		next = (uint16_t)(p->n_links - 1);
+		add_link(p,
+			 (struct sp_glob_link){
+				 .what = (uint16_t)say->who, .first = glob, .last = glob },
+			 &chain);
 	}
-	*ret_says = next;
-	return 0;
+	return chain;
 }
 
-static int write_element(struct packer *p, uint32_t at, unsigned byte)
+static void write_element(struct packer *p, uint32_t at, unsigned byte)
 {
 	const struct targets *to = &p->moves.by[byte];
-	struct sp_glob_node *e = &p->to->nodes[p->number[at] + byte];
+	struct sp_glob_node *e = &p->to->nodes[p->of[at].number + byte];
 	const struct glob_tree_node *first;
 
-	e->from = p->number[at];
+	e->from = p->of[at].number;
 	if (!to->n)
-		return 0;
+		return;
 	first = &p->t->v[to->v[0]];
-	e->to = p->number[to->v[0]];
+	e->to = p->of[to->v[0]].number;
 	e->first = (uint16_t)first->first_glob;
 	e->last = last_glob(first);
 	e->flags = target_flags(p, to->v[0]);
-	return write_links(p, to, 1, &e->more);
+	e->more = write_links(p, to, 1);
 }
 
-static int write_node(struct packer *p, uint32_t at)
+static void write_node(struct packer *p, uint32_t at)
 {
+	struct sp_glob_node *own = &p->to->nodes[p->of[at].number];
 	const struct moves *m = &p->moves;
-	int r = find_moves(p, at);
 
-	if (r == 0 && has_own(p, at)) {
-		struct sp_glob_node *own = &p->to->nodes[p->number[at]];
-
-		r = write_element(p, at, 0);
-		if (r == 0)
-			r = write_says(p, at, &own->says);
+	find_moves(p, at);
+	if (has_own(p, at)) {
+		write_element(p, at, 0);
+		own->says = write_says(p, at);
 	}
-	for (size_t i = 0; i < m->n && r == 0; i++) {
-		struct sp_glob_node *e = &p->to->nodes[p->number[at]];
-
+	for (size_t i = 0; i < m->n; i++) {
 		if (i && targets_equal(&m->by[m->bytes[i]], &m->by[m->bytes[i - 1]]))
-			e[m->bytes[i]] = e[m->bytes[i - 1]]; /* a set's bytes share a chain */
+			own[m->bytes[i]] = own[m->bytes[i - 1]]; /* a set's bytes share a chain */
 		else
-			r = write_element(p, at, m->bytes[i]);
+			write_element(p, at, m->bytes[i]);
 	}
-	return r;
 }
 
 static int pack(struct packer *p)
 {
 	const struct glob_tree *t = p->t;
-	struct targets begin = { 0 };
 	struct sp_glob_node *zero = p->to->nodes;
-	int r = add_reached(t, t->root, &begin);
+	struct targets begin = { 0 };
+	uint16_t none = 0;
 
-	if (r == 0)
-		r = add_reached(t, t->units, &begin);
+	add_reached(p, t->root, &begin);
+	add_reached(p, t->units, &begin);
 	note_sources(p, (uint32_t)t->n, &begin);
 	p->to->n_nodes = 1;
-	for (uint32_t i = 1; i < t->n && r == 0; i++)
+	for (uint32_t i = 1; i < t->n && !p->error; i++)
 		if (!is_dead(t, i))
-			r = place_node(p, i);
-	if (r == 0)
-		r = add_link(p, (struct sp_glob_link){ 0 });
-	if (r == 0)
-		r = write_links(p, &begin, 0, &zero->more);
+			place_node(p, i);
+	add_link(p, (struct sp_glob_link){ 0 }, &none);
+	zero->more = write_links(p, &begin, 0);
 	zero->last = (uint16_t)(t->n_globs - 1);
-	for (uint32_t i = 1; i < t->n && r == 0; i++)
-		if (p->number[i])
-			r = write_node(p, i);
+	for (uint32_t i = 1; i < t->n && !p->error; i++)
+		if (p->of[i].number)
+			write_node(p, i);
 	p->to->n_links = (uint32_t)p->n_links;
 	p->to->n_globs = t->n_globs;
 	free(begin.v);
-	return r;
+	return p->error;
 }
 
 static void glob_table_clear(struct glob_table *t)
@@ -402,9 +380,7 @@ static void packer_free(struct packer *p)
 	for (size_t i = 0; i < BYTES; i++)
 		free(p->moves.by[i].v);
 	free(p->steps);
-	free(p->source);
-	free(p->number);
-	free(p->flags);
+	free(p->of);
 	free(p);
 }
 DEFINE_CLEANUP(struct packer *, packer_free)
@@ -418,11 +394,9 @@ static int pack_tree(const struct glob_tree *t, struct glob_table *ret)
 	if (p && table.nodes) {
 		p->t = t;
 		p->to = &table;
-		p->source = calloc(t->n, sizeof(*p->source));
-		p->number = calloc(t->n, sizeof(*p->number));
-		p->flags = calloc(t->n, sizeof(*p->flags));
+		p->of = calloc(t->n, sizeof(*p->of));
 		p->used[0] = p->taken[0] = true;
-		r = p->source && p->number && p->flags ? pack(p) : -ENOMEM;
+		r = p->of ? pack(p) : -ENOMEM;
 	}
 	if (r < 0) {
 		glob_table_clear(&table);
