@@ -141,54 +141,54 @@ size_t glob_tree_room(const struct glob *g)
 
 /* --- the tree --------------------------------------------------------------------------------- */
 
-static int new_node(struct glob_tree *t, struct glob_tree_node like, uint32_t *ret)
-{
-	unsigned n = byte_set_size(&like.reads);
+static const struct byte_set no_bytes, underscore = { { 0, 1ull << ('_' - 64) } };
 
-	if (GROW(t->v, t->n) < 0)
-		return -ENOMEM;
-	like.follow = (uint32_t)t->n;
-	t->v[t->n] = like;
+/* Returns 0, which is no node but may be used like one, once memory is out; likewise below. */
+static uint32_t new_node(struct glob_tree *t, const struct byte_set *reads, enum node_loop loop)
+{
+	unsigned n = byte_set_size(reads);
+
+	if (t->failed || GROW(t->v, t->n) < 0) {
+		t->failed = true;
+		return 0;
+	}
+	t->v[t->n] = (struct glob_tree_node){
+		.follow = (uint32_t)t->n,
+		.reads = *reads,
+		.loop = loop,
+	};
 	/* what reads most bytes takes an element for each that it does not read */
-	t->n_edges += 1u + (like.loop != LOOP_NONE);
+	t->n_edges += 1u + (loop != LOOP_NONE);
 	if (n > 1)
 		t->n_edges += n < BYTES / 2 ? n : BYTES - 2 - n;
-	*ret = (uint32_t)t->n++;
-	return 0;
+	return (uint32_t)t->n++;
 }
 
 /* Finds or adds the node after `at` that reads such bytes. */
-static int read_on(struct glob_tree *t, uint32_t at, const struct byte_set *reads,
-		   enum node_loop loop, uint32_t *ret)
+static uint32_t read_on(struct glob_tree *t, uint32_t at, const struct byte_set *reads,
+			enum node_loop loop)
 {
 	uint32_t last = 0, child;
-	int r;
 
 	for (uint32_t i = t->v[at].first; i; i = t->v[i].next) {
-		if (t->v[i].loop == loop && !memcmp(&t->v[i].reads, reads, sizeof(*reads))) {
-			*ret = i;
-			return 0;
-		}
+		if (t->v[i].loop == loop && !memcmp(&t->v[i].reads, reads, sizeof(*reads)))
+			return i;
 		last = i;
 	}
-	r = new_node(t, (struct glob_tree_node){ .reads = *reads, .loop = loop }, &child);
-	if (r < 0)
-		return r;
+	child = new_node(t, reads, loop);
 	if (last)
 		t->v[last].next = child;
 	else
 		t->v[at].first = child;
-	*ret = child;
-	return 0;
+	return child;
 }
 
-static int read_byte(struct glob_tree *t, uint32_t at, char byte, enum node_loop loop,
-		     uint32_t *ret)
+static uint32_t read_byte(struct glob_tree *t, uint32_t at, char byte, enum node_loop loop)
 {
 	struct byte_set set = { 0 };
 
 	byte_set_add(&set, (uint8_t)byte);
-	return read_on(t, at, &set, loop, ret);
+	return read_on(t, at, &set, loop);
 }
 
 /* Asks fnmatch(3) which bytes a bracket expression has. */
@@ -205,8 +205,7 @@ static struct byte_set bytes_of(const char *bracket)
 	return set;
 }
 
-static int read_bracket(struct glob_tree *t, uint32_t at, const char *s, size_t length,
-			uint32_t *ret)
+static uint32_t read_bracket(struct glob_tree *t, uint32_t at, const char *s, size_t length)
 {
 	size_t i = 0;
 
@@ -218,174 +217,129 @@ static int read_bracket(struct glob_tree *t, uint32_t at, const char *s, size_t 
 		i = t->n_brackets++ % ARRAY_SIZE(t->brackets);
 		free(t->brackets[i].text);
 		t->brackets[i].text = strndup(s, length);
-		if (!t->brackets[i].text)
-			return -ENOMEM;
+		if (!t->brackets[i].text) {
+			t->failed = true;
+			return 0;
+		}
 		t->brackets[i].set = bytes_of(t->brackets[i].text);
 	}
-	return read_on(t, at, &t->brackets[i].set, LOOP_NONE, ret);
+	return read_on(t, at, &t->brackets[i].set, LOOP_NONE);
 }
 
-static int add_star(struct glob_tree *t, uint32_t at, uint32_t *ret)
+static uint32_t add_star(struct glob_tree *t, uint32_t at)
 {
 	uint32_t star = t->v[at].star;
-	int r = 0;
 
 	if (!star)
-		r = new_node(t, (struct glob_tree_node){ .loop = LOOP_NAME }, &star);
-	if (r == 0)
-		*ret = t->v[at].star = star;
-	return r;
+		star = new_node(t, &no_bytes, LOOP_NAME);
+	t->v[at].star = star;
+	return star;
 }
 
 /*
  * Adds a "**": a node for no further component, and one inside of a component.  The latter is the
  * first in the list of the former and shares that list, so that it goes on over '/'.
  */
-static int add_any(struct glob_tree *t, uint32_t at, uint32_t *ret)
+static uint32_t add_any(struct glob_tree *t, uint32_t at)
 {
-	uint32_t any, inside;
-	int r;
+	uint32_t any = t->v[at].any, inside;
 
-	if (!t->v[at].any) {
-		r = new_node(t, (struct glob_tree_node){ 0 }, &any);
-		if (r < 0)
-			return r;
-		t->v[at].any = any;
-		r = read_byte(t, any, '/', LOOP_PATH, &inside);
-		if (r < 0)
-			return r;
-		t->v[inside].follow = any;
-	}
-	*ret = t->v[at].any;
-	return 0;
+	if (any)
+		return any;
+	any = new_node(t, &no_bytes, LOOP_NONE);
+	inside = read_byte(t, any, '/', LOOP_PATH);
+	t->v[inside].follow = any;
+	t->v[at].any = any;
+	return any;
 }
 
-static int add_element(struct glob_tree *t, uint32_t at, const char **s, uint32_t *ret)
+static uint32_t add_name(struct glob_tree *t, const char *s, uint32_t at)
 {
-	const char *begin = (*s)++;
+	const char *end;
 
-	switch (*begin) {
-	case '*':
-		return add_star(t, at, ret);
-	case '?':
-		return read_on(t, at, &byte_set_of_names, LOOP_NONE, ret);
-	case '[':
-		*s = glob_bracket_end(begin) + 1;
-		return read_bracket(t, at, begin, (size_t)(*s - begin), ret);
-	default:
-		return read_byte(t, at, *begin, LOOP_NONE, ret);
+	for (; *s; s++) {
+		switch (*s) {
+		case '*':
+			at = add_star(t, at);
+			break;
+		case '?':
+			at = read_on(t, at, &byte_set_of_names, LOOP_NONE);
+			break;
+		case '[':
+			end = glob_bracket_end(s);
+			at = read_bracket(t, at, s, (size_t)(end + 1 - s));
+			s = end;
+			break;
+		default:
+			at = read_byte(t, at, *s, LOOP_NONE);
+		}
 	}
-}
-
-static int add_name(struct glob_tree *t, const char *s, uint32_t *at)
-{
-	int r = 0;
-
-	while (r == 0 && *s)
-		r = add_element(t, *at, &s, at);
-	return r;
+	return at;
 }
 
 /* Lets the glob that was added last end here. */
-static int add_say(struct glob_tree *t, uint32_t at, uint32_t who)
+static void add_say(struct glob_tree *t, uint32_t at, uint32_t who)
 {
-	if (GROW(t->says, t->n_says) < 0)
-		return -ENOMEM;
+	if (GROW(t->says, t->n_says) < 0) {
+		t->failed = true;
+		return;
+	}
 	t->n_edges += !t->v[at].says;
 	t->says[t->n_says] = (struct glob_tree_say){ who, t->n_globs, t->v[at].says };
 	t->v[at].says = (uint32_t)t->n_says++;
-	return 0;
 }
 
-/* Ends a glob in `any`, which may stand for no component, where the one before it ends, but never
- * for the root. */
-static int end_in_any(struct glob_tree *t, uint32_t before, uint32_t any, uint32_t who)
-{
-	int r = add_say(t, t->v[any].first, who);
-
-	return r < 0 || before == t->root ? r : add_say(t, before, who);
-}
-
-static int add_cgroup(struct glob_tree *t, const struct glob *g, uint32_t who)
+static void add_cgroup(struct glob_tree *t, const struct glob *g, uint32_t who)
 {
 	uint32_t at = t->root, before = 0; /* the node before a "**" at the end */
-	int r = 0;
 
-	for (size_t i = 0; i < g->n && r == 0; i++) {
-		if (g->v[i].any) {
-			if (before)
-				continue; /* a second "**" adds nothing */
+	for (size_t i = 0; i < g->n; i++) {
+		if (!g->v[i].any) {
+			before = 0;
+			at = add_name(t, g->v[i].text, read_byte(t, at, '/', LOOP_NONE));
+		} else if (!before) { /* a second "**" adds nothing */
 			before = at;
-			r = add_any(t, at, &at);
-			continue;
+			at = add_any(t, at);
 		}
-		before = 0;
-		r = read_byte(t, at, '/', LOOP_NONE, &at);
-		if (r == 0)
-			r = add_name(t, g->v[i].text, &at);
 	}
-	if (r < 0)
-		return r;
-	return before ? end_in_any(t, before, at, who) : add_say(t, at, who);
+	add_say(t, before ? t->v[at].first : at, who);
+	/* "**" may stand for no component, but never for the root */
+	if (before && before != t->root)
+		add_say(t, before, who);
 }
 
 int glob_tree_add(struct glob_tree *t, const struct glob *g, uint32_t who)
 {
-	uint32_t at = t->name;
-	int r;
-
-	if (g->kind == GLOB_CGROUP) {
-		r = add_cgroup(t, g, who);
-	} else {
-		r = add_name(t, g->v[0].text, &at);
-		if (r == 0)
-			r = add_say(t, at, who);
-	}
+	if (g->kind == GLOB_CGROUP)
+		add_cgroup(t, g, who);
+	else
+		add_say(t, add_name(t, g->v[0].text, t->name), who);
 	t->n_globs++;
-	return r;
-}
-
-/* Adds the start of units: a path of slices, and a name. */
-static int add_units(struct glob_tree *t)
-{
-	struct glob_tree_node escaped = { 0 };
-	uint32_t at;
-	int r;
-
-	byte_set_add(&escaped.reads, '_');
-	r = new_node(t, (struct glob_tree_node){ 0 }, &t->units);
-	if (r == 0)
-		r = read_byte(t, t->units, '/', LOOP_NONE, &t->name);
-	if (r == 0)
-		r = new_node(t, escaped, &t->escaped);
-	if (r == 0)
-		r = read_byte(t, t->units, '/', LOOP_NAME, &at);
-	for (const char *s = ".slice"; r == 0 && *s; s++)
-		r = read_byte(t, at, *s, LOOP_NONE, &at);
-	if (r < 0)
-		return r;
-	t->v[t->escaped].follow = t->name;
-	t->v[at].follow = t->units;
-	t->last_slice = at;
-	return 0;
+	return t->failed ? -ENOMEM : 0;
 }
 
 int glob_tree_new(struct glob_tree **ret)
 {
 	_cleanup_(glob_tree_free) struct glob_tree *t = calloc(1, sizeof(*t));
-	uint32_t unused;
-	int r;
+	uint32_t at;
 
 	if (!t || GROW(t->says, 0) < 0)
 		return -ENOMEM;
 	t->n_says = 1;
-	r = new_node(t, (struct glob_tree_node){ 0 }, &unused);
-	if (r == 0)
-		r = new_node(t, (struct glob_tree_node){ 0 }, &t->root);
-	if (r == 0)
-		r = add_units(t);
-	if (r < 0)
-		return r;
+	new_node(t, &no_bytes, LOOP_NONE);
+	if (t->failed)
+		return -ENOMEM;
+	t->root = new_node(t, &no_bytes, LOOP_NONE);
+	/* the start of units: a path of slices, and a name */
+	t->units = new_node(t, &no_bytes, LOOP_NONE);
+	t->name = read_byte(t, t->units, '/', LOOP_NONE);
+	t->escaped = new_node(t, &underscore, LOOP_NONE);
+	at = add_name(t, ".slice", read_byte(t, t->units, '/', LOOP_NAME));
+	t->v[t->escaped].follow = t->name;
+	t->v[at].follow = t->units;
+	t->last_slice = at;
+	if (t->failed)
+		return -ENOMEM;
 	*ret = TAKE_PTR(t);
 	return 0;
 }

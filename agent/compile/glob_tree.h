@@ -49,7 +49,7 @@ struct glob_tree_say {
 };
 
 struct glob_tree {
-	struct glob_tree_node *v; /* 0 is unused */
+	struct glob_tree_node *v; /* 0 is no node */
 	size_t n;
 	struct glob_tree_say *says; /* 0 is unused */
 	size_t n_says;
@@ -64,6 +64,7 @@ struct glob_tree {
 	uint32_t name, escaped; /* before a unit's name, and after its '_': what becomes active
 				   together with `name` does so from the next byte on */
 	uint32_t last_slice;	/* all from `units` to this one lead to all units */
+	bool failed;		/* memory was out: what was added since does not count */
 };
 
 /* Returns 0 or -ENOMEM. */
