@@ -2,8 +2,7 @@
 #include <assert.h>
 #include <endian.h>
 #include <errno.h>
-
-#include <uthash.h>
+#include <search.h>
 
 #include "compile/range_tree.h"
 #include "policy/loader.h"
@@ -38,9 +37,8 @@ struct pieces {
 
 /* A tree that is written, by what is in it. */
 struct range_tree {
-	struct piece *pieces; /* the key */
+	struct pieces pieces;
 	uint32_t answer;
-	UT_hash_handle hh;
 };
 
 static void clear_pieces(const struct pieces *p)
@@ -49,15 +47,17 @@ static void clear_pieces(const struct pieces *p)
 }
 #define _cleanup_pieces_ __attribute__((cleanup(clear_pieces)))
 
+static void range_tree_free(void *tree)
+{
+	struct range_tree *t = tree;
+
+	free(t->pieces.v);
+	free(t);
+}
+
 void range_trees_clear(struct range_trees *t)
 {
-	struct range_tree *w, *tmp;
-
-	HASH_ITER (hh, t->written, w, tmp) {
-		HASH_DEL(t->written, w);
-		free(w->pieces);
-		free(w);
-	}
+	tdestroy(t->written, range_tree_free);
 	free(t->v);
 	*t = (struct range_trees){ 0 };
 }
@@ -337,26 +337,37 @@ static int write_pieces(struct range_trees *to, const struct pieces *pieces, uin
 	return r < 0 ? r : write_tree(to, &upper, ret_answer);
 }
 
-/* Finds or writes the tree of these pieces, which are taken over if they are new. */
+static int compare_trees(const void *a, const void *b)
+{
+	const struct pieces *x = &((const struct range_tree *)a)->pieces,
+			    *y = &((const struct range_tree *)b)->pieces;
+
+	if (x->n != y->n)
+		return x->n < y->n ? -1 : 1;
+	return memcmp(x->v, y->v, x->n * sizeof(*x->v));
+}
+
+/* Finds or writes the tree of these pieces, which are taken over. */
 static int intern(struct range_trees *t, struct pieces *pieces, uint32_t *ret)
 {
-	size_t size = pieces->n * sizeof(*pieces->v);
-	struct range_tree *w;
-	uint64_t answer;
-	int r;
+	struct range_tree *tree = calloc(1, sizeof(*tree)), **slot;
+	uint64_t answer = 0;
+	int r = 0;
 
-	HASH_FIND(hh, t->written, pieces->v, size, w);
-	if (!w) {
-		r = write_pieces(t, pieces, &answer);
-		w = r < 0 ? NULL : calloc(1, sizeof(*w));
-		if (!w)
-			return r < 0 ? r : -ENOMEM;
-		w->answer = (uint32_t)answer;
-		w->pieces = TAKE_PTR(pieces->v);
-		HASH_ADD_KEYPTR(hh, t->written, w->pieces, size, w);
+	if (!tree)
+		return -ENOMEM;
+	tree->pieces = *pieces;
+	*pieces = (struct pieces){ 0 };
+	slot = tsearch(tree, &t->written, compare_trees);
+	if (slot && *slot == tree) {
+		r = write_pieces(t, &tree->pieces, &answer);
+		tree->answer = (uint32_t)answer;
 	}
-	*ret = w->answer;
-	return 0;
+	if (slot)
+		*ret = (*slot)->answer;
+	if (!slot || *slot != tree)
+		range_tree_free(tree);
+	return slot ? r : -ENOMEM;
 }
 
 int range_trees_get(struct range_trees *t, const struct rule *const *rules, size_t n,

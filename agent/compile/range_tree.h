@@ -15,7 +15,7 @@
 struct range_trees {
 	struct sp_range_node *v; /* owned; the elements of the map */
 	size_t n;
-	struct range_tree *written;
+	void *written; /* tsearch(3) tree */
 };
 
 /* One policy's view of trees: which of its rules (by their bit) a class satisfies. */
