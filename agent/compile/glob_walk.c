@@ -25,6 +25,7 @@ struct glob_walker {
 	struct numbers found;  /* policies that match, by level and number: all of them */
 	struct numbers excluded;
 	struct numbers now, next; /* active nodes of the current table */
+	bool failed;		  /* memory was out: what was added since does not count */
 };
 
 int glob_walker_new(const struct glob_tables *t, struct glob_walker **ret)
@@ -65,24 +66,22 @@ static bool has_number(const struct numbers *n, uint16_t number)
 	return false;
 }
 
-static int add_number(struct numbers *to, uint16_t number)
+static void add_number(struct glob_walker *w, struct numbers *to, uint16_t number)
 {
 	if (has_number(to, number))
-		return 0;
+		return;
 	if (GROW(to->v, to->n) < 0)
-		return -ENOMEM;
-	to->v[to->n++] = number;
-	return 0;
+		w->failed = true;
+	else
+		to->v[to->n++] = number;
 }
 
 /* Adds what a chain of links is about. */
-static int add_links(struct numbers *to, const struct glob_table *t, uint16_t link)
+static void add_links(struct glob_walker *w, struct numbers *to, const struct glob_table *t,
+		      uint16_t link)
 {
-	int r = 0;
-
-	for (; link && r == 0; link = t->links[link].next)
-		r = add_number(to, t->links[link].what);
-	return r;
+	for (; link; link = t->links[link].next)
+		add_number(w, to, t->links[link].what);
 }
 
 static void end_step(struct glob_walker *w)
@@ -101,11 +100,9 @@ static const struct sp_glob_node *node_at(const struct glob_table *t, uint32_t i
 	return index < t->n_nodes && node->from == from ? node : NULL;
 }
 
-static int read_byte(struct glob_walker *w, const struct glob_table *t, uint8_t byte)
+static void read_byte(struct glob_walker *w, const struct glob_table *t, uint8_t byte)
 {
-	int r = 0;
-
-	for (size_t i = 0; i < w->now.n && r == 0; i++) {
+	for (size_t i = 0; i < w->now.n; i++) {
 		uint16_t node = w->now.v[i];
 		const struct sp_glob_node *edge = node_at(t, (uint32_t)node + byte, node);
 
@@ -113,60 +110,52 @@ static int read_byte(struct glob_walker *w, const struct glob_table *t, uint8_t 
 			edge = node_at(t, node, node);
 		if (!edge || !edge->to)
 			continue;
-		r = add_number(&w->next, edge->to);
-		if (r == 0)
-			r = add_links(&w->next, t, edge->more);
+		add_number(w, &w->next, edge->to);
+		add_links(w, &w->next, t, edge->more);
 	}
 	end_step(w);
-	return r;
 }
 
 /* Reports the globs that end with a name. */
-static int report_ends(struct glob_walker *w, const struct glob_table *t, struct numbers *to)
+static void report_ends(struct glob_walker *w, const struct glob_table *t, struct numbers *to)
 {
-	int r = 0;
-
-	for (size_t i = 0; i < w->now.n && r == 0; i++) {
+	for (size_t i = 0; i < w->now.n; i++) {
 		uint16_t node = w->now.v[i];
 		const struct sp_glob_node *own = node_at(t, node, node);
 
-		r = add_links(to, t, own ? own->says : 0);
+		add_links(w, to, t, own ? own->says : 0);
 	}
-	return r;
 }
 
-static int copy_numbers(struct numbers *to, const struct numbers *from)
+static void copy_numbers(struct glob_walker *w, struct numbers *to, const struct numbers *from)
 {
-	for (to->n = 0; to->n < from->n; to->n++) {
-		if (GROW(to->v, to->n) < 0)
-			return -ENOMEM;
-		to->v[to->n] = from->v[to->n];
+	to->n = 0;
+	for (size_t i = 0; i < from->n && !w->failed; i++) {
+		w->failed = GROW(to->v, to->n) < 0;
+		if (!w->failed)
+			to->v[to->n++] = from->v[i];
 	}
-	return 0;
 }
 
 /* Walks a table from the level above (none: the root) over a name that ends at `length`. */
-static int walk_table(struct glob_walker *w, uint32_t table, size_t length)
+static void walk_table(struct glob_walker *w, uint32_t table, size_t length)
 {
 	const struct glob_table *t = &w->tables->v[table];
-	struct numbers *to = table < w->tables->n_match ? &w->found : &w->excluded;
 	struct level *at = &w->levels[w->n_levels];
-	int r = 0;
 
 	w->now.n = w->next.n = 0;
 	if (w->n_levels) {
 		const struct level *above = at - 1;
 
-		r = copy_numbers(&w->now, &above->after[table]);
-		for (size_t i = above->length; i < length && w->now.n && r == 0; i++)
-			r = read_byte(w, t, (uint8_t)w->path[i]);
+		copy_numbers(w, &w->now, &above->after[table]);
+		for (size_t i = above->length; i < length && w->now.n; i++)
+			read_byte(w, t, (uint8_t)w->path[i]);
 	} else {
-		r = add_links(&w->next, t, t->nodes[0].more);
+		add_links(w, &w->next, t, t->nodes[0].more);
 		end_step(w);
 	}
-	if (r == 0)
-		r = report_ends(w, t, to);
-	return r < 0 ? r : copy_numbers(&at->after[table], &w->now);
+	report_ends(w, t, table < w->tables->n_match ? &w->found : &w->excluded);
+	copy_numbers(w, &at->after[table], &w->now);
 }
 
 static int by_number(const void *a, const void *b)
@@ -194,10 +183,13 @@ static int walk_level(struct glob_walker *w, size_t length)
 	size_t n = w->found.n;
 	int r = make_room(w);
 
-	for (uint32_t i = 0; i < w->n_tables && r == 0; i++)
-		r = walk_table(w, i, length);
 	if (r < 0)
 		return r;
+	w->failed = false;
+	for (uint32_t i = 0; i < w->n_tables; i++)
+		walk_table(w, i, length);
+	if (w->failed)
+		return -ENOMEM;
 	if (w->found.n > n)
 		qsort(w->found.v + n, w->found.n - n, sizeof(*w->found.v), by_number);
 	w->levels[w->n_levels].length = length;

@@ -257,20 +257,15 @@ bool glob_match(const struct glob *g, const char *path)
 /* Could the component match some name with this beginning and end?  When in doubt, yes. */
 static bool may_match(const struct glob_component *c, const char *begin, const char *end)
 {
-	size_t head = strcspn(c->text, "*?[");
-	size_t begin_length = strlen(begin), end_length = strlen(end), tail = 0;
+	size_t head = strcspn(c->text, "*?["), tail = 0;
+	size_t begin_length = strlen(begin), end_length = strlen(end);
 
-	if (c->literal)
-		return c->length >= begin_length + end_length &&
-		       strncmp(c->text, begin, begin_length) == 0 &&
-		       streq(c->text + c->length - end_length, end);
-	while (!strchr("*?]", c->text[c->length - 1 - tail]))
+	if (c->literal && c->length < begin_length + end_length)
+		return false;
+	while (tail < c->length && tail < end_length &&
+	       !strchr("*?]", c->text[c->length - 1 - tail]))
 		tail++;
-	if (head > begin_length)
-		head = begin_length;
-	if (tail > end_length)
-		tail = end_length;
-	return strncmp(c->text, begin, head) == 0 &&
+	return strncmp(c->text, begin, head < begin_length ? head : begin_length) == 0 &&
 	       memcmp(c->text + c->length - tail, end + end_length - tail, tail) == 0;
 }
 

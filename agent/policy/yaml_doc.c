@@ -41,39 +41,6 @@ static int too_many_nodes(struct builder *b, const struct position *at)
 	return STOP;
 }
 
-static int new_node(struct builder *b, enum yaml_node_kind kind, const yaml_mark_t *mark,
-		    struct yaml_node **ret)
-{
-	struct yaml_node *node = calloc(1, sizeof(*node));
-
-	if (!node)
-		return -ENOMEM;
-	node->kind = kind;
-	node->at = position_of(b, mark);
-	node->weight = 1;
-	node->older = b->doc->newest;
-	b->doc->newest = node;
-	if (++b->weight > LOADER_NODES_MAX)
-		return too_many_nodes(b, &node->at);
-	*ret = node;
-	return 0;
-}
-
-/* Attaches a node to the collection that is open. */
-static int attach(struct builder *b, struct yaml_node *node)
-{
-	struct yaml_node *parent = b->depth ? b->open[b->depth - 1] : NULL;
-
-	if (!parent) {
-		b->doc->root = node;
-		return 0;
-	}
-	if (GROW(parent->items, parent->n_items) < 0)
-		return -ENOMEM;
-	parent->items[parent->n_items++] = node;
-	return 0;
-}
-
 static int compare_anchors(const void *a, const void *b)
 {
 	return strcmp(((const struct yaml_node *)a)->anchor, ((const struct yaml_node *)b)->anchor);
@@ -99,11 +66,33 @@ static void forget_anchor(void *node)
 	(void)node; /* the document has it */
 }
 
-static void refuse_tag(const struct builder *b, const yaml_char_t *tag, const struct position *at)
+/* Adds a node to the collection that is open, or as the root. */
+static int add_node(struct builder *b, enum yaml_node_kind kind, const yaml_event_t *e,
+		    const yaml_char_t *tag, const yaml_char_t *anchor, struct yaml_node **ret)
 {
+	struct yaml_node *parent = b->depth ? b->open[b->depth - 1] : NULL;
+	struct yaml_node *node = calloc(1, sizeof(*node));
+
+	if (!node)
+		return -ENOMEM;
+	node->kind = kind;
+	node->at = position_of(b, &e->start_mark);
+	node->weight = 1;
+	node->older = b->doc->newest;
+	b->doc->newest = node;
+	if (++b->weight > LOADER_NODES_MAX)
+		return too_many_nodes(b, &node->at);
 	if (tag)
-		diag_error(b->diags, at, "YAML tags are not supported: '%s'",
+		diag_error(b->diags, &node->at, "YAML tags are not supported: '%s'",
 			   EXCERPT((const char *)tag));
+	if (parent && GROW(parent->items, parent->n_items) < 0)
+		return -ENOMEM;
+	if (parent)
+		parent->items[parent->n_items++] = node;
+	else
+		b->doc->root = node;
+	*ret = node;
+	return remember_anchor(b, anchor, node);
 }
 
 static int too_deep(struct builder *b, const struct position *at)
@@ -120,7 +109,7 @@ static int add_scalar(struct builder *b, const yaml_event_t *e)
 	struct yaml_node *node;
 	int r;
 
-	r = new_node(b, NODE_SCALAR, &e->start_mark, &node);
+	r = add_node(b, NODE_SCALAR, e, e->data.scalar.tag, e->data.scalar.anchor, &node);
 	if (r)
 		return r;
 	node->plain = e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
@@ -132,9 +121,7 @@ static int add_scalar(struct builder *b, const yaml_event_t *e)
 			   EXCERPT(value));
 		node->kind = NODE_BAD;
 	}
-	refuse_tag(b, e->data.scalar.tag, &node->at);
-	r = remember_anchor(b, e->data.scalar.anchor, node);
-	return r < 0 ? r : attach(b, node);
+	return 0;
 }
 
 static int open_collection(struct builder *b, const yaml_event_t *e, enum yaml_node_kind kind,
@@ -143,15 +130,8 @@ static int open_collection(struct builder *b, const yaml_event_t *e, enum yaml_n
 	struct yaml_node *node;
 	int r;
 
-	r = new_node(b, kind, &e->start_mark, &node);
+	r = add_node(b, kind, e, tag, anchor, &node);
 	if (r)
-		return r;
-	refuse_tag(b, tag, &node->at);
-	r = remember_anchor(b, anchor, node);
-	if (r < 0)
-		return r;
-	r = attach(b, node);
-	if (r < 0)
 		return r;
 	if (b->depth == LOADER_DEPTH_MAX)
 		return too_deep(b, &node->at);
@@ -232,13 +212,10 @@ static int add_alias(struct builder *b, const yaml_event_t *e)
 	struct yaml_node **found = tfind(&wanted, &b->anchors, compare_anchors), *node;
 	int r;
 
-	r = new_node(b, NODE_BAD, &e->start_mark, &node);
+	r = add_node(b, NODE_BAD, e, NULL, NULL, &node);
 	if (r)
 		return r;
 	node->alias = true;
-	r = attach(b, node);
-	if (r < 0)
-		return r;
 	target = found ? *found : NULL;
 	if (!target || target->open) {
 		diag_error(b->diags, &node->at, "alias '*%s' %s", EXCERPT(wanted.anchor),
