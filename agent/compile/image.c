@@ -97,18 +97,6 @@ static int write_block(struct building *b, const struct policy *p, const struct 
 		      &to->first_cell);
 }
 
-static int write_base(struct building *b, const struct policy *p, const struct program_block *from,
-		      struct sp_stage_of *to)
-{
-	struct sp_block block = { 0 };
-	int r = write_block(b, p, from, &block);
-
-	to->options = block.options;
-	to->first_cell = block.first_cell;
-	to->n_ops = block.n_ops;
-	return r;
-}
-
 static int write_rules(struct building *b, const struct program *program,
 		       const struct program_stage *from, struct sp_stage_of *to, bool *has_ops)
 {
@@ -127,18 +115,6 @@ static int write_rules(struct building *b, const struct program *program,
 		     : append(b, MAP_ID_blocks, blocks, (uint32_t)from->n_rules, &to->first_block);
 }
 
-static int write_always(struct building *b, const struct program *program,
-			const struct program_stage *from, struct sp_stage_of *to)
-{
-	uint64_t counters[SP_RULES_MAX];
-
-	assert(from->n_always <= SP_RULES_MAX);
-	for (size_t i = 0; i < from->n_always; i++)
-		counters[i] = counter_of(b, program->policy, from->always[i]);
-	to->n_always = (uint16_t)from->n_always;
-	return append(b, MAP_ID_vectors, counters, to->n_always, &to->first_always);
-}
-
 /* Returns BIT(enum sp_property): the properties that the rules ask for. */
 static uint8_t properties_of(const struct program *program, uint64_t rules)
 {
@@ -155,6 +131,8 @@ static int write_stage(struct building *b, const struct program *program, enum s
 		       struct sp_stage_of *to)
 {
 	const struct program_stage *from = &program->stages[s];
+	uint64_t counters[SP_RULES_MAX];
+	struct sp_block base = { 0 };
 	bool has_ops = false;
 	int r;
 
@@ -163,33 +141,31 @@ static int write_stage(struct building *b, const struct program *program, enum s
 	to->before = from->before;
 	to->counts = from->counts;
 	to->properties = properties_of(program, from->looked_at);
-	r = write_base(b, program->policy, &from->base, to);
+	r = write_block(b, program->policy, &from->base, &base);
+	to->options = base.options;
+	to->first_cell = base.first_cell;
+	to->n_ops = base.n_ops;
 	if (r == 0)
 		r = write_rules(b, program, from, to, &has_ops);
+	assert(from->n_always <= SP_RULES_MAX);
+	for (size_t i = 0; i < from->n_always; i++)
+		counters[i] = counter_of(b, program->policy, from->always[i]);
+	to->n_always = (uint16_t)from->n_always;
 	if (r == 0)
-		r = write_always(b, program, from, to);
+		r = append(b, MAP_ID_vectors, counters, to->n_always, &to->first_always);
 	if (has_ops || to->n_ops || to->counts || to->counted || to->n_always)
 		b->generation.stages |= BIT(s);
 	return r;
 }
 
-/* Writes a test: a vector for each class, in which all rules that do not ask hold. */
-static int write_test(struct building *b, const struct range_view *view, struct sp_test *to)
-{
-	for (size_t i = 0; i < view->n_classes; i++)
-		view->rules[i] |= ~view->asking;
-	to->n_vectors = (uint32_t)view->n_classes;
-	to->tree4 = view->tree4;
-	to->tree6 = view->tree6;
-	return append(b, MAP_ID_vectors, view->rules, to->n_vectors, &to->first_vector);
-}
-
+/* Writes the tests: a vector for each class, in which all rules that do not ask hold. */
 static int write_tests(struct building *b, const struct program *program, struct sp_policy *to)
 {
 	uint8_t properties = properties_of(program, UINT64_MAX);
 	int r = 0;
 
 	for (int i = 0; i < SP_PROPERTY_MAX && r == 0; i++) {
+		struct sp_test *test = &to->tests[i];
 		struct range_view view;
 
 		if (!(properties & BIT(i)))
@@ -198,7 +174,12 @@ static int write_tests(struct building *b, const struct program *program, struct
 				    (enum sp_property)i, &view);
 		if (r < 0)
 			break;
-		r = write_test(b, &view, &to->tests[i]);
+		for (size_t k = 0; k < view.n_classes; k++)
+			view.rules[k] |= ~view.asking;
+		test->n_vectors = (uint32_t)view.n_classes;
+		test->tree4 = view.tree4;
+		test->tree6 = view.tree6;
+		r = append(b, MAP_ID_vectors, view.rules, test->n_vectors, &test->first_vector);
 		free(view.rules);
 	}
 	if (r != -E2BIG)

@@ -213,11 +213,6 @@ static const char *file_kind(mode_t mode)
 	}
 }
 
-static bool is_dev_null(const struct stat *st)
-{
-	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3);
-}
-
 static int report_open_error(int dir_fd, const char *name, const struct position *at, int err,
 			     struct diags *diags)
 {
@@ -242,7 +237,7 @@ int loader_read(int dir_fd, const char *name, const char *path, struct diags *di
 	fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return report_open_error(dir_fd, name, &at, errno, diags);
-	if (is_dev_null(&st)) {
+	if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)) { /* /dev/null */
 		*ret_text = NULL;
 		*ret_size = 0;
 		return 0;

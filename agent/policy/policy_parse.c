@@ -149,34 +149,32 @@ static int add_entry(struct settings *s, const struct entry *e, const struct soc
 	return 0;
 }
 
+/* A wrong value counts as unset, so that conflicts with it are reported as well. */
 static int parse_setting(struct settings *s, const struct entry *e, struct diags *diags)
 {
 	_cleanup_free_ char *error = NULL;
+	bool is_set = e->value->kind == NODE_SCALAR && !yaml_is_null(e->value) &&
+		      !streq(e->value->text, "unset");
 	struct sockopt value;
-	int r;
+	int r = 0;
 
 	if (e->value->kind == NODE_LIST || e->value->kind == NODE_MAP)
 		diag_error(diags, &e->value->at, "%s takes a single value, not %s", e->name->text,
 			   NODE_WORDS(e->value));
-	/* A wrong value counts as unset, so that conflicts with it are reported as well. */
-	if (e->value->kind != NODE_SCALAR)
-		return add_entry(s, e, NULL, diags);
-	if (yaml_is_null(e->value) || streq(e->value->text, "unset"))
-		return add_entry(s, e, NULL, diags);
-	r = e->option ? value_parse(e->option, e->value->text, &value, &error)
-		      : value_parse_shorthand(e->shorthand, e->value->text, &value, &error);
+	if (is_set)
+		r = e->option ? value_parse(e->option, e->value->text, &value, &error)
+			      : value_parse_shorthand(e->shorthand, e->value->text, &value, &error);
 	if (r == -ENOMEM)
 		return r;
-	if (r < 0) {
+	if (r < 0)
 		diag_error(diags, &e->value->at, "%s: %s", e->name->text, error);
-		return add_entry(s, e, NULL, diags);
-	}
-	r = add_entry(s, e, &value, diags);
-	sockopt_destroy(&value);
+	is_set = is_set && r == 0;
+	r = add_entry(s, e, is_set ? &value : NULL, diags);
+	if (is_set)
+		sockopt_destroy(&value);
 	return r;
 }
 
-/* A wrong value counts as unset. */
 static int parse_options(struct parse *p, const struct yaml_node *key, const struct yaml_node *map,
 			 void *settings)
 {
