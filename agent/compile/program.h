@@ -19,13 +19,14 @@ struct program_choice {
 /* The base together with the rules that always hold at the stage, or one rule that may hold. */
 struct program_block {
 	const struct rule *rule;	/* NULL: the base */
+	size_t bit;			/* of the rule */
 	struct program_choice *choices; /* owned; in option table order */
 	size_t n_choices;
 };
 
 struct program_stage {
 	struct program_block base;
-	struct program_block *rules; /* owned; by their bit, lowest first */
+	struct program_block *rules; /* owned; by their bit, highest first */
 	size_t n_rules;
 	const struct rule **always; /* owned; rules that always hold here and are counted here */
 	size_t n_always;
@@ -44,28 +45,20 @@ struct program {
 };
 
 /*
- * Compiles a policy.  Returns 0, -ENOMEM, or -E2BIG: more than SP_RULES_MAX rules depend on the
- * connection, or so many always hold at one stage; *ret_rule is then the first one too many.
- * decides_late: some policy of the configuration has decided_late, so every policy has at
- * SP_STAGE_TCP_SYN what it has at SP_STAGE_TCP_CONNECT.
+ * Compiles a policy.  Returns 0 or -ENOMEM.  set: the options that some policy sets at a stage; no
+ * others are decided there.  decides_late: some policy of the configuration has decided_late, so
+ * every policy has at SP_STAGE_TCP_SYN what it has at SP_STAGE_TCP_CONNECT.
  */
-int program_compile(const struct policy *p, bool decides_late, struct program *ret,
-		    const struct rule **ret_rule);
+int program_compile(const struct policy *p, const uint64_t set[SP_STAGE_MAX], bool decides_late,
+		    struct program *ret);
 void program_clear(struct program *p);
 
 /* Adds the options that the policy sets at each stage. */
 void program_add_set(const struct policy *p, uint64_t set[SP_STAGE_MAX]);
-/* Removes what the policy decides at a stage and no policy sets there.  set: the options that are
- * set. */
-void program_restrict(struct program *p, const uint64_t set[SP_STAGE_MAX]);
 
 /* Returns the options that a connect rule of the policy with `local` may win, and SO_PRIORITY where
  * IP_TOS is among them. */
 uint64_t program_decided_late(const struct policy *p);
-
-/* Returns the bit of a rule among those of its policy that depend on the connection; -1: it has
- * none. */
-int program_rule_bit(const struct policy *p, const struct rule *r);
 
 /* Encodes a choice for the hooks; `counter` is left 0. */
 void program_encode_op(const struct program_choice *choice, struct sp_op *ret);

@@ -39,6 +39,8 @@ enum sp_stage stage_of_sock_op(uint64_t stages, int op);
 bool stage_rule_may_hold(const struct rule *r, enum sp_stage s);
 /* Where the rule can hold: must the hook look at the connection? */
 bool stage_rule_depends(const struct rule *r, enum sp_stage s);
+/* Does the rule depend on the connection at some stage?  The hooks have a bit for it then. */
+bool stage_rule_has_bit(const struct rule *r);
 /* Is an option that the block names set at this stage?  What is due at SP_STAGE_TCP_CONNECT may be
  * set at SP_STAGE_TCP_SYN, so it is due at both. */
 bool stage_setting_due(const struct rule *r, const struct option *o, enum direction d,

@@ -242,8 +242,15 @@ int __wrap_config_load(const char *const *dirs, const char *const *files, const 
 	(void)files;
 	(void)host;
 	(void)diags;
-	*ret = config_ref(config);
+	*ret = config;
 	return 0;
+}
+
+/* The configuration is the same for all inputs. */
+void __wrap_config_free(struct config *c);
+void __wrap_config_free(struct config *c)
+{
+	(void)c;
 }
 
 int __wrap_support_foresee(struct config *c, const struct host *host, struct diags *diags);
