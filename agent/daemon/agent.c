@@ -7,7 +7,6 @@
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
-#include "daemon/activation.h"
 #include "daemon/agent.h"
 #include "host/capabilities.h"
 #include "host/cgroup.h"
@@ -51,11 +50,14 @@ static void set_verdict(struct agent *a, const char *format, ...)
 	sd_notifyf(0, "STATUS=%s", a->verdict);
 }
 
-/* What came of a load. */
-static void judge(struct agent *a, int r, const struct diags *diags)
+/* Files to force: see governor_load().  Logs what is wrong with them, but not the verdict. */
+static int load(struct agent *a, struct diags *diags)
 {
+	int r = governor_load(a->governor, a->options->policy_dirs, diags);
 	size_t n;
 
+	diags_sort(diags);
+	diags_log(diags);
 	a->degraded = r < 0;
 	if (r == -EBADMSG) {
 		set_verdict(a, "refused: %zu error%s; what was in force stays", diags->n_errors,
@@ -67,16 +69,6 @@ static void judge(struct agent *a, int r, const struct diags *diags)
 		set_verdict(a, "%zu %s in force%s", n, n == 1 ? "policy" : "policies",
 			    a->unpinned ? "; they cannot be pinned, and end with the agent" : "");
 	}
-}
-
-/*
- * Files to force.  On failure (-EBADMSG: the files are wrong, see diags) what was in force stays.
- */
-static int load(struct agent *a, struct diags *diags)
-{
-	int r = activate(a->governor, a->options->pin_dir, a->options->policy_dirs, diags);
-
-	judge(a, r, diags);
 	return r;
 }
 
@@ -129,8 +121,6 @@ static int reload(struct agent *a, struct diags *diags)
 	sd_notify(0, "RELOADING=1");
 	a->unpinned = renew_pins(a) < 0;
 	r = load(a, diags);
-	diags_sort(diags);
-	diags_log(diags);
 	governor_settle(a->governor);
 	if (a->metrics)
 		metrics_file_refresh(a->metrics);
@@ -291,8 +281,6 @@ static int start(struct agent *a)
 	bool pins = pin_dir_has_policy(a->options->pin_dir);
 	int r = load(a, &diags);
 
-	diags_sort(&diags);
-	diags_log(&diags);
 	diags_clear(&diags);
 	if (r < 0 && !governor_has_policy(a->governor) && !(r == -EBADMSG && pins)) {
 		set_verdict(a, "not started: %s",

@@ -17,18 +17,18 @@
 #include "kernel/pin.h"
 #include "kernel/pin_dir.h"
 #include "kernel/pinned.h"
+#include "kernel/support.h"
+#include "policy/loader.h"
 
 struct governor {
-	char *mount;	 /* of cgroup2 */
-	char *root_path; /* of the cgroup that it governs, below the mount */
-	char *directory; /* of that */
-	char *pin_dir;
-	uint64_t cgroup_id;	      /* that the kernel side is attached to */
-	struct kernel *kernel;	      /* NULL: nothing is in force by this governor */
-	struct counting *counters;    /* of the kernel side */
-	struct config *config;	      /* in force; NULL: an earlier agent's */
-	bool unsettled;		      /* what was in force before is still in the maps */
-	struct image *before, *after; /* then: what listeners were set by, and are; or NULL */
+	const char *mount, *root_path, *pin_dir; /* borrowed */
+	char *directory;			 /* of the cgroup that it governs */
+	uint64_t cgroup_id;			 /* that the kernel side is attached to */
+	struct kernel *kernel;			 /* NULL: nothing is in force by this governor */
+	struct counting *counters;		 /* of the kernel side */
+	struct config *config;			 /* in force; NULL: an earlier agent's */
+	struct image *before, *after; /* until it is settled: what listeners were set by (or NULL),
+				       * and are */
 };
 
 int governor_new(const char *mount, const char *root_path, const char *pin_dir,
@@ -38,23 +38,21 @@ int governor_new(const char *mount, const char *root_path, const char *pin_dir,
 
 	if (!g)
 		return log_oom();
-	g->mount = strdup(mount);
-	g->root_path = strdup(root_path);
-	g->pin_dir = strdup(pin_dir);
-	if (asprintf(&g->directory, "%s%s", mount, root_path) < 0)
+	g->mount = mount;
+	g->root_path = root_path;
+	g->pin_dir = pin_dir;
+	if (asprintf(&g->directory, "%s%s", mount, root_path) < 0) {
 		g->directory = NULL;
-	if (!g->mount || !g->root_path || !g->pin_dir || !g->directory)
 		return log_oom();
+	}
 	*ret = TAKE_PTR(g);
 	return 0;
 }
 
 static void free_images(struct governor *g)
 {
-	if (g->before)
-		image_free(g->before);
-	if (g->after)
-		image_free(g->after);
+	image_free(g->before);
+	image_free(g->after);
 	g->before = g->after = NULL;
 }
 
@@ -65,21 +63,16 @@ static void drop_kernel(struct governor *g)
 		counting_free(g->counters);
 	if (g->kernel)
 		kernel_free(g->kernel);
-	if (g->config)
-		config_free(g->config);
+	config_free(g->config);
 	g->counters = NULL;
 	g->kernel = NULL;
 	g->config = NULL;
-	g->unsettled = false;
 }
 
 void governor_free(struct governor *g)
 {
 	drop_kernel(g);
-	free(g->mount);
-	free(g->root_path);
 	free(g->directory);
-	free(g->pin_dir);
 	free(g);
 }
 
@@ -107,7 +100,9 @@ static int find_place(const struct governor *g, struct kernel_place *ret)
 	return TAKE_FD(fd);
 }
 
-int governor_adopt(struct governor *g)
+/* What an earlier agent left pinned for the same cgroup stays in force, with its counters, whatever
+ * becomes of the files. */
+static int adopt(struct governor *g)
 {
 	_cleanup_(counting_free) struct counting *counters = NULL;
 	_cleanup_(kernel_free) struct kernel *k = NULL;
@@ -115,10 +110,16 @@ int governor_adopt(struct governor *g)
 	_cleanup_close_ int fd = find_place(g, &place);
 	int r = fd < 0 ? fd : counting_new(&counters);
 
-	if (r == 0)
-		r = kernel_adopt(&place, &k);
 	if (r < 0)
 		return r;
+	r = kernel_adopt(&place, &k);
+	if (r == -EPROTO)
+		log_notice("What is pinned at %s is of another version of sockpol, for another "
+			   "cgroup, or not all there: it stays in force until the new takes its "
+			   "place",
+			   g->pin_dir);
+	if (r < 0)
+		return r == -EPROTO || r == -ENOENT ? 0 : r;
 	r = counting_read(counters, k);
 	if (r < 0)
 		return log_error_errno(r, "Cannot read the counters of the agent before");
@@ -132,6 +133,22 @@ int governor_adopt(struct governor *g)
 bool governor_has_policy(const struct governor *g)
 {
 	return g->kernel != NULL;
+}
+
+static int load_files(const char *const *policy_dirs, struct diags *diags, struct config **ret)
+{
+	_cleanup_(config_free) struct config *c = NULL;
+	struct host host = { 0 };
+	int r;
+
+	host_read(&host);
+	r = config_load(policy_dirs, NULL, &host, diags, &c);
+	host_clear(&host);
+	if (r == 0)
+		r = support_prepare(c, diags);
+	if (r == 0)
+		*ret = TAKE_PTR(c);
+	return r;
 }
 
 /* A configuration on its way. */
@@ -276,35 +293,33 @@ static int activate(struct governor *g, struct change *c, struct diags *diags)
 			counting_keep_only(g->counters, g->kernel, g->config);
 		return r;
 	}
-	if (g->config)
-		config_free(g->config);
+	config_free(g->config);
 	g->config = TAKE_PTR(c->config);
 	g->before = TAKE_PTR(c->before);
 	g->after = TAKE_PTR(c->image);
-	g->unsettled = true;
 	return 0;
 }
 
-int governor_activate(struct governor *g, struct config *config, struct diags *diags)
+int governor_load(struct governor *g, const char *const *policy_dirs, struct diags *diags)
 {
-	struct change c = { .config = config };
-	int r;
+	struct change c = { 0 };
+	int r = g->kernel ? 0 : adopt(g);
 
+	if (r == 0)
+		r = load_files(policy_dirs, diags, &c.config);
 	still_alive();
-	r = activate(g, &c, diags);
-	if (c.image)
-		image_free(c.image);
-	if (c.before)
-		image_free(c.before);
-	if (c.config)
-		config_free(c.config);
+	if (r == 0)
+		r = activate(g, &c, diags);
+	image_free(c.image);
+	image_free(c.before);
+	config_free(c.config);
 	malloc_trim(0); /* what probing and compiling took */
 	return r;
 }
 
 void governor_settle(struct governor *g)
 {
-	if (!g->unsettled)
+	if (!g->after)
 		return;
 	generation_free_others(g->kernel);
 	if (kernel_use_stages(g->kernel, stages_in_force(g->kernel)) < 0)
@@ -313,7 +328,6 @@ void governor_settle(struct governor *g)
 	if (g->before)
 		stale_name_listeners(g->mount, g->root_path, g->before, g->after);
 	free_images(g);
-	g->unsettled = false;
 	malloc_trim(0); /* what made the generation is free now */
 }
 
@@ -344,6 +358,5 @@ void governor_detach(struct governor *g)
 		kernel_detach(g->kernel);
 	else
 		(void)pin_dir_remove(g->pin_dir);
-	if (c.before)
-		image_free(c.before);
+	image_free(c.before);
 }

@@ -8,31 +8,29 @@
 
 struct governor;
 
-/* Nothing is in force by it yet.  root_path: below the cgroup2 mount.  Errors are logged. */
+/* Nothing is in force by it yet.  root_path: below the cgroup2 mount.  The texts are borrowed.
+ * Errors are logged. */
 int governor_new(const char *mount, const char *root_path, const char *pin_dir,
 		 struct governor **ret);
 /* Leaves what is pinned in force. */
 void governor_free(struct governor *g);
 DEFINE_CLEANUP(struct governor *, governor_free)
 
-/*
- * What an earlier agent left pinned for the same cgroup stays in force, with its counters, until
- * governor_activate().  -ENOENT, -EPROTO: as kernel_adopt(); other errors are logged.
- */
-int governor_adopt(struct governor *g);
 /* Is anything in force that it could go on with? */
 bool governor_has_policy(const struct governor *g);
 
 /*
- * Puts a configuration in force, whole, by one store; takes it over, also on failure.  Where
- * nothing is in force by this governor, it takes the place of what an earlier agent left. -EBADMSG:
- * it is more than fits (see diags); other errors are logged.  On failure what was in force stays
- * so.
+ * From the policy files to a governed kernel: loads the files, has the kernel load what they need,
+ * and puts them in force, whole, by one store.  What an earlier agent left pinned for the same
+ * cgroup is adopted first, and so stays in force also when the files are wrong; what it left
+ * otherwise is replaced.  policy_dirs: NULL-terminated.  Returns 0; -EBADMSG: the files are wrong,
+ * or more than fits (see diags); or another negative errno, logged.  On failure what was in force
+ * stays so.
  */
-int governor_activate(struct governor *g, struct config *c, struct diags *diags);
+int governor_load(struct governor *g, const char *const *policy_dirs, struct diags *diags);
 
 /*
- * After a governor_activate() that succeeded, when there is time (a few grace periods): frees what
+ * After a governor_load() that succeeded, when there is time (a few grace periods): frees what
  * was in force before, detaches hooks that nothing needs any more, and names the listeners that
  * keep old values.
  */

@@ -1,20 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
+#include "base/digest.h"
 #include "base/log.h"
 #include "compile/glob_walk.h"
 #include "daemon/stale.h"
 #include "host/cgroup.h"
 #include "host/listeners.h"
-
-/* FNV-1a */
-#define DIGEST_START 2166136261u
-static uint32_t digest_bytes(uint32_t digest, const void *bytes, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		digest = (digest ^ ((const unsigned char *)bytes)[i]) * 16777619u;
-	return digest;
-}
 
 /* Without whose it is. */
 static uint32_t digest_ops(const struct image *im, uint32_t first_cell, uint32_t n, uint32_t digest)

@@ -20,7 +20,6 @@ struct hooks {
 	uint64_t cgroup_id;
 	char *dir;	  /* of the pins; NULL: there are none */
 	uint32_t present; /* hooks that this kernel has */
-	uint64_t stages;
 	struct attached v[HOOK_MAX];
 };
 
@@ -84,11 +83,6 @@ void hooks_free(struct hooks *h)
 uint64_t hooks_missing_stages(const struct hooks *h)
 {
 	return stages_of(~h->present);
-}
-
-uint64_t hooks_stages(const struct hooks *h)
-{
-	return h->stages;
 }
 
 static uint32_t wanted(const struct hooks *h, uint64_t stages)
@@ -214,8 +208,6 @@ int hooks_attach(struct hooks *h, const char *dir, const char *const *earlier)
 			r = attach(h, i);
 		if (r == 0)
 			r = pin(h, i);
-		if (r == 0)
-			h->stages |= hook_table[i].stages;
 	}
 	return r;
 }
@@ -364,8 +356,6 @@ int hooks_use_stages(struct hooks *h, uint64_t stages)
 		if (!((r < 0 ? had : wanted(h, stages)) & BIT(i)) &&
 		    (h->v[i].link >= 0 || h->v[i].program >= 0))
 			drop(h, i);
-	if (r == 0)
-		h->stages = stages;
 	return r;
 }
 

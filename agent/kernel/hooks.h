@@ -26,8 +26,6 @@ DEFINE_CLEANUP(struct hooks *, hooks_free)
 
 /* BIT(enum sp_stage): those that this kernel has no hook for. */
 uint64_t hooks_missing_stages(const struct hooks *h);
-/* BIT(enum sp_stage): those of which the hooks are attached. */
-uint64_t hooks_stages(const struct hooks *h);
 
 /*
  * A new version of the state.  hooks_load() loads the programs that these stages need, and makes

@@ -169,7 +169,6 @@ static void judge(struct pin_family *f, struct pin_entry *e, bool flat)
 	case PIN_LINK:
 		pin_link_info(fd, &link);
 		e->id = link.id;
-		e->program_id = link.program_id;
 		e->ours = is_our_link(f, fd, e->name, flat);
 		break;
 	case PIN_PROGRAM:
@@ -296,12 +295,4 @@ size_t pin_family_n_ours(const struct pin_family *f)
 	for (size_t i = 0; i < f->n; i++)
 		n += f->v[i].ours;
 	return n;
-}
-
-const struct pin_entry *pin_family_link(const struct pin_family *f, const char *name)
-{
-	for (size_t i = 0; i < f->n; i++)
-		if (f->v[i].ours && f->v[i].kind == PIN_LINK && streq(f->v[i].name, name))
-			return &f->v[i];
-	return NULL;
 }

@@ -13,8 +13,7 @@ struct pin_entry {
 	char *path;	  /* owned */
 	const char *name; /* the end of it */
 	enum pin_kind kind;
-	uint32_t id;	     /* of the map, link or program */
-	uint32_t program_id; /* of a link */
+	uint32_t id; /* of the map, link or program */
 	bool ours;
 };
 
@@ -42,7 +41,5 @@ void pin_family_clear(struct pin_family *f);
 int pin_family_remove(const struct pin_family *f, const uint32_t *keep, size_t n_keep);
 
 size_t pin_family_n_ours(const struct pin_family *f);
-/* The link of ours with this name; NULL: there is none. */
-const struct pin_entry *pin_family_link(const struct pin_family *f, const char *name);
 
 #endif

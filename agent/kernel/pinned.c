@@ -165,7 +165,13 @@ static uint32_t n_used(const struct pinned *p, enum map_id id, uint32_t n)
 	return used < n ? used : n;
 }
 
-int pinned_read(const struct pinned *p, enum map_id id, uint32_t table, void **ret, uint32_t *ret_n)
+/*
+ * The elements of a map of the generation in force, without those at the end of a table of globs
+ * that are 0; table: of globs, 0 for the other maps.  *ret: owned, *ret_n elements of
+ * map_table[id].value_size.
+ */
+static int read_map(const struct pinned *p, enum map_id id, uint32_t table, void **ret,
+		    uint32_t *ret_n)
 {
 	_cleanup_close_ int fd = -1;
 	void *values = NULL;
@@ -195,10 +201,10 @@ static int read_globs(const struct pinned *p, struct glob_tables *g)
 	if (g->n_match > SP_GLOB_TABLES_MAX || g->n_exclude > SP_GLOB_TABLES_MAX - g->n_match)
 		return -EPROTO;
 	for (uint32_t t = 0; t < g->n_match + g->n_exclude && r == 0; t++) {
-		r = pinned_read(p, MAP_ID_glob_nodes, t, (void **)&g->v[t].nodes, &g->v[t].n_nodes);
+		r = read_map(p, MAP_ID_glob_nodes, t, (void **)&g->v[t].nodes, &g->v[t].n_nodes);
 		if (r == 0)
-			r = pinned_read(p, MAP_ID_glob_links, t, (void **)&g->v[t].links,
-					&g->v[t].n_links);
+			r = read_map(p, MAP_ID_glob_links, t, (void **)&g->v[t].links,
+				     &g->v[t].n_links);
 	}
 	return r == 0 && !glob_tables_are_sound(g) ? -EPROTO : r;
 }
@@ -213,7 +219,7 @@ int pinned_image(const struct pinned *p, struct image **ret)
 	im->generation = *pinned_generation(p);
 	for (int id = 0; id < MAP_ID_MAX && r == 0; id++)
 		if (map_table[id].shape == MAP_EXACT)
-			r = pinned_read(p, id, 0, &im->of[id].values, &im->of[id].n);
+			r = read_map(p, id, 0, &im->of[id].values, &im->of[id].n);
 	if (r == 0)
 		*ret = TAKE_PTR(im);
 	return r;
@@ -297,38 +303,6 @@ int pinned_each_failure(const struct pinned *p, pinned_failure_fn *fn, void *use
 		r = fn(&failures[i], counts[i], userdata);
 	map_contents_clear(&all);
 	return r;
-}
-
-/* From /proc/self/fdinfo: kernels before 6.4 say there what the map may take at most. */
-static uint64_t bytes_of(int fd)
-{
-	char path[sizeof("/proc/self/fdinfo/") + 3 * sizeof(fd)], line[128];
-	_cleanup_fclose_ FILE *f = NULL;
-	uint64_t bytes = 0;
-
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f))
-		if (strncmp(line, "memlock:", strlen("memlock:")) == 0)
-			bytes = strtoull(line + strlen("memlock:"), NULL, 10);
-	return bytes;
-}
-
-int pinned_map_bytes(const struct pinned *p, enum map_id id, uint64_t *ret)
-{
-	uint64_t sum = bytes_of(p->maps[id]);
-
-	for (uint32_t slot = 0; slot < map_n_slots(id); slot++) {
-		uint32_t entries;
-		_cleanup_close_ int fd = open_inner(p, id, slot, &entries);
-
-		if (fd >= 0)
-			sum += bytes_of(fd);
-		else if (fd != -ENOENT)
-			return fd;
-	}
-	*ret = sum;
-	return 0;
 }
 
 uint32_t pinned_map_room(const struct pinned *p, enum map_id id)
