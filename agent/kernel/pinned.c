@@ -33,17 +33,18 @@ static int open_map(const char *dir, const char *name, uint32_t key_size, uint32
 	return TAKE_FD(fd);
 }
 
-static int open_all(struct pinned *p)
+int pinned_open_maps(const char *dir, int maps[MAP_ID_MAX])
 {
 	for (int i = 0; i < MAP_ID_MAX; i++) {
 		const struct map *m = &map_table[i];
-		bool outer = map_n_slots(i) > 0;
-		uint32_t entries;
+		uint32_t entries, n_slots = map_n_slots(i);
 
-		p->maps[i] = open_map(p->dir, m->name, outer ? sizeof(uint32_t) : m->key_size,
-				      outer ? sizeof(uint32_t) : m->value_size, &entries);
-		if (p->maps[i] < 0)
-			return p->maps[i];
+		maps[i] = open_map(dir, m->name, n_slots ? sizeof(uint32_t) : m->key_size,
+				   n_slots ? sizeof(uint32_t) : m->value_size, &entries);
+		if (maps[i] < 0)
+			return maps[i];
+		if (n_slots && entries != n_slots)
+			return -EPROTO;
 	}
 	return 0;
 }
@@ -68,7 +69,7 @@ int pinned_open(const char *pin_dir, struct pinned **ret)
 	p->dir = pin_path(pin_dir, PIN_CURRENT);
 	if (!p->dir)
 		return -ENOMEM;
-	r = open_all(p);
+	r = pinned_open_maps(p->dir, p->maps);
 	if (r == 0)
 		r = pinned_state(p, &p->state);
 	if (r < 0)

@@ -16,6 +16,10 @@ int pinned_open(const char *pin_dir, struct pinned **ret);
 void pinned_close(struct pinned *p);
 DEFINE_CLEANUP(struct pinned *, pinned_close)
 
+/* The same for the maps in a directory of pins, in whatever state.  maps: -1 or, also on failure,
+ * the caller's descriptors.  -ENOENT: one of them is not there. */
+int pinned_open_maps(const char *dir, int maps[MAP_ID_MAX]);
+
 /* As it is now. */
 int pinned_state(const struct pinned *p, struct sp_state *ret);
 /* The generation in force when the maps were opened: what pinned_image() reads. */

@@ -145,8 +145,10 @@ int __wrap_bpf_obj_get_info_by_fd(int fd, void *info, __u32 *size)
 		.value_size = (__u32)m->value_size,
 		.max_entries = m->n,
 	};
-	if (descriptors[fd].is_outer)
+	if (descriptors[fd].is_outer) {
 		to->key_size = to->value_size = sizeof(uint32_t);
+		to->max_entries = map_n_slots((enum map_id)descriptors[fd].id);
+	}
 	return 0;
 }
 
