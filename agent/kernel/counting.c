@@ -7,8 +7,10 @@
 
 #include "base/log.h"
 #include "kernel/counting.h"
+#include "kernel/generation.h"
 #include "kernel/map_contents.h"
 #include "kernel/pin.h"
+#include "kernel/pinned.h"
 
 struct entry {
 	struct sp_counter name; /* the key: zero-padded */
@@ -139,17 +141,12 @@ uint32_t counting_index(const struct policy *p, const struct rule *r, void *coun
 	return e ? e->index : 0;
 }
 
-static void chunk_name(uint32_t chunk, char ret[32])
-{
-	snprintf(ret, 32, "%s_%u", map_table[MAP_ID_applied].name, chunk);
-}
-
 /* A chunk of `applied`; a negative number: there is none. */
 static int open_chunk(const char *dir, uint32_t chunk)
 {
-	char name[32];
+	char name[GENERATION_PIN_NAME_SIZE];
 
-	chunk_name(chunk, name);
+	generation_pin_name(MAP_ID_applied, chunk, name);
 	return pin_get(dir, name, PIN_MAP);
 }
 
@@ -185,9 +182,9 @@ static int make_chunk(const struct kernel *k, uint32_t chunk)
 {
 	const struct map *m = &map_table[MAP_ID_applied];
 	_cleanup_close_ int fd = -1;
-	char name[32];
+	char name[GENERATION_PIN_NAME_SIZE];
 
-	chunk_name(chunk, name);
+	generation_pin_name(MAP_ID_applied, chunk, name);
 	fd = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, name, m->key_size, m->value_size, m->entries,
 			    NULL);
 	if (fd < 0)
@@ -199,14 +196,14 @@ static int make_chunk(const struct kernel *k, uint32_t chunk)
 
 static int need_chunk(struct counting *c, const struct kernel *k, uint32_t chunk)
 {
-	char name[32];
+	char name[GENERATION_PIN_NAME_SIZE];
 	int r;
 
 	if (c->chunks[chunk] < 0)
 		c->chunks[chunk] = make_chunk(k, chunk);
 	if (c->chunks[chunk] < 0)
 		return c->chunks[chunk];
-	chunk_name(chunk, name);
+	generation_pin_name(MAP_ID_applied, chunk, name);
 	r = pin_is_lost(kernel_dir(k), name) ? pin_set(c->chunks[chunk], kernel_dir(k), name) : 0;
 	if (r < 0)
 		log_warning_errno(r, "Cannot pin %s/%s, ignoring", kernel_dir(k), name);
@@ -317,15 +314,6 @@ struct earlier {
 	bool is_flat;
 };
 
-static bool has_layout(int fd, uint32_t key_size, uint32_t value_size)
-{
-	struct bpf_map_info info = { 0 };
-	__u32 size = sizeof(info);
-
-	return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &size) == 0 &&
-	       info.key_size == key_size && info.value_size == value_size;
-}
-
 /* Our index for what has `index` there; 0: we have no such policy or rule. */
 static uint32_t same_name(const struct counting *c, const struct earlier *from, uint32_t index)
 {
@@ -347,13 +335,15 @@ static uint32_t same_name(const struct counting *c, const struct earlier *from, 
 static void carry_failures(const struct counting *c, const struct kernel *k,
 			   const struct earlier *from)
 {
-	_cleanup_close_ int fd = pin_get(from->dir, "failures", PIN_MAP);
+	uint32_t entries;
+	_cleanup_close_ int fd = pinned_open_map(from->dir, "failures", sizeof(struct sp_failure),
+						 sizeof(uint64_t), &entries);
 	int to = kernel_map_fd(k, MAP_ID_failures);
 	struct map_contents all = { 0 };
 	const struct sp_failure *keys;
 	const uint64_t *counts;
 
-	if (!has_layout(fd, sizeof(*keys), sizeof(*counts)) || map_contents_read(fd, &all) < 0)
+	if (fd < 0 || map_contents_read(fd, &all) < 0)
 		return;
 	keys = all.keys;
 	counts = all.values;
@@ -404,16 +394,15 @@ static void carry_applied(const struct counting *c, const struct earlier *from)
 
 void counting_carry(const struct counting *c, const struct kernel *k, const char *dir)
 {
-	_cleanup_close_ int counters = pin_get(dir, "counters", PIN_MAP),
-			    sources = pin_get(dir, "sources", PIN_MAP);
-	struct earlier from = { dir, counters, false };
+	uint32_t n;
+	_cleanup_close_ int counters =
+		pinned_open_map(dir, "counters", sizeof(uint32_t), sizeof(struct sp_counter), &n);
+	_cleanup_close_ int sources =
+		pinned_open_map(dir, "sources", sizeof(uint32_t), sizeof(struct source), &n);
+	const struct earlier from = { dir, counters >= 0 ? counters : sources, counters < 0 };
 
-	if (has_layout(counters, sizeof(uint32_t), sizeof(struct sp_counter))) {
+	if (counters >= 0)
 		carry_applied(c, &from);
+	if (from.names >= 0)
 		carry_failures(c, k, &from);
-	} else if (has_layout(sources, sizeof(uint32_t), sizeof(struct source))) {
-		from.names = sources;
-		from.is_flat = true;
-		carry_failures(c, k, &from);
-	}
 }

@@ -18,11 +18,6 @@
 
 static_assert(MAP_ID_MAX + 2 * SP_GLOB_TABLES_MAX <= SLOTS_MAX, "room for all slots");
 
-void generation_pin_name(enum map_id id, uint32_t slot, char ret[GENERATION_PIN_NAME_SIZE])
-{
-	snprintf(ret, GENERATION_PIN_NAME_SIZE, "%s_%u", map_table[id].name, slot);
-}
-
 /*
  * An update of a slot returns only after a grace period of RCU (maybe_wait_bpf_programs(),
  * kernel/bpf/syscall.c), which takes some ten milliseconds.  Those of all slots are waited for at

@@ -399,7 +399,7 @@ static int find_current(const struct kernel_place *place)
 	int r = pin_dir_read(place->pin_dir, &d);
 
 	if (r == 0 && !d.current.abi)
-		r = d.flat.abi || pin_family_n_ours(&d.current) ? -EPROTO : -ENOENT;
+		r = pin_dir_n_ours(&d) ? -EPROTO : -ENOENT;
 	else if (r == 0 && (d.current.abi != SP_ABI_VERSION || !d.current.generation ||
 			    d.current.cgroup_root_id != place->cgroup_id))
 		r = -EPROTO;
@@ -407,26 +407,11 @@ static int find_current(const struct kernel_place *place)
 	return r;
 }
 
-/* Is it the program that its link has, and does it work on the maps that we have? */
-static bool is_in_place(int program, uint32_t link_program, uint32_t state)
-{
-	uint32_t maps[64] = { 0 };
-	struct bpf_prog_info info = { .nr_map_ids = ARRAY_SIZE(maps),
-				      .map_ids = (__u64)(uintptr_t)maps };
-	__u32 size = sizeof(info);
-
-	if (bpf_obj_get_info_by_fd(program, &info, &size) < 0 || info.id != link_program)
-		return false;
-	for (uint32_t i = 0; i < info.nr_map_ids && i < ARRAY_SIZE(maps); i++)
-		if (maps[i] == state)
-			return true;
-	return false;
-}
-
-static void adopt_hook(struct kernel *k, enum hook_id id, uint32_t state)
+static void adopt_hook(struct kernel *k, enum hook_id id, uint32_t state, bool same_programs)
 {
 	struct attached *a = &k->hooks[id];
-	struct pin_link info;
+	struct pin_program program;
+	struct pin_link link;
 	char name[64];
 
 	a->link = open_link(k, k->dir, id);
@@ -434,11 +419,13 @@ static void adopt_hook(struct kernel *k, enum hook_id id, uint32_t state)
 		return;
 	a->behind = true;
 	program_pin_name(id, name);
-	if (k->state->programs != programs_digest()) /* built from another object */
+	if (!same_programs)
 		return;
 	a->program = pin_get(k->dir, name, PIN_PROGRAM);
-	pin_link_info(a->link, &info);
-	if (a->program >= 0 && is_in_place(a->program, info.program_id, state))
+	pin_link_info(a->link, &link);
+	/* Is it the program that its link has, and does it work on the maps that we have? */
+	if (a->program >= 0 && pin_program_info(a->program, &program) == 0 &&
+	    program.id == link.program_id && pin_program_uses(&program, state))
 		a->behind = false;
 	else
 		close_fd(&a->program);
@@ -447,8 +434,8 @@ static void adopt_hook(struct kernel *k, enum hook_id id, uint32_t state)
 int kernel_adopt(const struct kernel_place *place, struct kernel **ret)
 {
 	_cleanup_(kernel_free) struct kernel *k = NULL;
-	struct bpf_map_info state = { 0 };
-	__u32 size = sizeof(state);
+	struct bpf_map_info state;
+	const uint64_t digest = programs_digest();
 	int r = find_current(place);
 
 	if (r < 0)
@@ -462,15 +449,16 @@ int kernel_adopt(const struct kernel_place *place, struct kernel **ret)
 	r = map_state(k);
 	if (r < 0)
 		return r;
-	if (bpf_obj_get_info_by_fd(k->maps[MAP_ID_state], &state, &size) < 0)
-		return log_error_errno(errno, "Cannot look at the map `state`");
+	r = pin_map_info(k->maps[MAP_ID_state], &state);
+	if (r < 0)
+		return log_error_errno(r, "Cannot look at the map `state`");
 	for (int i = 0; i < HOOK_MAX; i++)
-		adopt_hook(k, i, state.id);
+		adopt_hook(k, i, state.id, k->state->programs == digest);
 	/* An agent that was killed in a reload may have left the stages of both generations. */
 	r = kernel_use_stages(k, k->state->of[k->state->generation & 1].stages);
 	if (r < 0)
 		return r;
-	k->state->programs = programs_digest();
+	k->state->programs = digest;
 	k->state->missing_stages = k->missing_stages;
 	*ret = TAKE_PTR(k);
 	return 0;

@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 
 #include "kernel/map_contents.h"
+#include "kernel/pin.h"
 
 struct reading {
 	int fd;
@@ -98,13 +99,12 @@ static int read_all(struct reading *m)
 
 int map_contents_read(int fd, struct map_contents *ret)
 {
-	struct bpf_map_info info = { 0 };
 	struct reading m = { .fd = fd };
-	__u32 size = sizeof(info);
-	int r;
+	struct bpf_map_info info;
+	int r = pin_map_info(fd, &info);
 
-	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
-		return -errno;
+	if (r < 0)
+		return r;
 	m.room = info.max_entries;
 	m.key_size = info.key_size;
 	m.value_size = info.value_size;

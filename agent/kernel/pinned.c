@@ -15,18 +15,15 @@ struct pinned {
 	struct sp_state state; /* when it was opened */
 };
 
-/* What userspace believes of a map's layout must be so before it reads a value into a structure. */
-static int open_map(const char *dir, const char *name, uint32_t key_size, uint32_t value_size,
+int pinned_open_map(const char *dir, const char *name, uint32_t key_size, uint32_t value_size,
 		    uint32_t *ret_entries)
 {
 	_cleanup_close_ int fd = pin_get(dir, name, PIN_MAP);
-	struct bpf_map_info info = { 0 };
-	__u32 size = sizeof(info);
+	struct bpf_map_info info;
+	int r = fd < 0 ? fd : pin_map_info(fd, &info);
 
-	if (fd < 0)
-		return fd;
-	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
-		return -errno;
+	if (r < 0)
+		return r;
 	if (info.key_size != key_size || info.value_size != value_size)
 		return -EPROTO;
 	*ret_entries = info.max_entries;
@@ -39,8 +36,8 @@ int pinned_open_maps(const char *dir, int maps[MAP_ID_MAX])
 		const struct map *m = &map_table[i];
 		uint32_t entries, n_slots = map_n_slots(i);
 
-		maps[i] = open_map(dir, m->name, n_slots ? sizeof(uint32_t) : m->key_size,
-				   n_slots ? sizeof(uint32_t) : m->value_size, &entries);
+		maps[i] = pinned_open_map(dir, m->name, n_slots ? sizeof(uint32_t) : m->key_size,
+					  n_slots ? sizeof(uint32_t) : m->value_size, &entries);
 		if (maps[i] < 0)
 			return maps[i];
 		if (n_slots && entries != n_slots)
@@ -108,27 +105,23 @@ bool pinned_is_outdated(const struct pinned *p)
 	return pinned_state(p, &now) < 0 || now.generation != p->state.generation;
 }
 
-/* Where the agent could not pin, another generation's map may have the name still. */
-static bool is_in_slot(const struct pinned *p, enum map_id id, uint32_t slot, int fd)
-{
-	struct bpf_map_info info = { 0 };
-	__u32 size = sizeof(info);
-	uint32_t there;
-
-	return bpf_map_lookup_elem(p->maps[id], &slot, &there) == 0 &&
-	       bpf_obj_get_info_by_fd(fd, &info, &size) == 0 && info.id == there;
-}
-
 static int open_inner(const struct pinned *p, enum map_id id, uint32_t slot, uint32_t *ret_entries)
 {
 	char name[GENERATION_PIN_NAME_SIZE];
 	_cleanup_close_ int fd = -1;
+	struct bpf_map_info info;
+	uint32_t there;
 
 	generation_pin_name(id, slot, name);
-	fd = open_map(p->dir, name, map_table[id].key_size, map_table[id].value_size, ret_entries);
+	fd = pinned_open_map(p->dir, name, map_table[id].key_size, map_table[id].value_size,
+			     ret_entries);
 	if (fd < 0)
 		return fd;
-	return is_in_slot(p, id, slot, fd) ? TAKE_FD(fd) : -ENOENT;
+	/* Where the agent could not pin, another generation's map may have the name still. */
+	if (bpf_map_lookup_elem(p->maps[id], &slot, &there) < 0 || pin_map_info(fd, &info) < 0 ||
+	    info.id != there)
+		return -ENOENT;
+	return TAKE_FD(fd);
 }
 
 /* Room for one element more than there are, so that an empty map has memory, too. */
@@ -233,22 +226,16 @@ struct chunks {
 	sp_applied_t *counts; /* of all CPUs */
 };
 
-static int open_chunk(const struct pinned *p, uint32_t chunk)
-{
-	uint32_t entries;
-
-	return open_inner(p, MAP_ID_applied, chunk, &entries);
-}
-
 static uint64_t sum_applied(const struct pinned *p, struct chunks *c, uint32_t index)
 {
 	uint32_t chunk = index / SP_COUNTERS_CHUNK, key = index % SP_COUNTERS_CHUNK;
 	uint64_t sum = 0;
+	uint32_t entries;
 
 	if (chunk >= SP_COUNTERS_CHUNKS)
 		return 0;
 	if (c->fd[chunk] < 0)
-		c->fd[chunk] = open_chunk(p, chunk);
+		c->fd[chunk] = open_inner(p, MAP_ID_applied, chunk, &entries);
 	if (c->fd[chunk] < 0 || bpf_map_lookup_elem(c->fd[chunk], &key, c->counts) < 0)
 		return 0;
 	for (int cpu = 0; cpu < c->n_cpus; cpu++)
@@ -308,8 +295,7 @@ int pinned_each_failure(const struct pinned *p, pinned_failure_fn *fn, void *use
 
 uint32_t pinned_map_room(const struct pinned *p, enum map_id id)
 {
-	struct bpf_map_info info = { 0 };
-	__u32 size = sizeof(info);
+	struct bpf_map_info info;
 
-	return bpf_obj_get_info_by_fd(p->maps[id], &info, &size) < 0 ? 0 : info.max_entries;
+	return pin_map_info(p->maps[id], &info) < 0 ? 0 : info.max_entries;
 }

@@ -16,8 +16,12 @@ int pinned_open(const char *pin_dir, struct pinned **ret);
 void pinned_close(struct pinned *p);
 DEFINE_CLEANUP(struct pinned *, pinned_close)
 
-/* The same for the maps in a directory of pins, in whatever state.  maps: -1 or, also on failure,
- * the caller's descriptors.  -ENOENT: one of them is not there. */
+/* A map in a directory of pins.  What userspace believes of its layout must be so before it reads a
+ * value into a structure: else -EPROTO. */
+int pinned_open_map(const char *dir, const char *name, uint32_t key_size, uint32_t value_size,
+		    uint32_t *ret_entries);
+/* All of them.  maps: -1 or, also on failure, the caller's descriptors.  -ENOENT: one is not there.
+ */
 int pinned_open_maps(const char *dir, int maps[MAP_ID_MAX]);
 
 /* As it is now. */

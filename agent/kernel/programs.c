@@ -6,8 +6,10 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "base/digest.h"
 #include "base/log.h"
 #include "host/capabilities.h"
+#include "kernel/pin.h"
 #include "kernel/programs.h"
 #include "sockpol.skel.h"
 
@@ -18,16 +20,10 @@ DEFINE_CLEANUP(struct bpf_object *, bpf_object__close)
 
 uint64_t programs_digest(void)
 {
-	static uint64_t digest;
 	size_t size;
-	const unsigned char *object = sockpol_bpf__elf_bytes(&size);
+	const void *object = sockpol_bpf__elf_bytes(&size);
 
-	if (digest)
-		return digest;
-	digest = 14695981039346656037ull; /* FNV-1a */
-	for (size_t i = 0; i < size; i++)
-		digest = (digest ^ object[i]) * 1099511628211ull;
-	return digest |= 1;
+	return digest_bytes(DIGEST_START, object, size) | 1;
 }
 
 static bool is_locked_down(void)
@@ -192,12 +188,10 @@ static void show_verifier_log(struct job *job)
  */
 static int check_name(int fd)
 {
-	struct bpf_prog_info info = { 0 };
-	__u32 size = sizeof(info);
+	struct pin_program info;
+	int r = pin_program_info(fd, &info);
 
-	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
-		return -errno;
-	return info.name[0] ? 0 : -EAGAIN;
+	return r < 0 || info.name[0] ? r : -EAGAIN;
 }
 
 static int take_result(struct job *job)
