@@ -200,31 +200,6 @@ int generation_write(struct kernel *k, const struct image *im)
 	return r;
 }
 
-/* Empties the slots of a generation. */
-static void remove_slots(const struct kernel *k, uint64_t generation)
-{
-	struct changes all = { 0 };
-
-	for (int id = 0; id < MAP_ID_MAX; id++) {
-		uint32_t n_slots = map_is_of_generation(id) ? map_n_slots(id) : 0;
-
-		for (uint32_t slot = generation & 1; slot < n_slots; slot += 2) {
-			char name[GENERATION_PIN_NAME_SIZE];
-			int fd = kernel_map_fd(k, id);
-			uint32_t inner;
-
-			generation_pin_name(id, slot, name);
-			(void)pin_unset(kernel_dir(k), name);
-			if (bpf_map_lookup_elem(fd, &slot, &inner) == 0) /* else it is empty */
-				all.v[all.n++] = (struct change){
-					.outer = fd, .id = id, .slot = slot, .inner = -1
-				};
-		}
-	}
-	if (all.n)
-		(void)apply(&all);
-}
-
 static void set_stages(struct sp_state *state, uint64_t stages)
 {
 	for (int op = 0; op < SP_SOCK_OPS_MAX; op++) {
@@ -280,33 +255,36 @@ void generation_switch(struct kernel *k, const struct image *im)
 	set_stages(state, im->generation.stages);
 }
 
-static bool has_slots(const struct kernel *k, uint64_t generation)
-{
-	for (int id = 0; id < MAP_ID_MAX; id++) {
-		uint32_t n_slots = map_is_of_generation(id) ? map_n_slots(id) : 0;
-
-		for (uint32_t slot = generation & 1; slot < n_slots; slot += 2) {
-			uint32_t inner;
-
-			if (bpf_map_lookup_elem(kernel_map_fd(k, id), &slot, &inner) == 0)
-				return true;
-		}
-	}
-	return false;
-}
-
 void generation_free_others(struct kernel *k)
 {
 	uint64_t next = kernel_next_generation(k);
+	struct changes all = { 0 };
 	int r;
 
-	if (!has_slots(k, next))
+	for (int id = 0; id < MAP_ID_MAX; id++) {
+		uint32_t inner, n_slots = map_is_of_generation(id) ? map_n_slots(id) : 0;
+		int fd = kernel_map_fd(k, id);
+
+		for (uint32_t slot = next & 1; slot < n_slots; slot += 2)
+			if (bpf_map_lookup_elem(fd, &slot, &inner) == 0) /* else it is empty */
+				all.v[all.n++] = (struct change){
+					.outer = fd, .id = id, .slot = slot, .inner = -1
+				};
+	}
+	if (!all.n)
 		return;
 	r = generation_wait_for_programs(k);
-	if (r < 0)
+	if (r < 0) {
 		log_warning_errno(r, "Cannot wait for running programs, ignoring");
-	else
-		remove_slots(k, next);
+		return;
+	}
+	for (size_t i = 0; i < all.n; i++) {
+		char name[GENERATION_PIN_NAME_SIZE];
+
+		generation_pin_name(all.v[i].id, all.v[i].slot, name);
+		(void)pin_unset(kernel_dir(k), name);
+	}
+	(void)apply(&all);
 }
 
 void generation_settle(struct kernel *k)
