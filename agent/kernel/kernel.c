@@ -177,28 +177,22 @@ static int load_programs(struct kernel *k, uint64_t stages)
 	return r;
 }
 
-static int explain_attach_failure(int err, const char *name)
-{
-	if (err == -EPERM)
-		return log_error_errno(err,
-				       "Cannot attach %s: a program that was attached without "
-				       "BPF_F_ALLOW_MULTI to this cgroup or one above excludes all "
-				       "others (bpftool cgroup tree), or a capability is missing",
-				       name);
-	if (err == -E2BIG)
-		return log_error_errno(
-			err, "Cannot attach %s: the cgroup has its 64 programs already", name);
-	return log_error_errno(err, "Cannot attach %s", name);
-}
-
 static int attach(struct kernel *k, enum hook_id id)
 {
-	struct attached *a = &k->hooks[id];
+	int r = bpf_link_create(k->hooks[id].program, k->cgroup_fd,
+				(enum bpf_attach_type)hook_table[id].attach_type, NULL);
+	const char *why = "";
 
-	a->link = bpf_link_create(a->program, k->cgroup_fd,
-				  (enum bpf_attach_type)hook_table[id].attach_type, NULL);
-	a->behind = false;
-	return a->link < 0 ? explain_attach_failure(a->link, hook_table[id].name) : 0;
+	k->hooks[id].link = r;
+	k->hooks[id].behind = false;
+	if (r >= 0)
+		return 0;
+	if (r == -EPERM)
+		why = ": a program that was attached without BPF_F_ALLOW_MULTI to this cgroup or one "
+		      "above excludes all others (bpftool cgroup tree), or a capability is missing";
+	else if (r == -E2BIG)
+		why = ": the cgroup has its 64 programs already";
+	return log_error_errno(r, "Cannot attach %s%s", hook_table[id].name, why);
 }
 
 /* A pinned link to our cgroup, -1: there is none. */
@@ -246,23 +240,17 @@ static void drop(struct kernel *k, enum hook_id id)
 	a->behind = false;
 }
 
-static int update(struct kernel *k, enum hook_id id)
+/* Gives an earlier agent's link our program.  is_first: nothing has changed yet. */
+static int catch_up(struct kernel *k, enum hook_id id, bool is_first)
 {
 	int r = bpf_link_update(k->hooks[id].link, k->hooks[id].program, NULL) < 0 ? -errno : 0;
 
 	k->hooks[id].behind = r < 0;
-	return r;
-}
-
-static void catch_up(struct kernel *k, enum hook_id id)
-{
-	int r = update(k, id);
-
-	if (r < 0)
-		log_error_errno(r,
-				"Cannot replace the program at %s: the earlier agent's goes on "
-				"there until a reload can",
-				hook_table[id].name);
+	return r < 0 ? log_error_errno(r, "Cannot replace the program at %s%s", hook_table[id].name,
+				       is_first ? ""
+						: ": the earlier agent's goes on there until a "
+						  "reload can")
+		     : 0;
 }
 
 /* Attaches what is not attached yet: with the links that one of the `earlier` directories of pins
@@ -277,7 +265,7 @@ static int attach_hooks(struct kernel *k, uint32_t hooks, const char *const *ear
 		if (!(hooks & BIT(i)) || (a->link >= 0 && !a->behind))
 			continue;
 		if (a->behind)
-			catch_up(k, i);
+			(void)catch_up(k, i, false);
 		for (const char *const *e = earlier; *e && a->link < 0; e++) {
 			a->link = open_link(k, *e, i);
 			a->behind = a->link >= 0;
@@ -362,13 +350,10 @@ int kernel_take_over(struct kernel *k)
 	bool any = false, behind = false;
 
 	for (int i = 0; i < HOOK_MAX; i++) {
-		int r = k->hooks[i].behind ? update(k, i) : 0;
+		int r = k->hooks[i].behind ? catch_up(k, i, !any) : 0;
 
-		if (r < 0 && !any)
-			return log_error_errno(r, "Cannot replace the program at %s",
-					       hook_table[i].name);
-		if (r < 0) /* there is no way back */
-			catch_up(k, i);
+		if (r < 0 && !any) /* else there is no way back */
+			return r;
 		any |= k->hooks[i].link >= 0 && !k->hooks[i].behind;
 		behind |= k->hooks[i].behind;
 	}

@@ -330,13 +330,6 @@ static int explain_open_failure(int err, const char *path)
 	return log_error_errno(err, "Cannot open the pin directory %s", path);
 }
 
-static int refuse_foreign(const char *path)
-{
-	log_error("%s is not a pin of sockpol: move it away, or choose another pin directory",
-		  path);
-	return -EEXIST;
-}
-
 int pin_dir_lock(const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -356,24 +349,25 @@ int pin_dir_lock(const char *path)
 /* Before anything is replaced. */
 static int check_contents(const char *path)
 {
-	static const char *const names[] = { PIN_CURRENT, PIN_NEXT };
-	int result = 0;
+	struct pin_dir d = { 0 };
+	int r = pin_dir_read(path, &d);
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		_cleanup_free_ char *dir = pin_path(path, names[i]);
-		struct pin_family f = { 0 };
-		int r = dir ? read_family(dir, false, &f) : -ENOMEM;
+	if (r < 0)
+		return log_error_errno(r, "Cannot look into the pin directory %s", path);
+	for (size_t i = 0; i < ARRAY_SIZE(d.all); i++)
+		for (size_t j = 0; j < d.all[i].n; j++) {
+			const struct pin_entry *e = &d.all[i].v[j];
 
-		if (r == -ENOTDIR)
-			result = refuse_foreign(dir);
-		else if (r < 0 && r != -ENOENT)
-			result = log_error_errno(r, "Cannot look into the pin directory %s", path);
-		for (size_t j = 0; r == 0 && j < f.n; j++)
-			if (!f.v[j].ours)
-				result = refuse_foreign(f.v[j].path);
-		clear_family(&f);
-	}
-	return result;
+			if (e->ours || (&d.all[i] == &d.flat && !streq(e->name, PIN_CURRENT) &&
+					!streq(e->name, PIN_NEXT)))
+				continue;
+			log_error("%s is not a pin of sockpol: move it away, or choose another pin "
+				  "directory",
+				  e->path);
+			r = -EEXIST;
+		}
+	pin_dir_clear(&d);
+	return r;
 }
 
 int pin_dir_open(const char *path, bool create)

@@ -31,6 +31,8 @@ struct support {
 	const struct policy *policy; /* the one that is looked at ... */
 	const struct rule *rule;     /* ... and its rule; NULL: its base options */
 	struct diags *diags;
+	const struct host *host; /* where congestion controls are looked up; NULL: they are ... */
+	int socket;		 /* ... tried on this one; -1: not even that */
 	bool bad;
 	int error; /* -ENOMEM */
 };
@@ -53,6 +55,31 @@ static void note(struct support *s, const char *what, const char *since)
 bool support_has_option(const struct kernel_support *k, enum option_id id)
 {
 	return k->options[id] == 0 || k->options[id] == SUPPORT_UNKNOWN;
+}
+
+/*
+ * Setting a congestion control on a socket of one's own makes the kernel load its module, which
+ * bpf_setsockopt never does.  (EPERM would mean: it is there, but not for us.)
+ */
+static bool has_congestion(const struct support *s, const char *name)
+{
+	if (s->host)
+		return host_has_congestion(s->host, name) != 0;
+	return s->socket < 0 ||
+	       setsockopt(s->socket, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) ==
+		       0 ||
+	       errno == EPERM;
+}
+
+static void check_congestion(struct support *s, const struct settings *block)
+{
+	const struct setting *set = settings_find(block, &option_table[OPTION_TCP_CONGESTION]);
+
+	if (!set || set->unset || has_congestion(s, sockopt_data(&set->value)))
+		return;
+	diag_error(s->diags, &set->at, "this kernel has no congestion control '%s'",
+		   (const char *)sockopt_data(&set->value));
+	s->bad = true;
 }
 
 /* False: the setting goes. */
@@ -89,11 +116,7 @@ static void check_block(struct support *s, struct settings *block)
 			sockopt_destroy(&block->v[i].value);
 	}
 	block->n = kept;
-}
-
-static bool lacks_hook(const struct kernel_support *k, const struct missing_hook *h)
-{
-	return k->missing_stages & h->stages;
+	check_congestion(s, block);
 }
 
 static bool may_hold_at(const struct when *w, uint64_t stages)
@@ -110,7 +133,8 @@ static void check_hooks(struct support *s)
 	for (size_t i = 0; i < n_missing_hooks; i++) {
 		const struct missing_hook *h = &missing_hooks[i];
 
-		if (!lacks_hook(s->kernel, h) || !may_hold_at(&s->rule->when, h->stages))
+		if (!(s->kernel->missing_stages & h->stages) ||
+		    !may_hold_at(&s->rule->when, h->stages))
 			continue;
 		note(s, h->what, h->since);
 		if (!s->policy->refuse_unsupported)
@@ -123,25 +147,30 @@ static void check_hooks(struct support *s)
 	}
 }
 
-int support_apply(const struct kernel_support *k, struct config *c, struct diags *diags)
+static int apply(struct support *s)
 {
-	struct support s = { .kernel = k, .config = c, .diags = diags };
+	for (size_t i = 0; i < s->config->n_policies; i++) {
+		struct policy *p = &s->config->policies[i];
 
-	for (size_t i = 0; i < c->n_policies; i++) {
-		struct policy *p = &c->policies[i];
-
-		s.policy = p;
-		s.rule = NULL;
-		check_block(&s, &p->base);
+		s->policy = p;
+		s->rule = NULL;
+		check_block(s, &p->base);
 		for (size_t j = 0; j < p->n_rules; j++) {
-			s.rule = &p->rules[j];
-			check_block(&s, &p->rules[j].options);
-			check_hooks(&s);
+			s->rule = &p->rules[j];
+			check_block(s, &p->rules[j].options);
+			check_hooks(s);
 		}
 	}
-	if (s.error < 0)
-		return s.error;
-	return s.bad ? -EBADMSG : 0;
+	if (s->error < 0)
+		return s->error;
+	return s->bad ? -EBADMSG : 0;
+}
+
+int support_apply(const struct kernel_support *k, struct config *c, struct diags *diags)
+{
+	struct support s = { .kernel = k, .config = c, .diags = diags, .socket = -1 };
+
+	return apply(&s);
 }
 
 /* --- what the kernel answers when it is tried */
@@ -313,81 +342,31 @@ int support_probe(const struct kernel_support **ret)
 	return 0;
 }
 
-/* Where congestion controls are looked for. */
-struct congestions {
-	const struct host *host; /* looked up; or NULL: ... */
-	int socket;		 /* ... tried */
-};
-
-/*
- * Setting a congestion control on a socket of one's own makes the kernel load its module, which
- * bpf_setsockopt never does.  (EPERM would mean: it is there, but not for us.)
- */
-static bool has_congestion(const struct congestions *k, const char *name)
-{
-	if (k->host)
-		return host_has_congestion(k->host, name) != 0;
-	return setsockopt(k->socket, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) ==
-		       0 ||
-	       errno == EPERM;
-}
-
-static bool check_congestion(const struct congestions *k, const struct settings *block,
-			     struct diags *diags)
-{
-	const struct setting *s = settings_find(block, &option_table[OPTION_TCP_CONGESTION]);
-
-	if (!s || s->unset || has_congestion(k, sockopt_data(&s->value)))
-		return true;
-	diag_error(diags, &s->at, "this kernel has no congestion control '%s'",
-		   (const char *)sockopt_data(&s->value));
-	return false;
-}
-
-static bool check_congestions(const struct congestions *k, const struct config *c,
-			      struct diags *diags)
-{
-	bool good = true;
-
-	for (size_t i = 0; i < c->n_policies; i++) {
-		const struct policy *p = &c->policies[i];
-
-		good &= check_congestion(k, &p->base, diags);
-		for (size_t j = 0; j < p->n_rules; j++)
-			good &= check_congestion(k, &p->rules[j].options, diags);
-	}
-	return good;
-}
-
-static int check_config(const struct congestions *congestions, struct config *c,
-			struct diags *diags)
+static int apply_running(struct support *s)
 {
 	static const struct kernel_support unknown;
-	const struct kernel_support *k = &unknown;
-	int r = support_probe(&k);
+	int r;
 
+	s->kernel = &unknown;
+	r = support_probe(&s->kernel);
 	if (r < 0 && r != -ESRCH) /* no BTF: loading the programs fails too, and says so */
 		log_warning_errno(r,
 				  "Cannot try which options and hooks this kernel has, ignoring");
-	r = support_apply(k, c, diags);
-	if (r == -ENOMEM)
-		return log_oom();
-	return check_congestions(congestions, c, diags) ? r : -EBADMSG;
+	r = apply(s);
+	return r == -ENOMEM ? log_oom() : r;
 }
 
 int support_prepare(struct config *c, struct diags *diags)
 {
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	const struct congestions congestions = { .socket = fd };
+	struct support s = { .config = c, .diags = diags, .socket = fd };
 
-	if (fd < 0)
-		return log_error_errno(errno, "Cannot make a socket");
-	return check_config(&congestions, c, diags);
+	return fd < 0 ? log_error_errno(errno, "Cannot make a socket") : apply_running(&s);
 }
 
 int support_foresee(struct config *c, const struct host *host, struct diags *diags)
 {
-	const struct congestions congestions = { .host = host, .socket = -1 };
+	struct support s = { .config = c, .diags = diags, .host = host, .socket = -1 };
 
-	return check_config(&congestions, c, diags);
+	return apply_running(&s);
 }
