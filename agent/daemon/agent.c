@@ -94,10 +94,7 @@ static bool lost_pin_dir(const struct agent *a)
  */
 static int renew_pins(struct agent *a)
 {
-	size_t detached, lost = governor_n_lost(a->governor, &detached);
-	int r;
-
-	if (!lost && !detached)
+	if (!governor_n_lost(a->governor))
 		return 0;
 	if (lost_pin_dir(a)) {
 		int fd = pin_dir_open(a->options->pin_dir, true);
@@ -107,11 +104,7 @@ static int renew_pins(struct agent *a)
 		close(a->pin_fd);
 		a->pin_fd = fd;
 	}
-	r = governor_mend(a->governor);
-	if (r == 0 && lost)
-		log_warning("%zu pins in %s were gone, and are pinned again", lost,
-			    a->options->pin_dir);
-	return r;
+	return governor_mend(a->governor);
 }
 
 static int reload(struct agent *a, struct diags *diags)
@@ -205,11 +198,10 @@ static json_t *answer_status(const struct agent *a)
 {
 	_cleanup_free_ char *real = realpath(a->options->pin_dir, NULL);
 	_cleanup_free_ char *pins = utf8_escape(real ? real : a->options->pin_dir);
-	size_t n_detached, n_lost = governor_n_lost(a->governor, &n_detached);
 	json_t *reply = json_pack(
 		"{s:b, s:s, s:b, s:s, s:s?, s:I, s:o?}", "ok", 1, "message", a->verdict, "degraded",
 		a->degraded, "version", SOCKPOL_VERSION, "pin_dir", pins, "pins_lost",
-		(json_int_t)n_lost + (json_int_t)n_detached, "policy_dirs", policy_dirs_json(a));
+		(json_int_t)governor_n_lost(a->governor), "policy_dirs", policy_dirs_json(a));
 	struct stat st;
 
 	if (reply && stat(a->options->pin_dir, &st) == 0) {
@@ -249,26 +241,14 @@ static int find_cgroup_root(struct agent *a)
 
 static int set_up_loop(struct agent *a)
 {
-	sigset_t set;
-	int r;
+	int r = sd_event_default(&a->event);
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-		return log_error_errno(errno, "Cannot block signals");
-	r = sd_event_default(&a->event);
 	if (r >= 0)
-		r = sd_event_add_signal(a->event, NULL, SIGTERM, NULL,
-					NULL); /* NULL: exit the loop */
+		r = sd_event_set_signal_exit(a->event, true); /* SIGTERM and SIGINT */
 	if (r >= 0)
-		r = sd_event_add_signal(a->event, NULL, SIGINT, NULL, NULL);
-	if (r >= 0)
-		r = sd_event_add_signal(a->event, NULL, SIGHUP, on_sighup, a);
-	if (r < 0)
-		return log_error_errno(r, "Cannot set up the event loop");
-	return 0;
+		r = sd_event_add_signal(a->event, NULL, SIGHUP | SD_EVENT_SIGNAL_PROCMASK,
+					on_sighup, a);
+	return r < 0 ? log_error_errno(r, "Cannot set up the event loop") : 0;
 }
 
 /*
@@ -348,38 +328,29 @@ static void stop(struct agent *a)
 
 static int run(struct agent *a)
 {
-	int r;
+	int r = capabilities_check();
 
-	r = capabilities_check();
-	if (r < 0)
-		return r;
-	r = programs_check_kernel();
-	if (r < 0)
-		return r;
-	r = find_cgroup_root(a);
-	if (r < 0)
-		return r;
-	r = set_up_loop(a);
+	if (r == 0)
+		r = programs_check_kernel();
+	if (r == 0)
+		r = find_cgroup_root(a);
+	if (r == 0)
+		r = set_up_loop(a);
 	if (r < 0)
 		return r;
 	a->pin_fd = pin_dir_open(a->options->pin_dir, true);
 	if (a->pin_fd < 0)
 		return a->pin_fd;
 	r = pin_dir_recover(a->options->pin_dir);
-	if (r < 0)
-		return r;
-	r = governor_new(a->mount, a->root_path, a->options->pin_dir, &a->governor);
-	if (r < 0)
-		return r;
-	r = control_new(a->options->runtime_dir, a->event, on_request, a, &a->control);
-	if (r < 0)
-		return r;
-	if (a->options->metrics_file)
+	if (r == 0)
+		r = governor_new(a->mount, a->root_path, a->options->pin_dir, &a->governor);
+	if (r == 0)
+		r = control_new(a->options->runtime_dir, a->event, on_request, a, &a->control);
+	if (r == 0 && a->options->metrics_file)
 		r = metrics_file_new(a->options->metrics_file, a->event, print_metrics, a,
 				     &a->metrics);
-	if (r < 0)
-		return r;
-	r = start(a);
+	if (r == 0)
+		r = start(a);
 	if (r < 0)
 		return r;
 	/* From here on: the first load may take its time. */

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
 
 #include <systemd/sd-daemon.h>
@@ -14,7 +13,6 @@
 #include "kernel/counting.h"
 #include "kernel/generation.h"
 #include "kernel/kernel.h"
-#include "kernel/pin.h"
 #include "kernel/pin_dir.h"
 #include "kernel/pinned.h"
 #include "kernel/support.h"
@@ -23,7 +21,6 @@
 struct governor {
 	const char *mount, *root_path, *pin_dir; /* borrowed */
 	char *directory;			 /* of the cgroup that it governs */
-	uint64_t cgroup_id;			 /* that the kernel side is attached to */
 	struct kernel *kernel;			 /* NULL: nothing is in force by this governor */
 	struct counting *counters;		 /* of the kernel side */
 	struct config *config;			 /* in force; NULL: an earlier agent's */
@@ -82,22 +79,15 @@ static void still_alive(void)
 	sd_notify(0, "WATCHDOG=1\nEXTEND_TIMEOUT_USEC=30000000");
 }
 
-/* Returns the directory of the cgroup, which is the place's. */
 static int find_place(const struct governor *g, struct kernel_place *ret)
 {
-	_cleanup_close_ int fd = open(g->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	uint64_t id = 0, mount_id = 0;
-	int r = fd < 0 ? -errno : cgroup_id_of_dir(g->directory, &id);
+	int r;
 
-	*ret = (struct kernel_place){ .cgroup_fd = -1 };
+	*ret = (struct kernel_place){ .directory = g->directory, .pin_dir = g->pin_dir };
+	r = cgroup_id_of_dir(g->directory, &ret->cgroup_id);
 	if (r == 0)
-		r = cgroup_id_of_dir(g->mount, &mount_id);
-	if (r < 0) {
-		log_error_errno(r, "Cannot look at the cgroup %s", g->directory);
-		return r;
-	}
-	*ret = (struct kernel_place){ fd, id, mount_id, g->pin_dir };
-	return TAKE_FD(fd);
+		r = cgroup_id_of_dir(g->mount, &ret->mount_id);
+	return r < 0 ? log_error_errno(r, "Cannot look at the cgroup %s", g->directory) : 0;
 }
 
 /* What an earlier agent left pinned for the same cgroup stays in force, with its counters, whatever
@@ -107,9 +97,10 @@ static int adopt(struct governor *g)
 	_cleanup_(counting_free) struct counting *counters = NULL;
 	_cleanup_(kernel_free) struct kernel *k = NULL;
 	struct kernel_place place;
-	_cleanup_close_ int fd = find_place(g, &place);
-	int r = fd < 0 ? fd : counting_new(&counters);
+	int r = find_place(g, &place);
 
+	if (r == 0)
+		r = counting_new(&counters);
 	if (r < 0)
 		return r;
 	r = kernel_adopt(&place, &k);
@@ -124,7 +115,6 @@ static int adopt(struct governor *g)
 	if (r < 0)
 		return log_error_errno(r, "Cannot read the counters of the agent before");
 	generation_settle(k);
-	g->cgroup_id = place.cgroup_id;
 	g->kernel = TAKE_PTR(k);
 	g->counters = TAKE_PTR(counters);
 	return 0;
@@ -159,15 +149,6 @@ struct change {
 	struct image *before; /* what listeners were set by; NULL: nothing, or it is not known */
 };
 
-static int explain_image_failure(int r, const char *error, const struct position *at,
-				 struct diags *diags)
-{
-	if (r != -E2BIG || !error)
-		return log_error_errno(r, "Cannot compile the policies");
-	diag_error(diags, at, "%s", error);
-	return -EBADMSG;
-}
-
 static int compile(struct change *c, struct diags *diags)
 {
 	_cleanup_free_ char *error = NULL;
@@ -181,7 +162,11 @@ static int compile(struct change *c, struct diags *diags)
 	}
 	if (r == 0)
 		r = image_new(c->config, counting_index, c->counters, &c->image, &error, &at);
-	return r < 0 ? explain_image_failure(r, error, &at, diags) : 0;
+	if (r == -E2BIG && error) {
+		diag_error(diags, &at, "%s", error);
+		return -EBADMSG;
+	}
+	return r < 0 ? log_error_errno(r, "Cannot compile the policies") : 0;
 }
 
 static void read_before(const struct governor *g, struct change *c)
@@ -224,16 +209,6 @@ static int replace(struct governor *g, struct change *c)
 	return 0;
 }
 
-/* What an earlier agent counted, when its programs have run for the last time. */
-static void carry_counters(const struct governor *g, const struct kernel *k, struct counting *c)
-{
-	_cleanup_free_ char *current = pin_path(g->pin_dir, PIN_CURRENT);
-
-	if (!current || generation_wait_for_programs(k) < 0)
-		return;
-	counting_carry(c, k, pin_is_lost(current, "state") ? g->pin_dir : current);
-}
-
 /* In the place of what an earlier agent left, or of nothing. */
 static int start(struct governor *g, const struct kernel_place *place, struct change *c)
 {
@@ -251,10 +226,10 @@ static int start(struct governor *g, const struct kernel_place *place, struct ch
 	r = kernel_take_over(k);
 	if (r < 0)
 		return r;
-	if (kernel_has_earlier(k))
-		carry_counters(g, k, c->counters);
+	/* What an earlier agent counted, when its programs have run for the last time. */
+	if (kernel_has_earlier(k) && generation_wait_for_programs(k) == 0)
+		counting_carry(c->counters, k, g->pin_dir);
 	kernel_commit(k);
-	g->cgroup_id = place->cgroup_id;
 	g->kernel = TAKE_PTR(k);
 	g->counters = TAKE_PTR(c->counters);
 	return 0;
@@ -263,14 +238,14 @@ static int start(struct governor *g, const struct kernel_place *place, struct ch
 static int activate(struct governor *g, struct change *c, struct diags *diags)
 {
 	struct kernel_place place;
-	_cleanup_close_ int fd = find_place(g, &place);
+	int r = find_place(g, &place);
 	bool fresh;
-	int r;
 
-	if (fd < 0)
-		return fd;
+	if (r < 0)
+		return r;
 	governor_settle(g);
-	if (g->kernel && place.cgroup_id != g->cgroup_id) { /* the cgroup was made anew */
+	/* The cgroup was made anew. */
+	if (g->kernel && place.cgroup_id != kernel_state(g->kernel)->cgroup_root_id) {
 		drop_kernel(g);
 		r = pin_dir_recover(g->pin_dir);
 		if (r < 0)
@@ -336,10 +311,9 @@ const struct config *governor_config(const struct governor *g)
 	return g->config;
 }
 
-size_t governor_n_lost(const struct governor *g, size_t *ret_n_detached)
+size_t governor_n_lost(const struct governor *g)
 {
-	*ret_n_detached = 0;
-	return g->kernel ? kernel_n_lost(g->kernel, ret_n_detached) : 0;
+	return g->kernel ? kernel_n_lost(g->kernel) : 0;
 }
 
 int governor_mend(struct governor *g)

@@ -40,7 +40,7 @@ void governor_settle(struct governor *g);
 const struct config *governor_config(const struct governor *g);
 
 /* See kernel_n_lost(), kernel_mend(). */
-size_t governor_n_lost(const struct governor *g, size_t *ret_n_detached);
+size_t governor_n_lost(const struct governor *g);
 int governor_mend(struct governor *g);
 
 /* Takes everything out of the kernel, and what an earlier agent left, too. */

@@ -63,11 +63,6 @@ static void copy_name(struct sp_counter *ret, const char *policy, const char *ru
 	memcpy(ret->rule, rule, strnlen(rule, sizeof(ret->rule) - 1));
 }
 
-static void make_name(struct sp_counter *ret, const struct policy *p, const struct rule *r)
-{
-	copy_name(ret, p->name, r ? r->name : "");
-}
-
 static struct entry *find(const struct counting *c, const struct sp_counter *name)
 {
 	struct entry *found;
@@ -103,7 +98,7 @@ static int add(struct counting *c, const struct policy *p, const struct rule *r)
 	struct entry *e;
 	uint32_t index;
 
-	make_name(&name, p, r);
+	copy_name(&name, p->name, r ? r->name : "");
 	e = find(c, &name);
 	if (!e) {
 		index = free_index(c);
@@ -136,7 +131,7 @@ uint32_t counting_index(const struct policy *p, const struct rule *r, void *coun
 	struct sp_counter name;
 	const struct entry *e;
 
-	make_name(&name, p, r);
+	copy_name(&name, p->name, r ? r->name : "");
 	e = find(counters, &name);
 	return e ? e->index : 0;
 }
@@ -392,17 +387,22 @@ static void carry_applied(const struct counting *c, const struct earlier *from)
 	map_contents_clear(&all);
 }
 
-void counting_carry(const struct counting *c, const struct kernel *k, const char *dir)
+void counting_carry(const struct counting *c, const struct kernel *k, const char *pin_dir)
 {
+	_cleanup_free_ char *current = pin_path(pin_dir, PIN_CURRENT);
+	const bool is_flat = current && pin_is_lost(current, map_table[MAP_ID_state].name);
+	struct earlier from = { is_flat ? pin_dir : current, -1, is_flat };
+	_cleanup_close_ int names = -1;
 	uint32_t n;
-	_cleanup_close_ int counters =
-		pinned_open_map(dir, "counters", sizeof(uint32_t), sizeof(struct sp_counter), &n);
-	_cleanup_close_ int sources =
-		pinned_open_map(dir, "sources", sizeof(uint32_t), sizeof(struct source), &n);
-	const struct earlier from = { dir, counters >= 0 ? counters : sources, counters < 0 };
 
-	if (counters >= 0)
+	if (!current)
+		return;
+	names = pinned_open_map(from.dir, is_flat ? "sources" : "counters", sizeof(uint32_t),
+				is_flat ? sizeof(struct source) : sizeof(struct sp_counter), &n);
+	if (names < 0)
+		return;
+	from.names = names;
+	if (!is_flat)
 		carry_applied(c, &from);
-	if (from.names >= 0)
-		carry_failures(c, k, &from);
+	carry_failures(c, k, &from);
 }

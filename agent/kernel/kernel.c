@@ -66,9 +66,9 @@ static int new_kernel(const struct kernel_place *place, const char *dir, struct 
 		k->hooks[i] = (struct attached){ .program = -1, .link = -1 };
 	k->in_place = true; /* until there is something to give up */
 	k->cgroup_id = place->cgroup_id;
-	k->cgroup_fd = fcntl(place->cgroup_fd, F_DUPFD_CLOEXEC, 3);
+	k->cgroup_fd = open(place->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (k->cgroup_fd < 0)
-		return log_error_errno(errno, "Cannot keep the cgroup open");
+		return log_error_errno(errno, "Cannot open the cgroup %s", place->directory);
 	k->pin_dir = strdup(place->pin_dir);
 	r = k->pin_dir ? set_dir(k, dir) : log_oom();
 	if (r < 0)
@@ -335,9 +335,8 @@ int kernel_load(const struct kernel_place *place, uint64_t stages, struct kernel
 	if (r < 0)
 		return r;
 	k->earlier = earlier_generation(place->pin_dir);
-	r = pin_dir_make_next(place->pin_dir);
-	if (r < 0)
-		return r;
+	if (mkdir(k->dir, 0700) < 0)
+		return log_error_errno(errno, "Cannot make the directory %s", k->dir);
 	k->in_place = false;
 	r = load(k, place, stages);
 	if (r == 0)
@@ -475,17 +474,13 @@ static size_t n_pins_lost(const struct kernel *k, enum hook_id id)
 	return (size_t)pin_is_lost(k->dir, hook_table[id].name) + pin_is_lost(k->dir, name);
 }
 
-size_t kernel_n_lost(const struct kernel *k, size_t *ret_n_detached)
+size_t kernel_n_lost(const struct kernel *k)
 {
 	size_t n = 0;
 
-	*ret_n_detached = 0;
-	for (int i = 0; i < HOOK_MAX; i++) {
-		if (k->hooks[i].link < 0)
-			continue;
-		n += n_pins_lost(k, i);
-		*ret_n_detached += is_detached(k->hooks[i].link);
-	}
+	for (int i = 0; i < HOOK_MAX; i++)
+		if (k->hooks[i].link >= 0)
+			n += n_pins_lost(k, i) + is_detached(k->hooks[i].link);
 	for (int i = 0; i < MAP_ID_MAX; i++)
 		n += pin_is_lost(k->dir, map_table[i].name);
 	return n;
@@ -493,28 +488,34 @@ size_t kernel_n_lost(const struct kernel *k, size_t *ret_n_detached)
 
 int kernel_mend(struct kernel *k)
 {
+	size_t n_pins = 0;
 	int r = 0;
 
 	if (mkdir(k->dir, 0700) < 0 && errno != EEXIST)
 		return log_error_errno(errno, "Cannot make the directory %s", k->dir);
-	for (int i = 0; i < MAP_ID_MAX && r == 0; i++)
-		if (pin_is_lost(k->dir, map_table[i].name))
-			r = pin(k, k->maps[i], map_table[i].name);
+	for (int i = 0; i < MAP_ID_MAX && r == 0; i++) {
+		if (!pin_is_lost(k->dir, map_table[i].name))
+			continue;
+		r = pin(k, k->maps[i], map_table[i].name);
+		n_pins++;
+	}
 	for (int i = 0; i < HOOK_MAX && r == 0; i++) {
 		struct attached *a = &k->hooks[i];
+		size_t n = a->link < 0 ? 0 : n_pins_lost(k, i);
 
-		if (a->link < 0)
-			continue;
-		if (is_detached(a->link)) {
+		if (a->link >= 0 && is_detached(a->link)) {
 			log_warning("somebody detached %s: attaching it again", hook_table[i].name);
 			close_fd(&a->link);
 			r = attach(k, i);
-		} else if (!n_pins_lost(k, i)) {
+		} else if (!n) {
 			continue;
 		}
 		if (r == 0)
 			r = pin_hook(k, i);
+		n_pins += n;
 	}
+	if (r == 0 && n_pins)
+		log_warning("%zu pins in %s were gone, and are pinned again", n_pins, k->pin_dir);
 	return r;
 }
 

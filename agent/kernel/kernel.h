@@ -24,7 +24,7 @@ struct kernel;
 
 /* Where the programs are attached and pinned. */
 struct kernel_place {
-	int cgroup_fd;
+	const char *directory; /* of the cgroup */
 	uint64_t cgroup_id;
 	uint64_t mount_id;   /* the cgroup at the mount */
 	const char *pin_dir; /* locked by pin_dir_open(), and pin_dir_recover() was called */
@@ -55,9 +55,9 @@ DEFINE_CLEANUP(struct kernel *, kernel_free)
 int kernel_use_stages(struct kernel *k, uint64_t stages);
 void kernel_detach(struct kernel *k);
 
-/* How many pins somebody else removed, and how many links somebody detached; mends that.  pin_dir
+/* How many pins somebody else removed and links somebody detached; mends that.  pin_dir
  * may have been made again.  Errors are logged. */
-size_t kernel_n_lost(const struct kernel *k, size_t *ret_n_detached);
+size_t kernel_n_lost(const struct kernel *k);
 int kernel_mend(struct kernel *k);
 
 int kernel_map_fd(const struct kernel *k, enum map_id id);

@@ -499,16 +499,6 @@ int pin_dir_recover(const char *path)
 	return r;
 }
 
-int pin_dir_make_next(const char *path)
-{
-	_cleanup_free_ char *next = pin_path(path, PIN_NEXT);
-
-	if (!next)
-		return log_oom();
-	return mkdir(next, 0700) < 0 ? log_error_errno(errno, "Cannot make the directory %s", next)
-				     : 0;
-}
-
 int pin_dir_commit(const char *path)
 {
 	struct pin_dir d = { 0 };

@@ -64,11 +64,8 @@ bool pin_dir_has_policy(const char *path);
  * where that had begun, and goes where it had not.  Errors are logged.
  */
 int pin_dir_recover(const char *path);
-/*
- * Makes `next/`; pin_dir_commit() makes it `current/` by one rename, and what was in force before
- * goes.  Links that are pinned in both stay attached.  Errors are logged.
- */
-int pin_dir_make_next(const char *path);
+/* Makes `next/` `current/` by one rename, and what was in force before goes.  Links that are pinned
+ * in both stay attached.  Errors are logged. */
 int pin_dir_commit(const char *path);
 /* In place of a commit. */
 void pin_dir_give_up_next(const char *path);
