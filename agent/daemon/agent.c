@@ -97,7 +97,7 @@ static int renew_pins(struct agent *a)
 	if (!governor_n_lost(a->governor))
 		return 0;
 	if (lost_pin_dir(a)) {
-		int fd = pin_dir_open(a->options->pin_dir, true);
+		int fd = pin_dir_open(a->options->pin_dir);
 
 		if (fd < 0)
 			return fd;
@@ -338,7 +338,7 @@ static int run(struct agent *a)
 		r = set_up_loop(a);
 	if (r < 0)
 		return r;
-	a->pin_fd = pin_dir_open(a->options->pin_dir, true);
+	a->pin_fd = pin_dir_open(a->options->pin_dir);
 	if (a->pin_fd < 0)
 		return a->pin_fd;
 	r = pin_dir_recover(a->options->pin_dir);

@@ -323,14 +323,9 @@ int governor_mend(struct governor *g)
 
 void governor_detach(struct governor *g)
 {
-	struct change c = { 0 };
-
-	read_before(g, &c);
-	if (c.before)
-		stale_name_listeners(g->mount, g->root_path, c.before, NULL);
+	stale_name_all(g->pin_dir);
 	if (g->kernel)
 		kernel_detach(g->kernel);
 	else
 		(void)pin_dir_remove(g->pin_dir);
-	image_free(c.before);
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
 #include <errno.h>
 
 #include <bpf/bpf.h>
@@ -303,26 +304,25 @@ struct source {
 	uint32_t flags, reserved;
 };
 
+static_assert(offsetof(struct source, rule) == offsetof(struct sp_counter, rule) &&
+		      sizeof(struct source) >= sizeof(struct sp_counter),
+	      "it begins with what a counter is");
+
 struct earlier {
 	const char *dir;
 	int names; /* `counters`, or `sources` */
-	bool is_flat;
 };
 
 /* Our index for what has `index` there; 0: we have no such policy or rule. */
 static uint32_t same_name(const struct counting *c, const struct earlier *from, uint32_t index)
 {
 	struct source source = { 0 };
-	struct sp_counter counter = { 0 }, name;
+	struct sp_counter name;
 	const struct entry *ours;
-	void *value = from->is_flat ? (void *)&source : (void *)&counter;
 
-	if (bpf_map_lookup_elem(from->names, &index, value) < 0)
+	if (bpf_map_lookup_elem(from->names, &index, &source) < 0)
 		return 0;
-	if (from->is_flat)
-		copy_name(&name, source.policy, source.rule);
-	else
-		name = counter;
+	copy_name(&name, source.policy, source.rule);
 	ours = *name.policy ? find(c, &name) : NULL;
 	return ours ? ours->index : 0;
 }
@@ -391,7 +391,7 @@ void counting_carry(const struct counting *c, const struct kernel *k, const char
 {
 	_cleanup_free_ char *current = pin_path(pin_dir, PIN_CURRENT);
 	const bool is_flat = current && pin_is_lost(current, map_table[MAP_ID_state].name);
-	struct earlier from = { is_flat ? pin_dir : current, -1, is_flat };
+	struct earlier from = { .dir = is_flat ? pin_dir : current };
 	_cleanup_close_ int names = -1;
 	uint32_t n;
 

@@ -319,31 +319,25 @@ static int check_dir(int fd, const char *path)
 	return (mount.f_flag & ST_RDONLY) ? refuse_read_only(path) : 0;
 }
 
-static int explain_open_failure(int err, const char *path)
-{
-	struct stat st;
-
-	if (err == ENOTDIR && lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
-		log_error("%s is a symbolic link: refused as a pin directory", path);
-		return -ELOOP;
-	}
-	return log_error_errno(err, "Cannot open the pin directory %s", path);
-}
-
 int pin_dir_lock(const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	const int err = errno;
+	struct stat st;
 	int r;
 
+	if (fd < 0 && err == ENOTDIR && lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
+		log_error("%s is a symbolic link: refused as a pin directory", path);
+		return -ELOOP;
+	}
 	if (fd < 0)
-		return explain_open_failure(errno, path);
+		return log_error_errno(err, "Cannot open the pin directory %s", path);
 	r = check_dir(fd, path);
 	if (r < 0)
 		return r;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK ? -EBUSY
-					    : log_error_errno(errno, "Cannot lock %s", path);
-	return TAKE_FD(fd);
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return TAKE_FD(fd);
+	return errno == EWOULDBLOCK ? -EBUSY : log_error_errno(errno, "Cannot lock %s", path);
 }
 
 /* Before anything is replaced. */
@@ -370,23 +364,21 @@ static int check_contents(const char *path)
 	return r;
 }
 
-int pin_dir_open(const char *path, bool create)
+int pin_dir_open(const char *path)
 {
+	const bool created = mkdir(path, 0700) == 0;
 	_cleanup_close_ int fd = -1;
-	bool created = false;
 	int r;
 
-	if (create && mkdir(path, 0700) == 0)
-		created = true;
-	else if (create && errno != EEXIST)
+	if (!created && errno != EEXIST)
 		return cannot_make(path, errno);
 	fd = pin_dir_lock(path);
-	/* Another agent that was faster to lock what we made has it, and no pin there yet. */
-	if (fd < 0 && fd != -EBUSY && created)
-		rmdir(path);
 	if (fd == -EBUSY)
 		return log_error_errno(EBUSY, "Another sockpol runs with the pin directory %s",
 				       path);
+	/* Another agent that was faster to lock what we made has it, and no pin there yet. */
+	if (fd < 0 && created)
+		rmdir(path);
 	if (fd < 0)
 		return fd;
 	r = check_contents(path);

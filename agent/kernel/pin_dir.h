@@ -16,10 +16,10 @@
 int pin_dir_lock(const char *path);
 
 /*
- * The same for an agent: with `create` makes it, 0700, where there is none; and refuses it
+ * The same for an agent: makes it, 0700, where there is none; and refuses it
  * (-EEXIST) where something that is not sockpol's lies in the way.  All errors are logged.
  */
-int pin_dir_open(const char *path, bool create);
+int pin_dir_open(const char *path);
 
 struct pin_entry {
 	char *path;	  /* owned */

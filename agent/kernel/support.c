@@ -177,22 +177,13 @@ int support_apply(const struct kernel_support *k, struct config *c, struct diags
 
 DEFINE_CLEANUP(struct probe_bpf *, probe_bpf__destroy)
 
-static void link_destroy(struct bpf_link *link)
-{
-	bpf_link__destroy(link);
-}
-DEFINE_CLEANUP(struct bpf_link *, link_destroy)
+DEFINE_CLEANUP(struct bpf_link *, bpf_link__destroy)
 
 /* A socket to try options on. */
 struct subject {
 	int fd; /* -1: this host has none of the family */
 	__u64 cookie;
 };
-
-static void subject_close(struct subject *s)
-{
-	cleanup_close(&s->fd);
-}
 
 /*
  * A listener, as the iterator shows those even where nothing is connected; on a loopback address,
@@ -261,7 +252,7 @@ static int fill_probe(const struct option *o, const struct subject *v4, const st
 /* Reads the iterator to its end, which is what runs the program. */
 static int run_iterator(const struct bpf_program *prog)
 {
-	_cleanup_(link_destroy) struct bpf_link *link = NULL;
+	_cleanup_(bpf_link__destroy) struct bpf_link *link = NULL;
 	_cleanup_close_ int fd = -1;
 	char buffer[64];
 	ssize_t n;
@@ -316,8 +307,8 @@ int support_probe_options(int ret[OPTION_MAX])
 	int r4 = subject_open(AF_INET, &v4), r6 = subject_open(AF_INET6, &v6);
 	int r = r4 < 0 && r6 < 0 ? r4 : ask(&v4, &v6, ret);
 
-	subject_close(&v4);
-	subject_close(&v6);
+	cleanup_close(&v4.fd);
+	cleanup_close(&v6.fd);
 	return r;
 }
 
