@@ -50,18 +50,22 @@ static void set_verdict(struct agent *a, const char *format, ...)
 	sd_notifyf(0, "STATUS=%s", a->verdict);
 }
 
-/* Files to force: see governor_load().  Logs what is wrong with them, but not the verdict. */
-static int load(struct agent *a, struct diags *diags)
+/*
+ * Files to force: see governor_load().  Logs what is wrong with them, but not the verdict.
+ * *ret_diagnostics: the same as text, owned; NULL: memory is out.
+ */
+static int load(struct agent *a, char **ret_diagnostics)
 {
-	int r = governor_load(a->governor, a->options->policy_dirs, diags);
+	struct diags diags = { 0 };
+	int r = governor_load(a->governor, a->options->policy_dirs, &diags);
 	size_t n;
 
-	diags_sort(diags);
-	diags_log(diags);
+	diags_sort(&diags);
+	diags_log(&diags);
 	a->degraded = r < 0;
 	if (r == -EBADMSG) {
-		set_verdict(a, "refused: %zu error%s; what was in force stays", diags->n_errors,
-			    diags->n_errors == 1 ? "" : "s");
+		set_verdict(a, "refused: %zu error%s; what was in force stays", diags.n_errors,
+			    diags.n_errors == 1 ? "" : "s");
 	} else if (r < 0) {
 		set_verdict(a, "failed: %s; what was in force stays", strerror(-r));
 	} else {
@@ -69,6 +73,9 @@ static int load(struct agent *a, struct diags *diags)
 		set_verdict(a, "%zu %s in force%s", n, n == 1 ? "policy" : "policies",
 			    a->unpinned ? "; they cannot be pinned, and end with the agent" : "");
 	}
+	if (ret_diagnostics)
+		*ret_diagnostics = diags_text(&diags, DIAGNOSTICS_REPLY_MAX);
+	diags_clear(&diags);
 	return r;
 }
 
@@ -107,13 +114,13 @@ static int renew_pins(struct agent *a)
 	return governor_mend(a->governor);
 }
 
-static int reload(struct agent *a, struct diags *diags)
+static int reload(struct agent *a, char **ret_diagnostics)
 {
 	int r;
 
 	sd_notify(0, "RELOADING=1");
 	a->unpinned = renew_pins(a) < 0;
-	r = load(a, diags);
+	r = load(a, ret_diagnostics);
 	governor_settle(a->governor);
 	if (a->metrics)
 		metrics_file_refresh(a->metrics);
@@ -127,28 +134,21 @@ static int reload(struct agent *a, struct diags *diags)
 
 static int on_sighup(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
 {
-	struct diags diags = { 0 };
 	struct agent *a = userdata;
 
 	(void)s;
 	(void)si;
 	control_renew(a->control);
-	reload(a, &diags);
-	diags_clear(&diags);
+	reload(a, NULL);
 	return 0;
 }
 
 static json_t *answer_reload(struct agent *a)
 {
 	_cleanup_free_ char *text = NULL;
-	struct diags diags = { 0 };
-	int r = reload(a, &diags);
-	json_t *reply;
-
-	text = diags_text(&diags, DIAGNOSTICS_REPLY_MAX);
-	diags_clear(&diags);
-	reply = json_pack("{s:b, s:s, s:s}", "ok", r == 0, "message", a->verdict, "diagnostics",
-			  text ? text : "");
+	int r = reload(a, &text);
+	json_t *reply = json_pack("{s:b, s:s, s:s}", "ok", r == 0, "message", a->verdict,
+				  "diagnostics", text ? text : "");
 	if (reply)
 		return reply;
 	/* Whatever is wrong with the text, the client must learn the outcome. */
@@ -257,11 +257,9 @@ static int set_up_loop(struct agent *a)
  */
 static int start(struct agent *a)
 {
-	struct diags diags = { 0 };
 	bool pins = pin_dir_has_policy(a->options->pin_dir);
-	int r = load(a, &diags);
+	int r = load(a, NULL);
 
-	diags_clear(&diags);
 	if (r < 0 && !governor_has_policy(a->governor) && !(r == -EBADMSG && pins)) {
 		set_verdict(a, "not started: %s",
 			    r == -EBADMSG ? "the policy files have errors" : strerror(-r));
@@ -274,7 +272,7 @@ static int start(struct agent *a)
 		log_warning("ready, but degraded: %s", a->verdict);
 	else
 		log_info("ready: %s", a->verdict);
-	sd_notifyf(0, "READY=1\nSTATUS=%s", a->verdict);
+	sd_notify(0, "READY=1");
 	governor_settle(a->governor);
 	return 0;
 }

@@ -26,7 +26,7 @@ struct client {
 };
 
 struct control {
-	char *dir;
+	const char *dir; /* borrowed */
 	bool made_dir;
 	int dir_fd, fd;
 	struct stat socket; /* as it was made */
@@ -270,9 +270,7 @@ int control_new(const char *runtime_dir, sd_event *event, control_fn *fn, void *
 	c->event = event;
 	c->fn = fn;
 	c->userdata = userdata;
-	c->dir = strdup(runtime_dir);
-	if (!c->dir)
-		return log_oom();
+	c->dir = runtime_dir;
 	r = start(c);
 	if (r < 0)
 		return r;
@@ -299,6 +297,5 @@ void control_free(struct control *c)
 	stop(c);
 	if (c->made_dir)
 		rmdir(c->dir);
-	free(c->dir);
 	free(c);
 }

@@ -184,7 +184,7 @@ static void read_before(const struct governor *g, struct change *c)
 
 static uint64_t stages_in_force(const struct kernel *k)
 {
-	const struct sp_state *state = kernel_state(k);
+	const struct sp_state *state = k->state;
 
 	return state->of[state->generation & 1].stages;
 }
@@ -245,7 +245,7 @@ static int activate(struct governor *g, struct change *c, struct diags *diags)
 		return r;
 	governor_settle(g);
 	/* The cgroup was made anew. */
-	if (g->kernel && place.cgroup_id != kernel_state(g->kernel)->cgroup_root_id) {
+	if (g->kernel && place.cgroup_id != g->kernel->state->cgroup_root_id) {
 		drop_kernel(g);
 		r = pin_dir_recover(g->pin_dir);
 		if (r < 0)

@@ -8,7 +8,7 @@
 #include "daemon/metrics_file.h"
 
 struct metrics_file {
-	char *path;
+	const char *path;    /* borrowed */
 	char *dir;	     /* of path */
 	const char *name;    /* the rest of path */
 	char *temporary;     /* name beside it while it is being written */
@@ -57,9 +57,7 @@ int metrics_file_new(const char *path, sd_event *event, metrics_file_fn *fn, voi
 		return log_oom();
 	m->fn = fn;
 	m->userdata = userdata;
-	m->path = strdup(path);
-	if (!m->path)
-		return log_oom();
+	m->path = path;
 	r = split_path(m);
 	if (r < 0)
 		return r;
@@ -210,6 +208,5 @@ void metrics_file_free(struct metrics_file *m)
 	sd_event_source_disable_unref(m->timer);
 	free(m->temporary);
 	free(m->dir);
-	free(m->path);
 	free(m);
 }

@@ -149,7 +149,7 @@ static int open_chunk(const char *dir, uint32_t chunk)
 int counting_read(struct counting *c, const struct kernel *k)
 {
 	struct map_contents all = { 0 };
-	int r = map_contents_read(kernel_map_fd(k, MAP_ID_counters), &all);
+	int r = map_contents_read(k->maps[MAP_ID_counters], &all);
 	const struct sp_counter *values = all.values;
 	const uint32_t *indices = all.keys;
 
@@ -170,7 +170,7 @@ int counting_read(struct counting *c, const struct kernel *k)
 	map_contents_clear(&all);
 	/* Without its pin nobody could read one: then it is made anew. */
 	for (uint32_t chunk = 0; chunk < SP_COUNTERS_CHUNKS; chunk++)
-		c->chunks[chunk] = open_chunk(kernel_dir(k), chunk);
+		c->chunks[chunk] = open_chunk(k->dir, chunk);
 	return r;
 }
 
@@ -185,7 +185,7 @@ static int make_chunk(const struct kernel *k, uint32_t chunk)
 			    NULL);
 	if (fd < 0)
 		return log_error_errno(fd, "Cannot make the map %s", name);
-	if (bpf_map_update_elem(kernel_map_fd(k, MAP_ID_applied), &chunk, &fd, BPF_ANY) < 0)
+	if (bpf_map_update_elem(k->maps[MAP_ID_applied], &chunk, &fd, BPF_ANY) < 0)
 		return log_error_errno(errno, "Cannot use the map %s", name);
 	return TAKE_FD(fd);
 }
@@ -200,16 +200,16 @@ static int need_chunk(struct counting *c, const struct kernel *k, uint32_t chunk
 	if (c->chunks[chunk] < 0)
 		return c->chunks[chunk];
 	generation_pin_name(MAP_ID_applied, chunk, name);
-	r = pin_is_lost(kernel_dir(k), name) ? pin_set(c->chunks[chunk], kernel_dir(k), name) : 0;
+	r = pin_is_lost(k->dir, name) ? pin_set(c->chunks[chunk], k->dir, name) : 0;
 	if (r < 0)
-		log_warning_errno(r, "Cannot pin %s/%s, ignoring", kernel_dir(k), name);
+		log_warning_errno(r, "Cannot pin %s/%s, ignoring", k->dir, name);
 	return 0;
 }
 
 int counting_write(struct counting *c, const struct kernel *k)
 {
 	bool needed[SP_COUNTERS_CHUNKS] = { 0 };
-	int fd = kernel_map_fd(k, MAP_ID_counters), r = 0;
+	int fd = k->maps[MAP_ID_counters], r = 0;
 	struct entry *e, *tmp;
 
 	HASH_ITER (hh, c->by_name, e, tmp) {
@@ -247,7 +247,7 @@ static void zero_applied(const struct counting *c, uint32_t index)
 static void drop_failures(const struct counting *c, const struct kernel *k)
 {
 	struct map_contents all = { 0 };
-	int fd = kernel_map_fd(k, MAP_ID_failures);
+	int fd = k->maps[MAP_ID_failures];
 	int r = map_contents_read(fd, &all);
 	const struct sp_failure *keys = all.keys;
 
@@ -262,7 +262,7 @@ static void drop_failures(const struct counting *c, const struct kernel *k)
 static void drop(struct counting *c, const struct kernel *k, struct entry *e)
 {
 	if (e->written) {
-		if (bpf_map_delete_elem(kernel_map_fd(k, MAP_ID_counters), &e->index) < 0)
+		if (bpf_map_delete_elem(k->maps[MAP_ID_counters], &e->index) < 0)
 			log_warning("Cannot clear the counter %u, ignoring", e->index);
 		zero_applied(c, e->index);
 	}
@@ -333,7 +333,7 @@ static void carry_failures(const struct counting *c, const struct kernel *k,
 	uint32_t entries;
 	_cleanup_close_ int fd = pinned_open_map(from->dir, "failures", sizeof(struct sp_failure),
 						 sizeof(uint64_t), &entries);
-	int to = kernel_map_fd(k, MAP_ID_failures);
+	int to = k->maps[MAP_ID_failures];
 	struct map_contents all = { 0 };
 	const struct sp_failure *keys;
 	const uint64_t *counts;

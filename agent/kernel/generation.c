@@ -159,7 +159,7 @@ static int make_all(const struct kernel *k, const struct image *im, struct chang
 			if (fd < 0)
 				return fd;
 			all->v[all->n++] = (struct change){
-				.outer = kernel_map_fd(k, id), .id = id, .slot = slot, .inner = fd
+				.outer = k->maps[id], .id = id, .slot = slot, .inner = fd
 			};
 		}
 	}
@@ -176,13 +176,13 @@ static void pin_all(const struct kernel *k, const struct changes *all)
 		int r;
 
 		generation_pin_name(all->v[i].id, all->v[i].slot, name);
-		r = pin_set(all->v[i].inner, kernel_dir(k), name);
+		r = pin_set(all->v[i].inner, k->dir, name);
 		result = r < 0 ? r : result;
 	}
 	if (result < 0)
 		log_warning_errno(result,
 				  "Nobody can read what comes in force: it has no pins at %s",
-				  kernel_dir(k));
+				  k->dir);
 }
 
 int generation_write(struct kernel *k, const struct image *im)
@@ -243,7 +243,7 @@ static struct sp_generation complete(const struct image *im)
 
 void generation_switch(struct kernel *k, const struct image *im)
 {
-	struct sp_state *state = kernel_state(k);
+	struct sp_state *state = k->state;
 	uint64_t next = kernel_next_generation(k);
 	bool first = state->generation == 0;
 
@@ -263,7 +263,7 @@ void generation_free_others(struct kernel *k)
 
 	for (int id = 0; id < MAP_ID_MAX; id++) {
 		uint32_t inner, n_slots = map_is_of_generation(id) ? map_n_slots(id) : 0;
-		int fd = kernel_map_fd(k, id);
+		int fd = k->maps[id];
 
 		for (uint32_t slot = next & 1; slot < n_slots; slot += 2)
 			if (bpf_map_lookup_elem(fd, &slot, &inner) == 0) /* else it is empty */
@@ -282,14 +282,14 @@ void generation_free_others(struct kernel *k)
 		char name[GENERATION_PIN_NAME_SIZE];
 
 		generation_pin_name(all.v[i].id, all.v[i].slot, name);
-		(void)pin_unset(kernel_dir(k), name);
+		(void)pin_unset(k->dir, name);
 	}
 	(void)apply(&all);
 }
 
 void generation_settle(struct kernel *k)
 {
-	struct sp_state *state = kernel_state(k);
+	struct sp_state *state = k->state;
 
 	set_stages(state, state->of[state->generation & 1].stages);
 	generation_free_others(k);
@@ -299,16 +299,15 @@ void generation_settle(struct kernel *k)
  * waits for such a period, too, but not on every kernel. */
 int generation_wait_for_programs(const struct kernel *k)
 {
-	uint32_t slot = generation_slot(kernel_state(k)->generation, 0);
+	uint32_t slot = generation_slot(k->state->generation, 0);
 	char name[GENERATION_PIN_NAME_SIZE];
 	_cleanup_close_ int fd = -1;
 	int r;
 
 	generation_pin_name(MAP_ID_policies, slot, name);
-	fd = pin_get(kernel_dir(k), name, PIN_MAP);
+	fd = pin_get(k->dir, name, PIN_MAP);
 	r = fd < 0 ? fd : 0;
-	if (r == 0 &&
-	    bpf_map_update_elem(kernel_map_fd(k, MAP_ID_policies), &slot, &fd, BPF_ANY) < 0)
+	if (r == 0 && bpf_map_update_elem(k->maps[MAP_ID_policies], &slot, &fd, BPF_ANY) < 0)
 		r = -errno;
 	if (r < 0 && syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0)
 		r = 0;

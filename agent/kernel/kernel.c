@@ -13,29 +13,6 @@
 #include "kernel/pin_dir.h"
 #include "kernel/pinned.h"
 #include "kernel/programs.h"
-#include "policy/hook.h"
-
-/* A hook is attached only while some policy has something due there, as every connection and every
- * send on the host pays for one that is. */
-struct attached {
-	int program; /* -1: not loaded */
-	int link;    /* -1: not attached */
-	bool behind; /* the link has an earlier agent's program */
-};
-
-struct kernel {
-	int maps[MAP_ID_MAX];
-	int cgroup_fd;
-	uint64_t cgroup_id;
-	uint32_t present;	 /* hooks that this kernel has: BIT(enum hook_id) */
-	uint64_t missing_stages; /* BIT(enum sp_stage): those that it has no hook for */
-	struct attached hooks[HOOK_MAX];
-	struct sp_state *state; /* mmap of the map */
-	uint64_t earlier;	/* the generation that an earlier agent has in force */
-	char *pin_dir;
-	char *dir; /* below it: where the pins are */
-	bool in_place;
-};
 
 static uint64_t state_size(void)
 {
@@ -69,8 +46,8 @@ static int new_kernel(const struct kernel_place *place, const char *dir, struct 
 	k->cgroup_fd = open(place->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (k->cgroup_fd < 0)
 		return log_error_errno(errno, "Cannot open the cgroup %s", place->directory);
-	k->pin_dir = strdup(place->pin_dir);
-	r = k->pin_dir ? set_dir(k, dir) : log_oom();
+	k->pin_dir = place->pin_dir;
+	r = set_dir(k, dir);
 	if (r < 0)
 		return r;
 	r = programs_probe_hooks(&k->present, &k->missing_stages);
@@ -100,7 +77,6 @@ void kernel_free(struct kernel *k)
 	for (int i = 0; i < MAP_ID_MAX; i++)
 		close_fd(&k->maps[i]);
 	close_fd(&k->cgroup_fd);
-	free(k->pin_dir);
 	free(k->dir);
 	free(k);
 }
@@ -519,22 +495,7 @@ int kernel_mend(struct kernel *k)
 	return r;
 }
 
-int kernel_map_fd(const struct kernel *k, enum map_id id)
-{
-	return k->maps[id];
-}
-
-struct sp_state *kernel_state(const struct kernel *k)
-{
-	return k->state;
-}
-
 uint64_t kernel_next_generation(const struct kernel *k)
 {
 	return (k->state->generation ? k->state->generation : k->earlier) + 1;
-}
-
-const char *kernel_dir(const struct kernel *k)
-{
-	return k->dir;
 }

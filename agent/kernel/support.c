@@ -272,33 +272,28 @@ static int run_iterator(const struct bpf_program *prog)
 static int ask(const struct subject *v4, const struct subject *v6, int ret[OPTION_MAX])
 {
 	_cleanup_(probe_bpf__destroy) struct probe_bpf *bpf = probe_bpf__open();
-	int filled[OPTION_MAX] = { 0 };
 	int r;
 
 	if (!bpf)
 		return -errno;
+	/* What sets SP_LEVEL_REPLY is older than everything else that the hooks need. */
 	for (size_t i = 0; i < OPTION_MAX; i++)
-		if (option_table[i].level != SP_LEVEL_REPLY)
-			filled[i] = fill_probe(&option_table[i], v4, v6, &bpf->bss->probes[i]);
+		ret[i] = option_table[i].level == SP_LEVEL_REPLY
+				 ? 0
+				 : fill_probe(&option_table[i], v4, v6, &bpf->bss->probes[i]);
 	r = probe_bpf__load(bpf);
 	if (r < 0)
 		return r;
 	if (!bpf->bss) /* libbpf could not find out whether there is such a thing */
 		return -ENODATA;
 	r = run_iterator(bpf->progs.probe);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < OPTION_MAX; i++) {
+	for (size_t i = 0; i < OPTION_MAX && r == 0; i++) {
 		const struct sp_probe *p = &bpf->bss->probes[i];
 
-		if (option_table[i].level == SP_LEVEL_REPLY)
-			ret[i] = 0; /* older than everything else that the hooks need */
-		else if (filled[i] < 0)
-			ret[i] = filled[i];
-		else
+		if (ret[i] == 0 && option_table[i].level != SP_LEVEL_REPLY)
 			ret[i] = p->answered ? p->answer : SUPPORT_UNKNOWN;
 	}
-	return 0;
+	return r;
 }
 
 int support_probe_options(int ret[OPTION_MAX])

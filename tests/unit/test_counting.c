@@ -18,21 +18,14 @@ static struct {
 	size_t n;
 } earlier;
 
-int kernel_map_fd(const struct kernel *k, enum map_id id)
-{
-	(void)k;
-	return -1 - (int)id; /* no descriptor */
-}
-
-const char *kernel_dir(const struct kernel *k)
-{
-	(void)k;
-	return "/nonexistent";
-}
+static const struct kernel kernel = {
+	.maps = { [MAP_ID_counters] = -2, [MAP_ID_failures] = -3 }, /* no descriptors */
+	.dir = (char *)(uintptr_t) "/nonexistent",
+};
 
 int map_contents_read(int fd, struct map_contents *ret)
 {
-	ret->n = fd == -1 - MAP_ID_counters ? earlier.n : 0;
+	ret->n = fd == kernel.maps[MAP_ID_counters] ? earlier.n : 0;
 	ret->keys = malloc(sizeof(earlier.indices));
 	ret->values = malloc(sizeof(earlier.counters));
 	assert_non_null(ret->keys);
@@ -76,7 +69,7 @@ static void names_keep_their_indices(void **state)
 	a = index_of(c, all, 0, -1);
 	one = index_of(c, all, 1, 0);
 	gone = index_of(c, all, 2, -1);
-	counting_keep_only(c, NULL, fewer);
+	counting_keep_only(c, &kernel, fewer);
 	assert_int_equal(index_of(c, fewer, 0, -1), a);
 	assert_int_equal(index_of(c, fewer, 1, 0), one);
 	assert_int_equal(index_of(c, all, 2, -1), 0);
@@ -84,7 +77,7 @@ static void names_keep_their_indices(void **state)
 	assert_int_equal(counting_add_config(c, all), 0);
 	assert_int_equal(index_of(c, all, 2, -1), gone);
 	assert_int_equal(index_of(c, all, 0, -1), a);
-	counting_keep_only(c, NULL, NULL);
+	counting_keep_only(c, &kernel, NULL);
 	assert_int_equal(index_of(c, all, 0, -1), 0);
 	counting_free(c);
 	config_free(all);
@@ -114,18 +107,18 @@ static void an_earlier_agents_indices(void **state)
 	leave(4, "", "one");		 /* no name */
 	leave(5, "c", "one");		 /* a name that has an index */
 	assert_int_equal(counting_new(&c), 0);
-	assert_int_equal(counting_read(c, NULL), 0);
+	assert_int_equal(counting_read(c, &kernel), 0);
 	assert_int_equal(counting_add_config(c, all), 0);
 	assert_int_equal(index_of(c, all, 0, -1), 7);
 	assert_int_equal(index_of(c, all, 2, 0), 3);
 	assert_int_not_equal(index_of(c, all, 1, -1), 0);
 	assert_int_not_equal(index_of(c, all, 1, -1), 3);
 	/* A configuration that was refused takes with it what it added. */
-	counting_keep_only(c, NULL, NULL);
+	counting_keep_only(c, &kernel, NULL);
 	assert_int_equal(index_of(c, all, 0, -1), 7);
 	assert_int_equal(index_of(c, all, 2, 0), 3);
 	assert_int_equal(index_of(c, all, 1, -1), 0);
-	counting_keep_only(c, NULL, two);
+	counting_keep_only(c, &kernel, two);
 	assert_int_equal(index_of(c, all, 0, -1), 7);
 	assert_int_equal(index_of(c, all, 2, 0), 0);
 	counting_free(c);
@@ -143,7 +136,7 @@ static void names_that_do_not_end(void **state)
 	earlier.indices[0] = 1;
 	earlier.n = 1;
 	assert_int_equal(counting_new(&c), 0);
-	assert_int_equal(counting_read(c, NULL), 0);
+	assert_int_equal(counting_read(c, &kernel), 0);
 	counting_free(c);
 }
 
