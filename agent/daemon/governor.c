@@ -227,7 +227,7 @@ static int start(struct governor *g, const struct kernel_place *place, struct ch
 	if (r < 0)
 		return r;
 	/* What an earlier agent counted, when its programs have run for the last time. */
-	if (kernel_has_earlier(k) && generation_wait_for_programs(k) == 0)
+	if (k->earlier && generation_wait_for_programs(k) == 0)
 		counting_carry(c->counters, k, g->pin_dir);
 	kernel_commit(k);
 	g->kernel = TAKE_PTR(k);

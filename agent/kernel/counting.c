@@ -9,7 +9,6 @@
 #include "base/log.h"
 #include "kernel/counting.h"
 #include "kernel/generation.h"
-#include "kernel/map_contents.h"
 #include "kernel/pin.h"
 #include "kernel/pinned.h"
 
@@ -148,8 +147,8 @@ static int open_chunk(const char *dir, uint32_t chunk)
 
 int counting_read(struct counting *c, const struct kernel *k)
 {
-	struct map_contents all = { 0 };
-	int r = map_contents_read(k->maps[MAP_ID_counters], &all);
+	struct pinned_contents all = { 0 };
+	int r = pinned_contents_read(k->maps[MAP_ID_counters], &all);
 	const struct sp_counter *values = all.values;
 	const uint32_t *indices = all.keys;
 
@@ -167,7 +166,7 @@ int counting_read(struct counting *c, const struct kernel *k)
 		else
 			e->found = e->written = true;
 	}
-	map_contents_clear(&all);
+	pinned_contents_clear(&all);
 	/* Without its pin nobody could read one: then it is made anew. */
 	for (uint32_t chunk = 0; chunk < SP_COUNTERS_CHUNKS; chunk++)
 		c->chunks[chunk] = open_chunk(k->dir, chunk);
@@ -246,9 +245,9 @@ static void zero_applied(const struct counting *c, uint32_t index)
 /* Failures of counters that have no name any more. */
 static void drop_failures(const struct counting *c, const struct kernel *k)
 {
-	struct map_contents all = { 0 };
+	struct pinned_contents all = { 0 };
 	int fd = k->maps[MAP_ID_failures];
-	int r = map_contents_read(fd, &all);
+	int r = pinned_contents_read(fd, &all);
 	const struct sp_failure *keys = all.keys;
 
 	for (size_t i = 0; r == 0 && i < all.n; i++)
@@ -256,7 +255,7 @@ static void drop_failures(const struct counting *c, const struct kernel *k)
 			(void)bpf_map_delete_elem(fd, &keys[i]);
 	if (r < 0)
 		log_warning_errno(r, "Cannot read the map `failures`, ignoring");
-	map_contents_clear(&all);
+	pinned_contents_clear(&all);
 }
 
 static void drop(struct counting *c, const struct kernel *k, struct entry *e)
@@ -334,11 +333,11 @@ static void carry_failures(const struct counting *c, const struct kernel *k,
 	_cleanup_close_ int fd = pinned_open_map(from->dir, "failures", sizeof(struct sp_failure),
 						 sizeof(uint64_t), &entries);
 	int to = k->maps[MAP_ID_failures];
-	struct map_contents all = { 0 };
+	struct pinned_contents all = { 0 };
 	const struct sp_failure *keys;
 	const uint64_t *counts;
 
-	if (fd < 0 || map_contents_read(fd, &all) < 0)
+	if (fd < 0 || pinned_contents_read(fd, &all) < 0)
 		return;
 	keys = all.keys;
 	counts = all.values;
@@ -355,17 +354,17 @@ static void carry_failures(const struct counting *c, const struct kernel *k,
 			log_warning("Cannot carry the failures of counter %u over, ignoring",
 				    key.counter);
 	}
-	map_contents_clear(&all);
+	pinned_contents_clear(&all);
 }
 
 static void carry_applied(const struct counting *c, const struct earlier *from)
 {
-	struct map_contents all = { 0 };
+	struct pinned_contents all = { 0 };
 	const uint32_t *indices;
 	int n;
 	_cleanup_free_ sp_applied_t *theirs = per_cpu(&n), *ours = per_cpu(&n);
 
-	if (!theirs || !ours || map_contents_read(from->names, &all) < 0)
+	if (!theirs || !ours || pinned_contents_read(from->names, &all) < 0)
 		return;
 	indices = all.keys;
 	for (size_t i = 0; i < all.n; i++) {
@@ -384,7 +383,7 @@ static void carry_applied(const struct counting *c, const struct earlier *from)
 			ours[cpu] += theirs[cpu];
 		(void)bpf_map_update_elem(our_fd, &our_key, ours, BPF_ANY);
 	}
-	map_contents_clear(&all);
+	pinned_contents_clear(&all);
 }
 
 void counting_carry(const struct counting *c, const struct kernel *k, const char *pin_dir)

@@ -339,11 +339,6 @@ int kernel_take_over(struct kernel *k)
 	return 0;
 }
 
-bool kernel_has_earlier(const struct kernel *k)
-{
-	return k->earlier > 0;
-}
-
 /* Pins that cannot be renamed hold as well, and the next agent renames them. */
 void kernel_commit(struct kernel *k)
 {

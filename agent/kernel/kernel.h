@@ -37,7 +37,7 @@ struct kernel {
 	uint64_t missing_stages; /* BIT(enum sp_stage): those that it has no hook for */
 	struct attached hooks[HOOK_MAX];
 	struct sp_state *state; /* the map itself, shared with the programs */
-	uint64_t earlier;	/* the generation that an earlier agent has in force */
+	uint64_t earlier;	/* the generation that an earlier agent has in force; 0: none */
 	const char *pin_dir;	/* borrowed */
 	char *dir;		/* below it: of the pins, `next/` or `current/` */
 	bool in_place;
@@ -60,8 +60,6 @@ int kernel_load(const struct kernel_place *place, uint64_t stages, struct kernel
 /* When a generation is in force in the maps.  On failure what an earlier agent left is as it was;
  * afterwards there is no way back. */
 int kernel_take_over(struct kernel *k);
-/* Is there something in force that it takes the place of? */
-bool kernel_has_earlier(const struct kernel *k);
 /* Its pins come in force, and what was there goes.  Errors are logged, and change nothing. */
 void kernel_commit(struct kernel *k);
 /*

@@ -5,7 +5,6 @@
 #include <bpf/libbpf.h>
 
 #include "kernel/generation.h"
-#include "kernel/map_contents.h"
 #include "kernel/pin.h"
 #include "kernel/pinned.h"
 
@@ -219,6 +218,52 @@ int pinned_image(const struct pinned *p, struct image **ret)
 	return r;
 }
 
+/* Bucket by bucket, each under its lock, so that no key comes twice. */
+static int read_batches(int fd, const struct bpf_map_info *map, struct pinned_contents *c)
+{
+	__u32 bucket, *from = NULL; /* where the kernel goes on */
+	int r = 0;
+
+	while (r == 0 && c->n < map->max_entries) {
+		__u32 n = map->max_entries - (__u32)c->n;
+
+		r = bpf_map_lookup_batch(fd, from, &bucket, (char *)c->keys + c->n * map->key_size,
+					 (char *)c->values + c->n * map->value_size, &n, NULL);
+		if (r < 0)
+			r = -errno;
+		if (r == 0 || r == -ENOENT)
+			c->n += n;
+		from = &bucket;
+	}
+	/* No room for the rest of a bucket: more came than the map holds at a time. */
+	return r == -ENOENT || (r == -ENOSPC && c->n) ? 0 : r;
+}
+
+int pinned_contents_read(int fd, struct pinned_contents *ret)
+{
+	struct pinned_contents c = { 0 };
+	struct bpf_map_info map;
+	int r = pin_map_info(fd, &map);
+
+	if (r < 0)
+		return r;
+	c.keys = calloc(map.max_entries, map.key_size);
+	c.values = calloc(map.max_entries, map.value_size);
+	r = c.keys && c.values ? read_batches(fd, &map, &c) : -ENOMEM;
+	if (r < 0)
+		pinned_contents_clear(&c);
+	else
+		*ret = c;
+	return r;
+}
+
+void pinned_contents_clear(struct pinned_contents *c)
+{
+	free(c->keys);
+	free(c->values);
+	*c = (struct pinned_contents){ 0 };
+}
+
 /* The chunks of `applied`, opened as they are needed. */
 struct chunks {
 	int fd[SP_COUNTERS_CHUNKS];
@@ -255,7 +300,7 @@ static void clean_name(char name[SP_NAME_SIZE])
 int pinned_each_counter(const struct pinned *p, pinned_counter_fn *fn, void *userdata)
 {
 	struct chunks chunks = { .n_cpus = libbpf_num_possible_cpus() };
-	struct map_contents all = { 0 };
+	struct pinned_contents all = { 0 };
 	struct sp_counter *counters;
 	const uint32_t *indices;
 	int r;
@@ -264,7 +309,7 @@ int pinned_each_counter(const struct pinned *p, pinned_counter_fn *fn, void *use
 		return chunks.n_cpus;
 	memset(chunks.fd, -1, sizeof(chunks.fd));
 	chunks.counts = calloc((size_t)chunks.n_cpus, sizeof(*chunks.counts));
-	r = chunks.counts ? map_contents_read(p->maps[MAP_ID_counters], &all) : -ENOMEM;
+	r = chunks.counts ? pinned_contents_read(p->maps[MAP_ID_counters], &all) : -ENOMEM;
 	counters = all.values;
 	indices = all.keys;
 	for (size_t i = 0; r == 0 && i < all.n; i++) {
@@ -272,7 +317,7 @@ int pinned_each_counter(const struct pinned *p, pinned_counter_fn *fn, void *use
 		clean_name(counters[i].rule);
 		r = fn(indices[i], &counters[i], sum_applied(p, &chunks, indices[i]), userdata);
 	}
-	map_contents_clear(&all);
+	pinned_contents_clear(&all);
 	for (size_t i = 0; i < SP_COUNTERS_CHUNKS; i++)
 		if (chunks.fd[i] >= 0)
 			close(chunks.fd[i]);
@@ -282,14 +327,14 @@ int pinned_each_counter(const struct pinned *p, pinned_counter_fn *fn, void *use
 
 int pinned_each_failure(const struct pinned *p, pinned_failure_fn *fn, void *userdata)
 {
-	struct map_contents all = { 0 };
-	int r = map_contents_read(p->maps[MAP_ID_failures], &all);
+	struct pinned_contents all = { 0 };
+	int r = pinned_contents_read(p->maps[MAP_ID_failures], &all);
 	const struct sp_failure *failures = all.keys;
 	const uint64_t *counts = all.values;
 
 	for (size_t i = 0; r == 0 && i < all.n; i++)
 		r = fn(&failures[i], counts[i], userdata);
-	map_contents_clear(&all);
+	pinned_contents_clear(&all);
 	return r;
 }
 

@@ -35,6 +35,16 @@ bool pinned_is_outdated(const struct pinned *p);
  * come between; -EPROTO: its globs make no sense. */
 int pinned_image(const struct pinned *p, struct image **ret);
 
+/* All of a hash map that programs change while it is read: each key at most once. */
+struct pinned_contents {
+	void *keys;   /* n of the map's key_size; owned */
+	void *values; /* n of its value_size; owned */
+	size_t n;
+};
+/* What comes or goes meanwhile may be among them or not.  Returns 0 or a negative errno. */
+int pinned_contents_read(int fd, struct pinned_contents *ret);
+void pinned_contents_clear(struct pinned_contents *c);
+
 /* Every counter that has a name, by index, with what was counted on all CPUs; until fn returns not
  * 0. */
 typedef int pinned_counter_fn(uint32_t index, const struct sp_counter *counter, uint64_t applied,

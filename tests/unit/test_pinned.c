@@ -9,7 +9,7 @@
 
 #include <bpf/bpf.h>
 
-#include "kernel/map_contents.h"
+#include "kernel/pinned.h"
 
 #define ENTRIES 16 /* the map's max_entries */
 
@@ -70,10 +70,10 @@ static void fill(size_t n)
 /* Each of the n keys once, with its value. */
 static void read_once(size_t n)
 {
-	struct map_contents c = { 0 };
+	struct pinned_contents c = { 0 };
 	bool seen[ENTRIES] = { false };
 
-	assert_int_equal(map_contents_read(0, &c), 0);
+	assert_int_equal(pinned_contents_read(0, &c), 0);
 	assert_int_equal(c.n, n);
 	for (size_t i = 0; i < c.n; i++) {
 		uint64_t key = ((uint64_t *)c.keys)[i];
@@ -84,7 +84,7 @@ static void read_once(size_t n)
 		seen[place] = true;
 		assert_int_equal(((uint64_t *)c.values)[i], 10 * key);
 	}
-	map_contents_clear(&c);
+	pinned_contents_clear(&c);
 }
 
 static void test_batches(void **state)
@@ -99,14 +99,14 @@ static void test_batches(void **state)
 /* Buckets with nothing in them are not the end. */
 static void test_batches_with_gaps(void **state)
 {
-	struct map_contents c = { 0 };
+	struct pinned_contents c = { 0 };
 
 	(void)state;
 	fill(ENTRIES);
 	memset(fake.keys, 0, (ENTRIES - 4) * sizeof(fake.keys[0]));
-	assert_int_equal(map_contents_read(0, &c), 0);
+	assert_int_equal(pinned_contents_read(0, &c), 0);
 	assert_int_equal(c.n, 4);
-	map_contents_clear(&c);
+	pinned_contents_clear(&c);
 }
 
 int main(void)
