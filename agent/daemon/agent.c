@@ -9,13 +9,13 @@
 
 #include "daemon/agent.h"
 #include "host/capabilities.h"
-#include "host/cgroup.h"
 #include "daemon/control.h"
 #include "base/diag.h"
 #include "daemon/governor.h"
 #include "base/log.h"
 #include "report/metrics.h"
 #include "daemon/metrics_file.h"
+#include "kernel/kernel.h"
 #include "kernel/pin_dir.h"
 #include "kernel/pinned.h"
 #include "kernel/programs.h"
@@ -27,13 +27,11 @@ DEFINE_CLEANUP(sd_event *, sd_event_unref)
 
 struct agent {
 	const struct agent_options *options;
-	char *mount;	 /* of cgroup2 */
-	char *root_path; /* below it */
-	int pin_fd;	 /* holds the lock */
+	int pin_fd; /* holds the lock */
 	sd_event *event;
 	struct control *control;
 	struct metrics_file *metrics; /* NULL: not asked for */
-	struct governor *governor;
+	struct governor governor;
 	bool degraded;	   /* the files are not what is in force */
 	bool unpinned;	   /* pins were removed, and cannot be made again */
 	char verdict[256]; /* of the last load, one line */
@@ -57,7 +55,7 @@ static void set_verdict(struct agent *a, const char *format, ...)
 static int load(struct agent *a, char **ret_diagnostics)
 {
 	struct diags diags = { 0 };
-	int r = governor_load(a->governor, a->options->policy_dirs, &diags);
+	int r = governor_load(&a->governor, a->options->policy_dirs, &diags);
 	size_t n;
 
 	diags_sort(&diags);
@@ -69,7 +67,7 @@ static int load(struct agent *a, char **ret_diagnostics)
 	} else if (r < 0) {
 		set_verdict(a, "failed: %s; what was in force stays", strerror(-r));
 	} else {
-		n = governor_config(a->governor)->n_policies;
+		n = a->governor.config->n_policies;
 		set_verdict(a, "%zu %s in force%s", n, n == 1 ? "policy" : "policies",
 			    a->unpinned ? "; they cannot be pinned, and end with the agent" : "");
 	}
@@ -101,7 +99,9 @@ static bool lost_pin_dir(const struct agent *a)
  */
 static int renew_pins(struct agent *a)
 {
-	if (!governor_n_lost(a->governor))
+	struct kernel *k = a->governor.kernel;
+
+	if (!k || !kernel_n_lost(k))
 		return 0;
 	if (lost_pin_dir(a)) {
 		int fd = pin_dir_open(a->options->pin_dir);
@@ -111,7 +111,7 @@ static int renew_pins(struct agent *a)
 		close(a->pin_fd);
 		a->pin_fd = fd;
 	}
-	return governor_mend(a->governor);
+	return kernel_mend(k);
 }
 
 static int reload(struct agent *a, char **ret_diagnostics)
@@ -121,7 +121,7 @@ static int reload(struct agent *a, char **ret_diagnostics)
 	sd_notify(0, "RELOADING=1");
 	a->unpinned = renew_pins(a) < 0;
 	r = load(a, ret_diagnostics);
-	governor_settle(a->governor);
+	governor_settle(&a->governor);
 	if (a->metrics)
 		metrics_file_refresh(a->metrics);
 	if (r < 0)
@@ -180,7 +180,7 @@ static json_t *policy_dirs_json(const struct agent *a)
 /* What the configuration in force asks for and this kernel lacks. */
 static json_t *json_unsupported(const struct agent *a)
 {
-	const struct config *c = governor_config(a->governor);
+	const struct config *c = a->governor.config;
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < c->n_unsupported; i++) {
@@ -198,17 +198,18 @@ static json_t *answer_status(const struct agent *a)
 {
 	_cleanup_free_ char *real = realpath(a->options->pin_dir, NULL);
 	_cleanup_free_ char *pins = utf8_escape(real ? real : a->options->pin_dir);
+	const struct kernel *k = a->governor.kernel;
 	json_t *reply = json_pack(
 		"{s:b, s:s, s:b, s:s, s:s?, s:I, s:o?}", "ok", 1, "message", a->verdict, "degraded",
 		a->degraded, "version", SOCKPOL_VERSION, "pin_dir", pins, "pins_lost",
-		(json_int_t)governor_n_lost(a->governor), "policy_dirs", policy_dirs_json(a));
+		k ? (json_int_t)kernel_n_lost(k) : 0, "policy_dirs", policy_dirs_json(a));
 	struct stat st;
 
 	if (reply && stat(a->options->pin_dir, &st) == 0) {
 		json_object_set_new(reply, "pin_dir_device", json_integer((json_int_t)st.st_dev));
 		json_object_set_new(reply, "pin_dir_inode", json_integer((json_int_t)st.st_ino));
 	}
-	if (reply && governor_config(a->governor))
+	if (reply && a->governor.config)
 		json_object_set_new(reply, "unsupported", json_unsupported(a));
 	return reply;
 }
@@ -222,21 +223,6 @@ static json_t *on_request(const char *command, void *userdata)
 	if (streq(command, "status"))
 		return answer_status(a);
 	return json_pack("{s:b, s:s}", "ok", 0, "message", "no such command");
-}
-
-static int find_cgroup_root(struct agent *a)
-{
-	int r = cgroup_mount(&a->mount);
-
-	if (r < 0)
-		return log_error_errno(r, "No cgroup2 hierarchy is mounted, and cgroup v1 will not "
-					  "do (mount -t cgroup2 none /sys/fs/cgroup/unified)");
-	r = cgroup_resolve(a->mount, a->options->cgroup_root ? a->options->cgroup_root : "/",
-			   &a->root_path);
-	if (r < 0)
-		return log_error_errno(r, "%s is not a cgroup below %s", a->options->cgroup_root,
-				       a->mount);
-	return 0;
 }
 
 static int set_up_loop(struct agent *a)
@@ -260,7 +246,7 @@ static int start(struct agent *a)
 	bool pins = pin_dir_has_policy(a->options->pin_dir);
 	int r = load(a, NULL);
 
-	if (r < 0 && !governor_has_policy(a->governor) && !(r == -EBADMSG && pins)) {
+	if (r < 0 && !a->governor.kernel && !(r == -EBADMSG && pins)) {
 		set_verdict(a, "not started: %s",
 			    r == -EBADMSG ? "the policy files have errors" : strerror(-r));
 		log_error("%s", a->verdict);
@@ -273,7 +259,7 @@ static int start(struct agent *a)
 	else
 		log_info("ready: %s", a->verdict);
 	sd_notify(0, "READY=1");
-	governor_settle(a->governor);
+	governor_settle(&a->governor);
 	return 0;
 }
 
@@ -283,8 +269,7 @@ static void agent_clear(struct agent *a)
 		control_free(a->control);
 	if (a->metrics)
 		metrics_file_free(a->metrics);
-	if (a->governor)
-		governor_free(a->governor);
+	governor_clear(&a->governor);
 	sd_event_unref(a->event);
 	if (a->pin_fd >= 0) {
 		/* Whoever made it: empty it is of no use.  Under systemd it is a mount, and stays.
@@ -292,8 +277,6 @@ static void agent_clear(struct agent *a)
 		rmdir(a->options->pin_dir);
 		close(a->pin_fd);
 	}
-	free(a->mount);
-	free(a->root_path);
 }
 
 static void say_what_stays(struct agent *a)
@@ -318,7 +301,7 @@ static void stop(struct agent *a)
 	if (a->options->persist) {
 		say_what_stays(a);
 	} else {
-		governor_detach(a->governor);
+		governor_detach(&a->governor);
 		set_verdict(a, "stopped: nothing is governed any more");
 	}
 	log_info("%s", a->verdict); /* the service manager shows it when the agent is gone, too */
@@ -331,7 +314,7 @@ static int run(struct agent *a)
 	if (r == 0)
 		r = programs_check_kernel();
 	if (r == 0)
-		r = find_cgroup_root(a);
+		r = governor_init(&a->governor, a->options->cgroup_root, a->options->pin_dir);
 	if (r == 0)
 		r = set_up_loop(a);
 	if (r < 0)
@@ -340,8 +323,6 @@ static int run(struct agent *a)
 	if (a->pin_fd < 0)
 		return a->pin_fd;
 	r = pin_dir_recover(a->options->pin_dir);
-	if (r == 0)
-		r = governor_new(a->mount, a->root_path, a->options->pin_dir, &a->governor);
 	if (r == 0)
 		r = control_new(a->options->runtime_dir, a->event, on_request, a, &a->control);
 	if (r == 0 && a->options->metrics_file)

@@ -18,31 +18,21 @@
 #include "kernel/support.h"
 #include "policy/loader.h"
 
-struct governor {
-	const char *mount, *root_path, *pin_dir; /* borrowed */
-	char *directory;			 /* of the cgroup that it governs */
-	struct kernel *kernel;			 /* NULL: nothing is in force by this governor */
-	struct counting *counters;		 /* of the kernel side */
-	struct config *config;			 /* in force; NULL: an earlier agent's */
-	struct image *before, *after; /* until it is settled: what listeners were set by (or NULL),
-				       * and are */
-};
-
-int governor_new(const char *mount, const char *root_path, const char *pin_dir,
-		 struct governor **ret)
+int governor_init(struct governor *g, const char *cgroup_root, const char *pin_dir)
 {
-	_cleanup_(governor_free) struct governor *g = calloc(1, sizeof(*g));
+	int r = cgroup_mount(&g->mount);
 
-	if (!g)
-		return log_oom();
-	g->mount = mount;
-	g->root_path = root_path;
 	g->pin_dir = pin_dir;
-	if (asprintf(&g->directory, "%s%s", mount, root_path) < 0) {
+	if (r < 0)
+		return log_error_errno(r, "No cgroup2 hierarchy is mounted, and cgroup v1 will not "
+					  "do (mount -t cgroup2 none /sys/fs/cgroup/unified)");
+	r = cgroup_resolve(g->mount, cgroup_root ? cgroup_root : "/", &g->root_path);
+	if (r < 0)
+		return log_error_errno(r, "%s is not a cgroup below %s", cgroup_root, g->mount);
+	if (asprintf(&g->directory, "%s%s", g->mount, g->root_path) < 0) {
 		g->directory = NULL;
 		return log_oom();
 	}
-	*ret = TAKE_PTR(g);
 	return 0;
 }
 
@@ -66,11 +56,12 @@ static void drop_kernel(struct governor *g)
 	g->config = NULL;
 }
 
-void governor_free(struct governor *g)
+void governor_clear(struct governor *g)
 {
 	drop_kernel(g);
+	free(g->mount);
+	free(g->root_path);
 	free(g->directory);
-	free(g);
 }
 
 /* The service manager waits on, however long a part of the work takes. */
@@ -118,11 +109,6 @@ static int adopt(struct governor *g)
 	g->kernel = TAKE_PTR(k);
 	g->counters = TAKE_PTR(counters);
 	return 0;
-}
-
-bool governor_has_policy(const struct governor *g)
-{
-	return g->kernel != NULL;
 }
 
 static int load_files(const char *const *policy_dirs, struct diags *diags, struct config **ret)
@@ -304,21 +290,6 @@ void governor_settle(struct governor *g)
 		stale_name_listeners(g->mount, g->root_path, g->before, g->after);
 	free_images(g);
 	malloc_trim(0); /* what made the generation is free now */
-}
-
-const struct config *governor_config(const struct governor *g)
-{
-	return g->config;
-}
-
-size_t governor_n_lost(const struct governor *g)
-{
-	return g->kernel ? kernel_n_lost(g->kernel) : 0;
-}
-
-int governor_mend(struct governor *g)
-{
-	return g->kernel ? kernel_mend(g->kernel) : 0;
 }
 
 void governor_detach(struct governor *g)
