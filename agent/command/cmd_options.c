@@ -8,7 +8,7 @@
 #include "command/commands.h"
 #include "policy/stage.h"
 #include "option/option.h"
-#include "kernel/probe.h"
+#include "kernel/support.h"
 #include "option/value.h"
 
 /* The probe's answers for all options. */
@@ -17,10 +17,10 @@ struct answers {
 	int by_option[OPTION_MAX];
 };
 
-/* Returns 0: this kernel takes the option; PROBE_UNKNOWN: it was not asked; else the errno. */
+/* Returns 0: this kernel takes the option; SUPPORT_UNKNOWN: it was not asked; else the errno. */
 static int answer_of(const struct answers *a, const struct option *o)
 {
-	return a->failed ? PROBE_UNKNOWN : a->by_option[option_id(o)];
+	return a->failed ? SUPPORT_UNKNOWN : a->by_option[option_id(o)];
 }
 
 /* Prints "yes", "no (EINVAL)", "not probed (no privilege)". */
@@ -30,7 +30,7 @@ static void print_answer(const struct answers *a, const struct option *o)
 
 	if (!answer)
 		printf("yes\n");
-	else if (answer != PROBE_UNKNOWN)
+	else if (answer != SUPPORT_UNKNOWN)
 		printf("no (%s)\n", strerrorname_np(-answer));
 	else if (a->failed == -EPERM || a->failed == -EACCES)
 		printf("not probed (no privilege)\n");
@@ -185,8 +185,8 @@ static json_t *option_to_json(const struct option *o, const struct answers *a)
 	_cleanup_free_ char *syntax = value_syntax(o);
 	const char *unit = *value_own_unit_name(o) ? value_own_unit_name(o) : NULL;
 	int answer = answer_of(a, o);
-	json_t *supported = answer == PROBE_UNKNOWN ? json_null() : json_boolean(!answer);
-	bool refused = answer && answer != PROBE_UNKNOWN;
+	json_t *supported = answer == SUPPORT_UNKNOWN ? json_null() : json_boolean(!answer);
+	bool refused = answer && answer != SUPPORT_UNKNOWN;
 
 	return json_pack("{s:s, s:s, s:i, s:s, s:s, s:s?, s:I, s:I, s:s, s:s, s:s, s:o, s:b, s:b, "
 			 "s:o, s:s?}",
@@ -275,7 +275,7 @@ static int run(const void *given, const char *const *arguments)
 	}
 	if (shorthand && !q->json)
 		return print_shorthand(shorthand);
-	answers.failed = probe_options(answers.by_option);
+	answers.failed = support_probe_options(answers.by_option);
 	if (q->json)
 		return print_json(name, &answers);
 	return o ? print_option(o, &answers) : print_table(&answers);

@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
+
 #include "base/digest.h"
 #include "base/log.h"
 #include "compile/glob_walk.h"
 #include "daemon/stale.h"
 #include "host/cgroup.h"
+#include "kernel/pinned.h"
+
+static_assert(sizeof(struct sp_op_cell) == SP_OPS_CELL * sizeof(struct sp_op),
+	      "the operations of all cells are one array");
 
 /* Without whose it is. */
 static uint32_t digest_ops(const struct image *im, uint32_t first_cell, uint32_t n, uint32_t digest)
 {
-	const struct sp_op_cell *cells = im->of[MAP_ID_ops].values;
+	const struct sp_op *ops = im->of[MAP_ID_ops].values;
+	const size_t first = (size_t)first_cell * SP_OPS_CELL,
+		     end = (size_t)im->of[MAP_ID_ops].n * SP_OPS_CELL;
 
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t cell = first_cell + i / SP_OPS_CELL;
-		struct sp_op op;
+	for (size_t i = first; i < first + n && i < end; i++) {
+		struct sp_op op = ops[i];
 
-		if (cell >= im->of[MAP_ID_ops].n)
-			break;
-		op = cells[cell].op[i % SP_OPS_CELL];
 		op.counter = 0;
 		digest = digest_bytes(digest, &op, sizeof(op));
 	}
@@ -96,4 +100,17 @@ void stale_name_listeners(const char *mount, const char *root_path, const struct
 	if (r < 0)
 		log_warning_errno(r, "Cannot find the listeners that keep old values, ignoring");
 	sock_diag_clear(&listeners);
+}
+
+void stale_name_all(const char *pin_dir)
+{
+	_cleanup_(pinned_close) struct pinned *p = NULL;
+	_cleanup_(image_free) struct image *im = NULL;
+	_cleanup_free_ char *mount = NULL, *root = NULL;
+	struct sp_state state;
+
+	if (pinned_open(pin_dir, &p) == 0 && pinned_state(p, &state) == 0 &&
+	    pinned_generation(p)->stages & BIT(SP_STAGE_TCP_LISTEN) && cgroup_mount(&mount) == 0 &&
+	    cgroup_path_of_id(mount, state.cgroup_root_id, &root) == 0 && pinned_image(p, &im) == 0)
+		stale_name_listeners(mount, root, im, NULL);
 }
