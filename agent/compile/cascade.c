@@ -125,11 +125,3 @@ void effective_clear(struct effective *e)
 	free(e->blocks);
 	*e = (struct effective){ 0 };
 }
-
-const struct setting *block_setting(const struct block *b, const struct option *option)
-{
-	for (size_t i = 0; i < b->options->n; i++)
-		if (options_rival(b->options->v[i].option, option))
-			return &b->options->v[i];
-	return NULL;
-}

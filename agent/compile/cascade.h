@@ -33,7 +33,4 @@ struct effective {
 int cascade_walk(const struct config *c, const char *path, struct effective *ret);
 void effective_clear(struct effective *e);
 
-/* Returns what the block says of the option, in either of its spellings; NULL: nothing. */
-const struct setting *block_setting(const struct block *b, const struct option *option);
-
 #endif

@@ -9,6 +9,14 @@ const struct setting *settings_find(const struct settings *s, const struct optio
 	return NULL;
 }
 
+const struct setting *settings_find_rival(const struct settings *s, const struct option *o)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (options_rival(s->v[i].option, o))
+			return &s->v[i];
+	return NULL;
+}
+
 bool patterns_match(const struct patterns *p, const char *path)
 {
 	for (size_t i = 0; i < p->n; i++)

@@ -75,21 +75,12 @@ static int settings_insert(struct settings *s, const struct setting *new)
 	return 0;
 }
 
-/* Returns a setting of the same option, perhaps in another spelling, or NULL. */
-static const struct setting *find_rival(const struct settings *s, const struct option *o)
-{
-	for (size_t i = 0; i < s->n; i++)
-		if (options_rival(s->v[i].option, o))
-			return &s->v[i];
-	return NULL;
-}
-
 /* May `option` be set here?  Reports the reason if not. */
 static bool is_free(const struct settings *s, const struct entry *e, const struct option *option,
 		    struct diags *diags)
 {
 	const char *shorthand = e->shorthand ? e->shorthand->as_option.name : NULL;
-	const struct setting *other = find_rival(s, option);
+	const struct setting *other = settings_find_rival(s, option);
 	const struct position *at;
 
 	if (!other)

@@ -198,7 +198,7 @@ int explanation_add_option(struct explanation *e, const struct host *host, enum 
 
 	for (size_t i = effective->n_blocks; i-- > 0 && r == 0;) {
 		const struct block *b = &effective->blocks[i];
-		const struct setting *setting = block_setting(b, option);
+		const struct setting *setting = settings_find_rival(b->options, option);
 
 		if (setting && may_hold(&q, b))
 			r = add_block(&q, b, setting, &o);

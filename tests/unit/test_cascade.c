@@ -62,7 +62,8 @@ static struct winner winner_of(const struct effective *e, enum direction d, enum
 	struct winner w = { 0 };
 
 	for (size_t i = 0; i < e->n_blocks; i++) {
-		const struct setting *s = block_setting(&e->blocks[i], &option_table[option]);
+		const struct setting *s =
+			settings_find_rival(e->blocks[i].options, &option_table[option]);
 
 		if (s && holds(&e->blocks[i], d))
 			w = s->option == &option_table[option] ? (struct winner){ &e->blocks[i], s }
