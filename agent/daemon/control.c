@@ -70,7 +70,7 @@ static char *dump(const json_t *reply, size_t *ret_size)
  * loses its own. */
 static void send_reply(int fd, const json_t *reply)
 {
-	char brief[64];
+	char brief[64] = "";
 	size_t n;
 	_cleanup_free_ char *text = dump(reply, &n);
 

@@ -189,7 +189,8 @@ static int make_chunk(const struct kernel *k, uint32_t chunk)
 	return TAKE_FD(fd);
 }
 
-static int need_chunk(struct counting *c, const struct kernel *k, uint32_t chunk)
+/* *ret_unpinned: why it has no pin, where it has none. */
+static int need_chunk(struct counting *c, const struct kernel *k, uint32_t chunk, int *ret_unpinned)
 {
 	char name[GENERATION_PIN_NAME_SIZE];
 	int r;
@@ -200,15 +201,14 @@ static int need_chunk(struct counting *c, const struct kernel *k, uint32_t chunk
 		return c->chunks[chunk];
 	generation_pin_name(MAP_ID_applied, chunk, name);
 	r = pin_is_lost(k->dir, name) ? pin_set(c->chunks[chunk], k->dir, name) : 0;
-	if (r < 0)
-		log_warning_errno(r, "Cannot pin %s/%s, ignoring", k->dir, name);
+	*ret_unpinned = r < 0 ? r : *ret_unpinned;
 	return 0;
 }
 
 int counting_write(struct counting *c, const struct kernel *k)
 {
 	bool needed[SP_COUNTERS_CHUNKS] = { 0 };
-	int fd = k->maps[MAP_ID_counters], r = 0;
+	int fd = k->maps[MAP_ID_counters], r = 0, unpinned = 0;
 	struct entry *e, *tmp;
 
 	HASH_ITER (hh, c->by_name, e, tmp) {
@@ -220,7 +220,10 @@ int counting_write(struct counting *c, const struct kernel *k)
 		e->written = true;
 	}
 	for (uint32_t chunk = 0; chunk < SP_COUNTERS_CHUNKS && r == 0; chunk++)
-		r = needed[chunk] ? need_chunk(c, k, chunk) : 0;
+		r = needed[chunk] ? need_chunk(c, k, chunk, &unpinned) : 0;
+	if (unpinned < 0)
+		log_warning_errno(unpinned, "Cannot pin %s/%s_*, ignoring", k->dir,
+				  map_table[MAP_ID_applied].name);
 	return r;
 }
 

@@ -30,31 +30,31 @@ static int set_dir(struct kernel *k, const char *name)
 	return 0;
 }
 
-/* Errors are logged. */
-static int new_kernel(const struct kernel_place *place, const char *dir, struct kernel **ret)
+/* NULL on failure, logged. */
+static struct kernel *new_kernel(const struct kernel_place *place, const char *dir)
 {
 	_cleanup_(kernel_free) struct kernel *k = calloc(1, sizeof(*k));
 	int r;
 
-	if (!k)
-		return log_oom();
+	if (!k) {
+		log_oom();
+		return NULL;
+	}
 	memset(k->maps, -1, sizeof(k->maps));
 	for (int i = 0; i < HOOK_MAX; i++)
 		k->hooks[i] = (struct attached){ .program = -1, .link = -1 };
 	k->in_place = true; /* until there is something to give up */
+	k->pin_dir = place->pin_dir;
 	k->cgroup_id = place->cgroup_id;
 	k->cgroup_fd = open(place->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (k->cgroup_fd < 0)
-		return log_error_errno(errno, "Cannot open the cgroup %s", place->directory);
-	k->pin_dir = place->pin_dir;
-	r = set_dir(k, dir);
-	if (r < 0)
-		return r;
+	if (k->cgroup_fd < 0) {
+		log_error_errno(errno, "Cannot open the cgroup %s", place->directory);
+		return NULL;
+	}
 	r = programs_probe_hooks(&k->present, &k->missing_stages);
 	if (r < 0)
-		return log_error_errno(r, "Cannot try which hooks this kernel has");
-	*ret = TAKE_PTR(k);
-	return 0;
+		log_error_errno(r, "Cannot try which hooks this kernel has");
+	return r < 0 || set_dir(k, dir) < 0 ? NULL : TAKE_PTR(k);
 }
 
 static void close_fd(int *fd)
@@ -305,11 +305,11 @@ static int load(struct kernel *k, const struct kernel_place *place, uint64_t sta
 
 int kernel_load(const struct kernel_place *place, uint64_t stages, struct kernel **ret)
 {
-	_cleanup_(kernel_free) struct kernel *k = NULL;
-	int r = new_kernel(place, PIN_NEXT, &k);
+	_cleanup_(kernel_free) struct kernel *k = new_kernel(place, PIN_NEXT);
+	int r;
 
-	if (r < 0)
-		return r;
+	if (!k)
+		return -ENOMEM;
 	k->earlier = earlier_generation(place->pin_dir);
 	if (mkdir(k->dir, 0700) < 0)
 		return log_error_errno(errno, "Cannot make the directory %s", k->dir);
@@ -395,9 +395,9 @@ int kernel_adopt(const struct kernel_place *place, struct kernel **ret)
 
 	if (r < 0)
 		return r;
-	r = new_kernel(place, PIN_CURRENT, &k);
-	if (r < 0)
-		return r;
+	k = new_kernel(place, PIN_CURRENT);
+	if (!k)
+		return -ENOMEM;
 	r = pinned_open_maps(k->dir, k->maps);
 	if (r < 0)
 		return r == -ENOENT ? -EPROTO : r;

@@ -192,12 +192,12 @@ int neighbours_read(uint64_t cgroup_id, const struct own_program *own, size_t n_
 
 	if (r == 0)
 		r = cgroup_path_of_id(mount, cgroup_id, &path);
-	if (r == 0 && asprintf(&directory, "%s%s", mount, path) < 0) {
-		directory = NULL;
-		r = -ENOMEM;
-	}
 	if (r < 0)
 		return r;
+	if (asprintf(&directory, "%s%s", mount, path) < 0) {
+		directory = NULL;
+		return -ENOMEM;
+	}
 	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	r = fd < 0 ? -errno : 0;
 	for (size_t i = 0; i < n_own && r == 0; i++)
