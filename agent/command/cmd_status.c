@@ -42,8 +42,7 @@ static void print_unsupported(const struct overview *o)
 	size_t i;
 	json_t *one;
 
-	json_array_foreach(o->unsupported, i, one)
-	{
+	json_array_foreach (o->unsupported, i, one) {
 		const char *rule = json_string_value(json_object_get(one, "rule"));
 
 		printf("warning: this kernel has no %s (since %s): left out of policy %s%s%s\n",
@@ -207,9 +206,9 @@ static void print_policies(const struct overview *o)
 static void print_contestant(const struct contestant *c, bool conditional, enum sp_stage s,
 			     enum sp_stage *last)
 {
-	_cleanup_free_ char *value = NULL;
+	_cleanup_free_ char *value = c->op ? contestant_value(c) : NULL;
 
-	if (!c->op || contestant_value(c, &value) < 0) /* it leaves the option alone */
+	if (!value) /* it leaves the option alone */
 		return;
 	if (s != *last)
 		printf("  %s (%s):\n", stage_name(s), stage_hooks(s));

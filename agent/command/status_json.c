@@ -120,9 +120,9 @@ int status_json(const struct overview *o)
 static void append_contestant(const struct contestant *c, bool conditional, enum sp_stage s,
 			      json_t *to)
 {
-	_cleanup_free_ char *value = NULL;
+	_cleanup_free_ char *value = c->op ? contestant_value(c) : NULL;
 
-	if (!c->op || contestant_value(c, &value) < 0) /* it leaves the option alone */
+	if (!value) /* it leaves the option alone */
 		return;
 	json_array_append_new(
 		to, json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:b}", "stage", stage_name(s),

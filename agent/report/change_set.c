@@ -4,71 +4,93 @@
 #include "report/change_set.h"
 #include "policy/stage.h"
 
+#define TRANSPORT_MAX (TRANSPORT_UNIX + 1)
+
+static const char *const transport_names[] = {
+	[TRANSPORT_TCP] = "tcp",
+	[TRANSPORT_UDP] = "udp",
+	[TRANSPORT_UNIX] = "unix",
+};
+
+/* One option that changes in the same way for all sockets in `where`. */
+struct change {
+	const struct option *option;
+	unsigned where[DIRECTION_MAX]; /* BIT(enum transport) */
+	const json_t *from, *to;       /* sides of the comparison's */
+	const char *also; /* what changes beside the two sides: "condition", "order", "hook" (when
+			     it is set); or NULL */
+};
+
+struct changes {
+	struct change *v;
+	size_t n;
+};
+
 static bool same_text(const char *a, const char *b)
 {
 	return a && b ? streq(a, b) : a == b;
 }
 
-static bool same_side(const struct in_force_side *a, const struct in_force_side *b)
+static bool same_member(const json_t *a, const json_t *b, const char *key)
 {
-	return same_text(a->value, b->value) && same_text(a->policy, b->policy) &&
-	       same_text(a->rule, b->rule);
+	return same_text(document_text(a, key), document_text(b, key));
 }
 
-static bool is_unset(const struct in_force_side *s)
+static bool is_unset(const json_t *side)
 {
-	return s->value && streq(s->value, "unset");
+	const char *value = document_text(side, "value");
+
+	return value && streq(value, "unset");
 }
 
 /* Do both sides speak for the same rule, or both for base options, of whichever policy? */
-static bool same_speaker(const struct in_force_side *a, const struct in_force_side *b)
+static bool same_speaker(const json_t *a, const json_t *b)
 {
-	return same_text(a->rule, b->rule) && is_unset(a) == is_unset(b) &&
-	       (!a->rule || streq(a->policy, b->policy));
+	return same_member(a, b, "rule") && is_unset(a) == is_unset(b) &&
+	       (!document_text(a, "rule") || same_member(a, b, "policy"));
 }
 
-static const struct in_force_side *speaker(const struct change *c)
+static const json_t *speaker(const struct change *c)
 {
-	return c->to->value ? c->to : c->from;
-}
-
-static bool same_where(const struct change *a, const struct change *b)
-{
-	return memcmp(a->where, b->where, sizeof(a->where)) == 0;
+	return json_is_null(c->to) ? c->from : c->to;
 }
 
 /* Finds the other half of a move: an option that is decided at another hook than before is one
  * difference at the old hook and one at the new. */
-static struct change *find_other_half(struct change_set *set, const struct change *c)
+static struct change *find_other_half(struct changes *all, const struct change *c)
 {
-	for (size_t i = 0; i < set->n; i++) {
-		struct change *other = &set->v[i];
+	for (size_t i = 0; i < all->n; i++) {
+		struct change *other = &all->v[i];
 
-		if (other->option == c->option && same_where(other, c) &&
+		if (other->option == c->option &&
+		    memcmp(other->where, c->where, sizeof(c->where)) == 0 &&
 		    same_speaker(speaker(other), speaker(c)))
 			return other;
 	}
 	return NULL;
 }
 
-static int add_difference(struct change_set *set, const struct in_force_difference *d)
+static int add_difference(struct changes *all, const json_t *difference)
 {
-	const struct stage *s = &stage_table[d->stage];
-	struct change c = { .option = d->option, .from = &d->kernel, .to = &d->files };
-	struct change *other;
+	const struct stage *s = &stage_table[stage_find(document_text(difference, "stage"))];
+	struct change *other, c = {
+		.option = option_find(document_text(difference, "option")),
+		.from = json_object_get(difference, "in_force"),
+		.to = json_object_get(difference, "files"),
+		.also = document_text(difference, "also"),
+	};
 
-	c.also = d->also;
 	c.where[s->direction] = BIT(s->transport);
-	other = find_other_half(set, &c);
+	other = find_other_half(all, &c);
 	if (!other) {
-		if (GROW(set->v, set->n) < 0)
+		if (GROW(all->v, all->n) < 0)
 			return -ENOMEM;
-		set->v[set->n++] = c;
+		all->v[all->n++] = c;
 		return 0;
 	}
-	if (!other->from->value)
+	if (json_is_null(other->from))
 		other->from = c.from;
-	if (!other->to->value)
+	if (json_is_null(other->to))
 		other->to = c.to;
 	if (!other->also)
 		other->also = c.also;
@@ -77,42 +99,41 @@ static int add_difference(struct change_set *set, const struct in_force_differen
 
 static bool same_change(const struct change *a, const struct change *b)
 {
-	return a->option == b->option && same_side(a->from, b->from) && same_side(a->to, b->to) &&
+	return a->option == b->option && json_equal(a->from, b->from) && json_equal(a->to, b->to) &&
 	       same_text(a->also, b->also);
 }
 
 /* Joins changes that differ only in where they apply. */
-static void join_directions(struct change_set *set)
+static void join_directions(struct changes *all)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < set->n; i++) {
-		struct change *to = set->v;
+	for (size_t i = 0; i < all->n; i++) {
+		struct change *to = all->v;
 
-		while (to < set->v + n && !same_change(to, &set->v[i]))
+		while (to < all->v + n && !same_change(to, &all->v[i]))
 			to++;
-		if (to == set->v + n) {
-			set->v[n++] = set->v[i];
+		if (to == all->v + n) {
+			all->v[n++] = all->v[i];
 			continue;
 		}
 		for (int d = 0; d < DIRECTION_MAX; d++)
-			to->where[d] |= set->v[i].where[d];
+			to->where[d] |= all->v[i].where[d];
 	}
-	set->n = n;
+	all->n = n;
 }
 
-static int compare_texts(const char *a, const char *b)
+static int compare_sides(const json_t *a, const json_t *b)
 {
-	return a && b ? strcmp(a, b) : (a != NULL) - (b != NULL);
-}
+	static const char *const keys[] = { "policy", "rule", "value" };
+	int order = 0;
 
-static int compare_sides(const struct in_force_side *a, const struct in_force_side *b)
-{
-	int order = compare_texts(a->policy, b->policy);
+	for (size_t i = 0; i < ARRAY_SIZE(keys) && order == 0; i++) {
+		const char *x = document_text(a, keys[i]), *y = document_text(b, keys[i]);
 
-	if (order == 0)
-		order = compare_texts(a->rule, b->rule);
-	return order ? order : compare_texts(a->value, b->value);
+		order = x && y ? strcmp(x, y) : (x != NULL) - (y != NULL);
+	}
+	return order;
 }
 
 /* A total order, so that equal sets list their changes in the same order. */
@@ -128,117 +149,6 @@ static int compare_changes(const void *a, const void *b)
 	return order ? order : memcmp(x->where, y->where, sizeof(x->where));
 }
 
-int change_set_make(struct in_force *f, struct change_set *ret)
-{
-	struct change_set set = { .in_force = *f };
-
-	*f = (struct in_force){ 0 };
-	for (size_t i = 0; i < set.in_force.n; i++) {
-		if (add_difference(&set, &set.in_force.v[i]) < 0) {
-			change_set_clear(&set);
-			return -ENOMEM;
-		}
-	}
-	for (size_t i = 0; i < set.n; i++)
-		if (!set.v[i].also && same_side(set.v[i].from, set.v[i].to))
-			set.v[i].also = "hook";
-	join_directions(&set);
-	if (set.n)
-		qsort(set.v, set.n, sizeof(*set.v), compare_changes);
-	*ret = set;
-	return 0;
-}
-
-bool change_set_is_empty(const struct change_set *c)
-{
-	return !in_force_differs(&c->in_force);
-}
-
-void change_set_clear(struct change_set *c)
-{
-	in_force_clear(&c->in_force);
-	free(c->v);
-	*c = (struct change_set){ 0 };
-}
-
-static const char *transport_name(int t)
-{
-	static const char *const names[] = {
-		[TRANSPORT_TCP] = "tcp",
-		[TRANSPORT_UDP] = "udp",
-		[TRANSPORT_UNIX] = "unix",
-	};
-
-	return names[t];
-}
-
-#define TRANSPORT_MAX (TRANSPORT_UNIX + 1)
-
-static void print_side(const struct in_force_side *s, FILE *to)
-{
-	if (is_unset(s))
-		fputs("left alone", to);
-	else
-		fputs(s->value ? s->value : "not set", to);
-	if (s->policy)
-		fprintf(to, " by %s", s->policy);
-	if (s->rule)
-		fprintf(to, ", rule %s", s->rule);
-}
-
-/* Prints the directions; the transports are named unless TCP is among them. */
-static void print_where(const struct change *c, FILE *to)
-{
-	const char *separator = " at ";
-
-	for (int d = 0; d < DIRECTION_MAX; d++) {
-		const char *comma = " of ";
-
-		if (!c->where[d])
-			continue;
-		fprintf(to, "%s%s", separator, direction_name((enum direction)d));
-		separator = ", ";
-		for (int t = 0; t < TRANSPORT_MAX && !(c->where[d] & BIT(TRANSPORT_TCP)); t++) {
-			if (!(c->where[d] & BIT(t)))
-				continue;
-			fprintf(to, "%s%s", comma, transport_name(t));
-			comma = " and ";
-		}
-	}
-}
-
-static void print_change(const struct change *c, FILE *to)
-{
-	fprintf(to, "    %s: ", c->option->name);
-	print_side(c->from, to);
-	if (!same_side(c->from, c->to)) {
-		fputs(" -> ", to);
-		print_side(c->to, to);
-	}
-	print_where(c, to);
-	if (c->also)
-		fprintf(to, ", with another %s", c->also);
-	fputc('\n', to);
-}
-
-void change_set_print(const struct change_set *c, FILE *to)
-{
-	names_print(&c->in_force.come, "    policies that come:", to);
-	names_print(&c->in_force.go, "    policies that go:", to);
-	if (c->in_force.other_order)
-		fputs("    policies in another order\n", to);
-	for (size_t i = 0; i < c->n; i++)
-		print_change(&c->v[i], to);
-}
-
-static json_t *side_json(const struct in_force_side *s)
-{
-	if (!s->value)
-		return json_null();
-	return json_pack("{s:s, s:s?, s:s?}", "value", s->value, "policy", s->policy, "rule",
-			 s->rule);
-}
-
 static json_t *where_json(const struct change *c)
 {
 	json_t *where = json_array();
@@ -246,27 +156,103 @@ static json_t *where_json(const struct change *c)
 	for (int d = 0; d < DIRECTION_MAX; d++)
 		for (int t = 0; t < TRANSPORT_MAX; t++)
 			if (c->where[d] & BIT(t))
-				json_array_append_new(where,
-						      json_pack("{s:s, s:s}", "direction",
-								direction_name((enum direction)d),
-								"transport", transport_name(t)));
+				where = document_append(where,
+							json_pack("{s:s, s:s}", "direction",
+								  direction_name((enum direction)d),
+								  "transport", transport_names[t]));
 	return where;
 }
 
-json_t *change_set_json(const struct change_set *c)
+static json_t *changes_json(const struct changes *all)
 {
 	json_t *changes = json_array();
 
-	for (size_t i = 0; i < c->n; i++) {
-		const struct change *one = &c->v[i];
+	for (size_t i = 0; i < all->n; i++) {
+		const struct change *c = &all->v[i];
 
-		json_array_append_new(changes,
-				      json_pack("{s:s, s:o, s:o, s:o, s:s?}", "option",
-						one->option->name, "from", side_json(one->from),
-						"to", side_json(one->to), "where", where_json(one),
-						"also", one->also));
+		changes = document_append(changes,
+					  json_pack("{s:s, s:O, s:O, s:o, s:s?}", "option",
+						    c->option->name, "from", c->from, "to", c->to,
+						    "where", where_json(c), "also", c->also));
 	}
-	return json_pack("{s:o, s:o, s:b, s:o}", "come", names_json(&c->in_force.come), "go",
-			 names_json(&c->in_force.go), "other_order", c->in_force.other_order,
-			 "changes", changes);
+	return changes;
+}
+
+json_t *change_set_new(const json_t *in_force)
+{
+	struct changes all = { 0 };
+	json_t *set = NULL;
+	const json_t *difference;
+	size_t i;
+
+	json_array_foreach (json_object_get(in_force, "differences"), i, difference)
+		if (add_difference(&all, difference) < 0)
+			goto out;
+	for (i = 0; i < all.n; i++)
+		if (!all.v[i].also && json_equal(all.v[i].from, all.v[i].to))
+			all.v[i].also = "hook";
+	join_directions(&all);
+	if (all.n)
+		qsort(all.v, all.n, sizeof(*all.v), compare_changes);
+	set = json_pack("{s:O, s:O, s:O, s:o}", "come", json_object_get(in_force, "come"), "go",
+			json_object_get(in_force, "go"), "other_order",
+			json_object_get(in_force, "other_order"), "changes", changes_json(&all));
+out:
+	free(all.v);
+	return set;
+}
+
+/* Prints the directions; the transports are named unless TCP is among them. */
+static void print_where(const json_t *where, FILE *to)
+{
+	const char *separator = " at ", *last = "", *comma = "";
+	bool of_tcp = false;
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach (where, i, one) {
+		const char *direction = document_text(one, "direction"),
+			   *transport = document_text(one, "transport");
+
+		if (!streq(direction, last)) {
+			fprintf(to, "%s%s", separator, direction);
+			of_tcp = streq(transport, transport_names[TRANSPORT_TCP]);
+			separator = ", ";
+			comma = " of ";
+			last = direction;
+		}
+		if (!of_tcp)
+			fprintf(to, "%s%s", comma, transport);
+		comma = " and ";
+	}
+}
+
+static void print_change(const json_t *c, FILE *to)
+{
+	const json_t *from = json_object_get(c, "from"), *after = json_object_get(c, "to");
+	const char *also = document_text(c, "also");
+
+	fprintf(to, "    %s: ", document_text(c, "option"));
+	in_force_print_side(from, "left alone", to);
+	if (!json_equal(from, after)) {
+		fputs(" -> ", to);
+		in_force_print_side(after, "left alone", to);
+	}
+	print_where(json_object_get(c, "where"), to);
+	if (also)
+		fprintf(to, ", with another %s", also);
+	fputc('\n', to);
+}
+
+void change_set_print(const json_t *set, FILE *to)
+{
+	const json_t *change;
+	size_t i;
+
+	document_print_names(json_object_get(set, "come"), "    policies that come:", to);
+	document_print_names(json_object_get(set, "go"), "    policies that go:", to);
+	if (document_is(set, "other_order"))
+		fputs("    policies in another order\n", to);
+	json_array_foreach (json_object_get(set, "changes"), i, change)
+		print_change(change, to);
 }

@@ -1,165 +1,147 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-#include "report/explanation.h"
 #include "policy/stage.h"
-#include "base/utf8.h"
+#include "report/explanation.h"
+#include "report/in_force.h"
 
 #define LABEL "      %-8s " /* begins a line below an option */
 
-static const char *kind_name(const struct pattern *p)
+static void print_policy(const json_t *p, FILE *to)
 {
-	return glob_kind(p->glob) == GLOB_UNIT ? "unit" : "cgroup";
+	fprintf(to, "    %s (%s:%lld) from %s on (depth %lld), by %s %s\n",
+		document_text(p, "name"), document_text(p, "file"), document_number(p, "line"),
+		document_text(p, "cgroup"), document_number(p, "depth"), document_text(p, "match"),
+		document_text(p, "pattern"));
 }
 
 /* Prints "web, rule inside (FILE:LINE)". */
-static void print_setter(const struct block *b, const struct setting *s, FILE *to)
+static void print_setter(const json_t *say, FILE *to)
 {
-	fprintf(to, "%s", b->policy->name);
-	if (b->rule)
-		fprintf(to, ", rule %s", b->rule->name);
-	fprintf(to, " (%s:%u)", s->at.file, s->at.line);
+	const char *rule = document_text(say, "rule");
+
+	fprintf(to, "%s%s%s (%s:%lld)", document_text(say, "policy"), rule ? ", rule " : "",
+		rule ? rule : "", document_text(say, "file"), document_number(say, "line"));
 }
 
-static void print_stages(const struct explained_choice *c, FILE *to)
+static void print_stages(const json_t *choice, FILE *to)
 {
-	const char *separator = "";
+	const json_t *stage;
+	size_t i;
 
 	fprintf(to, LABEL, "set at");
-	for (int s = 0; s < SP_STAGE_MAX; s++) {
-		if (!(c->stages & BIT(s)))
-			continue;
-		fprintf(to, "%s%s (%s)", separator, stage_name((enum sp_stage)s),
-			stage_hooks((enum sp_stage)s));
-		separator = ", ";
-	}
-	if (!c->stages)
-		fprintf(to, "nothing: %s", c->why_nowhere);
-	fprintf(to, "\n");
+	json_array_foreach (json_object_get(choice, "stages"), i, stage)
+		fprintf(to, "%s%s (%s)", i ? ", " : "", json_string_value(stage),
+			stage_hooks(stage_find(json_string_value(stage))));
+	if (!i)
+		fprintf(to, "nothing: %s", document_text(choice, "why"));
+	fputc('\n', to);
 }
 
 /* Prints a choice.  suffix: its condition. */
-static void print_choice(const struct explained_choice *c, const char *suffix, const char *when,
-			 FILE *to)
+static void print_choice(const json_t *c, const char *suffix, const char *when, FILE *to)
 {
-	const struct setting *s = c->setting;
+	const char *value = document_text(c, "value"), *shorthand = document_text(c, "shorthand"),
+		   *kernel = document_text(c, "kernel");
+	const bool unset = streq(value, "unset");
 
-	if (s->unset)
-		fprintf(to, "    %s left alone (unset)%s%s\n", s->option->name, suffix, when);
-	else
-		fprintf(to, "    %s = %s%s%s\n", s->option->name, c->value, suffix, when);
+	fprintf(to, "    %s %s%s%s%s\n", document_text(c, "option"),
+		unset ? "left alone (unset)" : "= ", unset ? "" : value, suffix, when);
 	fprintf(to, LABEL, "by");
-	print_setter(c->block, s, to);
-	if (s->shorthand)
-		fprintf(to, " as %s", s->shorthand);
-	fprintf(to, "\n");
-	if (!s->unset)
+	print_setter(c, to);
+	if (shorthand)
+		fprintf(to, " as %s", shorthand);
+	fputc('\n', to);
+	if (!unset)
 		print_stages(c, to);
-	if (c->stages)
-		fprintf(to, LABEL "%s\n", "kernel", c->result.text ? c->result.text : "as asked");
+	if (kernel)
+		fprintf(to, LABEL "%s\n", "kernel", streq(kernel, value) ? "as asked" : kernel);
 }
 
-static void print_option(const struct explained_option *o, FILE *to)
+static void print_option(const json_t *o, FILE *to)
 {
-	const char *otherwise = o->n_rules ? " otherwise" : "";
+	const char *name = document_text(o, "option");
+	const json_t *candidates = json_object_get(o, "candidates"), *one;
+	size_t i;
 
-	for (size_t i = 0; i < o->n_rules; i++)
-		print_choice(&o->rules[i], " when ", o->rules[i].when, to);
-	if (o->winner.block)
-		print_choice(&o->winner, otherwise, "", to);
+	json_array_foreach (candidates, i, one)
+		print_choice(one, " when ", document_text(one, "when"), to);
+	if (document_text(o, "value"))
+		print_choice(o, json_array_size(candidates) ? " otherwise" : "", "", to);
 	else
-		fprintf(to, "    %s left alone otherwise (nobody else sets it)\n", o->option->name);
-	for (size_t i = 0; i < o->n_losers; i++) {
-		const struct explained_loser *l = &o->losers[i];
+		fprintf(to, "    %s left alone otherwise (nobody else sets it)\n", name);
+	json_array_foreach (json_object_get(o, "beats"), i, one) {
+		const char *spelling = document_text(one, "option");
+		const bool same = streq(spelling, name);
 
 		fprintf(to, LABEL, "beats");
-		print_setter(l->block, l->setting, to);
-		if (l->setting->option != o->option)
-			fprintf(to, " %s", l->setting->option->name);
-		fprintf(to, " %s\n", l->value);
+		print_setter(one, to);
+		fprintf(to, "%s%s %s\n", same ? "" : " ", same ? "" : spelling,
+			document_text(one, "value"));
 	}
 }
 
-static void print_rule(const struct explained_rule *r, FILE *to)
+/* Prints the options, and among them, in option table order, those that are left alone. */
+static void print_options(const json_t *e, bool by_direction, FILE *to)
 {
-	const struct position *at = &r->block->rule->at;
+	const json_t *options = json_object_get(e, "options"),
+		     *left_alone = json_object_get(e, "left_alone"), *one, *other;
+	const char *direction = "";
+	size_t i = 0, j = 0;
 
-	fprintf(to, "    %s, rule %s (%s:%u): %s%s\n", r->block->policy->name, r->block->rule->name,
-		at->file, at->line, r->when, r->unknown ? " (not given)" : "");
-}
-
-static void print_policy(const struct explained_policy *p, FILE *to)
-{
-	_cleanup_free_ char *cgroup = utf8_escape(p->cgroup);
-
-	fprintf(to, "    %s (%s:%u) from %s on (depth %zu), by %s %s\n", p->policy->name,
-		p->policy->at.file, p->policy->at.line, cgroup ? cgroup : "?", p->depth,
-		kind_name(p->pattern), glob_pattern(p->pattern->glob));
-}
-
-static void print_side(const char *who, const struct in_force_side *s, FILE *to)
-{
-	fprintf(to, "%s %s", who, s->value ? s->value : "not set");
-	if (s->policy)
-		fprintf(to, " by %s", s->policy);
-	if (s->rule)
-		fprintf(to, ", rule %s", s->rule);
-}
-
-static void print_in_force(const struct in_force *f, FILE *to)
-{
-	fprintf(to, "  in force: ");
-	if (!f->known) {
-		fprintf(to, "%s\n", f->why);
-		return;
-	}
-	fprintf(to, "%s\n",
-		in_force_differs(f) ? "not what the files say (sockpol reload?)"
-				    : "same as the files");
-	names_print(&f->come, "    policies by the files only:", to);
-	names_print(&f->go, "    policies in force only:", to);
-	if (f->other_order)
-		fprintf(to, "    the policies are in another order\n");
-	for (size_t i = 0; i < f->n; i++) {
-		const struct in_force_difference *d = &f->v[i];
-
-		fprintf(to, "    %s at %s: ", d->option->name, stage_name(d->stage));
-		print_side("in force", &d->kernel, to);
-		print_side("; by the files", &d->files, to);
-		if (d->also)
-			fprintf(to, ", with another %s", d->also);
-		fprintf(to, "\n");
+	while (i + j < json_array_size(options) + json_array_size(left_alone)) {
+		one = json_array_get(options, i);
+		other = json_array_get(left_alone, j);
+		if (one && other &&
+		    option_find(document_text(other, "option")) <
+			    option_find(document_text(one, "option")))
+			one = NULL;
+		if (one)
+			i++;
+		else
+			j++;
+		one = one ? one : other;
+		if (by_direction && !streq(document_text(one, "direction"), direction)) {
+			direction = document_text(one, "direction");
+			fprintf(to, "  %s:\n", direction);
+		}
+		print_option(one, to);
 	}
 }
 
-void explanation_print(const struct explanation *e, FILE *to)
+static void print_rules(const json_t *not_holding, FILE *to)
 {
-	_cleanup_free_ char *cgroup = utf8_escape(e->cgroup);
-	enum direction d = DIRECTION_INVALID;
+	const json_t *rule;
+	size_t i;
 
-	fprintf(to, "cgroup %s\n", cgroup ? cgroup : "?");
-	if (e->n_policies)
-		fprintf(to, "  policies, weakest first:\n");
-	else
-		fprintf(to, "  no policy applies: its sockets are left alone\n");
-	for (size_t i = 0; i < e->n_policies; i++)
-		print_policy(&e->policies[i], to);
-	for (size_t i = 0; i < e->effective.n_left_out; i++)
+	if (json_array_size(not_holding))
+		fprintf(to, "  rules that do not hold:\n");
+	json_array_foreach (not_holding, i, rule) {
+		fprintf(to, "    ");
+		print_setter(rule, to);
+		fprintf(to, ": %s%s\n", document_text(rule, "when"),
+			document_is(rule, "not_given") ? " (not given)" : "");
+	}
+}
+
+void explanation_print(const json_t *e, const struct asked *asked, FILE *to)
+{
+	const json_t *policies = json_object_get(e, "policies"), *one;
+	size_t i;
+
+	fprintf(to, "cgroup %s\n", document_text(e, "cgroup"));
+	fprintf(to, "  %s\n",
+		json_array_size(policies) ? "policies, weakest first:"
+					  : "no policy applies: its sockets are left alone");
+	json_array_foreach (policies, i, one)
+		print_policy(one, to);
+	json_array_foreach (json_object_get(e, "left_out"), i, one)
 		fprintf(to, "    left out: %s, as only the first %d that match apply\n",
-			e->effective.left_out[i]->name, SP_LIST_MAX);
-	if (e->asked.connection) {
+			json_string_value(one), SP_LIST_MAX);
+	if (asked->connection) {
 		fprintf(to, "  ");
-		asked_print(&e->asked, to);
+		asked_print(asked, to);
 		fprintf(to, ":\n");
 	}
-	for (size_t i = 0; i < e->n_options; i++) {
-		if (e->options[i].direction != d && !e->asked.connection) {
-			d = e->options[i].direction;
-			fprintf(to, "  %s:\n", direction_name(d));
-		}
-		print_option(&e->options[i], to);
-	}
-	if (e->n_not_holding)
-		fprintf(to, "  rules that do not hold:\n");
-	for (size_t i = 0; i < e->n_not_holding; i++)
-		print_rule(&e->not_holding[i], to);
-	print_in_force(&e->in_force, to);
+	print_options(e, !asked->connection, to);
+	print_rules(json_object_get(e, "not_holding"), to);
+	in_force_print(json_object_get(e, "in_force"), to);
 }
