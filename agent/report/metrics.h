@@ -11,7 +11,7 @@
 
 /* Prints the metrics.  in_force: the overview has what the pins say, not only what the agent
  * does. */
-void metrics_print(const struct overview *o, bool in_force, FILE *to);
+void metrics_print(const json_t *o, bool in_force, FILE *to);
 
 /*
  * Prints the metrics, from the pins and from the agent in runtime_dir.  Missing pins are reported
