@@ -211,9 +211,10 @@ static int explain_path(const struct inputs *s, const char *path, struct answer 
 
 static int explain_unit(const struct inputs *s, const char *unit, struct answer *a)
 {
-	struct unit_cgroups cgroups = { 0 };
 	_cleanup_free_ char *why = NULL;
-	int r = unit_cgroups_find(s->mount, unit, &cgroups, &why);
+	struct names cgroups = { 0 };
+	bool assumed;
+	int r = unit_cgroups_find(s->mount, unit, &cgroups, &assumed, &why);
 
 	if (r < 0) {
 		if (why)
@@ -222,12 +223,12 @@ static int explain_unit(const struct inputs *s, const char *unit, struct answer 
 	}
 	for (size_t i = 0; i < cgroups.n && r == 0; i++)
 		r = explain_cgroup(s, cgroups.v[i], a);
-	if (cgroups.assumed)
+	if (assumed)
 		a->root = document_set(
 			a->root, "note",
 			json_string(
 				"the unit has no cgroup now; assuming where systemd would put it"));
-	unit_cgroups_clear(&cgroups);
+	names_clear(&cgroups);
 	return r;
 }
 
