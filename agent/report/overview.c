@@ -41,15 +41,12 @@ static json_t *ask(const char *pin_dir, const char *runtime_dir)
 	const bool ok = r == 0 && document_is(reply, "ok"), ours = !ok || same_pins(reply, pin_dir),
 		   answers = ok && ours, running = (r == 0 || r == -ETIMEDOUT) && ours;
 	const char *pins = document_text(reply, "pin_dir");
-	json_t *number = pid ? json_integer(pid) : json_null();
+	_cleanup_(json_decref) json_t *number = pid ? json_integer(pid) : json_null();
 
-	return json_pack("{s:{s:b, s:b, s:o, s:s?, s:o, s:s?, s:b, s:I}, s:O?}", "agent", "running",
-			 running, "answers", answers, "pid",
-			 running ? json_incref(number) : json_null(), "other_pins",
-			 ours	? NULL
-			 : pins ? pins
-				: "?",
-			 "other_pid", ours ? json_null() : json_incref(number), "last_load",
+	return json_pack("{s:{s:b, s:b, s:O?, s:s?, s:O?, s:s?, s:b, s:I}, s:O?}", "agent",
+			 "running", running, "answers", answers, "pid", running ? number : NULL,
+			 "other_pins", ours ? NULL : (pins ? pins : "?"), "other_pid",
+			 ours ? NULL : number, "last_load",
 			 answers ? document_text(reply, "message") : NULL, "degraded",
 			 answers && document_is(reply, "degraded"), "pins_lost",
 			 answers ? document_number(reply, "pins_lost") : 0, "unsupported",
@@ -79,10 +76,11 @@ static int read_links(const char *pin_dir, struct own_program own[static HOOK_MA
 		if (info.cgroup_id)
 			own[(*ret_n)++] = (struct own_program){ hook->name, hook->attach_type,
 								info.program_id };
-		*links = document_append(*links, json_pack("{s:s, s:I, s:I, s:I}", "hook",
+		*links = document_append(*links, json_pack("{s:s, s:I, s:I, s:I, s:b}", "hook",
 							   hook->name, "link", (json_int_t)info.id,
 							   "program", (json_int_t)info.program_id,
-							   "cgroup", (json_int_t)info.cgroup_id));
+							   "cgroup", (json_int_t)info.cgroup_id,
+							   "attached", info.cgroup_id != 0));
 	}
 	return 0;
 }

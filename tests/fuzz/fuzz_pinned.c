@@ -484,7 +484,7 @@ static void read_overview(void)
 	if (pinned_open(PIN_DIR, &p) < 0 || overview_read(PIN_DIR, NULL, p, &o) < 0)
 		return;
 	check_names(json_object_get(o, "policies"));
-	metrics_print(o, true, dev_null);
+	metrics_print(o, dev_null);
 	(void)overview_count_cgroups(o, PIN_DIR, true);
 	(void)overview_count_cgroups(o, PIN_DIR, false);
 	MUST(document_write(o, dev_null) == 0);

@@ -9,7 +9,7 @@
 #include "report/metrics.h"
 
 /* Prints an overview that is written with ' for ". */
-static char *print(const char *overview, bool in_force)
+static char *print(const char *overview)
 {
 	_cleanup_free_ char *json = strdup(overview);
 	_cleanup_(json_decref) json_t *o = NULL;
@@ -24,7 +24,7 @@ static char *print(const char *overview, bool in_force)
 	o = json_loads(json, 0, &error);
 	if (!o)
 		fail_msg("%s at %d", error.text, error.position);
-	metrics_print(o, in_force, to);
+	metrics_print(o, to);
 	assert_int_equal(fclose(to), 0);
 	return text;
 }
@@ -59,7 +59,7 @@ static void check_families(char *text)
 static void test_nothing(void **state)
 {
 	_cleanup_free_ char *text =
-		print("{'agent': {'running': false, 'answers': false, 'degraded': false}}", false);
+		print("{'agent': {'running': false, 'answers': false, 'degraded': false}}");
 
 	(void)state;
 	assert_line(text, "sockpol_up 0");
@@ -72,7 +72,7 @@ static void test_nothing(void **state)
 static void test_agent_without_pins(void **state)
 {
 	_cleanup_free_ char *text =
-		print("{'agent': {'running': true, 'answers': true, 'degraded': true}}", false);
+		print("{'agent': {'running': true, 'answers': true, 'degraded': true}}");
 
 	(void)state;
 	assert_line(text, "sockpol_up 0");
@@ -88,7 +88,7 @@ static void test_everything(void **state)
 		" 'generation': 3, 'loaded_usec': 1500000, 'n_policies': 2,"
 		" 'counts': {'classified': 11, 'cut': 2, 'left_out': 3, 'lists_lost': 4,"
 		"  'failures_lost': 5},"
-		" 'attachments': [{'hook': 'sock_ops', 'cgroup': 1}, {'hook': 'connect4', 'cgroup': 0}],"
+		" 'attachments': [{'hook': 'sock_ops', 'attached': true}, {'hook': 'connect4', 'attached': false}],"
 		" 'neighbours': [{'hook': 'sock_ops', 'runs_after': true}],"
 		" 'policies': ["
 		"  {'name': 'a', 'applied': 10, 'rules': [{'name': 'out', 'applied': 7}], 'failed': ["
@@ -100,8 +100,7 @@ static void test_everything(void **state)
 		"  {'stage': 'tcp-listen', 'available': true, 'used': true}],"
 		" 'missing_hooks': 1,"
 		" 'maps': [{'map': 'failures', 'entries': 9, 'room': 100},"
-		"  {'map': 'counters', 'entries': 6, 'room': 1000}]}",
-		true);
+		"  {'map': 'counters', 'entries': 6, 'room': 1000}]}");
 	static const char *const expected[] = {
 		"sockpol_up 1",
 		"sockpol_agent_up 1",
