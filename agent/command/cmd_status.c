@@ -7,7 +7,6 @@
 #include "host/cgroup.h"
 #include "kernel/pin_dir.h"
 #include "policy/stage.h"
-#include "report/governed.h"
 #include "report/overview.h"
 
 static void format_time(char *buf, size_t size, json_int_t usec)
@@ -254,7 +253,7 @@ static int name_cgroups(const struct generations *g, const char *policy, bool as
 	}
 	if (as_json)
 		printf("{\n  \"policy\": \"%s\",\n  \"cgroups\": [", policy);
-	r = governed_each(g, number, name_cgroup, &n);
+	r = overview_each_cgroup(g, number, name_cgroup, &n);
 	if (as_json)
 		printf("%s]\n}\n", n.n ? "\n  " : "");
 	return r;

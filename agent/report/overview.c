@@ -4,14 +4,12 @@
 
 #include "base/control_call.h"
 #include "base/log.h"
-#include "base/utf8.h"
 #include "kernel/neighbours.h"
 #include "kernel/pin.h"
 #include "option/option.h"
 #include "policy/hook.h"
 #include "policy/stage.h"
 #include "report/contest.h"
-#include "report/governed.h"
 #include "report/overview.h"
 
 #define PATIENCE_SECONDS 2u /* the maps can be read without the agent */
@@ -273,42 +271,192 @@ int overview_read(const char *pin_dir, const char *runtime_dir, const struct pin
 	return r;
 }
 
-int overview_count_cgroups(json_t *o, const char *pin_dir, bool only_overridden)
-{
-	_cleanup_(generations_close) struct generations *g = NULL;
-	_cleanup_(json_decref) json_t *by_name = json_object();
-	struct governed governed;
-	int r = generations_open(pin_dir, NULL, &g, NULL, NULL), error = 0;
-	json_t *policy;
-	size_t i;
+/* The options of a policy, BIT(enum option_id), by stage. */
+struct option_sets {
+	uint64_t any[SP_STAGE_MAX];    /* decided by its base or by a rule */
+	uint64_t always[SP_STAGE_MAX]; /* decided for every socket */
+};
 
-	if (r < 0 || (only_overridden && !governed_may_be_overridden(g)))
-		return r;
-	r = governed_read(g, &governed);
+/* A policy in force. */
+struct counted_policy {
+	struct option_sets sets;
+	uint64_t n_cgroups; /* to which it applies */
+	bool is_effective;  /* in one of these it sets something that no stronger policy sets anyway
+			     */
+	bool sets_something;
+};
+
+struct count {
+	const struct generations *generations;
+	struct counted_policy *v; /* by the policy's number */
+	uint32_t n;
+	uint64_t n_cgroups, n_governed;
+};
+
+static void read_sets(const struct generation_view *v, uint32_t number, struct option_sets *ret)
+{
+	const struct sp_policy *p = generation_view_at(v, MAP_ID_policies, number);
+
+	for (int s = 0; s < SP_STAGE_MAX; s++) {
+		const struct sp_stage_of *stage = &p->stage[s];
+		uint64_t any = stage->options;
+
+		for (uint32_t i = 0; i < (uint32_t)__builtin_popcountll(stage->acting); i++) {
+			const struct sp_block *b =
+				generation_view_at(v, MAP_ID_blocks, stage->first_block + i);
+
+			any |= b ? b->options : 0;
+		}
+		ret->any[s] = any;
+		ret->always[s] = stage->options;
+	}
+}
+
+/* Goes from the strongest policy down: does anything remain for the next to decide? */
+static void judge(struct count *c, const struct glob_list *list)
+{
+	uint64_t decided[SP_STAGE_MAX] = { 0 };
+
+	for (uint32_t i = list->n; i-- > 0;) {
+		struct counted_policy *p = &c->v[list->number[i]];
+
+		p->n_cgroups++;
+		for (int s = 0; s < SP_STAGE_MAX; s++) {
+			p->is_effective |= (p->sets.any[s] & ~decided[s]) != 0;
+			p->sets_something |= p->sets.any[s] != 0;
+			decided[s] |= p->sets.always[s];
+		}
+	}
+}
+
+static int count_cgroup(const char *path, uint64_t id, void *userdata)
+{
+	struct count *c = userdata;
+	struct glob_list list;
+	int r = generations_list_in_force(c->generations, path, &list);
+
+	(void)id;
+	for (uint32_t i = 0; i < list.n && r == 0; i++)
+		if (list.number[i] >= c->n)
+			r = -EPROTO;
 	if (r < 0)
 		return r;
+	c->n_cgroups++;
+	c->n_governed += list.n != 0;
+	judge(c, &list);
+	return 0;
+}
+
+static bool is_within(const struct option_sets *sets, const uint64_t once[], const uint64_t twice[])
+{
+	uint64_t any = 0;
+
+	for (int s = 0; s < SP_STAGE_MAX; s++) {
+		uint64_t others = twice[s] | (once[s] & ~sets->always[s]);
+
+		any |= sets->any[s];
+		if (sets->any[s] & ~others)
+			return false;
+	}
+	return any;
+}
+
+/* Can stronger policies set all that a policy sets, where both apply?  If not, looking at cgroups
+ * finds none. */
+static bool may_be_overridden(const struct count *c)
+{
+	uint64_t once[SP_STAGE_MAX] = { 0 },
+		 twice[SP_STAGE_MAX] = { 0 }; /* by a policy; by several */
+
+	for (uint32_t i = 1; i < c->n; i++) {
+		for (int s = 0; s < SP_STAGE_MAX; s++) {
+			twice[s] |= once[s] & c->v[i].sets.always[s];
+			once[s] |= c->v[i].sets.always[s];
+		}
+	}
+	for (uint32_t i = 1; i < c->n; i++)
+		if (is_within(&c->v[i].sets, once, twice))
+			return true;
+	return false;
+}
+
+static int set_counts(json_t *o, const struct count *c, bool only_overridden)
+{
+	_cleanup_(json_decref) json_t *by_name = json_object();
+	json_t *policy;
+	int error = 0;
+	size_t i;
+
 	json_array_foreach (json_object_get(o, "policies"), i, policy)
 		error |= json_object_set(by_name, document_text(policy, "name"), policy);
-	for (i = 1; i < governed.n && !error; i++) {
-		const struct governed_policy *p = &governed.v[i];
+	for (uint32_t k = 1; k < c->n && !error; k++) {
+		const struct counted_policy *p = &c->v[k];
+		const bool overridden = p->sets_something && !p->is_effective;
 
 		policy = json_object_get(by_name,
-					 generation_view_policy_name(&g->in_force, (uint32_t)i));
+					 generation_view_policy_name(&c->generations->in_force, k));
 		if (!policy) /* it came meanwhile */
 			continue;
-		if (!only_overridden || governed_is_overridden(p))
+		if (!only_overridden || overridden)
 			error |= json_object_set_new(policy, "cgroups",
 						     json_integer((json_int_t)p->n_cgroups));
-		error |= json_object_set_new(policy, "overridden",
-					     json_boolean(governed_is_overridden(p)));
+		error |= json_object_set_new(policy, "overridden", json_boolean(overridden));
 	}
 	if (!only_overridden)
 		error |= json_object_set_new(o, "cgroups",
 					     json_pack("{s:I, s:I}", "living",
-						       (json_int_t)governed.n_cgroups, "governed",
-						       (json_int_t)governed.n_governed));
-	governed_clear(&governed);
+						       (json_int_t)c->n_cgroups, "governed",
+						       (json_int_t)c->n_governed));
 	return error ? -ENOMEM : 0;
+}
+
+int overview_count_cgroups(json_t *o, const char *pin_dir, bool only_overridden)
+{
+	_cleanup_(generations_close) struct generations *g = NULL;
+	_cleanup_free_ struct counted_policy *v = NULL;
+	struct count c = { 0 };
+	int r = generations_open(pin_dir, NULL, &g, NULL, NULL);
+
+	if (r < 0)
+		return r;
+	c.generations = g;
+	c.n = generation_view_n_policies(&g->in_force);
+	c.v = v = calloc(c.n + 1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	for (uint32_t i = 1; i < c.n; i++)
+		read_sets(&g->in_force, i, &v[i].sets);
+	if (only_overridden && !may_be_overridden(&c))
+		return 0;
+	r = g->root ? living_each(g->mount, g->root, count_cgroup, &c) : 0;
+	return r < 0 ? r : set_counts(o, &c, only_overridden);
+}
+
+struct search {
+	const struct generations *generations;
+	uint32_t number;
+	living_fn *fn;
+	void *userdata;
+};
+
+static int find_policy(const char *path, uint64_t id, void *userdata)
+{
+	const struct search *s = userdata;
+	struct glob_list list;
+	int r = generations_list_in_force(s->generations, path, &list);
+
+	for (uint32_t i = 0; i < list.n && r == 0; i++)
+		if (list.number[i] == s->number)
+			return s->fn(path, id, s->userdata);
+	return r;
+}
+
+int overview_each_cgroup(const struct generations *g, uint32_t number, living_fn *fn,
+			 void *userdata)
+{
+	struct search s = { g, number, fn, userdata };
+
+	return g->root ? living_each(g->mount, g->root, find_policy, &s) : 0;
 }
 
 static json_t *append_contestant(json_t *to, const struct contestant *c, bool conditional,

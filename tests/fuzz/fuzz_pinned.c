@@ -31,7 +31,6 @@
 #include "kernel/support.h"
 #include "policy/loader.h"
 #include "report/dry_run.h"
-#include "report/governed.h"
 #include "report/metrics.h"
 
 #define DESCRIPTORS 64
@@ -511,7 +510,7 @@ static void read_generations(void)
 		MUST(r == 0 || r == -EPROTO);
 		json_decref(o);
 	}
-	(void)governed_each(g, generation_view_find(&g->in_force, "web"), keep_on, NULL);
+	(void)overview_each_cgroup(g, generation_view_find(&g->in_force, "web"), keep_on, NULL);
 }
 
 static void run_dry(void)
