@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "command/commands.h"
 #include "host/cgroup.h"
+#include "host/living.h"
 #include "kernel/pin_dir.h"
 #include "policy/stage.h"
 #include "report/overview.h"
@@ -219,6 +220,8 @@ static void print_cgroup(const json_t *c)
 
 /* Cgroups that are named as they are found, however many there are. */
 struct naming {
+	const struct generations *generations;
+	uint32_t policy;
 	bool as_json;
 	size_t n;
 };
@@ -226,34 +229,41 @@ struct naming {
 static int name_cgroup(const char *path, uint64_t id, void *userdata)
 {
 	struct naming *n = userdata;
-	json_t *text = document_string(path);
-	int r = text ? 0 : -ENOMEM;
+	_cleanup_(json_decref) json_t *text = NULL;
+	struct glob_list list;
+	int r = generations_list_in_force(n->generations, path, &list);
+	uint32_t i = 0;
 
 	(void)id;
-	if (text && n->as_json) {
+	while (r == 0 && i < list.n && list.number[i] != n->policy)
+		i++;
+	if (r < 0 || i == list.n)
+		return r;
+	text = document_string(path);
+	if (!text)
+		return -ENOMEM;
+	if (n->as_json) {
 		fputs(n->n ? ",\n    " : "\n    ", stdout);
-		r = json_dumpf(text, stdout, JSON_ENCODE_ANY) < 0 ? -ENOMEM : 0;
-	} else if (text) {
+		json_dumpf(text, stdout, JSON_ENCODE_ANY);
+	} else {
 		puts(json_string_value(text));
 	}
 	n->n++;
-	json_decref(text);
-	return r;
+	return 0;
 }
 
 static int name_cgroups(const struct generations *g, const char *policy, bool as_json)
 {
-	const uint32_t number = generation_view_find(&g->in_force, policy);
-	struct naming n = { as_json };
+	struct naming n = { g, generation_view_find(&g->in_force, policy), as_json };
 	int r;
 
-	if (!number) {
+	if (!n.policy) {
 		log_error("No policy '%s' is in force", policy);
 		return -ENODATA;
 	}
 	if (as_json)
 		printf("{\n  \"policy\": \"%s\",\n  \"cgroups\": [", policy);
-	r = overview_each_cgroup(g, number, name_cgroup, &n);
+	r = g->root ? living_each(g->mount, g->root, name_cgroup, &n) : 0;
 	if (as_json)
 		printf("%s]\n}\n", n.n ? "\n  " : "");
 	return r;

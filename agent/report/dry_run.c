@@ -11,22 +11,9 @@
 #include "report/dry_run.h"
 #include "report/generations.h"
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 /* Bytes of paths.  Users may nest cgroups so deep that all paths would fill the memory. */
 #define ROOM_FOR_NAMES (64u << 20)
 #define NAMED_MAX      3 /* of many cgroups or listeners, unless all are asked for */
-
-/* Cgroups that have the same policies now, and would have the same: compared only once. */
-struct pair {
-	struct pair_key {
-		struct glob_list now, then;
-	} key;
-	json_t *group;	      /* one of the groups; NULL: nothing changes */
-	bool stale_listeners; /* what is set on listeners changes */
-	UT_hash_handle hh;
-};
 
 /* A listener, which keeps what it got under the old policy, as a reload does not touch it. */
 struct held_listener {
@@ -37,26 +24,23 @@ struct held_listener {
 
 struct comparison {
 	struct generations *generations;
-	struct pair *pairs;
 	bool *applies; /* by number in force: does the policy apply to a live cgroup? */
 	size_t room;   /* room left for names */
-	struct held_listener *listeners; /* by cgroup */
+	struct held_listener *listeners;
 	size_t n_listeners;
 	size_t n_cgroups, n_changed;
 	bool other_order; /* of policies that are in force and in the files */
 	json_t *come, *go, *policies;
 	json_t *groups;		/* by their first cgroup */
 	json_t *groups_by_text; /* the same, by the text of their changes */
+	/* By the policies that cgroups have now, and would have: the `group`, null where nothing
+	 * changes, and whether what is set on listeners changes, `stale`.  Each pair is compared
+	 * only once. */
+	json_t *pairs;
 };
 
 static void comparison_clear(struct comparison *c)
 {
-	struct pair *pair, *next_pair;
-
-	HASH_ITER (hh, c->pairs, pair, next_pair) {
-		HASH_DEL(c->pairs, pair);
-		free(pair);
-	}
 	for (size_t i = 0; i < c->n_listeners; i++)
 		free(c->listeners[i].cgroup);
 	free(c->listeners);
@@ -67,6 +51,7 @@ static void comparison_clear(struct comparison *c)
 	json_decref(c->policies);
 	json_decref(c->groups);
 	json_decref(c->groups_by_text);
+	json_decref(c->pairs);
 }
 
 /* --- policies ----------------------------------------------------------------------------------
@@ -151,60 +136,61 @@ static bool changes_listeners(const json_t *in_force)
 	return false;
 }
 
-/* Finds or makes the group with these changes; takes the set over. */
-static int find_group(struct comparison *c, json_t *set, json_t **ret)
+/* Finds or makes the group with these changes; takes the set over.  NULL: memory is out. */
+static json_t *find_group(struct comparison *c, json_t *set)
 {
 	_cleanup_free_ char *text = set ? json_dumps(set, JSON_COMPACT) : NULL;
 	json_t *group = text ? json_object_get(c->groups_by_text, text) : NULL;
 
 	if (group) {
 		json_decref(set);
-	} else {
-		group = document_set(set, "cgroups", json_array());
-		group = document_set(group, "n_cgroups", json_integer(0));
-		c->groups = document_append(c->groups, group);
-		if (!c->groups || !text || json_object_set(c->groups_by_text, text, group) < 0)
-			return -ENOMEM;
+		return group;
 	}
-	*ret = group;
-	return 0;
+	group = document_set(set, "cgroups", json_array());
+	group = document_set(group, "n_cgroups", json_integer(0));
+	c->groups = document_append(c->groups, group);
+	if (!c->groups || !text || json_object_set(c->groups_by_text, text, group) < 0)
+		return NULL;
+	return group;
 }
 
-static int compare_pair(struct comparison *c, struct pair *p)
+static int compare_pair(struct comparison *c, const struct glob_list *now,
+			const struct glob_list *then, const char *key, const json_t **ret)
 {
 	struct generations *g = c->generations;
 	_cleanup_(json_decref) json_t *f = NULL;
-	int r = in_force_compare(&g->in_force, &p->key.now, &g->files, &p->key.then, &f);
+	json_t *group = NULL, *pair;
+	int r = in_force_compare(&g->in_force, now, &g->files, then, &f);
 
 	if (r < 0)
 		return r;
-	p->stale_listeners = changes_listeners(f);
-	return in_force_differs(f) ? find_group(c, change_set_new(f), &p->group) : 0;
+	if (in_force_differs(f)) {
+		group = find_group(c, change_set_new(f));
+		if (!group)
+			return -ENOMEM;
+	}
+	pair = json_pack("{s:O?, s:b}", "group", group, "stale", changes_listeners(f));
+	*ret = pair;
+	return json_object_set_new(c->pairs, key, pair) < 0 ? -ENOMEM : 0;
 }
 
-static int find_pair(struct comparison *c, const struct pair_key *key, const struct pair **ret)
+static char *write_list(char *to, const struct glob_list *list)
 {
-	struct pair *p;
-	int r;
+	for (uint32_t i = 0; i < list->n; i++)
+		to += sprintf(to, "%u,", list->number[i]);
+	return to;
+}
 
-	HASH_FIND(hh, c->pairs, key, sizeof(*key), p);
-	*ret = p;
-	if (p)
-		return 0;
-	p = calloc(1, sizeof(*p));
-	if (!p)
-		return -ENOMEM;
-	memcpy(&p->key, key, sizeof(*key));
-	r = compare_pair(c, p);
-	if (r == 0)
-		HASH_ADD(hh, c->pairs, key, sizeof(p->key), p);
-	if (r == 0 && !p->hh.tbl)
-		r = -ENOMEM;
-	if (r < 0)
-		free(p);
-	else
-		*ret = p;
-	return r;
+/* Finds what becomes of a cgroup that has these policies, and would have those. */
+static int find_pair(struct comparison *c, const struct glob_list *now,
+		     const struct glob_list *then, const json_t **ret)
+{
+	char key[2 * SP_LIST_MAX * sizeof("65535") + 2], *end = write_list(key, now);
+
+	*end++ = '/';
+	*write_list(end, then) = '\0';
+	*ret = json_object_get(c->pairs, key);
+	return *ret ? 0 : compare_pair(c, now, then, key, ret);
 }
 
 /* Takes room for a path; false: there is not enough. */
@@ -218,23 +204,13 @@ static bool take_room(struct comparison *c, const char *path)
 	return true;
 }
 
-static int by_cgroup(const void *a, const void *b)
-{
-	const struct held_listener *x = a, *y = b;
-
-	return (x->cgroup_id > y->cgroup_id) - (x->cgroup_id < y->cgroup_id);
-}
-
 static int mark_listeners(struct comparison *c, const char *path, uint64_t id)
 {
-	const struct held_listener key = { .cgroup_id = id };
-	struct held_listener *l =
-		c->n_listeners ? bsearch(&key, c->listeners, c->n_listeners, sizeof(key), by_cgroup)
-			       : NULL;
+	for (size_t i = 0; i < c->n_listeners; i++) {
+		struct held_listener *l = &c->listeners[i];
 
-	while (l && l > c->listeners && l[-1].cgroup_id == id)
-		l--;
-	for (; l && l < c->listeners + c->n_listeners && l->cgroup_id == id; l++) {
+		if (l->cgroup_id != id)
+			continue;
 		l->cgroup = strdup(take_room(c, path) ? path : "?");
 		if (!l->cgroup)
 			return -ENOMEM;
@@ -242,54 +218,34 @@ static int mark_listeners(struct comparison *c, const char *path, uint64_t id)
 	return 0;
 }
 
-/* Copies a list, so that equal lists are equal byte by byte. */
-static void copy_list(const struct glob_list *from, struct glob_list *to)
-{
-	memset(to, 0, sizeof(*to));
-	memcpy(to->number, from->number, from->n * sizeof(from->number[0]));
-	to->n = from->n;
-}
-
-static int read_key(const struct comparison *c, const char *path, struct pair_key *ret)
-{
-	struct glob_list now = { 0 }, then = { 0 };
-	int r = generations_list_in_force(c->generations, path, &now);
-
-	if (r == 0)
-		r = generations_list_of_files(c->generations, path, &then);
-	if (r < 0)
-		return r;
-	memset(ret, 0, sizeof(*ret));
-	copy_list(&now, &ret->now);
-	copy_list(&then, &ret->then);
-	return 0;
-}
-
 static int compare_cgroup(const char *path, uint64_t id, void *userdata)
 {
 	struct comparison *c = userdata;
-	const struct pair *pair;
-	struct pair_key key;
-	int r = read_key(c, path, &key);
+	struct glob_list now = { 0 }, then = { 0 };
+	int r = generations_list_in_force(c->generations, path, &now);
+	const json_t *pair = NULL, *group;
 
 	if (r == 0)
-		r = find_pair(c, &key, &pair);
-	if (r == 0 && pair->stale_listeners)
+		r = generations_list_of_files(c->generations, path, &then);
+	if (r == 0)
+		r = find_pair(c, &now, &then, &pair);
+	if (r == 0 && document_is(pair, "stale"))
 		r = mark_listeners(c, path, id);
 	if (r < 0)
 		return r;
-	for (uint32_t i = 0; i < key.now.n; i++)
-		c->applies[key.now.number[i]] = true;
+	for (uint32_t i = 0; i < now.n; i++)
+		c->applies[now.number[i]] = true;
 	c->n_cgroups++;
-	if (!pair->group)
+	group = json_object_get(pair, "group");
+	if (json_is_null(group))
 		return 0;
 	c->n_changed++;
-	json_integer_set(json_object_get(pair->group, "n_cgroups"),
-			 document_number(pair->group, "n_cgroups") + 1);
-	if (take_room(c, path) && json_array_append_new(json_object_get(pair->group, "cgroups"),
-							document_string(path)) < 0)
-		return -ENOMEM;
-	return 0;
+	json_integer_set(json_object_get(group, "n_cgroups"),
+			 document_number(group, "n_cgroups") + 1);
+	return take_room(c, path) && json_array_append_new(json_object_get(group, "cgroups"),
+							   document_string(path)) < 0
+		       ? -ENOMEM
+		       : 0;
 }
 
 static int add_listener(const struct listener *l, void *userdata)
@@ -309,8 +265,6 @@ static int list_listeners(struct comparison *c)
 {
 	int r = listeners_each(add_listener, c);
 
-	if (c->n_listeners)
-		qsort(c->listeners, c->n_listeners, sizeof(*c->listeners), by_cgroup);
 	if (r < 0 && r != -ENOMEM)
 		log_warning_errno(r, "Cannot find the listeners that would keep old values, "
 				     "ignoring");
@@ -357,6 +311,7 @@ static int compare(const char *pin_dir, const struct config *config, struct diag
 		.policies = json_array(),
 		.groups = json_array(),
 		.groups_by_text = json_object(),
+		.pairs = json_object(),
 	};
 	_cleanup_free_ char *error = NULL;
 	struct position at;

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "kernel/neighbours.h"
 #include "kernel/pin.h"
+#include "host/living.h"
 #include "option/option.h"
 #include "policy/hook.h"
 #include "policy/stage.h"
@@ -430,33 +431,6 @@ int overview_count_cgroups(json_t *o, const char *pin_dir, bool only_overridden)
 		return 0;
 	r = g->root ? living_each(g->mount, g->root, count_cgroup, &c) : 0;
 	return r < 0 ? r : set_counts(o, &c, only_overridden);
-}
-
-struct search {
-	const struct generations *generations;
-	uint32_t number;
-	living_fn *fn;
-	void *userdata;
-};
-
-static int find_policy(const char *path, uint64_t id, void *userdata)
-{
-	const struct search *s = userdata;
-	struct glob_list list;
-	int r = generations_list_in_force(s->generations, path, &list);
-
-	for (uint32_t i = 0; i < list.n && r == 0; i++)
-		if (list.number[i] == s->number)
-			return s->fn(path, id, s->userdata);
-	return r;
-}
-
-int overview_each_cgroup(const struct generations *g, uint32_t number, living_fn *fn,
-			 void *userdata)
-{
-	struct search s = { g, number, fn, userdata };
-
-	return g->root ? living_each(g->mount, g->root, find_policy, &s) : 0;
 }
 
 static json_t *append_contestant(json_t *to, const struct contestant *c, bool conditional,

@@ -6,7 +6,6 @@
 #ifndef SOCKPOL_OVERVIEW_H
 #define SOCKPOL_OVERVIEW_H
 
-#include "host/living.h"
 #include "kernel/pinned.h"
 #include "report/document.h"
 #include "report/generations.h"
@@ -20,10 +19,6 @@ int overview_read(const char *pin_dir, const char *runtime_dir, const struct pin
 /* Counts the live cgroups of each policy.  only_overridden: only if some policy can be overridden.
  * Returns 0 or a negative errno. */
 int overview_count_cgroups(json_t *o, const char *pin_dir, bool only_overridden);
-/* Calls fn for each live cgroup to which the policy with this number applies, until it returns
- * something other than 0. */
-int overview_each_cgroup(const struct generations *g, uint32_t number, living_fn *fn,
-			 void *userdata);
 /* Reads what is in force for one cgroup.  Returns 0 or a negative errno. */
 int overview_read_cgroup(struct generations *g, const char *path, uint64_t id, json_t **ret);
 /* Logs why there is no overview: an error of pinned_open() or overview_read(). */

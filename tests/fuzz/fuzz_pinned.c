@@ -25,6 +25,7 @@
 #include "fuzz.h"
 #include "host/host.h"
 #include "host/listeners.h"
+#include "host/living.h"
 #include "kernel/generation.h"
 #include "kernel/map_contents.h"
 #include "kernel/pin.h"
@@ -489,14 +490,6 @@ static void read_overview(void)
 	MUST(document_write(o, dev_null) == 0);
 }
 
-static int keep_on(const char *path, uint64_t id, void *userdata)
-{
-	(void)path;
-	(void)id;
-	(void)userdata;
-	return 0;
-}
-
 static void read_generations(void)
 {
 	_cleanup_(generations_close) struct generations *g = NULL;
@@ -510,7 +503,6 @@ static void read_generations(void)
 		MUST(r == 0 || r == -EPROTO);
 		json_decref(o);
 	}
-	(void)overview_each_cgroup(g, generation_view_find(&g->in_force, "web"), keep_on, NULL);
 }
 
 static void run_dry(void)
