@@ -47,8 +47,7 @@ static void print_summary(const struct config *config, const struct diags *diags
 	printf("\n");
 }
 
-/* --- the running kernel
- * ------------------------------------------------------------------------- */
+/* --- the running kernel ----------------------------------------------------------------------- */
 
 /* Prints the policies and rules that ask for it. */
 static void print_concerned(const struct config *c, const char *what, FILE *to)

@@ -166,8 +166,7 @@ static uint64_t condition_at(const struct sp_policy *p, const struct sp_stage_of
 	return digest;
 }
 
-/* --- contests ----------------------------------------------------------------------------------
- */
+/* --- contests --------------------------------------------------------------------------------- */
 
 static struct contest *contest_of(struct contests *c, enum option_id id)
 {

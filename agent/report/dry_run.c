@@ -54,8 +54,7 @@ static void comparison_clear(struct comparison *c)
 	json_decref(c->pairs);
 }
 
-/* --- policies ----------------------------------------------------------------------------------
- */
+/* --- policies --------------------------------------------------------------------------------- */
 
 /* Returns the numbers of one side's policies by name; NULL: memory is out. */
 static json_t *numbers_of(const struct generation_view *v)
@@ -115,8 +114,7 @@ static int compare_policies(struct comparison *c)
 	return r;
 }
 
-/* --- cgroups -----------------------------------------------------------------------------------
- */
+/* --- cgroups ---------------------------------------------------------------------------------- */
 
 /* Does it change what is set on listeners?  Like a reload, it looks at what is set, not at who sets
  * it, and only where something was set. */
@@ -358,8 +356,7 @@ int dry_run_make(const char *const *policy_dirs, const char *pin_dir, struct dia
 	return r == 0 || r == -EBADMSG ? r : log_error_errno(r, "Cannot tell what would change");
 }
 
-/* --- for people --------------------------------------------------------------------------------
- */
+/* --- for people ------------------------------------------------------------------------------- */
 
 static const char *plural(size_t n)
 {

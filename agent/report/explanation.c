@@ -16,8 +16,7 @@ struct inquiry {
 	enum direction direction;
 };
 
-/* --- policies ----------------------------------------------------------------------------------
- */
+/* --- policies --------------------------------------------------------------------------------- */
 
 static const struct pattern *matching_pattern(const struct patterns *p, const char *path)
 {
@@ -52,8 +51,7 @@ static json_t *policy_json(const struct policy *p, const char *cgroup)
 			 glob_pattern(pattern->glob));
 }
 
-/* --- options -----------------------------------------------------------------------------------
- */
+/* --- options ---------------------------------------------------------------------------------- */
 
 /* May the block hold where an option that is due at stage `s` is decided? */
 static bool may_decide_at(const struct block *b, enum sp_stage s)
@@ -297,8 +295,7 @@ static void add_option(const struct inquiry *q, const struct option *option, jso
 	*to = document_append(*to, object);
 }
 
-/* --- the whole ---------------------------------------------------------------------------------
- */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 /* Returns the rules that do not hold for the connection. */
 static json_t *not_holding_json(const struct effective *e, const struct asked *asked)
@@ -352,8 +349,7 @@ json_t *explanation_new(const char *cgroup, const struct effective *effective,
 	return document_set(root, "not_holding", not_holding_json(effective, asked));
 }
 
-/* --- for people --------------------------------------------------------------------------------
- */
+/* --- for people ------------------------------------------------------------------------------- */
 
 static void print_policy(const json_t *p, FILE *to)
 {

@@ -10,8 +10,7 @@
 
 #define TRIES 200 /* each takes some ms, and reloads leave time for one */
 
-/* --- names of counters --------------------------------------------------------------------------
- */
+/* --- names of counters ------------------------------------------------------------------------ */
 
 struct named {
 	struct sp_counter counter; /* a key, hashed whole: no bytes behind the names' NULs */
@@ -101,8 +100,7 @@ uint32_t counters_index(const struct policy *p, const struct rule *r, void *user
 	return add(c, &key, c->next) == 0 ? c->next - 1 : 0;
 }
 
-/* --- one configuration --------------------------------------------------------------------------
- */
+/* --- one configuration ------------------------------------------------------------------------ */
 
 int generation_view_init(struct generation_view *v, const struct image *image,
 			 const struct counters *counters)
@@ -148,8 +146,7 @@ uint32_t generation_view_find(const struct generation_view *v, const char *name)
 	return 0;
 }
 
-/* --- both ---------------------------------------------------------------------------------------
- */
+/* --- both ------------------------------------------------------------------------------------- */
 
 static int find_root(struct generations *g)
 {

@@ -272,19 +272,13 @@ int overview_read(const char *pin_dir, const char *runtime_dir, const struct pin
 	return r;
 }
 
-/* The options of a policy, BIT(enum option_id), by stage. */
-struct option_sets {
+/* A policy in force.  Options are BIT(enum option_id), by stage. */
+struct counted_policy {
 	uint64_t any[SP_STAGE_MAX];    /* decided by its base or by a rule */
 	uint64_t always[SP_STAGE_MAX]; /* decided for every socket */
-};
-
-/* A policy in force. */
-struct counted_policy {
-	struct option_sets sets;
-	uint64_t n_cgroups; /* to which it applies */
-	bool is_effective;  /* in one of these it sets something that no stronger policy sets anyway
-			     */
 	bool sets_something;
+	uint64_t n_cgroups; /* to which it applies */
+	bool is_effective;  /* in one of these it sets what no stronger policy sets anyway */
 };
 
 struct count {
@@ -294,7 +288,7 @@ struct count {
 	uint64_t n_cgroups, n_governed;
 };
 
-static void read_sets(const struct generation_view *v, uint32_t number, struct option_sets *ret)
+static void read_sets(const struct generation_view *v, uint32_t number, struct counted_policy *ret)
 {
 	const struct sp_policy *p = generation_view_at(v, MAP_ID_policies, number);
 
@@ -310,74 +304,59 @@ static void read_sets(const struct generation_view *v, uint32_t number, struct o
 		}
 		ret->any[s] = any;
 		ret->always[s] = stage->options;
-	}
-}
-
-/* Goes from the strongest policy down: does anything remain for the next to decide? */
-static void judge(struct count *c, const struct glob_list *list)
-{
-	uint64_t decided[SP_STAGE_MAX] = { 0 };
-
-	for (uint32_t i = list->n; i-- > 0;) {
-		struct counted_policy *p = &c->v[list->number[i]];
-
-		p->n_cgroups++;
-		for (int s = 0; s < SP_STAGE_MAX; s++) {
-			p->is_effective |= (p->sets.any[s] & ~decided[s]) != 0;
-			p->sets_something |= p->sets.any[s] != 0;
-			decided[s] |= p->sets.always[s];
-		}
+		ret->sets_something |= any != 0;
 	}
 }
 
 static int count_cgroup(const char *path, uint64_t id, void *userdata)
 {
+	uint64_t decided[SP_STAGE_MAX] = { 0 };
 	struct count *c = userdata;
 	struct glob_list list;
 	int r = generations_list_in_force(c->generations, path, &list);
 
 	(void)id;
-	for (uint32_t i = 0; i < list.n && r == 0; i++)
-		if (list.number[i] >= c->n)
-			r = -EPROTO;
 	if (r < 0)
 		return r;
 	c->n_cgroups++;
 	c->n_governed += list.n != 0;
-	judge(c, &list);
-	return 0;
-}
+	/* From the strongest policy down: does anything remain for the next to decide? */
+	for (uint32_t i = list.n; i-- > 0;) {
+		const uint32_t number = list.number[i];
+		struct counted_policy *p = number < c->n ? &c->v[number] : NULL;
 
-static bool is_within(const struct option_sets *sets, const uint64_t once[], const uint64_t twice[])
-{
-	uint64_t any = 0;
-
-	for (int s = 0; s < SP_STAGE_MAX; s++) {
-		uint64_t others = twice[s] | (once[s] & ~sets->always[s]);
-
-		any |= sets->any[s];
-		if (sets->any[s] & ~others)
-			return false;
+		if (!p)
+			return -EPROTO;
+		p->n_cgroups++;
+		for (int s = 0; s < SP_STAGE_MAX; s++) {
+			p->is_effective |= (p->any[s] & ~decided[s]) != 0;
+			decided[s] |= p->always[s];
+		}
 	}
-	return any;
+	return 0;
 }
 
 /* Can stronger policies set all that a policy sets, where both apply?  If not, looking at cgroups
  * finds none. */
 static bool may_be_overridden(const struct count *c)
 {
-	uint64_t once[SP_STAGE_MAX] = { 0 },
-		 twice[SP_STAGE_MAX] = { 0 }; /* by a policy; by several */
+	uint64_t once[SP_STAGE_MAX] = { 0 }, twice[SP_STAGE_MAX] = { 0 }; /* by so many policies */
 
 	for (uint32_t i = 1; i < c->n; i++) {
 		for (int s = 0; s < SP_STAGE_MAX; s++) {
-			twice[s] |= once[s] & c->v[i].sets.always[s];
-			once[s] |= c->v[i].sets.always[s];
+			twice[s] |= once[s] & c->v[i].always[s];
+			once[s] |= c->v[i].always[s];
 		}
 	}
-	for (uint32_t i = 1; i < c->n; i++)
-		if (is_within(&c->v[i].sets, once, twice))
+	for (uint32_t i = 1; i < c->n; i++) {
+		const struct counted_policy *p = &c->v[i];
+		bool is_within = p->sets_something;
+
+		for (int s = 0; s < SP_STAGE_MAX; s++)
+			is_within &= !(p->any[s] & ~(twice[s] | (once[s] & ~p->always[s])));
+		if (is_within)
 			return true;
+	}
 	return false;
 }
 
@@ -392,7 +371,7 @@ static int set_counts(json_t *o, const struct count *c, bool only_overridden)
 		error |= json_object_set(by_name, document_text(policy, "name"), policy);
 	for (uint32_t k = 1; k < c->n && !error; k++) {
 		const struct counted_policy *p = &c->v[k];
-		const bool overridden = p->sets_something && !p->is_effective;
+		const bool overridden = p->n_cgroups && p->sets_something && !p->is_effective;
 
 		policy = json_object_get(by_name,
 					 generation_view_policy_name(&c->generations->in_force, k));
@@ -426,7 +405,7 @@ int overview_count_cgroups(json_t *o, const char *pin_dir, bool only_overridden)
 	if (!v)
 		return -ENOMEM;
 	for (uint32_t i = 1; i < c.n; i++)
-		read_sets(&g->in_force, i, &v[i].sets);
+		read_sets(&g->in_force, i, &v[i]);
 	if (only_overridden && !may_be_overridden(&c))
 		return 0;
 	r = g->root ? living_each(g->mount, g->root, count_cgroup, &c) : 0;
