@@ -55,13 +55,13 @@ struct inputs {
 	struct host host;
 	struct config *config;
 	struct generations *generations; /* NULL: what is in force is not known ... */
-	char *why_not_known;		 /* owned; ... because */
+	json_t *why_not_known;		 /* ... because; a string */
 };
 
 static void inputs_clear(struct inputs *s)
 {
 	generations_close(s->generations);
-	free(s->why_not_known);
+	json_decref(s->why_not_known);
 	config_free(s->config);
 	host_clear(&s->host);
 	free(s->mount);
@@ -69,23 +69,17 @@ static void inputs_clear(struct inputs *s)
 
 /* Leaves out what `run` leaves out here.  Without the privilege to ask the kernel nothing is left
  * out. */
-static int leave_out_unsupported(struct config *c, struct diags *diags)
-{
-	const struct kernel_support *k;
-
-	return support_probe(&k) < 0 ? 0 : support_apply(k, c, diags);
-}
-
 static int load_policies(const struct request *q, struct inputs *s)
 {
 	const char *const *dirs = q->dirs[0] ? q->dirs : loader_default_dirs;
+	const struct kernel_support *k;
 	struct diags diags = { 0 };
 	int r;
 
 	host_read(&s->host);
 	r = config_load(dirs, NULL, &s->host, &diags, &s->config);
-	if (r == 0)
-		r = leave_out_unsupported(s->config, &diags);
+	if (r == 0 && support_probe(&k) == 0)
+		r = support_apply(k, s->config, &diags);
 	diags_sort(&diags);
 	diags_log(&diags);
 	diags_clear(&diags);
@@ -120,11 +114,9 @@ static int open_generations(const struct request *q, struct inputs *s)
 	}
 	if (r == 0 || r == -ENOMEM)
 		return r;
-	if (r != -E2BIG)
-		s->why_not_known = strdup(not_known_because(r));
-	else if (asprintf(&s->why_not_known, "not known (the files would be refused: %s)", error) <
-		 0)
-		s->why_not_known = NULL;
+	s->why_not_known =
+		r == -E2BIG ? json_sprintf("not known (the files would be refused: %s)", error)
+			    : json_string(not_known_because(r));
 	return s->why_not_known ? 0 : -ENOMEM;
 }
 
@@ -154,7 +146,7 @@ static int compare(const struct inputs *s, const char *cgroup, const struct effe
 {
 	struct generations *g = s->generations;
 	struct glob_list in_force, by_files = { 0 };
-	const char *why = s->why_not_known;
+	const char *why = json_string_value(s->why_not_known);
 	int r = 0;
 
 	if (g) {

@@ -10,15 +10,6 @@
 #include "policy/stage.h"
 #include "report/overview.h"
 
-static void format_time(char *buf, size_t size, json_int_t usec)
-{
-	time_t t = (time_t)(usec / 1000000);
-	struct tm tm;
-
-	if (!localtime_r(&t, &tm) || !strftime(buf, size, "%F %T %z", &tm))
-		snprintf(buf, size, "?");
-}
-
 /* Prints "INTRODUCTION TEXT", and nothing for NULL. */
 static void print_with(const char *introduction, const char *text)
 {
@@ -103,10 +94,13 @@ static void print_agent(const json_t *o)
 {
 	const json_t *agent = json_object_get(o, "agent"), *counts = json_object_get(o, "counts"),
 		     *cgroups = json_object_get(o, "cgroups");
-	char when[64];
+	const time_t loaded = (time_t)(document_number(o, "loaded_usec") / 1000000);
+	char when[64] = "?";
+	struct tm tm;
 
+	if (localtime_r(&loaded, &tm))
+		strftime(when, sizeof(when), "%F %T %z", &tm);
 	print_whether_running(agent);
-	format_time(when, sizeof(when), document_number(o, "loaded_usec"));
 	printf("in force: generation %lld since %s, %lld policies\n",
 	       document_number(o, "generation"), when, document_number(o, "n_policies"));
 	printf("cgroups classified at a socket: %lld\n", document_number(counts, "classified"));
