@@ -7,7 +7,7 @@
 #include "host/sock_diag.h"
 #include "kernel/support.h"
 #include "policy/loader.h"
-#include "report/change_set.h"
+#include "report/in_force.h"
 #include "report/dry_run.h"
 #include "report/generations.h"
 
@@ -78,7 +78,7 @@ static int compare_policy(struct comparison *c, uint32_t now, uint32_t then)
 
 	if (r < 0 || !in_force_differs(f))
 		return r;
-	set = document_set(change_set_new(f), "name",
+	set = document_set(in_force_changes(f), "name",
 			   json_string(generation_view_policy_name(&g->files, then)));
 	set = document_set(set, "applies", json_boolean(c->applies[now]));
 	c->policies = document_append(c->policies, set);
@@ -163,7 +163,7 @@ static int compare_pair(struct comparison *c, const struct glob_list *now,
 	if (r < 0)
 		return r;
 	if (in_force_differs(f)) {
-		group = find_group(c, change_set_new(f));
+		group = find_group(c, in_force_changes(f));
 		if (!group)
 			return -ENOMEM;
 	}
@@ -381,7 +381,7 @@ static void print_group(const json_t *group, bool all, FILE *to)
 	if (named < n)
 		fprintf(to, " and %zu more", n - named);
 	fputc('\n', to);
-	change_set_print(group, to);
+	in_force_print_changes(group, to);
 }
 
 static void print_listeners(const json_t *listeners, bool all, FILE *to)
@@ -420,7 +420,7 @@ static void print_policies(const json_t *d, FILE *to)
 			continue;
 		fprintf(to, "policy %s, which applies to no cgroup that lives:\n",
 			document_text(p, "name"));
-		change_set_print(p, to);
+		in_force_print_changes(p, to);
 	}
 }
 

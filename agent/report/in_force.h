@@ -23,4 +23,13 @@ void in_force_print(const json_t *f, FILE *to);
 /* Prints "4 by web, rule out", or "not set".  unset: how a value that is left alone is named. */
 void in_force_print_side(const json_t *side, const char *unset, FILE *to);
 
+/*
+ * Returns the changes that a reload would make for the cgroup, in an administrator's terms: options
+ * and directions rather than hooks; equal for equal changes.  The document is a group of `reload
+ * --dry-run --json`: `come`, `go`, `other_order`, `changes`.  NULL: memory is out.
+ */
+json_t *in_force_changes(const json_t *f);
+/* Prints indented lines. */
+void in_force_print_changes(const json_t *changes, FILE *to);
+
 #endif

@@ -458,6 +458,192 @@ static void test_decided_late(void **state)
 	side_free(&s);
 }
 
+/* --- from differences at hooks to changes in words -------------------------------------------- */
+
+struct row {
+	enum sp_stage stage;
+	enum option_id option;
+	/* value, policy, rule; of what is in force, and of the files */
+	const char *kernel[3], *files[3];
+	const char *also;
+};
+
+static json_t *side_of(const char *const v[3])
+{
+	if (!v[0])
+		return json_null();
+	return json_pack("{s:s, s:s?, s:s?}", "value", v[0], "policy", v[1], "rule", v[2]);
+}
+
+/* A comparison as in_force_compare() gives it. */
+static json_t *in_force(const struct row *rows, size_t n, const char *come)
+{
+	json_t *differences = json_array(), *comes = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		differences = document_append(
+			differences,
+			json_pack("{s:s, s:s, s:o, s:o, s:s?}", "option",
+				  option_table[rows[i].option].name, "stage",
+				  stage_name(rows[i].stage), "in_force", side_of(rows[i].kernel),
+				  "files", side_of(rows[i].files), "also", rows[i].also));
+	if (come)
+		comes = document_append(comes, json_string(come));
+	return json_pack("{s:o, s:o, s:[], s:b}", "differences", differences, "come", comes, "go",
+			 "other_order", 0);
+}
+
+static json_t *change_set(const struct row *rows, size_t n, const char *come)
+{
+	_cleanup_(json_decref) json_t *f = in_force(rows, n, come);
+	json_t *set;
+
+	assert_non_null(f);
+	set = in_force_changes(f);
+	assert_non_null(set);
+	return set;
+}
+
+static void expect(const struct row *rows, size_t n, const char *come, const char *expected)
+{
+	_cleanup_(json_decref) json_t *set = change_set(rows, n, come);
+	size_t size;
+	char *text;
+	FILE *to = open_memstream(&text, &size);
+
+	assert_non_null(to);
+	in_force_print_changes(set, to);
+	assert_int_equal(fclose(to), 0);
+	assert_string_equal(text, expected);
+	free(text);
+}
+#define EXPECT(rows, expected) expect(rows, ARRAY_SIZE(rows), NULL, expected)
+
+#define PRIORITY OPTION_SO_PRIORITY
+#define NODELAY	 OPTION_TCP_NODELAY
+#define NOTHING                                                                                    \
+	{                                                                                          \
+		NULL                                                                               \
+	}
+
+static void test_changes_empty(void **state)
+{
+	(void)state;
+	expect(NULL, 0, NULL, "");
+	expect(NULL, 0, "web", "    policies that come: web\n");
+}
+
+static void test_changes_directions_join(void **state)
+{
+	const struct row rows[] = {
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, { "4", "a" }, { "5", "a" } },
+		{ SP_STAGE_TCP_PASSIVE_EST, PRIORITY, { "4", "a" }, { "5", "a" } },
+		{ SP_STAGE_UDP_BIND, PRIORITY, { "4", "a" }, { "5", "a" } },
+		{ SP_STAGE_UDP_CONNECT, PRIORITY, { "4", "a" }, { "5", "a" } },
+	};
+
+	(void)state;
+	EXPECT(rows, "    SO_PRIORITY: 4 by a -> 5 by a at connect, accept, listen of udp\n");
+}
+
+static void test_changes_directions_that_differ(void **state)
+{
+	const struct row rows[] = {
+		{ SP_STAGE_TCP_CONNECT, NODELAY, NOTHING, { "on", "a", "out" } },
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, { "4", "a" }, { "5", "a" } },
+		{ SP_STAGE_TCP_PASSIVE_EST, PRIORITY, { "4", "a" }, { "6", "b" } },
+		{ SP_STAGE_UNIX_CONNECT, PRIORITY, { "4", "a" }, NOTHING },
+	};
+
+	(void)state;
+	EXPECT(rows, "    TCP_NODELAY: not set -> on by a, rule out at connect\n"
+		     "    SO_PRIORITY: 4 by a -> not set at connect of unix\n"
+		     "    SO_PRIORITY: 4 by a -> 5 by a at connect\n"
+		     "    SO_PRIORITY: 4 by a -> 6 by b at accept\n");
+}
+
+/* Set later than before: a difference at either hook, and one change. */
+static void test_changes_another_hook(void **state)
+{
+	const struct row same[] = {
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, { "4", "a" }, NOTHING },
+		{ SP_STAGE_TCP_SYN, PRIORITY, NOTHING, { "4", "a" } },
+	};
+	const struct row other[] = {
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, { "4", "a" }, NOTHING },
+		{ SP_STAGE_TCP_SYN, PRIORITY, NOTHING, { "5", "b" } },
+	};
+
+	(void)state;
+	EXPECT(same, "    SO_PRIORITY: 4 by a at connect, with another hook\n");
+	EXPECT(other, "    SO_PRIORITY: 4 by a -> 5 by b at connect\n");
+}
+
+static void test_changes_rules(void **state)
+{
+	const struct row rows[] = {
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, { "4", "a", "r" }, { "5", "a", "r" } },
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, { "4", "a", "gone" }, NOTHING },
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, NOTHING, { "7", "a", "new" } },
+		{ SP_STAGE_TCP_CONNECT,
+		  PRIORITY,
+		  { "8", "a", "c" },
+		  { "8", "a", "c" },
+		  "condition" },
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, NOTHING, { "unset", "a", "n" } },
+	};
+
+	(void)state;
+	EXPECT(rows, "    SO_PRIORITY: 4 by a, rule gone -> not set at connect\n"
+		     "    SO_PRIORITY: 8 by a, rule c at connect, with another condition\n"
+		     "    SO_PRIORITY: not set -> left alone by a, rule n at connect\n"
+		     "    SO_PRIORITY: not set -> 7 by a, rule new at connect\n"
+		     "    SO_PRIORITY: 4 by a, rule r -> 5 by a, rule r at connect\n");
+}
+
+/* Whatever order differences come in, cgroups that change alike are told alike. */
+static void test_changes_order(void **state)
+{
+	struct row rows[] = {
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, { "4", "a" }, { "5", "a" } },
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, NOTHING, { "6", "a", "x" } },
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, NOTHING, { "7", "a", "y" } },
+		{ SP_STAGE_TCP_CONNECT, NODELAY, { "on", "a" }, NOTHING },
+	};
+	const char *expected = "    TCP_NODELAY: on by a -> not set at connect\n"
+			       "    SO_PRIORITY: 4 by a -> 5 by a at connect\n"
+			       "    SO_PRIORITY: not set -> 6 by a, rule x at connect\n"
+			       "    SO_PRIORITY: not set -> 7 by a, rule y at connect\n";
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct row moved = rows[0];
+
+		EXPECT(rows, expected);
+		memmove(&rows[0], &rows[1], sizeof(rows) - sizeof(rows[0]));
+		rows[ARRAY_SIZE(rows) - 1] = moved;
+	}
+}
+
+static void test_changes_json(void **state)
+{
+	const struct row rows[] = {
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, NOTHING, { "5", "a", "r" } },
+		{ SP_STAGE_UDP_CONNECT, PRIORITY, NOTHING, { "5", "a", "r" } },
+	};
+	_cleanup_(json_decref) json_t *set = change_set(rows, ARRAY_SIZE(rows), NULL);
+	_cleanup_free_ char *text = json_dumps(set, JSON_COMPACT | JSON_SORT_KEYS);
+
+	(void)state;
+	assert_string_equal(
+		text,
+		"{\"changes\":[{\"also\":null,\"from\":null,\"option\":\"SO_PRIORITY\",\"to\":"
+		"{\"policy\":\"a\",\"rule\":\"r\",\"value\":\"5\"},\"where\":["
+		"{\"direction\":\"connect\",\"transport\":\"tcp\"},"
+		"{\"direction\":\"connect\",\"transport\":\"udp\"}]}],\"come\":[],\"go\":[],"
+		"\"other_order\":false}");
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -476,6 +662,13 @@ int main(void)
 		cmocka_unit_test(test_not_looked_at),
 		cmocka_unit_test(test_lists),
 		cmocka_unit_test(test_decided_late),
+		cmocka_unit_test(test_changes_empty),
+		cmocka_unit_test(test_changes_directions_join),
+		cmocka_unit_test(test_changes_directions_that_differ),
+		cmocka_unit_test(test_changes_another_hook),
+		cmocka_unit_test(test_changes_rules),
+		cmocka_unit_test(test_changes_order),
+		cmocka_unit_test(test_changes_json),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
