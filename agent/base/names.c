@@ -15,6 +15,14 @@ int names_append(struct names *n, const char *name)
 	return 0;
 }
 
+bool names_have(const struct names *n, const char *name)
+{
+	for (size_t i = 0; i < n->n; i++)
+		if (streq(n->v[i], name))
+			return true;
+	return false;
+}
+
 void names_print(const struct names *n, const char *what, FILE *to)
 {
 	if (!n->n)

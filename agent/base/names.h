@@ -15,6 +15,7 @@ struct names {
 
 /* Appends a copy.  Returns 0 or -ENOMEM. */
 int names_append(struct names *n, const char *name);
+bool names_have(const struct names *n, const char *name);
 /* Prints "WHAT a, b" on a line, and nothing for an empty list. */
 void names_print(const struct names *n, const char *what, FILE *to);
 json_t *names_json(const struct names *n);

@@ -156,46 +156,24 @@ static int parse(const struct command *c, int argc, char **argv, void *options, 
 	return optind;
 }
 
-/* Makes room in each list for all words of the command line. */
-static int make_lists(const struct command *c, int argc, void *options)
-{
-	for (size_t i = 0; i < c->n_options; i++) {
-		const char ***list = (void *)((char *)options + c->options[i].field);
-
-		if (c->options[i].type != CLI_TYPE_LIST)
-			continue;
-		*list = calloc((size_t)argc + 1, sizeof(**list));
-		if (!*list)
-			return log_oom();
-	}
-	return 0;
-}
-
-static void free_lists(const struct command *c, void *options)
-{
-	for (size_t i = 0; i < c->n_options; i++)
-		if (c->options[i].type == CLI_TYPE_LIST)
-			free(*(const char ***)(void *)((char *)options + c->options[i].field));
-}
-
 /* Runs a command.  argv[0] is its name. */
 static int run(const struct command *c, int argc, char **argv)
 {
+	_cleanup_free_ const char **list = calloc((size_t)argc + 1, sizeof(*list));
 	_cleanup_free_ void *options = calloc(1, c->size + 1);
-	int first = -1, status = EXIT_BAD;
+	int first, status;
 
-	if (!options) {
+	if (!list || !options) {
 		log_oom();
 		return EXIT_BAD;
 	}
 	if (c->defaults)
 		memcpy(options, c->defaults, c->size);
-	if (make_lists(c, argc, options) == 0)
-		first = parse(c, argc, argv, options, &status);
-	if (first >= 0)
-		status = c->run(options, (const char *const *)argv + first);
-	free_lists(c, options);
-	return status;
+	for (size_t i = 0; i < c->n_options; i++)
+		if (c->options[i].type == CLI_TYPE_LIST)
+			*(const char ***)(void *)((char *)options + c->options[i].field) = list;
+	first = parse(c, argc, argv, options, &status);
+	return first < 0 ? status : c->run(options, (const char *const *)argv + first);
 }
 
 static void print_commands(FILE *to, const struct command *const *commands, size_t n)

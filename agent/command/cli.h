@@ -48,7 +48,8 @@ struct cli_option {
 #define CLI_FLAG(of, member) .type = CLI_TYPE_FLAG, .field = CLI_FIELD(of, member, bool)
 /* const char *: the last one given; points into argv. */
 #define CLI_TEXT(of, member) .type = CLI_TYPE_TEXT, .field = CLI_FIELD(of, member, const char *)
-/* const char **: all that are given, NULL-terminated, as long as the command runs; may repeat. */
+/* const char **: all that are given, NULL-terminated, as long as the command runs; may repeat.  At
+ * most one option of a command. */
 #define CLI_LIST(of, member) .type = CLI_TYPE_LIST, .field = CLI_FIELD(of, member, const char **)
 /* long: between the two, both included. */
 #define CLI_NUMBER(of, member, least, most)                                                        \

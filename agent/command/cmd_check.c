@@ -5,6 +5,7 @@
 #include <sys/utsname.h>
 
 #include "command/commands.h"
+#include "compile/image.h"
 #include "policy/loader.h"
 #include "base/log.h"
 #include "kernel/support.h"
@@ -46,8 +47,7 @@ static void print_summary(const struct config *config, const struct diags *diags
 	printf("\n");
 }
 
-/* --- the running kernel
- * ------------------------------------------------------------------------- */
+/* --- the running kernel ----------------------------------------------------------------------- */
 
 /* Prints the policies and rules that ask for it. */
 static void print_concerned(const struct config *c, const char *what, FILE *to)
@@ -120,6 +120,27 @@ static int check_kernel(struct config *c, const struct host *host, struct diags 
 	return r;
 }
 
+static uint32_t no_counter(const struct policy *p, const struct rule *r, void *userdata)
+{
+	(void)p;
+	(void)r;
+	(void)userdata;
+	return 0;
+}
+
+/* Compiles what was read, as a load does: what does not fit the maps is an error. */
+static int compile(const struct config *c, struct diags *diags)
+{
+	_cleanup_(image_free) struct image *image = NULL;
+	_cleanup_free_ char *error = NULL;
+	struct position at;
+	int r = image_new(c, no_counter, NULL, &image, &error, &at);
+
+	if (r == -E2BIG)
+		diag_error(diags, &at, "%s", error);
+	return r;
+}
+
 static int check(const void *given, const char *const *files)
 {
 	_cleanup_(config_free) struct config *config = NULL;
@@ -135,6 +156,8 @@ static int check(const void *given, const char *const *files)
 		dirs = *files ? no_dirs : loader_default_dirs;
 	host_read(&host);
 	r = config_load(dirs, files, &host, &diags, &config);
+	if (r == 0)
+		r = compile(config, &diags);
 	if (q->kernel && r != -ENOMEM)
 		asked = check_kernel(config, &host, &diags);
 	host_clear(&host);

@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <limits.h>
 
+#include "base/names.h"
 #include "host/cgroup.h"
+#include "host/sock_diag.h"
 #include "command/commands.h"
-#include "report/explain_report.h"
 #include "report/explanation.h"
 #include "report/generations.h"
+#include "report/in_force.h"
 #include "policy/loader.h"
 #include "base/log.h"
 #include "kernel/support.h"
@@ -53,13 +55,13 @@ struct inputs {
 	struct host host;
 	struct config *config;
 	struct generations *generations; /* NULL: what is in force is not known ... */
-	char *why_not_known;		 /* owned; ... because */
+	json_t *why_not_known;		 /* ... because; a string */
 };
 
 static void inputs_clear(struct inputs *s)
 {
 	generations_close(s->generations);
-	free(s->why_not_known);
+	json_decref(s->why_not_known);
 	config_free(s->config);
 	host_clear(&s->host);
 	free(s->mount);
@@ -67,23 +69,17 @@ static void inputs_clear(struct inputs *s)
 
 /* Leaves out what `run` leaves out here.  Without the privilege to ask the kernel nothing is left
  * out. */
-static int leave_out_unsupported(struct config *c, struct diags *diags)
-{
-	const struct kernel_support *k;
-
-	return support_probe(&k) < 0 ? 0 : support_apply(k, c, diags);
-}
-
 static int load_policies(const struct request *q, struct inputs *s)
 {
 	const char *const *dirs = q->dirs[0] ? q->dirs : loader_default_dirs;
+	const struct kernel_support *k;
 	struct diags diags = { 0 };
 	int r;
 
 	host_read(&s->host);
 	r = config_load(dirs, NULL, &s->host, &diags, &s->config);
-	if (r == 0)
-		r = leave_out_unsupported(s->config, &diags);
+	if (r == 0 && support_probe(&k) == 0)
+		r = support_apply(k, s->config, &diags);
 	diags_sort(&diags);
 	diags_log(&diags);
 	diags_clear(&diags);
@@ -118,11 +114,9 @@ static int open_generations(const struct request *q, struct inputs *s)
 	}
 	if (r == 0 || r == -ENOMEM)
 		return r;
-	if (r != -E2BIG)
-		s->why_not_known = strdup(not_known_because(r));
-	else if (asprintf(&s->why_not_known, "not known (the files would be refused: %s)", error) <
-		 0)
-		s->why_not_known = NULL;
+	s->why_not_known =
+		r == -E2BIG ? json_sprintf("not known (the files would be refused: %s)", error)
+			    : json_string(not_known_because(r));
 	return s->why_not_known ? 0 : -ENOMEM;
 }
 
@@ -138,105 +132,179 @@ static int inputs_open(const struct request *q, struct inputs *s)
 	return open_generations(q, s);
 }
 
+/* The answer: cgroups explained, and perhaps a process's sockets. */
+struct answer {
+	const struct asked *asked;
+	struct names cgroups; /* explained so far */
+	json_t *root;	      /* the document: the cgroup asked for ... */
+	json_t *also;	      /* ... and with it the others */
+};
+
 /* Compares.  The files' side is what was explained, by the patterns alone. */
-static int compare(const struct inputs *s, const struct explanation *e, struct in_force *ret)
+static int compare(const struct inputs *s, const char *cgroup, const struct effective *e,
+		   json_t **ret)
 {
 	struct generations *g = s->generations;
 	struct glob_list in_force, by_files = { 0 };
-	int r;
+	const char *why = json_string_value(s->why_not_known);
+	int r = 0;
 
-	if (!g)
-		return in_force_unknown(s->why_not_known, ret);
-	for (size_t i = 0; i < e->effective.n_policies; i++)
-		by_files.number[by_files.n++] =
-			(uint16_t)image_policy_number(g->built, e->effective.policies[i]);
-	r = generations_list_in_force(g, e->cgroup, &in_force);
-	if (r == 0)
-		r = in_force_compare(&g->in_force, &in_force, &g->files, &by_files, ret);
-	return r == -EPROTO ? in_force_unknown(not_known_because(r), ret) : r;
+	if (g) {
+		for (size_t i = 0; i < e->n_policies; i++)
+			by_files.number[by_files.n++] =
+				(uint16_t)image_policy_number(g->built, e->policies[i]);
+		r = generations_list_in_force(g, cgroup, &in_force);
+		if (r == 0)
+			r = in_force_compare(&g->in_force, &in_force, &g->files, &by_files, ret);
+		if (r != -EPROTO)
+			return r;
+		why = not_known_because(r);
+	}
+	*ret = in_force_unknown(why);
+	return *ret ? 0 : -ENOMEM;
 }
 
 /* Explains the cgroup, unless that was done already. */
-static int explain_cgroup(const struct inputs *s, const char *cgroup, const struct asked *asked,
-			  struct explain_report *report)
+static int explain_cgroup(const struct inputs *s, const char *cgroup, struct answer *a)
 {
-	struct explanation *e;
+	struct effective effective;
+	json_t *in_force, *e = NULL;
 	int r;
 
-	for (size_t i = 0; i < report->n; i++)
-		if (streq(report->v[i].cgroup, cgroup))
-			return 0;
-	r = GROW(report->v, report->n);
+	if (names_have(&a->cgroups, cgroup))
+		return 0;
+	r = names_append(&a->cgroups, cgroup);
+	if (r == 0)
+		r = cascade_walk(s->config, cgroup, &effective);
 	if (r < 0)
 		return r;
-	e = &report->v[report->n];
-	r = explanation_make(s->config, &s->host, cgroup, asked, e);
+	r = compare(s, cgroup, &effective, &in_force);
+	if (r == 0)
+		e = explanation_new(cgroup, &effective, &s->host, a->asked, in_force);
+	effective_clear(&effective);
 	if (r < 0)
 		return r;
-	report->n++;
-	return compare(s, e, &e->in_force);
+	if (!a->root)
+		a->root = e;
+	else
+		a->also = document_append(a->also, e);
+	return e && a->also ? 0 : -ENOMEM;
 }
 
-static int explain_path(const struct inputs *s, const struct request *q, const struct asked *asked,
-			struct explain_report *report)
+static int explain_path(const struct inputs *s, const char *path, struct answer *a)
 {
 	_cleanup_free_ char *cgroup = NULL;
-	int r = cgroup_normalize(s->mount, q->cgroup, &cgroup);
+	int r = cgroup_normalize(s->mount, path, &cgroup);
 
 	if (r == -EINVAL)
-		log_error("a cgroup's path has no '..': %s", q->cgroup);
-	return r < 0 ? r : explain_cgroup(s, cgroup, asked, report);
+		log_error("a cgroup's path has no '..': %s", path);
+	return r < 0 ? r : explain_cgroup(s, cgroup, a);
 }
 
-static int explain_unit(const struct inputs *s, const struct request *q, const struct asked *asked,
-			struct explain_report *report)
+static int explain_unit(const struct inputs *s, const char *unit, struct answer *a)
 {
-	struct unit_cgroups cgroups = { 0 };
 	_cleanup_free_ char *why = NULL;
-	int r = unit_cgroups_find(s->mount, q->unit, &cgroups, &why);
+	struct names cgroups = { 0 };
+	bool assumed;
+	int r = unit_cgroups_find(s->mount, unit, &cgroups, &assumed, &why);
 
 	if (r < 0) {
 		if (why)
 			log_error("%s", why);
 		return r;
 	}
-	if (cgroups.assumed)
-		report->note = "the unit has no cgroup now; assuming where systemd would put it";
 	for (size_t i = 0; i < cgroups.n && r == 0; i++)
-		r = explain_cgroup(s, cgroups.v[i], asked, report);
-	unit_cgroups_clear(&cgroups);
+		r = explain_cgroup(s, cgroups.v[i], a);
+	if (assumed)
+		a->root = document_set(
+			a->root, "note",
+			json_string(
+				"the unit has no cgroup now; assuming where systemd would put it"));
+	names_clear(&cgroups);
 	return r;
 }
 
-/* Explains the other cgroups in which sockets of the process were created. */
-static int explain_sockets(const struct inputs *s, pid_t pid, const struct asked *asked,
-			   struct explain_report *report)
+static json_t *socket_json(const struct sock_diag_socket *s)
 {
-	int r = sock_diag_of_pid(pid, &report->sockets);
+	return json_pack("{s:s, s:s, s:s?, s:I, s:o, s:o}", "protocol",
+			 s->protocol == IPPROTO_UDP ? "udp" : "tcp", "local", s->local, "remote",
+			 *s->remote ? s->remote : NULL, "inode", (json_int_t)s->inode, "cgroup",
+			 document_string(s->cgroup), "cgroup_id",
+			 s->cgroup_id ? json_integer((json_int_t)s->cgroup_id) : json_null());
+}
 
-	if (r == -ENOMEM)
-		return r;
-	report->has_sockets = r == 0;
-	report->sockets_error = r;
-	if (r < 0)
-		return 0;
-	r = s->mount ? cgroup_of_sockets(s->mount, &report->sockets) : 0;
-	for (size_t i = 0; i < report->sockets.n && r != -ENOMEM; i++)
-		if (report->sockets.v[i].cgroup)
-			r = explain_cgroup(s, report->sockets.v[i].cgroup, asked, report);
+/* Lists the process's sockets, and explains the other cgroups in which some were created. */
+static int explain_sockets(const struct inputs *s, pid_t pid, struct answer *a)
+{
+	struct sock_diag_list sockets = { 0 };
+	json_t *list = json_array();
+	int r = sock_diag_of_pid(pid, &sockets);
+
+	if (r < 0 && r != -ENOMEM)
+		a->root = document_set(a->root, "sockets_error", json_string(strerror(-r)));
+	if (r == 0 && s->mount)
+		r = cgroup_of_sockets(s->mount, &sockets);
+	for (size_t i = 0; i < sockets.n && r != -ENOMEM; i++) {
+		list = document_append(list, socket_json(&sockets.v[i]));
+		r = sockets.v[i].cgroup ? explain_cgroup(s, sockets.v[i].cgroup, a) : 0;
+	}
+	sock_diag_clear(&sockets);
+	a->root = document_set(a->root, "sockets", list);
 	return r == -ENOMEM ? r : 0;
 }
 
-static int explain_process(const struct inputs *s, pid_t pid, const struct asked *asked,
-			   struct explain_report *report)
+static int explain_process(const struct inputs *s, pid_t pid, struct answer *a)
 {
 	_cleanup_free_ char *cgroup = NULL;
 	int r = cgroup_of_pid(pid, &cgroup);
 
 	if (r < 0)
 		return log_error_errno(r, "cannot tell the cgroup of process %d", (int)pid);
-	r = explain_cgroup(s, cgroup, asked, report);
-	return r < 0 ? r : explain_sockets(s, pid, asked, report);
+	r = explain_cgroup(s, cgroup, a);
+	return r < 0 ? r : explain_sockets(s, pid, a);
+}
+
+static void print_sockets(const json_t *root, FILE *to)
+{
+	const json_t *sockets = json_object_get(root, "sockets"), *one;
+	const char *error = document_text(root, "sockets_error");
+	size_t i;
+
+	if (error) {
+		fprintf(to, "sockets: not known (%s)\n", error);
+		return;
+	}
+	fprintf(to, "sockets:%s\n", json_array_size(sockets) ? "" : " no TCP or UDP ones");
+	json_array_foreach (sockets, i, one) {
+		const char *remote = document_text(one, "remote"),
+			   *cgroup = document_text(one, "cgroup");
+		const json_int_t id = document_number(one, "cgroup_id");
+
+		fprintf(to, "  %s %s%s%s", document_text(one, "protocol"),
+			document_text(one, "local"), remote ? " to " : "", remote ? remote : "");
+		if (!id)
+			fprintf(to, "  cgroup not known");
+		else if (!cgroup)
+			fprintf(to, "  created in a cgroup that is gone (id %lld)", id);
+		else if (!streq(cgroup, document_text(root, "cgroup")))
+			fprintf(to, "  created in cgroup %s, which counts", cgroup);
+		fputc('\n', to);
+	}
+}
+
+static void print_answer(const struct request *q, const struct answer *a, FILE *to)
+{
+	const char *note = document_text(a->root, "note");
+	const json_t *one;
+	size_t i;
+
+	if (note)
+		fprintf(to, "note: %s\n", note);
+	if (q->pid)
+		print_sockets(a->root, to);
+	explanation_print(a->root, a->asked, to);
+	json_array_foreach (a->also, i, one)
+		explanation_print(one, a->asked, to);
 }
 
 /* Checks for exactly one of the three, and for a possible connection. */
@@ -260,24 +328,31 @@ static int check_usage(const struct request *q, struct asked *ret_asked)
 /* Answers the request.  -EINVAL: it makes no sense. */
 static int explain_request(const struct request *q, const struct asked *asked)
 {
-	struct explain_report report = { 0 };
+	struct answer a = { .asked = asked, .also = json_array() };
 	struct inputs s = { 0 };
 	int r = inputs_open(q, &s);
 
 	if (r == 0) {
 		if (q->cgroup)
-			r = explain_path(&s, q, asked, &report);
+			r = explain_path(&s, q->cgroup, &a);
 		else if (q->unit)
-			r = explain_unit(&s, q, asked, &report);
+			r = explain_unit(&s, q->unit, &a);
 		else
-			r = explain_process(&s, (pid_t)q->pid, asked, &report);
+			r = explain_process(&s, (pid_t)q->pid, &a);
 	}
-	if (r == 0)
-		r = q->json ? explain_report_json(&report, stdout)
-			    : explain_report_print(&report, stdout);
+	if (r == 0 && !q->json)
+		print_answer(q, &a, stdout);
+	if (r == 0 && q->json) {
+		if (!q->pid)
+			a.root = document_set(a.root, "sockets", json_array());
+		a.root = document_set(a.root, "also", json_incref(a.also));
+		r = document_write(TAKE_PTR(a.root), stdout);
+	}
 	if (r == -ENOMEM)
 		log_oom();
-	explain_report_clear(&report);
+	json_decref(a.root);
+	json_decref(a.also);
+	names_clear(&a.cgroups);
 	inputs_clear(&s);
 	return r;
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <assert.h>
 #include <errno.h>
-#include <jansson.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -10,6 +9,7 @@
 #include "option/option.h"
 #include "kernel/support.h"
 #include "option/value.h"
+#include "report/document.h"
 
 /* The probe's answers for all options. */
 struct answers {
@@ -212,25 +212,19 @@ static json_t *shorthand_to_json(const struct option_shorthand *s)
 static int print_json(const char *name, const struct answers *a)
 {
 	json_t *options = json_array(), *shorthands = json_array();
-	json_t *root = json_pack("{s:o, s:o}", "options", options, "shorthands", shorthands);
-	int r = 0;
 
-	for (size_t i = 0; i < OPTION_MAX && !r; i++)
+	for (size_t i = 0; i < OPTION_MAX; i++)
 		if (!name || streq(name, option_table[i].name))
-			r = json_array_append_new(options, option_to_json(&option_table[i], a));
-	for (size_t i = 0; i < n_option_shorthands && !r; i++)
+			options = document_append(options, option_to_json(&option_table[i], a));
+	for (size_t i = 0; i < n_option_shorthands; i++)
 		if (!name || streq(name, option_shorthands[i].as_option.name))
-			r = json_array_append_new(shorthands,
-						  shorthand_to_json(&option_shorthands[i]));
-	if (!r)
-		r = json_dumpf(root, stdout, JSON_INDENT(2));
-	json_decref(root);
-	if (r) {
-		fprintf(stderr, "sockpol: cannot write JSON\n");
-		return EXIT_BAD;
-	}
-	printf("\n");
-	return EXIT_GOOD;
+			shorthands = document_append(shorthands,
+						     shorthand_to_json(&option_shorthands[i]));
+	if (document_write(json_pack("{s:o, s:o}", "options", options, "shorthands", shorthands),
+			   stdout) == 0)
+		return EXIT_GOOD;
+	fprintf(stderr, "sockpol: cannot write JSON\n");
+	return EXIT_BAD;
 }
 
 /* Refuses a name: says why it cannot be set, or which one was meant. */

@@ -10,8 +10,6 @@
 /* 100,000 prefixes and a large hierarchy take seconds. */
 #define PATIENCE_SECONDS 60u
 
-DEFINE_CLEANUP(json_t *, json_decref)
-
 struct request {
 	const char *runtime_dir, *pin_dir;
 	const char **dirs;
@@ -84,41 +82,24 @@ static bool are_default(const char *const *dirs)
 	return !dirs[i] && !loader_default_dirs[i];
 }
 
-static int print_dry_run(const struct request *q, const struct dry_run *d)
-{
-	_cleanup_(json_decref) json_t *root = NULL;
-
-	if (!q->json) {
-		dry_run_print(d, q->verbose, stdout);
-		return EXIT_GOOD;
-	}
-	root = dry_run_json(d);
-	if (!root) {
-		log_oom();
-		return EXIT_BAD;
-	}
-	json_dumpf(root, stdout, JSON_INDENT(2));
-	putchar('\n');
-	return EXIT_GOOD;
-}
-
 static int compare(const struct request *q, const char *const *dirs, const char *pin_dir)
 {
 	struct diags diags = { 0 };
-	struct dry_run d = { 0 };
+	json_t *d = NULL;
 	int r = dry_run_make(are_default(dirs) ? loader_default_dirs : dirs, pin_dir, &diags, &d);
-	int status = EXIT_BAD;
 
 	diags_sort(&diags);
 	diags_print(&diags, stderr);
 	if (r == -EBADMSG)
 		log_error("a reload would be refused: %zu error%s", diags.n_errors,
 			  diags.n_errors == 1 ? "" : "s");
-	else if (r == 0)
-		status = print_dry_run(q, &d);
 	diags_clear(&diags);
-	dry_run_clear(&d);
-	return status;
+	if (r == 0 && q->json)
+		r = document_write(json_incref(d), stdout);
+	else if (r == 0)
+		dry_run_print(d, q->verbose, stdout);
+	json_decref(d);
+	return r < 0 ? EXIT_BAD : EXIT_GOOD;
 }
 
 /* Asks the agent for what the request leaves open.  Returns its answer, NULL where none runs. */

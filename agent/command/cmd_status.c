@@ -1,295 +1,285 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
-#include <inttypes.h>
 #include <time.h>
 
 #include "base/log.h"
-#include "base/utf8.h"
 #include "command/commands.h"
-#include "command/status_json.h"
 #include "host/cgroup.h"
+#include "host/living.h"
 #include "kernel/pin_dir.h"
 #include "policy/stage.h"
-#include "report/contest.h"
-#include "report/governed.h"
+#include "report/overview.h"
 
-static const char *errno_name(int error)
+/* Prints "INTRODUCTION TEXT", and nothing for NULL. */
+static void print_with(const char *introduction, const char *text)
 {
-	const char *name = strerrorname_np(error);
-
-	return name ? name : "?";
+	if (text)
+		printf("%s%s", introduction, text);
 }
 
-static void format_time(char *buf, size_t size, uint64_t usec)
+/* Prints what policies ask for and this kernel lacks, as the agent reports it; without one, the
+ * missing hooks for which the maps in force have something. */
+static void print_missing(const json_t *o)
 {
-	time_t t = (time_t)(usec / 1000000);
-	struct tm tm;
-
-	if (!localtime_r(&t, &tm) || !strftime(buf, size, "%F %T %z", &tm))
-		snprintf(buf, size, "?");
-}
-
-static const char *json_text(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-
-	return text ? text : "?";
-}
-
-/* Prints what policies ask for and this kernel lacks, as the agent reports it. */
-static void print_unsupported(const struct overview *o)
-{
+	const json_t *unsupported = json_object_get(o, "unsupported"), *one;
 	size_t i;
-	json_t *one;
 
-	json_array_foreach(o->unsupported, i, one)
-	{
-		const char *rule = json_string_value(json_object_get(one, "rule"));
-
-		printf("warning: this kernel has no %s (since %s): left out of policy %s%s%s\n",
-		       json_text(one, "what"), json_text(one, "since"), json_text(one, "policy"),
-		       rule ? ", rule " : "", rule ? rule : "");
+	json_array_foreach (unsupported, i, one) {
+		printf("warning: this kernel has no %s (since %s): left out of policy %s",
+		       document_text(one, "what"), document_text(one, "since"),
+		       document_text(one, "policy"));
+		print_with(", rule ", document_text(one, "rule"));
+		putchar('\n');
 	}
-}
-
-/* Prints what this kernel lacks; without an agent, the missing hooks for which the maps in force
- * have something. */
-static void print_missing(const struct overview *o)
-{
-	uint64_t missing = o->state.stages & o->state.missing_stages;
-
-	if (o->unsupported) {
-		print_unsupported(o);
+	if (!json_is_null(unsupported))
 		return;
-	}
-	for (int s = 0; s < SP_STAGE_MAX; s++)
-		if (missing & BIT(s))
-			printf("warning: this kernel has no hook for %s (%s)\n", stage_name(s),
-			       stage_hooks(s));
+	json_array_foreach (json_object_get(o, "stages"), i, one)
+		if (document_is(one, "used") && !document_is(one, "available"))
+			printf("warning: this kernel has no hook for %s (%s)\n",
+			       document_text(one, "stage"), stage_hooks((enum sp_stage)i));
 }
 
-static void print_whether_running(const struct overview *o)
+static void print_whether_running(const json_t *agent)
 {
-	if (o->other_pins)
-		printf("agent: none known for these pins (the one asked, pid %d, has its pins at "
+	const char *other_pins = document_text(agent, "other_pins"),
+		   *verdict = document_text(agent, "last_load");
+	const json_int_t pid = document_number(agent, "pid");
+
+	if (other_pins)
+		printf("agent: none known for these pins (the one asked, pid %lld, has its pins at "
 		       "%s)\n",
-		       (int)o->pid, o->other_pins);
-	else if (!o->running)
+		       document_number(agent, "other_pid"), other_pins);
+	else if (!document_is(agent, "running"))
 		printf("agent: none runs; what is pinned stays in force\n");
-	else if (!o->answers)
-		printf("agent: running, pid %d, but does not answer; what is pinned stays in "
+	else if (!document_is(agent, "answers"))
+		printf("agent: running, pid %lld, but does not answer; what is pinned stays in "
 		       "force\n",
-		       (int)o->pid);
+		       pid);
 	else
-		printf("agent: running, pid %d; last load: %s%s\n", (int)o->pid,
-		       o->verdict ? o->verdict : "?", o->degraded ? " (degraded)" : "");
+		printf("agent: running, pid %lld; last load: %s%s\n", pid, verdict ? verdict : "?",
+		       document_is(agent, "degraded") ? " (degraded)" : "");
 }
 
-static void print_lost(FILE *to, const struct overview *o)
+static void print_lost(const json_t *agent, FILE *to)
 {
-	if (o->pins_lost)
+	const json_int_t lost = document_number(agent, "pins_lost");
+
+	if (lost)
 		fprintf(to,
-			"warning: %" PRIu64
-			" pins of the agent, pid %d, are gone: without them policy ends "
-			"when the agent does; `sockpol reload` pins it again\n",
-			o->pins_lost, (int)o->pid);
+			"warning: %lld pins of the agent, pid %lld, are gone: without them policy "
+			"ends when the agent does; `sockpol reload` pins it again\n",
+			lost, document_number(agent, "pid"));
 }
 
-static void print_counts(const struct overview *o)
+static void print_counts(const json_t *counts)
 {
-	const struct {
-		uint64_t n;
-		const char *what;
+	static const struct {
+		const char *key, *what;
 	} rows[] = {
-		{ o->state.cut,
+		{ "cut",
 		  "cgroups are so deep, or have such long names, that they have an ancestor's policies" },
-		{ o->state.left_out, "cgroups are matched by more policies than can apply to one" },
-		{ o->state.lists_lost, "sockets got no options, as other cgroups kept taking the "
-				       "place of theirs in the cache" },
-		{ o->state.failures_lost, "failures could not be counted (map full)" },
+		{ "left_out", "cgroups are matched by more policies than can apply to one" },
+		{ "lists_lost", "sockets got no options, as other cgroups kept taking the place of "
+				"theirs in the cache" },
+		{ "failures_lost", "failures could not be counted (map full)" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		if (rows[i].n)
-			printf("warning: %" PRIu64 " %s\n", rows[i].n, rows[i].what);
+		if (document_number(counts, rows[i].key))
+			printf("warning: %lld %s\n", document_number(counts, rows[i].key),
+			       rows[i].what);
 }
 
-static void print_agent(const struct overview *o)
+static void print_agent(const json_t *o)
 {
-	const struct sp_generation *in_force = &o->state.of[o->state.generation & 1];
-	char when[64];
+	const json_t *agent = json_object_get(o, "agent"), *counts = json_object_get(o, "counts"),
+		     *cgroups = json_object_get(o, "cgroups");
+	const time_t loaded = (time_t)(document_number(o, "loaded_usec") / 1000000);
+	char when[64] = "?";
+	struct tm tm;
 
-	print_whether_running(o);
-	format_time(when, sizeof(when), in_force->loaded_usec);
-	printf("in force: generation %" PRIu64 " since %s, %u policies\n",
-	       (uint64_t)o->state.generation, when, in_force->n_policies);
-	printf("cgroups classified at a socket: %" PRIu64 "\n", (uint64_t)o->state.misses);
-	if (o->has_cgroups)
-		printf("cgroups governed: %" PRIu64 " of %" PRIu64 " that live\n", o->n_governed,
-		       o->n_cgroups);
-	print_counts(o);
+	if (localtime_r(&loaded, &tm))
+		strftime(when, sizeof(when), "%F %T %z", &tm);
+	print_whether_running(agent);
+	printf("in force: generation %lld since %s, %lld policies\n",
+	       document_number(o, "generation"), when, document_number(o, "n_policies"));
+	printf("cgroups classified at a socket: %lld\n", document_number(counts, "classified"));
+	if (cgroups)
+		printf("cgroups governed: %lld of %lld that live\n",
+		       document_number(cgroups, "governed"), document_number(cgroups, "living"));
+	print_counts(counts);
 	print_missing(o);
-	print_lost(stdout, o);
+	print_lost(agent, stdout);
 }
 
-static void print_links(const struct overview *o)
+static void print_links(const json_t *links)
 {
-	printf("\nattachments:\n");
-	for (size_t i = 0; i < o->n_links; i++) {
-		const struct overview_link *l = &o->links[i];
+	const json_t *one;
+	size_t i;
 
-		printf("  %-15s link %u, program %u, ", l->hook, l->link_id, l->program_id);
-		if (l->cgroup_id)
-			printf("cgroup id %" PRIu64 "\n", l->cgroup_id);
+	printf("\nattachments:\n");
+	json_array_foreach (links, i, one) {
+		printf("  %-15s link %lld, program %lld, ", document_text(one, "hook"),
+		       document_number(one, "link"), document_number(one, "program"));
+		if (document_number(one, "cgroup"))
+			printf("cgroup id %lld\n", document_number(one, "cgroup"));
 		else
 			printf("its cgroup is gone, or somebody detached it\n");
 	}
 }
 
-static void print_neighbour(const struct neighbour *n)
+static void print_neighbours(const json_t *neighbours)
 {
-	_cleanup_free_ char *name = utf8_escape(n->name);
-	_cleanup_free_ char *cgroup = n->cgroup ? utf8_escape(n->cgroup) : NULL;
+	const json_t *one;
+	size_t i;
 
-	if (n->cgroup) {
-		printf("warning: another sockpol is attached below, at %s, and runs before ours: what "
-		       "both set, ours wins\n",
-		       cgroup ? cgroup : "?");
-		return;
-	}
-	printf("warning: at %s program %u (%s) of %s runs too, %s\n", n->hook, n->program_id,
-	       name ? name : "?", n->is_sockpol ? "another sockpol" : "somebody else",
-	       n->runs_after ? "after ours: what both set, it wins"
-			     : "before ours: what both set, ours wins");
-}
+	json_array_foreach (neighbours, i, one) {
+		const char *cgroup = document_text(one, "cgroup");
 
-static void print_neighbours(const struct overview *o)
-{
-	for (size_t i = 0; i < o->n_neighbours; i++)
-		print_neighbour(&o->neighbours[i]);
-}
-
-static void print_failures(const struct overview_policy *p)
-{
-	for (size_t i = 0; i < p->n_failed; i++) {
-		const struct overview_failure *f = &p->failed[i];
-
-		printf("    failed: %s%s%s %" PRIu64 " times: %s (%s)\n", f->option,
-		       f->rule[0] ? " of rule " : "", f->rule, f->count, strerror(f->error),
-		       errno_name(f->error));
+		if (cgroup)
+			printf("warning: another sockpol is attached below, at %s, and runs before "
+			       "ours: what both set, ours wins\n",
+			       cgroup);
+		else
+			printf("warning: at %s program %lld (%s) of %s runs too, %s\n",
+			       document_text(one, "hook"), document_number(one, "program"),
+			       document_text(one, "name"),
+			       document_is(one, "sockpol") ? "another sockpol" : "somebody else",
+			       document_is(one, "runs_after") ? "after ours: what both set, it wins"
+							      : "before ours: what both set, ours "
+								"wins");
 	}
 }
 
-static void print_policy(const struct overview *o, const struct overview_policy *p)
+static void print_policy(const json_t *p, bool with_cgroups)
 {
+	const json_int_t n_cgroups = document_number(p, "cgroups");
 	char cgroups[24] = "";
+	const json_t *one;
+	size_t i;
 
-	if (o->has_cgroups)
-		snprintf(cgroups, sizeof(cgroups), "%" PRIu64, p->n_cgroups);
-	printf("%-32s %10s %12" PRIu64 "\n", p->name, cgroups, p->applied);
-	if (p->is_overridden)
-		printf("    overridden: in each of its %" PRIu64
-		       " cgroups stronger policies set all that it sets\n",
-		       p->n_cgroups);
-	for (size_t j = 0; j < p->n_rules; j++)
-		printf("  rule %-25s %10s %12" PRIu64 "\n", p->rules[j].name, "",
-		       p->rules[j].applied);
-	print_failures(p);
-}
-
-static void print_policies(const struct overview *o)
-{
-	printf("\n%-32s %10s %12s\n", "policy", o->has_cgroups ? "cgroups" : "", "applied");
-	for (size_t i = 0; i < o->n_policies; i++)
-		print_policy(o, &o->policies[i]);
-}
-
-static void print_contestant(const struct contestant *c, bool conditional, enum sp_stage s,
-			     enum sp_stage *last)
-{
-	_cleanup_free_ char *value = NULL;
-
-	if (!c->op || contestant_value(c, &value) < 0) /* it leaves the option alone */
-		return;
-	if (s != *last)
-		printf("  %s (%s):\n", stage_name(s), stage_hooks(s));
-	*last = s;
-	printf("    %s = %s (policy %s%s%s%s)\n", c->option->name, value, c->who->policy,
-	       c->who->rule[0] ? ", rule " : "", c->who->rule,
-	       conditional ? ", when it holds" : "");
-}
-
-static int print_cgroup(struct generations *g, const char *path, uint64_t id)
-{
-	_cleanup_free_ char *escaped = utf8_escape(path);
-	enum sp_stage last = SP_STAGE_MAX;
-	struct glob_list list;
-	int r = generations_list_in_force(g, path, &list);
-
-	if (r < 0)
-		return r;
-	printf("cgroup %s (id %" PRIu64 "): %s\n", escaped ? escaped : "?", id,
-	       list.n ? "governed" : "not governed");
-	if (list.n)
-		printf("  policies, weakest first:");
-	for (uint32_t i = 0; i < list.n; i++)
-		printf(" %s%s", generation_view_policy_name(&g->in_force, list.number[i]),
-		       i + 1 < list.n ? "," : "\n");
-	if (list.left_out)
-		printf("  more match: only the first %d apply\n", SP_LIST_MAX);
-	for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++) {
-		struct contests c;
-
-		r = contests_read(&g->in_force, &list, s, &c);
-		if (r < 0)
-			return r;
-		for (size_t k = 0; k < OPTION_MAX; k++) {
-			print_contestant(&c.v[k].base, false, s, &last);
-			for (size_t i = 0; i < c.v[k].n_rules; i++)
-				print_contestant(&c.v[k].rules[i], true, s, &last);
-		}
-		contests_clear(&c);
+	if (with_cgroups)
+		snprintf(cgroups, sizeof(cgroups), "%lld", n_cgroups);
+	printf("%-32s %10s %12lld\n", document_text(p, "name"), cgroups,
+	       document_number(p, "applied"));
+	if (document_is(p, "overridden"))
+		printf("    overridden: in each of its %lld cgroups stronger policies set all that "
+		       "it sets\n",
+		       n_cgroups);
+	json_array_foreach (json_object_get(p, "rules"), i, one)
+		printf("  rule %-25s %10s %12lld\n", document_text(one, "name"), "",
+		       document_number(one, "applied"));
+	json_array_foreach (json_object_get(p, "failed"), i, one) {
+		printf("    failed: %s", document_text(one, "option"));
+		print_with(" of rule ", document_text(one, "rule"));
+		printf(" %lld times: %s (%s)\n", document_number(one, "count"),
+		       document_text(one, "message"), document_text(one, "errno"));
 	}
-	return 0;
 }
 
-static int print_path(const char *path, uint64_t id, void *userdata)
+static void print_policies(const json_t *o)
 {
-	_cleanup_free_ char *escaped = utf8_escape(path);
+	const bool with_cgroups = json_object_get(o, "cgroups");
+	const json_t *policy;
+	size_t i;
+
+	printf("\n%-32s %10s %12s\n", "policy", with_cgroups ? "cgroups" : "", "applied");
+	json_array_foreach (json_object_get(o, "policies"), i, policy)
+		print_policy(policy, with_cgroups);
+}
+
+static void print_cgroup(const json_t *c)
+{
+	const bool governed = document_is(c, "governed");
+	const char *stage, *last = "";
+	const json_t *one;
+	size_t i;
+
+	printf("cgroup %s (id %lld): %s\n", document_text(c, "path"), document_number(c, "id"),
+	       governed ? "governed" : "not governed");
+	document_print_names(json_object_get(c, "policies"), "  policies, weakest first:", stdout);
+	if (document_is(c, "left_out"))
+		printf("  more match: only the first %d apply\n", SP_LIST_MAX);
+	json_array_foreach (json_object_get(c, "options"), i, one) {
+		stage = document_text(one, "stage");
+		if (!streq(stage, last))
+			printf("  %s (%s):\n", stage, document_text(one, "hooks"));
+		last = stage;
+		printf("    %s = %s (policy %s", document_text(one, "option"),
+		       document_text(one, "value"), document_text(one, "policy"));
+		print_with(", rule ", document_text(one, "rule"));
+		printf("%s)\n", document_is(one, "conditional") ? ", when it holds" : "");
+	}
+}
+
+/* Cgroups that are named as they are found, however many there are. */
+struct naming {
+	const struct generations *generations;
+	uint32_t policy;
+	bool as_json;
+	size_t n;
+};
+
+static int name_cgroup(const char *path, uint64_t id, void *userdata)
+{
+	struct naming *n = userdata;
+	_cleanup_(json_decref) json_t *text = NULL;
+	struct glob_list list;
+	int r = generations_list_in_force(n->generations, path, &list);
+	uint32_t i = 0;
 
 	(void)id;
-	(void)userdata;
-	puts(escaped ? escaped : "?");
+	while (r == 0 && i < list.n && list.number[i] != n->policy)
+		i++;
+	if (r < 0 || i == list.n)
+		return r;
+	text = document_string(path);
+	if (!text)
+		return -ENOMEM;
+	if (n->as_json) {
+		fputs(n->n ? ",\n    " : "\n    ", stdout);
+		json_dumpf(text, stdout, JSON_ENCODE_ANY);
+	} else {
+		puts(json_string_value(text));
+	}
+	n->n++;
 	return 0;
 }
 
-/* Prints the cgroups as they are found, however many there are. */
 static int name_cgroups(const struct generations *g, const char *policy, bool as_json)
 {
-	uint32_t number = generation_view_find(&g->in_force, policy);
+	struct naming n = { g, generation_view_find(&g->in_force, policy), as_json };
+	int r;
 
-	if (!number) {
+	if (!n.policy) {
 		log_error("No policy '%s' is in force", policy);
 		return -ENODATA;
 	}
-	return as_json ? status_json_paths(g, number) : governed_each(g, number, print_path, NULL);
+	if (as_json)
+		printf("{\n  \"policy\": \"%s\",\n  \"cgroups\": [", policy);
+	r = g->root ? living_each(g->mount, g->root, name_cgroup, &n) : 0;
+	if (as_json)
+		printf("%s]\n}\n", n.n ? "\n  " : "");
+	return r;
 }
 
 /* Explains missing pins: there is no agent, or somebody removed them. */
 static void say_what_is_missing(const char *pin_dir, const char *runtime_dir)
 {
-	struct overview o = { 0 };
+	_cleanup_(json_decref) json_t *o = NULL;
+	const json_t *agent;
 
-	overview_ask(&o, pin_dir, runtime_dir);
-	if (o.pins_lost)
-		print_lost(stderr, &o);
+	if (overview_read(pin_dir, runtime_dir, NULL, &o) < 0)
+		return;
+	agent = json_object_get(o, "agent");
+	if (document_number(agent, "pins_lost"))
+		print_lost(agent, stderr);
 	else if (pin_dir_has_policy(pin_dir))
 		log_error("The pins at %s are incomplete, as somebody removed some; the next agent "
 			  "that starts replaces them",
 			  pin_dir);
 	else
 		log_error("Nothing is in force: no agent has pinned anything at %s", pin_dir);
-	overview_clear(&o);
 }
 
 static int say_why_not(int r, const char *pin_dir, const char *runtime_dir)
@@ -306,24 +296,10 @@ struct request {
 	bool cgroups, json;
 };
 
-static int show_all(const struct request *q, struct overview *o)
-{
-	int r = overview_count_cgroups(o, q->pin_dir, !q->cgroups);
-
-	if (r < 0)
-		return r;
-	if (q->json)
-		return status_json(o);
-	print_agent(o);
-	print_links(o);
-	print_neighbours(o);
-	print_policies(o);
-	return 0;
-}
-
 static int show_cgroup(const struct request *q, struct generations *g)
 {
 	_cleanup_free_ char *path = NULL, *directory = NULL;
+	_cleanup_(json_decref) json_t *o = NULL;
 	uint64_t id = 0;
 	int r = cgroup_normalize(g->mount, q->cgroup, &path);
 
@@ -337,7 +313,12 @@ static int show_cgroup(const struct request *q, struct generations *g)
 		log_error_errno(r, "Cannot look at the cgroup %s", q->cgroup);
 		return -ENODATA;
 	}
-	return q->json ? status_json_cgroup(g, path, id) : print_cgroup(g, path, id);
+	r = overview_read_cgroup(g, path, id, &o);
+	if (r == 0 && q->json)
+		return document_write(TAKE_PTR(o), stdout);
+	if (r == 0)
+		print_cgroup(json_object_get(o, "cgroup"));
+	return r;
 }
 
 /* Answers questions about cgroups, for which no agent is needed. */
@@ -356,16 +337,22 @@ static int show_cgroups(const struct request *q, const char *policy)
 static int show_overview(const struct request *q)
 {
 	_cleanup_(pinned_close) struct pinned *p = NULL;
-	struct overview o;
+	_cleanup_(json_decref) json_t *o = NULL;
 	int r = pinned_open(q->pin_dir, &p);
 
 	if (r == 0)
 		r = overview_read(q->pin_dir, q->runtime_dir, p, &o);
+	if (r == 0)
+		r = overview_count_cgroups(o, q->pin_dir, !q->cgroups);
 	if (r < 0)
 		return r;
-	r = show_all(q, &o);
-	overview_clear(&o);
-	return r;
+	if (q->json)
+		return document_write(TAKE_PTR(o), stdout);
+	print_agent(o);
+	print_links(json_object_get(o, "attachments"));
+	print_neighbours(json_object_get(o, "neighbours"));
+	print_policies(o);
+	return 0;
 }
 
 static const struct cli_option options[] = {

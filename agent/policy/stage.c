@@ -37,6 +37,15 @@ const struct stage stage_table[] = {
 };
 static_assert(ARRAY_SIZE(stage_table) == SP_STAGE_MAX, "a row for each stage");
 
+enum sp_stage stage_find(const char *name)
+{
+	int s = 0;
+
+	while (s < SP_STAGE_MAX && !streq(stage_table[s].name, name))
+		s++;
+	return (enum sp_stage)s;
+}
+
 enum sp_stage stage_of_sock_op(uint64_t stages, int op)
 {
 	for (int s = 0; s < SP_STAGE_MAX; s++)

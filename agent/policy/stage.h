@@ -27,6 +27,8 @@ static inline const char *stage_name(enum sp_stage s)
 	return stage_table[s].name;
 }
 
+/* Returns the stage with this name, or SP_STAGE_MAX. */
+enum sp_stage stage_find(const char *name);
 /* Names the hooks of a stage: "connect4, connect6", "sock_ops TCP_LISTEN_CB", ... */
 const char *stage_hooks(enum sp_stage s);
 

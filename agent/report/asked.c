@@ -183,21 +183,15 @@ unsigned asked_speaks(const struct asked *a)
 	return SP_FAMILY_IPV6;
 }
 
-static const char *protocol_text(const struct asked *a)
+/* Returns the word for the only bit of a set, NULL where it has several. */
+static const char *only_word(unsigned set, const char *const *words, size_t n)
 {
-	for (int p = 0; p < PROTOCOL_MAX; p++)
-		if (a->protocols == BIT(p))
-			return protocol_words[p];
+	for (size_t i = 0; i < n; i++)
+		if (set == BIT(i))
+			return words[i];
 	return NULL;
 }
-
-static const char *family_text(const struct asked *a)
-{
-	for (int f = 0; f < SP_FAMILY_INDEX_MAX; f++)
-		if (a->families == BIT(f))
-			return family_words[f];
-	return NULL;
-}
+#define ONLY_WORD(set, words) only_word(set, words, ARRAY_SIZE(words))
 
 static void print_unknown(const struct asked *a, FILE *to)
 {
@@ -218,7 +212,8 @@ static void print_unknown(const struct asked *a, FILE *to)
 void asked_print(const struct asked *a, FILE *to)
 {
 	char text[ENDPOINT_TEXT_SIZE];
-	const char *protocol = protocol_text(a), *family = family_text(a);
+	const char *protocol = ONLY_WORD(a->protocols, protocol_words),
+		   *family = ONLY_WORD(a->families, family_words);
 
 	fprintf(to, "%s", direction_name(direction_of(a)));
 	if (protocol)
@@ -238,8 +233,9 @@ json_t *asked_json(const struct asked *a)
 
 	if (!a->connection)
 		return json_null();
-	return json_pack("{s:s, s:s?, s:s?, s:s?, s:s?}", "direction",
-			 direction_name(direction_of(a)), "protocol", protocol_text(a), "family",
-			 family_text(a), "remote", endpoint_format(&a->remote, remote), "local",
-			 endpoint_format(&a->local, local));
+	return json_pack(
+		"{s:s, s:s?, s:s?, s:s?, s:s?}", "direction", direction_name(direction_of(a)),
+		"protocol", ONLY_WORD(a->protocols, protocol_words), "family",
+		ONLY_WORD(a->families, family_words), "remote", endpoint_format(&a->remote, remote),
+		"local", endpoint_format(&a->local, local));
 }

@@ -166,8 +166,7 @@ static uint64_t condition_at(const struct sp_policy *p, const struct sp_stage_of
 	return digest;
 }
 
-/* --- contests ----------------------------------------------------------------------------------
- */
+/* --- contests --------------------------------------------------------------------------------- */
 
 static struct contest *contest_of(struct contests *c, enum option_id id)
 {
@@ -326,30 +325,22 @@ void contests_clear(struct contests *c)
 	*c = (struct contests){ 0 };
 }
 
-int contestant_value(const struct contestant *c, char **ret)
+char *contestant_value(const struct contestant *c)
 {
 	const struct option *o = c->option;
-	struct sockopt value;
+	struct sockopt value = { .level = o->level, .name = o->optname };
 	char *text = NULL;
-	int jiffies, r;
+	int jiffies;
 
 	if (!c->op)
-		text = strdup("unset");
-	if (c->op && o->result == RESULT_TICKS) {
+		return strdup("unset");
+	if (o->result == RESULT_TICKS) {
 		memcpy(&jiffies, c->op->value, sizeof(jiffies));
-		if (asprintf(&text, "%d jiffies", jiffies) < 0)
-			text = NULL;
-	} else if (c->op) {
-		r = sockopt_init(&value, o->level, o->optname, 0);
-		if (r == 0)
-			r = sockopt_set(&value, c->op->value, c->op->optlen);
-		if (r < 0)
-			return r;
-		text = value_format(o, &value);
-		sockopt_destroy(&value);
+		return asprintf(&text, "%d jiffies", jiffies) < 0 ? NULL : text;
 	}
-	if (!text)
-		return -ENOMEM;
-	*ret = text;
-	return 0;
+	if (sockopt_set(&value, c->op->value, c->op->optlen) < 0)
+		return NULL;
+	text = value_format(o, &value);
+	sockopt_destroy(&value);
+	return text;
 }

@@ -37,7 +37,8 @@ int contests_read(struct generation_view *v, const struct glob_list *list, enum 
 		  struct contests *ret);
 void contests_clear(struct contests *c);
 
-/* Formats the operation's value in the words of the option table; owned. */
-int contestant_value(const struct contestant *c, char **ret);
+/* Returns the operation's value in the words of the option table, or "unset"; owned.  NULL: memory
+ * is out. */
+char *contestant_value(const struct contestant *c);
 
 #endif

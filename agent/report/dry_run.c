@@ -3,95 +3,57 @@
 
 #include "base/log.h"
 #include "host/living.h"
+#include "host/sock_diag.h"
 #include "kernel/support.h"
 #include "policy/loader.h"
+#include "report/in_force.h"
 #include "report/dry_run.h"
 #include "report/generations.h"
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 /* Bytes of paths.  Users may nest cgroups so deep that all paths would fill the memory. */
 #define ROOM_FOR_NAMES (64u << 20)
-
-/* Cgroups that have the same policies now, and would have the same: compared only once. */
-struct pair {
-	struct pair_key {
-		struct glob_list now, then;
-	} key;
-	ssize_t group;	      /* of dry_run.groups; -1: nothing changes */
-	bool stale_listeners; /* what is set on listeners changes */
-	UT_hash_handle hh;
-};
-
-/* A group, found by the text of its changes. */
-struct group_name {
-	char *text; /* owned */
-	size_t group;
-	UT_hash_handle hh;
-};
+#define NAMED_MAX      3 /* of many cgroups or listeners, unless all are asked for */
 
 struct comparison {
 	struct generations *generations;
-	struct pair *pairs;
-	struct group_name *group_names;
 	bool *applies; /* by number in force: does the policy apply to a live cgroup? */
 	size_t room;   /* room left for names */
-	struct dry_run result;
+	/* The cgroup of those alone that would keep old values is set. */
+	struct sock_diag_list listeners;
+	size_t n_cgroups, n_changed;
+	bool other_order; /* of policies that are in force and in the files */
+	json_t *come, *go, *policies;
+	json_t *groups;		/* by their first cgroup */
+	json_t *groups_by_text; /* the same, by the text of their changes */
+	/* By the policies that cgroups have now, and would have: the `group`, null where nothing
+	 * changes, and whether what is set on listeners changes, `stale`.  Each pair is compared
+	 * only once. */
+	json_t *pairs;
 };
 
 static void comparison_clear(struct comparison *c)
 {
-	struct group_name *name, *next_name;
-	struct pair *pair, *next_pair;
-
-	HASH_ITER (hh, c->group_names, name, next_name) {
-		HASH_DEL(c->group_names, name);
-		free(name->text);
-		free(name);
-	}
-	HASH_ITER (hh, c->pairs, pair, next_pair) {
-		HASH_DEL(c->pairs, pair);
-		free(pair);
-	}
+	sock_diag_clear(&c->listeners);
 	free(c->applies);
 	generations_close(c->generations);
-	dry_run_clear(&c->result);
+	json_decref(c->come);
+	json_decref(c->go);
+	json_decref(c->policies);
+	json_decref(c->groups);
+	json_decref(c->groups_by_text);
+	json_decref(c->pairs);
 }
 
-/* --- policies ----------------------------------------------------------------------------------
- */
+/* --- policies --------------------------------------------------------------------------------- */
 
-struct named {
-	const char *name;
-	uint32_t number;
-};
-
-static int by_name(const void *a, const void *b)
+/* Returns the numbers of one side's policies by name; NULL: memory is out. */
+static json_t *numbers_of(const struct generation_view *v)
 {
-	return strcmp(((const struct named *)a)->name, ((const struct named *)b)->name);
-}
+	json_t *numbers = json_object();
 
-/* Returns the policies of one side sorted by name; owned.  NULL: memory is out. */
-static struct named *sort_policies(const struct generation_view *v, size_t *ret_n)
-{
-	struct named *sorted = calloc(generation_view_n_policies(v) + 1, sizeof(*sorted));
-	size_t n = 0;
-
-	for (uint32_t i = 1; sorted && i < generation_view_n_policies(v); i++)
-		sorted[n++] = (struct named){ generation_view_policy_name(v, i), i };
-	if (n)
-		qsort(sorted, n, sizeof(*sorted), by_name);
-	*ret_n = n;
-	return sorted;
-}
-
-static uint32_t find_number(const struct named *v, size_t n, const char *name)
-{
-	const struct named key = { .name = name };
-	const struct named *found = n ? bsearch(&key, v, n, sizeof(*v), by_name) : NULL;
-
-	return found ? found->number : 0;
+	for (uint32_t i = 1; i < generation_view_n_policies(v); i++)
+		numbers = document_set(numbers, generation_view_policy_name(v, i), json_integer(i));
+	return numbers;
 }
 
 /* Compares one policy as if it alone applied. */
@@ -100,160 +62,123 @@ static int compare_policy(struct comparison *c, uint32_t now, uint32_t then)
 	struct generations *g = c->generations;
 	const struct glob_list one = { .number = { (uint16_t)now }, .n = 1 },
 			       other = { .number = { (uint16_t)then }, .n = 1 };
-	struct dry_run_policy *p;
-	struct in_force f;
+	_cleanup_(json_decref) json_t *f = NULL;
+	json_t *set;
 	int r = in_force_compare(&g->in_force, &one, &g->files, &other, &f);
 
-	if (r < 0)
+	if (r < 0 || !in_force_differs(f))
 		return r;
-	if (!in_force_differs(&f))
-		return 0;
-	if (GROW(c->result.policies, c->result.n_policies) < 0) {
-		in_force_clear(&f);
-		return -ENOMEM;
-	}
-	p = &c->result.policies[c->result.n_policies++];
-	*p = (struct dry_run_policy){ .applies = c->applies[now] };
-	r = change_set_make(&f, &p->changes);
-	p->name = strdup(generation_view_policy_name(&g->files, then));
-	return r == 0 && !p->name ? -ENOMEM : r;
-}
-
-static int compare_with(struct comparison *c, const struct named *now, size_t n_now,
-			const struct named *then, size_t n_then)
-{
-	const struct generations *g = c->generations;
-	uint32_t last = 0;
-	int r = 0;
-
-	for (uint32_t i = 1; i < generation_view_n_policies(&g->files) && r == 0; i++) {
-		const char *name = generation_view_policy_name(&g->files, i);
-		uint32_t number = find_number(now, n_now, name);
-
-		if (!number) {
-			r = names_append(&c->result.come, name);
-			continue;
-		}
-		c->result.other_order |= number < last;
-		last = number;
-		r = compare_policy(c, number, i);
-	}
-	for (uint32_t i = 1; i < generation_view_n_policies(&g->in_force) && r == 0; i++) {
-		const char *name = generation_view_policy_name(&g->in_force, i);
-
-		if (!find_number(then, n_then, name))
-			r = names_append(&c->result.go, name);
-	}
-	return r;
+	set = document_set(in_force_changes(f), "name",
+			   json_string(generation_view_policy_name(&g->files, then)));
+	set = document_set(set, "applies", json_boolean(c->applies[now]));
+	c->policies = document_append(c->policies, set);
+	return 0;
 }
 
 static int compare_policies(struct comparison *c)
 {
-	size_t n_now = 0, n_then = 0;
-	_cleanup_free_ struct named *now = sort_policies(&c->generations->in_force, &n_now);
-	_cleanup_free_ struct named *then = sort_policies(&c->generations->files, &n_then);
+	const struct generations *g = c->generations;
+	_cleanup_(json_decref) json_t *now = numbers_of(&g->in_force),
+				      *then = numbers_of(&g->files);
+	json_int_t last = 0;
+	int r = now && then ? 0 : -ENOMEM;
 
-	return now && then ? compare_with(c, now, n_now, then, n_then) : -ENOMEM;
+	for (uint32_t i = 1; i < generation_view_n_policies(&g->files) && r == 0; i++) {
+		const char *name = generation_view_policy_name(&g->files, i);
+		json_int_t number = document_number(now, name);
+
+		if (!number) {
+			c->come = document_append(c->come, json_string(name));
+			continue;
+		}
+		c->other_order |= number < last;
+		last = number;
+		r = compare_policy(c, (uint32_t)number, i);
+	}
+	for (uint32_t i = 1; i < generation_view_n_policies(&g->in_force) && r == 0; i++) {
+		const char *name = generation_view_policy_name(&g->in_force, i);
+
+		if (!json_object_get(then, name))
+			c->go = document_append(c->go, json_string(name));
+	}
+	return r;
 }
 
-/* --- cgroups -----------------------------------------------------------------------------------
- */
+/* --- cgroups ---------------------------------------------------------------------------------- */
 
 /* Does it change what is set on listeners?  Like a reload, it looks at what is set, not at who sets
  * it, and only where something was set. */
-static bool changes_listeners(const struct in_force *f)
+static bool changes_listeners(const json_t *in_force)
 {
-	for (size_t i = 0; i < f->n; i++) {
-		const struct in_force_difference *d = &f->v[i];
+	const json_t *d;
+	size_t i;
 
-		if (d->stage == SP_STAGE_TCP_LISTEN && d->kernel.value &&
-		    (!d->files.value || !streq(d->kernel.value, d->files.value)))
+	json_array_foreach (json_object_get(in_force, "differences"), i, d) {
+		const char *now = document_text(json_object_get(d, "in_force"), "value"),
+			   *then = document_text(json_object_get(d, "files"), "value");
+
+		if (streq(document_text(d, "stage"), stage_name(SP_STAGE_TCP_LISTEN)) && now &&
+		    (!then || !streq(now, then)))
 			return true;
 	}
 	return false;
 }
 
-static int group_text(const struct change_set *set, char **ret)
+/* Finds or makes the group with these changes; takes the set over.  NULL: memory is out. */
+static json_t *find_group(struct comparison *c, json_t *set)
 {
-	size_t n;
-	FILE *to = open_memstream(ret, &n);
+	_cleanup_free_ char *text = set ? json_dumps(set, JSON_COMPACT) : NULL;
+	json_t *group = text ? json_object_get(c->groups_by_text, text) : NULL;
 
-	if (!to)
-		return -ENOMEM;
-	change_set_print(set, to);
-	return fclose(to) == EOF ? -ENOMEM : 0;
-}
-
-/* Finds or makes the group with these changes; takes the set over if it makes one. */
-static int find_group(struct comparison *c, struct change_set *set, ssize_t *ret)
-{
-	_cleanup_free_ struct group_name *new = calloc(1, sizeof(*new));
-	_cleanup_free_ char *text = NULL;
-	const struct group_name *name;
-	int r = new ? group_text(set, &text) : -ENOMEM;
-
-	if (r < 0)
-		return r;
-	HASH_FIND_STR(c->group_names, text, name);
-	if (name) {
-		*ret = (ssize_t)name->group;
-		return 0;
+	if (group) {
+		json_decref(set);
+		return group;
 	}
-	if (GROW(c->result.groups, c->result.n_groups) < 0)
-		return -ENOMEM;
-	new->text = text;
-	new->group = c->result.n_groups;
-	HASH_ADD_KEYPTR(hh, c->group_names, new->text, strlen(new->text), new);
-	if (!new->hh.tbl)
-		return -ENOMEM;
-	text = NULL;
-	*ret = (ssize_t)TAKE_PTR(new)->group;
-	c->result.groups[c->result.n_groups++] = (struct dry_run_group){ .changes = *set };
-	*set = (struct change_set){ 0 };
-	return 0;
+	group = document_set(set, "cgroups", json_array());
+	group = document_set(group, "n_cgroups", json_integer(0));
+	c->groups = document_append(c->groups, group);
+	if (!c->groups || !text || json_object_set(c->groups_by_text, text, group) < 0)
+		return NULL;
+	return group;
 }
 
-static int compare_pair(struct comparison *c, struct pair *p)
+static int compare_pair(struct comparison *c, const struct glob_list *now,
+			const struct glob_list *then, const char *key, const json_t **ret)
 {
 	struct generations *g = c->generations;
-	struct change_set set = { 0 };
-	struct in_force f;
-	int r = in_force_compare(&g->in_force, &p->key.now, &g->files, &p->key.then, &f);
+	_cleanup_(json_decref) json_t *f = NULL;
+	json_t *group = NULL, *pair;
+	int r = in_force_compare(&g->in_force, now, &g->files, then, &f);
 
 	if (r < 0)
 		return r;
-	p->stale_listeners = changes_listeners(&f);
-	r = change_set_make(&f, &set);
-	p->group = -1;
-	if (r == 0 && !change_set_is_empty(&set))
-		r = find_group(c, &set, &p->group);
-	change_set_clear(&set);
-	return r;
+	if (in_force_differs(f)) {
+		group = find_group(c, in_force_changes(f));
+		if (!group)
+			return -ENOMEM;
+	}
+	pair = json_pack("{s:O?, s:b}", "group", group, "stale", changes_listeners(f));
+	*ret = pair;
+	return json_object_set_new(c->pairs, key, pair) < 0 ? -ENOMEM : 0;
 }
 
-static int find_pair(struct comparison *c, const struct pair_key *key, const struct pair **ret)
+static char *write_list(char *to, const struct glob_list *list)
 {
-	struct pair *p;
-	int r;
+	for (uint32_t i = 0; i < list->n; i++)
+		to += sprintf(to, "%u,", list->number[i]);
+	return to;
+}
 
-	HASH_FIND(hh, c->pairs, key, sizeof(*key), p);
-	*ret = p;
-	if (p)
-		return 0;
-	p = calloc(1, sizeof(*p));
-	if (!p)
-		return -ENOMEM;
-	memcpy(&p->key, key, sizeof(*key));
-	r = compare_pair(c, p);
-	if (r == 0)
-		HASH_ADD(hh, c->pairs, key, sizeof(p->key), p);
-	if (r == 0 && !p->hh.tbl)
-		r = -ENOMEM;
-	if (r < 0)
-		free(p);
-	else
-		*ret = p;
-	return r;
+/* Finds what becomes of a cgroup that has these policies, and would have those. */
+static int find_pair(struct comparison *c, const struct glob_list *now,
+		     const struct glob_list *then, const json_t **ret)
+{
+	char key[2 * SP_LIST_MAX * sizeof("65535") + 2], *end = write_list(key, now);
+
+	*end++ = '/';
+	*write_list(end, then) = '\0';
+	*ret = json_object_get(c->pairs, key);
+	return *ret ? 0 : compare_pair(c, now, then, key, ret);
 }
 
 /* Takes room for a path; false: there is not enough. */
@@ -267,24 +192,13 @@ static bool take_room(struct comparison *c, const char *path)
 	return true;
 }
 
-static int by_cgroup(const void *a, const void *b)
-{
-	const struct sock_diag_socket *x = a, *y = b;
-
-	return (x->cgroup_id > y->cgroup_id) - (x->cgroup_id < y->cgroup_id);
-}
-
 static int mark_listeners(struct comparison *c, const char *path, uint64_t id)
 {
-	const struct dry_run *d = &c->result;
-	const struct sock_diag_socket key = { .cgroup_id = id };
-	struct sock_diag_socket *l =
-		d->n_listeners ? bsearch(&key, d->listeners, d->n_listeners, sizeof(key), by_cgroup)
-			       : NULL;
+	for (size_t i = 0; i < c->listeners.n; i++) {
+		struct sock_diag_socket *l = &c->listeners.v[i];
 
-	while (l && l > d->listeners && l[-1].cgroup_id == id)
-		l--;
-	for (; l && l < d->listeners + d->n_listeners && l->cgroup_id == id; l++) {
+		if (l->cgroup_id != id)
+			continue;
 		l->cgroup = strdup(take_room(c, path) ? path : "?");
 		if (!l->cgroup)
 			return -ENOMEM;
@@ -292,78 +206,58 @@ static int mark_listeners(struct comparison *c, const char *path, uint64_t id)
 	return 0;
 }
 
-/* Copies a list, so that equal lists are equal byte by byte. */
-static void copy_list(const struct glob_list *from, struct glob_list *to)
-{
-	memset(to, 0, sizeof(*to));
-	memcpy(to->number, from->number, from->n * sizeof(from->number[0]));
-	to->n = from->n;
-}
-
-static int read_key(const struct comparison *c, const char *path, struct pair_key *ret)
-{
-	struct glob_list now = { 0 }, then = { 0 };
-	int r = generations_list_in_force(c->generations, path, &now);
-
-	if (r == 0)
-		r = generations_list_of_files(c->generations, path, &then);
-	if (r < 0)
-		return r;
-	memset(ret, 0, sizeof(*ret));
-	copy_list(&now, &ret->now);
-	copy_list(&then, &ret->then);
-	return 0;
-}
-
 static int compare_cgroup(const char *path, uint64_t id, void *userdata)
 {
 	struct comparison *c = userdata;
-	const struct pair *pair;
-	struct dry_run_group *group;
-	struct pair_key key;
-	int r = read_key(c, path, &key);
+	struct glob_list now = { 0 }, then = { 0 };
+	int r = generations_list_in_force(c->generations, path, &now);
+	const json_t *pair = NULL, *group;
 
 	if (r == 0)
-		r = find_pair(c, &key, &pair);
-	if (r == 0 && pair->stale_listeners)
+		r = generations_list_of_files(c->generations, path, &then);
+	if (r == 0)
+		r = find_pair(c, &now, &then, &pair);
+	if (r == 0 && document_is(pair, "stale"))
 		r = mark_listeners(c, path, id);
 	if (r < 0)
 		return r;
-	for (uint32_t i = 0; i < key.now.n; i++)
-		c->applies[key.now.number[i]] = true;
-	c->result.n_cgroups++;
-	if (pair->group < 0)
+	for (uint32_t i = 0; i < now.n; i++)
+		c->applies[now.number[i]] = true;
+	c->n_cgroups++;
+	group = json_object_get(pair, "group");
+	if (json_is_null(group))
 		return 0;
-	c->result.n_changed++;
-	group = &c->result.groups[pair->group];
-	group->n_cgroups++;
-	return take_room(c, path) ? names_append(&group->cgroups, path) : 0;
+	c->n_changed++;
+	json_integer_set(json_object_get(group, "n_cgroups"),
+			 document_number(group, "n_cgroups") + 1);
+	return take_room(c, path) && json_array_append_new(json_object_get(group, "cgroups"),
+							   document_string(path)) < 0
+		       ? -ENOMEM
+		       : 0;
 }
 
-static int list_listeners(struct dry_run *d)
+static int list_listeners(struct comparison *c)
 {
-	struct sock_diag_list list = { 0 };
-	int r = sock_diag_listeners(&list);
+	int r = sock_diag_listeners(&c->listeners);
 
-	d->listeners = list.v;
-	d->n_listeners = list.n;
-	if (d->n_listeners)
-		qsort(d->listeners, d->n_listeners, sizeof(*d->listeners), by_cgroup);
 	if (r < 0 && r != -ENOMEM)
 		log_warning_errno(r, "Cannot find the listeners that would keep old values, "
 				     "ignoring");
 	return r == -ENOMEM ? r : 0;
 }
 
-/* Drops the listeners whose values stay right. */
-static void keep_stale_listeners(struct dry_run *d)
+/* Returns those whose values do not stay right. */
+static json_t *listeners_json(const struct comparison *c)
 {
-	size_t n = 0;
+	json_t *listeners = json_array();
 
-	for (size_t i = 0; i < d->n_listeners; i++)
-		if (d->listeners[i].cgroup)
-			d->listeners[n++] = d->listeners[i];
-	d->n_listeners = n;
+	for (size_t i = 0; i < c->listeners.n; i++)
+		if (c->listeners.v[i].cgroup)
+			listeners = document_append(
+				listeners,
+				json_pack("{s:s, s:o}", "local", c->listeners.v[i].local, "cgroup",
+					  document_string(c->listeners.v[i].cgroup)));
+	return listeners;
 }
 
 static int compare_cgroups(struct comparison *c)
@@ -378,17 +272,22 @@ static int compare_cgroups(struct comparison *c)
 	c->applies = calloc(generation_view_n_policies(&g->in_force) + 1, sizeof(*c->applies));
 	if (!c->applies)
 		return -ENOMEM;
-	r = list_listeners(&c->result);
-	if (r == 0)
-		r = living_each(g->mount, g->root, compare_cgroup, c);
-	keep_stale_listeners(&c->result);
-	return r;
+	r = list_listeners(c);
+	return r < 0 ? r : living_each(g->mount, g->root, compare_cgroup, c);
 }
 
 static int compare(const char *pin_dir, const struct config *config, struct diags *diags,
-		   struct dry_run *ret)
+		   json_t **ret)
 {
-	struct comparison c = { .room = ROOM_FOR_NAMES };
+	struct comparison c = {
+		.room = ROOM_FOR_NAMES,
+		.come = json_array(),
+		.go = json_array(),
+		.policies = json_array(),
+		.groups = json_array(),
+		.groups_by_text = json_object(),
+		.pairs = json_object(),
+	};
 	_cleanup_free_ char *error = NULL;
 	struct position at;
 	int r = generations_open(pin_dir, config, &c.generations, &error, &at);
@@ -404,17 +303,21 @@ static int compare(const char *pin_dir, const struct config *config, struct diag
 	if (r == 0)
 		r = compare_policies(&c);
 	if (r == 0) {
-		*ret = c.result;
-		ret->in_force = c.generations->are_pinned;
-		ret->generation = c.generations->state.generation;
-		c.result = (struct dry_run){ 0 };
+		*ret = json_pack("{s:b, s:I, s:I, s:I, s:O, s:O, s:O, s:b, s:O, s:o}", "in_force",
+				 c.generations->are_pinned, "generation",
+				 (json_int_t)c.generations->state.generation, "cgroups",
+				 (json_int_t)c.n_cgroups, "changed", (json_int_t)c.n_changed,
+				 "come", c.come, "go", c.go, "policies", c.policies, "other_order",
+				 c.other_order, "groups", c.groups, "listeners",
+				 listeners_json(&c));
+		r = *ret ? 0 : -ENOMEM;
 	}
 	comparison_clear(&c);
 	return r;
 }
 
 int dry_run_make(const char *const *policy_dirs, const char *pin_dir, struct diags *diags,
-		 struct dry_run *ret)
+		 json_t **ret)
 {
 	_cleanup_(config_free) struct config *config = NULL;
 	struct host host;
@@ -430,22 +333,88 @@ int dry_run_make(const char *const *policy_dirs, const char *pin_dir, struct dia
 	return r == 0 || r == -EBADMSG ? r : log_error_errno(r, "Cannot tell what would change");
 }
 
-void dry_run_clear(struct dry_run *d)
+/* --- for people ------------------------------------------------------------------------------- */
+
+static const char *plural(size_t n)
 {
-	for (size_t i = 0; i < d->n_groups; i++) {
-		change_set_clear(&d->groups[i].changes);
-		names_clear(&d->groups[i].cgroups);
+	return n == 1 ? "" : "s";
+}
+
+static size_t n_named(const json_t *list, bool all)
+{
+	const size_t n = json_array_size(list);
+
+	return all || n <= NAMED_MAX ? n : NAMED_MAX;
+}
+
+static void print_group(const json_t *group, bool all, FILE *to)
+{
+	const json_t *cgroups = json_object_get(group, "cgroups");
+	const size_t named = n_named(cgroups, all), n = (size_t)document_number(group, "n_cgroups");
+
+	fprintf(to, "%zu cgroup%s:", n, plural(n));
+	for (size_t i = 0; i < named; i++)
+		fprintf(to, "%s %s", i ? "," : "", json_string_value(json_array_get(cgroups, i)));
+	if (named < n)
+		fprintf(to, " and %zu more", n - named);
+	fputc('\n', to);
+	in_force_print_changes(group, to);
+}
+
+static void print_listeners(const json_t *listeners, bool all, FILE *to)
+{
+	const size_t n = json_array_size(listeners), named = n_named(listeners, all);
+
+	if (!n)
+		return;
+	fprintf(to, "%zu listener%s would keep what the old policy set, until opened again:\n", n,
+		plural(n));
+	for (size_t i = 0; i < named; i++) {
+		const json_t *l = json_array_get(listeners, i);
+
+		fprintf(to, "    %s in cgroup %s\n", document_text(l, "local"),
+			document_text(l, "cgroup"));
 	}
-	for (size_t i = 0; i < d->n_policies; i++) {
-		change_set_clear(&d->policies[i].changes);
-		free(d->policies[i].name);
+	if (named < n)
+		fprintf(to, "    and %zu more\n", n - named);
+}
+
+static void print_policies(const json_t *d, FILE *to)
+{
+	const json_t *policies = json_object_get(d, "policies"), *p;
+	size_t i;
+
+	document_print_names(json_object_get(d, "come"), "policies that come:", to);
+	document_print_names(json_object_get(d, "go"), "policies that go:", to);
+	json_array_foreach (policies, i, p)
+		fprintf(to, "%s%s", i ? ", " : "policies that change: ", document_text(p, "name"));
+	if (i)
+		fputc('\n', to);
+	if (document_is(d, "other_order"))
+		fprintf(to, "policies come in another order\n");
+	json_array_foreach (policies, i, p) {
+		if (document_is(p, "applies"))
+			continue;
+		fprintf(to, "policy %s, which applies to no cgroup that lives:\n",
+			document_text(p, "name"));
+		in_force_print_changes(p, to);
 	}
-	for (size_t i = 0; i < d->n_listeners; i++)
-		free(d->listeners[i].cgroup);
-	free(d->groups);
-	free(d->policies);
-	free(d->listeners);
-	names_clear(&d->come);
-	names_clear(&d->go);
-	*d = (struct dry_run){ 0 };
+}
+
+void dry_run_print(const json_t *d, bool all, FILE *to)
+{
+	const long long n = document_number(d, "cgroups"), changed = document_number(d, "changed");
+	const json_t *group;
+	size_t i;
+
+	if (!document_is(d, "in_force"))
+		fprintf(to, "nothing is in force now\n");
+	print_policies(d, to);
+	json_array_foreach (json_object_get(d, "groups"), i, group)
+		print_group(group, all, to);
+	print_listeners(json_object_get(d, "listeners"), all, to);
+	if (changed)
+		fprintf(to, "a reload would change %lld of %lld cgroups\n", changed, n);
+	else
+		fprintf(to, "a reload would change nothing for the %lld cgroups that live\n", n);
 }

@@ -6,7 +6,23 @@
 
 #include "compile/glob_walk.h"
 #include "compile/image.h"
-#include "report/counters.h"
+#include "kernel/pinned.h"
+
+/* The names behind counters' indices, shared by the two, so that the same name has the same index.
+ */
+struct counters;
+
+/* Reads the names in force.  p NULL: nothing is in force.  Returns 0 or a negative errno. */
+int counters_read(const struct pinned *p, struct counters **ret);
+void counters_free(struct counters *c);
+DEFINE_CLEANUP(struct counters *, counters_free)
+
+/* Returns the names for an index; NULL: the index is unused. */
+const struct sp_counter *counters_at(const struct counters *c, uint32_t index);
+
+/* An image_counter_fn; userdata: struct counters.  Gives a policy or rule without an index a new
+ * one; 0: memory is out. */
+uint32_t counters_index(const struct policy *p, const struct rule *r, void *userdata);
 
 /* One of the two configurations. */
 struct generation_view {

@@ -3,53 +3,31 @@
 
 #include "report/in_force.h"
 
-static void side_clear(struct in_force_side *s)
+/* What the documents are made of; NULL when memory was out. */
+struct comparison {
+	json_t *differences, *come, *go;
+	bool other_order; /* the policies that apply by both come in another order */
+};
+
+json_t *in_force_unknown(const char *why)
 {
-	free(s->value);
-	free(s->policy);
-	free(s->rule);
+	return json_pack("{s:b, s:b, s:[], s:[], s:[], s:b, s:s}", "known", 0, "differs", 0,
+			 "differences", "come", "go", "other_order", 0, "why", why);
 }
 
-void in_force_clear(struct in_force *f)
+bool in_force_differs(const json_t *f)
 {
-	for (size_t i = 0; i < f->n; i++) {
-		side_clear(&f->v[i].kernel);
-		side_clear(&f->v[i].files);
-	}
-	free(f->v);
-	free(f->why);
-	names_clear(&f->come);
-	names_clear(&f->go);
-	*f = (struct in_force){ 0 };
+	return document_is(f, "differs");
 }
 
-int in_force_unknown(const char *why, struct in_force *ret)
+static json_t *side_json(const struct contestant *c)
 {
-	char *copy = strdup(why);
+	_cleanup_free_ char *value = c->present ? contestant_value(c) : NULL;
 
-	if (!copy)
-		return -ENOMEM;
-	*ret = (struct in_force){ .why = copy };
-	return 0;
-}
-
-bool in_force_differs(const struct in_force *f)
-{
-	return f->n || f->come.n || f->go.n || f->other_order;
-}
-
-static int fill_side(const struct contestant *from, struct in_force_side *to)
-{
-	int r;
-
-	if (!from->present)
-		return 0;
-	r = contestant_value(from, &to->value);
-	if (r < 0)
-		return r;
-	to->policy = strdup(from->who->policy);
-	to->rule = from->who->rule[0] ? strdup(from->who->rule) : NULL;
-	return to->policy && (to->rule || !from->who->rule[0]) ? 0 : -ENOMEM;
+	if (!c->present)
+		return json_null();
+	return json_pack("{s:o, s:s, s:s?}", "value", value ? document_string(value) : NULL,
+			 "policy", c->who->policy, "rule", c->who->rule[0] ? c->who->rule : NULL);
 }
 
 static bool same_name(const struct contestant *a, const struct contestant *b)
@@ -84,34 +62,27 @@ static bool same(const struct contestant *a, const struct contestant *b)
 	return same_name(a, b) && same_op(a, b) && a->condition == b->condition;
 }
 
-static int add_difference(enum sp_stage s, const struct contestant *kernel,
-			  const struct contestant *files, const char *also, struct in_force *f)
+static void add_difference(enum sp_stage s, const struct contestant *kernel,
+			   const struct contestant *files, const char *also, struct comparison *c)
 {
-	struct in_force_difference *d;
-	int r;
+	const struct option *o = files->present ? files->option : kernel->option;
 
-	if (GROW(f->v, f->n) < 0)
-		return -ENOMEM;
-	d = &f->v[f->n++];
-	*d = (struct in_force_difference){
-		.stage = s,
-		.option = files->present ? files->option : kernel->option,
-		.also = also,
-	};
-	r = fill_side(kernel, &d->kernel);
-	return r < 0 ? r : fill_side(files, &d->files);
+	c->differences = document_append(
+		c->differences,
+		json_pack("{s:s, s:s, s:o, s:o, s:s?}", "option", o->name, "stage", stage_name(s),
+			  "in_force", side_json(kernel), "files", side_json(files), "also", also));
 }
 
-static int compare_contestants(enum sp_stage s, const struct contestant *kernel,
-			       const struct contestant *files, struct in_force *f)
+static void compare_contestants(enum sp_stage s, const struct contestant *kernel,
+				const struct contestant *files, struct comparison *c)
 {
 	bool as_said;
 
 	if (same(kernel, files))
-		return 0;
+		return;
 	as_said = kernel->present && files->present && same_name(kernel, files) &&
 		  same_value(kernel, files);
-	return add_difference(s, kernel, files, as_said ? "condition" : NULL, f);
+	add_difference(s, kernel, files, as_said ? "condition" : NULL, c);
 }
 
 /* Returns the kernel's rule of this name that has no partner yet, or NULL. */
@@ -124,40 +95,43 @@ static struct contestant *find_partner(struct contest *kernel, const struct cont
 }
 
 /* Compares rules by name; those that found a partner are no longer present. */
-static int compare_rules(enum sp_stage s, struct contest *kernel, const struct contest *files,
-			 struct in_force *f)
+static void compare_rules(enum sp_stage s, struct contest *kernel, const struct contest *files,
+			  struct comparison *c)
 {
 	const struct contestant nothing = { 0 }, *last = NULL;
-	int r = 0;
 
-	for (size_t i = 0; i < files->n_rules && r == 0; i++) {
+	for (size_t i = 0; i < files->n_rules; i++) {
 		const struct contestant *rule = &files->rules[i];
 		struct contestant *partner = find_partner(kernel, rule);
 
-		r = compare_contestants(s, partner ? partner : &nothing, rule, f);
-		if (r == 0 && partner && last && partner < last)
-			r = add_difference(s, partner, rule, "order", f);
-		if (partner) {
-			partner->present = false;
-			last = partner;
-		}
+		compare_contestants(s, partner ? partner : &nothing, rule, c);
+		if (!partner)
+			continue;
+		if (last && partner < last)
+			add_difference(s, partner, rule, "order", c);
+		partner->present = false;
+		last = partner;
 	}
-	for (size_t i = 0; i < kernel->n_rules && r == 0; i++)
+	for (size_t i = 0; i < kernel->n_rules; i++)
 		if (kernel->rules[i].present)
-			r = add_difference(s, &kernel->rules[i], &nothing, NULL, f);
-	return r;
+			add_difference(s, &kernel->rules[i], &nothing, NULL, c);
 }
 
-static int compare_stage(enum sp_stage s, struct contests *kernel, const struct contests *files,
-			 struct in_force *f)
+static int compare_stage(struct generation_view *kernel, const struct glob_list *in_force,
+			 struct generation_view *files, const struct glob_list *by_files,
+			 enum sp_stage s, struct comparison *c)
 {
-	int r = 0;
+	struct contests now = { 0 }, then = { 0 };
+	int r = contests_read(kernel, in_force, s, &now);
 
+	if (r == 0)
+		r = contests_read(files, by_files, s, &then);
 	for (size_t id = 0; id < OPTION_MAX && r == 0; id++) {
-		r = compare_contestants(s, &kernel->v[id].base, &files->v[id].base, f);
-		if (r == 0)
-			r = compare_rules(s, &kernel->v[id], &files->v[id], f);
+		compare_contestants(s, &now.v[id].base, &then.v[id].base, c);
+		compare_rules(s, &now.v[id], &then.v[id], c);
 	}
+	contests_clear(&now);
+	contests_clear(&then);
 	return r;
 }
 
@@ -170,54 +144,349 @@ static uint32_t find(const struct generation_view *v, const struct glob_list *li
 	return from;
 }
 
-static int compare_lists(const struct generation_view *kernel, const struct glob_list *in_force,
-			 const struct generation_view *files, const struct glob_list *by_files,
-			 struct in_force *f)
+static void compare_lists(const struct generation_view *kernel, const struct glob_list *in_force,
+			  const struct generation_view *files, const struct glob_list *by_files,
+			  struct comparison *c)
 {
 	uint32_t at = 0;
-	int r = 0;
 
-	for (uint32_t i = 0; i < by_files->n && r == 0; i++) {
+	for (uint32_t i = 0; i < by_files->n; i++) {
 		const char *name = generation_view_policy_name(files, by_files->number[i]);
 		uint32_t place = find(kernel, in_force, at, name);
 
 		if (place < in_force->n)
 			at = place + 1;
 		else if (find(kernel, in_force, 0, name) < in_force->n)
-			f->other_order = true;
+			c->other_order = true;
 		else
-			r = names_append(&f->come, name);
+			c->come = document_append(c->come, json_string(name));
 	}
-	for (uint32_t i = 0; i < in_force->n && r == 0; i++) {
+	for (uint32_t i = 0; i < in_force->n; i++) {
 		const char *name = generation_view_policy_name(kernel, in_force->number[i]);
 
 		if (find(files, by_files, 0, name) == by_files->n)
-			r = names_append(&f->go, name);
+			c->go = document_append(c->go, json_string(name));
 	}
-	return r;
 }
 
 int in_force_compare(struct generation_view *kernel, const struct glob_list *in_force,
-		     struct generation_view *files, const struct glob_list *by_files,
-		     struct in_force *ret)
+		     struct generation_view *files, const struct glob_list *by_files, json_t **ret)
 {
-	struct in_force f = { .known = true };
-	int r = compare_lists(kernel, in_force, files, by_files, &f);
+	struct comparison c = { json_array(), json_array(), json_array() };
+	json_t *f;
+	int r = 0;
 
-	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++) {
-		struct contests now = { 0 }, then = { 0 };
-
-		r = contests_read(kernel, in_force, (enum sp_stage)s, &now);
-		if (r == 0)
-			r = contests_read(files, by_files, (enum sp_stage)s, &then);
-		if (r == 0)
-			r = compare_stage((enum sp_stage)s, &now, &then, &f);
-		contests_clear(&now);
-		contests_clear(&then);
-	}
+	compare_lists(kernel, in_force, files, by_files, &c);
+	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++)
+		r = compare_stage(kernel, in_force, files, by_files, (enum sp_stage)s, &c);
+	f = json_pack("{s:b, s:b, s:o, s:o, s:o, s:b, s:n}", "known", 1, "differs",
+		      json_array_size(c.differences) || json_array_size(c.come) ||
+			      json_array_size(c.go) || c.other_order,
+		      "differences", c.differences, "come", c.come, "go", c.go, "other_order",
+		      c.other_order, "why");
+	if (r == 0 && !f)
+		r = -ENOMEM;
 	if (r < 0)
-		in_force_clear(&f);
+		json_decref(f);
 	else
 		*ret = f;
 	return r;
+}
+
+void in_force_print_side(const json_t *side, const char *unset, FILE *to)
+{
+	const char *value = document_text(side, "value"), *rule = document_text(side, "rule");
+
+	if (value && streq(value, "unset"))
+		value = unset;
+	fputs(value ? value : "not set", to);
+	if (value)
+		fprintf(to, " by %s", document_text(side, "policy"));
+	if (rule)
+		fprintf(to, ", rule %s", rule);
+}
+
+void in_force_print(const json_t *f, FILE *to)
+{
+	const json_t *d;
+	size_t i;
+
+	if (!document_is(f, "known")) {
+		fprintf(to, "  in force: %s\n", document_text(f, "why"));
+		return;
+	}
+	fprintf(to, "  in force: %s\n",
+		in_force_differs(f) ? "not what the files say (sockpol reload?)"
+				    : "same as the files");
+	document_print_names(json_object_get(f, "come"), "    policies by the files only:", to);
+	document_print_names(json_object_get(f, "go"), "    policies in force only:", to);
+	if (document_is(f, "other_order"))
+		fprintf(to, "    the policies are in another order\n");
+	json_array_foreach (json_object_get(f, "differences"), i, d) {
+		const char *also = document_text(d, "also");
+
+		fprintf(to, "    %s at %s: in force ", document_text(d, "option"),
+			document_text(d, "stage"));
+		in_force_print_side(json_object_get(d, "in_force"), "unset", to);
+		fprintf(to, "; by the files ");
+		in_force_print_side(json_object_get(d, "files"), "unset", to);
+		if (also)
+			fprintf(to, ", with another %s", also);
+		fputc('\n', to);
+	}
+}
+
+/* --- changes ---------------------------------------------------------------------------------- */
+
+#define TRANSPORT_MAX (TRANSPORT_UNIX + 1)
+
+static const char *const transport_names[] = {
+	[TRANSPORT_TCP] = "tcp",
+	[TRANSPORT_UDP] = "udp",
+	[TRANSPORT_UNIX] = "unix",
+};
+
+/* One option that changes in the same way for all sockets in `where`. */
+struct change {
+	const struct option *option;
+	unsigned where[DIRECTION_MAX]; /* BIT(enum transport) */
+	const json_t *from, *to;       /* sides of the comparison's */
+	const char *also; /* what changes beside the two sides: "condition", "order", "hook" (when
+			     it is set); or NULL */
+};
+
+struct changes {
+	struct change *v;
+	size_t n;
+};
+
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? streq(a, b) : a == b;
+}
+
+static bool same_member(const json_t *a, const json_t *b, const char *key)
+{
+	return same_text(document_text(a, key), document_text(b, key));
+}
+
+static bool is_unset(const json_t *side)
+{
+	const char *value = document_text(side, "value");
+
+	return value && streq(value, "unset");
+}
+
+/* Do both sides speak for the same rule, or both for base options, of whichever policy? */
+static bool same_speaker(const json_t *a, const json_t *b)
+{
+	return same_member(a, b, "rule") && is_unset(a) == is_unset(b) &&
+	       (!document_text(a, "rule") || same_member(a, b, "policy"));
+}
+
+static const json_t *speaker(const struct change *c)
+{
+	return json_is_null(c->to) ? c->from : c->to;
+}
+
+/* Finds the other half of a move: an option that is decided at another hook than before is one
+ * difference at the old hook and one at the new. */
+static struct change *find_other_half(struct changes *all, const struct change *c)
+{
+	for (size_t i = 0; i < all->n; i++) {
+		struct change *other = &all->v[i];
+
+		if (other->option == c->option &&
+		    memcmp(other->where, c->where, sizeof(c->where)) == 0 &&
+		    same_speaker(speaker(other), speaker(c)))
+			return other;
+	}
+	return NULL;
+}
+
+static int add_change(struct changes *all, const json_t *difference)
+{
+	const struct stage *s = &stage_table[stage_find(document_text(difference, "stage"))];
+	struct change *other, c = {
+		.option = option_find(document_text(difference, "option")),
+		.from = json_object_get(difference, "in_force"),
+		.to = json_object_get(difference, "files"),
+		.also = document_text(difference, "also"),
+	};
+
+	c.where[s->direction] = BIT(s->transport);
+	other = find_other_half(all, &c);
+	if (!other) {
+		if (GROW(all->v, all->n) < 0)
+			return -ENOMEM;
+		all->v[all->n++] = c;
+		return 0;
+	}
+	if (json_is_null(other->from))
+		other->from = c.from;
+	if (json_is_null(other->to))
+		other->to = c.to;
+	if (!other->also)
+		other->also = c.also;
+	return 0;
+}
+
+static bool same_change(const struct change *a, const struct change *b)
+{
+	return a->option == b->option && json_equal(a->from, b->from) && json_equal(a->to, b->to) &&
+	       same_text(a->also, b->also);
+}
+
+/* Joins changes that differ only in where they apply. */
+static void join_directions(struct changes *all)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < all->n; i++) {
+		struct change *to = all->v;
+
+		while (to < all->v + n && !same_change(to, &all->v[i]))
+			to++;
+		if (to == all->v + n) {
+			all->v[n++] = all->v[i];
+			continue;
+		}
+		for (int d = 0; d < DIRECTION_MAX; d++)
+			to->where[d] |= all->v[i].where[d];
+	}
+	all->n = n;
+}
+
+static int compare_sides(const json_t *a, const json_t *b)
+{
+	static const char *const keys[] = { "policy", "rule", "value" };
+	int order = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys) && order == 0; i++) {
+		const char *x = document_text(a, keys[i]), *y = document_text(b, keys[i]);
+
+		order = x && y ? strcmp(x, y) : (x != NULL) - (y != NULL);
+	}
+	return order;
+}
+
+/* A total order, so that equal sets list their changes in the same order. */
+static int compare_changes(const void *a, const void *b)
+{
+	const struct change *x = a, *y = b;
+	int order = (x->option > y->option) - (x->option < y->option);
+
+	if (order == 0)
+		order = compare_sides(x->to, y->to);
+	if (order == 0)
+		order = compare_sides(x->from, y->from);
+	return order ? order : memcmp(x->where, y->where, sizeof(x->where));
+}
+
+static json_t *where_json(const struct change *c)
+{
+	json_t *where = json_array();
+
+	for (int d = 0; d < DIRECTION_MAX; d++)
+		for (int t = 0; t < TRANSPORT_MAX; t++)
+			if (c->where[d] & BIT(t))
+				where = document_append(where,
+							json_pack("{s:s, s:s}", "direction",
+								  direction_name((enum direction)d),
+								  "transport", transport_names[t]));
+	return where;
+}
+
+static json_t *changes_json(const struct changes *all)
+{
+	json_t *changes = json_array();
+
+	for (size_t i = 0; i < all->n; i++) {
+		const struct change *c = &all->v[i];
+
+		changes = document_append(changes,
+					  json_pack("{s:s, s:O, s:O, s:o, s:s?}", "option",
+						    c->option->name, "from", c->from, "to", c->to,
+						    "where", where_json(c), "also", c->also));
+	}
+	return changes;
+}
+
+json_t *in_force_changes(const json_t *in_force)
+{
+	struct changes all = { 0 };
+	json_t *set = NULL;
+	const json_t *difference;
+	size_t i;
+
+	json_array_foreach (json_object_get(in_force, "differences"), i, difference)
+		if (add_change(&all, difference) < 0)
+			goto out;
+	for (i = 0; i < all.n; i++)
+		if (!all.v[i].also && json_equal(all.v[i].from, all.v[i].to))
+			all.v[i].also = "hook";
+	join_directions(&all);
+	if (all.n)
+		qsort(all.v, all.n, sizeof(*all.v), compare_changes);
+	set = json_pack("{s:O, s:O, s:O, s:o}", "come", json_object_get(in_force, "come"), "go",
+			json_object_get(in_force, "go"), "other_order",
+			json_object_get(in_force, "other_order"), "changes", changes_json(&all));
+out:
+	free(all.v);
+	return set;
+}
+
+/* Prints the directions; the transports are named unless TCP is among them. */
+static void print_where(const json_t *where, FILE *to)
+{
+	const char *separator = " at ", *last = "", *comma = "";
+	bool of_tcp = false;
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach (where, i, one) {
+		const char *direction = document_text(one, "direction"),
+			   *transport = document_text(one, "transport");
+
+		if (!streq(direction, last)) {
+			fprintf(to, "%s%s", separator, direction);
+			of_tcp = streq(transport, transport_names[TRANSPORT_TCP]);
+			separator = ", ";
+			comma = " of ";
+			last = direction;
+		}
+		if (!of_tcp)
+			fprintf(to, "%s%s", comma, transport);
+		comma = " and ";
+	}
+}
+
+static void print_change(const json_t *c, FILE *to)
+{
+	const json_t *from = json_object_get(c, "from"), *after = json_object_get(c, "to");
+	const char *also = document_text(c, "also");
+
+	fprintf(to, "    %s: ", document_text(c, "option"));
+	in_force_print_side(from, "left alone", to);
+	if (!json_equal(from, after)) {
+		fputs(" -> ", to);
+		in_force_print_side(after, "left alone", to);
+	}
+	print_where(json_object_get(c, "where"), to);
+	if (also)
+		fprintf(to, ", with another %s", also);
+	fputc('\n', to);
+}
+
+void in_force_print_changes(const json_t *set, FILE *to)
+{
+	const json_t *change;
+	size_t i;
+
+	document_print_names(json_object_get(set, "come"), "    policies that come:", to);
+	document_print_names(json_object_get(set, "go"), "    policies that go:", to);
+	if (document_is(set, "other_order"))
+		fputs("    policies in another order\n", to);
+	json_array_foreach (json_object_get(set, "changes"), i, change)
+		print_change(change, to);
 }

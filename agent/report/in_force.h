@@ -1,43 +1,35 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Compares what the kernel does for a cgroup with what the files say. */
+/*
+ * Compares what the kernel does for a cgroup with what the files say.  The document is `in_force`
+ * of `explain --json`; a side of a difference is what the kernel or the files say about an option
+ * at a stage, for every socket or by a rule where it holds, and null where it has no say.
+ */
 #ifndef SOCKPOL_IN_FORCE_H
 #define SOCKPOL_IN_FORCE_H
 
-#include "base/names.h"
 #include "policy/stage.h"
 #include "report/contest.h"
-
-/* What one side says about an option at a stage, for every socket or by a rule where it holds. */
-struct in_force_side {
-	char *value;  /* owned; "unset"; NULL: it has no say */
-	char *policy; /* owned; NULL where it has no say */
-	char *rule;   /* owned; NULL: base options */
-};
-
-struct in_force_difference {
-	enum sp_stage stage;
-	const struct option *option;
-	struct in_force_side kernel, files;
-	const char *also; /* what differs beside the two sides: "condition", "order"; or NULL */
-};
-
-struct in_force {
-	bool known;
-	char *why; /* owned: the reason if not known */
-	struct in_force_difference *v;
-	size_t n;
-	struct names come, go; /* policies that apply by the files only, and in force only */
-	bool other_order;      /* the policies that apply by both come in another order */
-};
+#include "report/document.h"
 
 /* Compares two generations for a cgroup to which these policies apply.  Returns 0, -ENOMEM, or
  * -EPROTO: the maps make no sense. */
 int in_force_compare(struct generation_view *kernel, const struct glob_list *in_force,
-		     struct generation_view *files, const struct glob_list *by_files,
-		     struct in_force *ret);
-bool in_force_differs(const struct in_force *f);
-/* Records in *ret that the comparison is not known, and why.  Returns 0 or -ENOMEM. */
-int in_force_unknown(const char *why, struct in_force *ret);
-void in_force_clear(struct in_force *f);
+		     struct generation_view *files, const struct glob_list *by_files, json_t **ret);
+bool in_force_differs(const json_t *f);
+/* Returns a comparison that is not known, and why; NULL when memory is out. */
+json_t *in_force_unknown(const char *why);
+
+void in_force_print(const json_t *f, FILE *to);
+/* Prints "4 by web, rule out", or "not set".  unset: how a value that is left alone is named. */
+void in_force_print_side(const json_t *side, const char *unset, FILE *to);
+
+/*
+ * Returns the changes that a reload would make for the cgroup, in an administrator's terms: options
+ * and directions rather than hooks; equal for equal changes.  The document is a group of `reload
+ * --dry-run --json`: `come`, `go`, `other_order`, `changes`.  NULL: memory is out.
+ */
+json_t *in_force_changes(const json_t *f);
+/* Prints indented lines. */
+void in_force_print_changes(const json_t *changes, FILE *to);
 
 #endif

@@ -9,9 +9,8 @@
 
 #include "report/overview.h"
 
-/* Prints the metrics.  in_force: the overview has what the pins say, not only what the agent
- * does. */
-void metrics_print(const struct overview *o, bool in_force, FILE *to);
+/* Prints the metrics of an overview. */
+void metrics_print(const json_t *o, FILE *to);
 
 /*
  * Prints the metrics, from the pins and from the agent in runtime_dir.  Missing pins are reported

@@ -4,13 +4,14 @@
 
 #include "base/control_call.h"
 #include "base/log.h"
+#include "kernel/neighbours.h"
 #include "kernel/pin.h"
+#include "host/living.h"
 #include "option/option.h"
 #include "policy/hook.h"
-#include "report/governed.h"
+#include "policy/stage.h"
+#include "report/contest.h"
 #include "report/overview.h"
-
-DEFINE_CLEANUP(json_t *, json_decref)
 
 #define PATIENCE_SECONDS 2u /* the maps can be read without the agent */
 
@@ -30,118 +31,93 @@ static bool same_pins(const json_t *reply, const char *pin_dir)
 		json_integer_value(inode) == (json_int_t)st.st_ino);
 }
 
-void overview_ask(struct overview *o, const char *pin_dir, const char *runtime_dir)
+/* Asks the agent. */
+static json_t *ask(const char *pin_dir, const char *runtime_dir)
 {
 	_cleanup_(json_decref) json_t *reply = NULL;
-	int r = control_call(runtime_dir, "status", PATIENCE_SECONDS, &reply, &o->pid);
-	const char *message, *pins;
+	pid_t pid = 0;
+	const int r = control_call(runtime_dir, "status", PATIENCE_SECONDS, &reply, &pid);
+	const bool ok = r == 0 && document_is(reply, "ok"), ours = !ok || same_pins(reply, pin_dir),
+		   answers = ok && ours, running = (r == 0 || r == -ETIMEDOUT) && ours;
+	const char *pins = document_text(reply, "pin_dir");
+	_cleanup_(json_decref) json_t *number = pid ? json_integer(pid) : json_null();
 
-	o->running = r == 0 || r == -ETIMEDOUT;
-	if (r < 0 || !json_is_true(json_object_get(reply, "ok")))
-		return;
-	if (!same_pins(reply, pin_dir)) {
-		pins = json_string_value(json_object_get(reply, "pin_dir"));
-		o->running = false;
-		o->other_pins = strdup(pins ? pins : "?");
-		return;
-	}
-	message = json_string_value(json_object_get(reply, "message"));
-	o->answers = true;
-	o->verdict = message ? strdup(message) : NULL;
-	o->degraded = json_is_true(json_object_get(reply, "degraded"));
-	o->unsupported = json_incref(json_object_get(reply, "unsupported"));
-	o->pins_lost = (uint64_t)json_integer_value(json_object_get(reply, "pins_lost"));
+	return json_pack("{s:{s:b, s:b, s:O?, s:s?, s:O?, s:s?, s:b, s:I}, s:O?}", "agent",
+			 "running", running, "answers", answers, "pid", running ? number : NULL,
+			 "other_pins", ours ? NULL : (pins ? pins : "?"), "other_pid",
+			 ours ? NULL : number, "last_load",
+			 answers ? document_text(reply, "message") : NULL, "degraded",
+			 answers && document_is(reply, "degraded"), "pins_lost",
+			 answers ? document_number(reply, "pins_lost") : 0, "unsupported",
+			 answers ? json_object_get(reply, "unsupported") : NULL);
 }
 
-static int read_link(const char *dir, const struct hook *hook, struct overview_link *ret)
-{
-	_cleanup_close_ int fd = pin_get(dir, hook->name, PIN_LINK);
-	struct pin_link info;
-
-	if (fd < 0)
-		return fd;
-	pin_link_info(fd, &info);
-	*ret = (struct overview_link){
-		.hook = hook->name,
-		.link_id = info.id,
-		.program_id = info.program_id,
-		.attach_type = hook->attach_type,
-		.cgroup_id = info.cgroup_id,
-	};
-	return 0;
-}
-
-static int read_links(struct overview *o, const char *pin_dir)
+/* Reads the programs at their hooks, and what runs beside them.  `cgroup` 0: that cgroup is gone,
+ * or somebody detached the program. */
+static int read_links(const char *pin_dir, struct own_program own[static HOOK_MAX], size_t *ret_n,
+		      json_t **links)
 {
 	_cleanup_free_ char *dir = pin_path(pin_dir, PIN_CURRENT);
 
-	o->links = calloc(HOOK_MAX, sizeof(*o->links));
-	if (!dir || !o->links)
+	*ret_n = 0;
+	if (!dir)
 		return -ENOMEM;
 	for (size_t i = 0; i < HOOK_MAX; i++) {
-		int r = read_link(dir, &hook_table[i], &o->links[o->n_links]);
+		const struct hook *hook = &hook_table[i];
+		_cleanup_close_ int fd = pin_get(dir, hook->name, PIN_LINK);
+		struct pin_link info;
 
-		if (r == 0)
-			o->n_links++;
-		else if (r != -ENOENT)
-			return r;
+		if (fd == -ENOENT)
+			continue;
+		if (fd < 0)
+			return fd;
+		pin_link_info(fd, &info);
+		if (info.cgroup_id)
+			own[(*ret_n)++] = (struct own_program){ hook->name, hook->attach_type,
+								info.program_id };
+		*links = document_append(*links, json_pack("{s:s, s:I, s:I, s:I, s:b}", "hook",
+							   hook->name, "link", (json_int_t)info.id,
+							   "program", (json_int_t)info.program_id,
+							   "cgroup", (json_int_t)info.cgroup_id,
+							   "attached", info.cgroup_id != 0));
 	}
 	return 0;
 }
 
-static int read_neighbours(struct overview *o)
+static int read_neighbours(uint64_t cgroup_id, const struct own_program *own, size_t n_own,
+			   json_t **neighbours)
 {
-	struct own_program own[HOOK_MAX];
+	struct neighbour *v = NULL;
 	size_t n = 0;
-	int r;
+	int r = n_own ? neighbours_read(cgroup_id, own, n_own, &v, &n) : 0;
 
-	for (size_t i = 0; i < o->n_links; i++) {
-		const struct overview_link *l = &o->links[i];
-
-		if (l->cgroup_id)
-			own[n++] = (struct own_program){ l->hook, l->attach_type, l->program_id };
-	}
-	r = n ? neighbours_read(o->state.cgroup_root_id, own, n, &o->neighbours, &o->n_neighbours)
-	      : 0;
+	for (size_t i = 0; i < n; i++)
+		*neighbours = document_append(
+			*neighbours,
+			json_pack("{s:s, s:I, s:o, s:b, s:b, s:o}", "hook", v[i].hook, "program",
+				  (json_int_t)v[i].program_id, "name", document_string(v[i].name),
+				  "sockpol", v[i].is_sockpol, "runs_after", v[i].runs_after,
+				  "cgroup", document_string(v[i].cgroup)));
+	neighbours_free(v, n);
 	return r == -ENOENT ? 0 : r; /* the cgroup is gone: nothing runs there at all */
 }
 
-static int by_name(const void *name, const void *policy)
-{
-	return strcmp(name, ((const struct overview_policy *)policy)->name);
-}
+/* A counter and its names. */
+struct counter {
+	uint32_t index;
+	struct sp_counter whose;
+	uint64_t applied;
+	json_t *policy; /* its entry in the document, which owns it */
+};
 
-static struct overview_policy *find_policy(const struct overview *o, const char *name)
-{
-	if (!o->n_policies)
-		return NULL;
-	return bsearch(name, o->policies, o->n_policies, sizeof(*o->policies), by_name);
-}
-
-/* Adds a counter.  They come sorted by the names of their policies. */
-static int add_named(struct overview *o, const struct overview_counter *c)
-{
-	struct overview_policy *p = o->n_policies ? &o->policies[o->n_policies - 1] : NULL;
-
-	if (!p || !streq(p->name, c->whose.policy)) {
-		if (GROW(o->policies, o->n_policies) < 0)
-			return -ENOMEM;
-		p = &o->policies[o->n_policies++];
-		*p = (struct overview_policy){ .name = c->whose.policy };
-	}
-	if (!c->whose.rule[0]) {
-		p->applied = c->applied;
-		return 0;
-	}
-	if (GROW(p->rules, p->n_rules) < 0)
-		return -ENOMEM;
-	p->rules[p->n_rules++] = (struct overview_rule){ c->whose.rule, c->applied };
-	return 0;
-}
+struct counter_list {
+	struct counter *v;
+	size_t n, n_failures;
+};
 
 static int by_policy_then_index(const void *a, const void *b)
 {
-	const struct overview_counter *x = a, *y = b;
+	const struct counter *x = a, *y = b;
 	int order = strcmp(x->whose.policy, y->whose.policy);
 
 	return order ? order : (x->index > y->index) - (x->index < y->index);
@@ -150,125 +126,347 @@ static int by_policy_then_index(const void *a, const void *b)
 static int keep_counter(uint32_t index, const struct sp_counter *whose, uint64_t applied,
 			void *userdata)
 {
-	struct overview *o = userdata;
+	struct counter_list *c = userdata;
 
-	if (GROW(o->counters, o->n_counters) < 0)
+	if (GROW(c->v, c->n) < 0)
 		return -ENOMEM;
-	o->counters[o->n_counters++] = (struct overview_counter){ index, *whose, applied };
+	c->v[c->n++] = (struct counter){ index, *whose, applied };
 	return 0;
 }
 
-static int read_counters(struct overview *o, const struct pinned *p)
+/* Returns the policies by name, each with its rules. */
+static json_t *policies_json(struct counter_list *c)
 {
-	int r = pinned_each_counter(p, keep_counter, o);
+	json_t *policies = json_array(), *policy = NULL;
+	int error = 0;
 
-	if (o->n_counters)
-		qsort(o->counters, o->n_counters, sizeof(*o->counters), by_policy_then_index);
-	for (size_t i = 0; i < o->n_counters && r == 0; i++)
-		r = add_named(o, &o->counters[i]);
-	return r;
+	for (size_t i = 0; i < c->n; i++) {
+		struct counter *one = &c->v[i];
+		const json_int_t applied = (json_int_t)one->applied;
+
+		if (!i || !streq(one->whose.policy, one[-1].whose.policy)) {
+			policy = json_pack("{s:s, s:i, s:b, s:[], s:[]}", "name", one->whose.policy,
+					   "applied", 0, "overridden", 0, "rules", "failed");
+			error |= json_array_append_new(policies, policy);
+		}
+		if (error)
+			break;
+		one->policy = policy;
+		error = one->whose.rule[0]
+				? json_array_append_new(json_object_get(policy, "rules"),
+							json_pack("{s:s, s:I}", "name",
+								  one->whose.rule, "applied",
+								  applied))
+				: json_object_set_new(policy, "applied", json_integer(applied));
+	}
+	if (!error)
+		return policies;
+	json_decref(policies);
+	return NULL;
 }
 
 static int add_failure(const struct sp_failure *failure, uint64_t count, void *userdata)
 {
-	struct overview *o = userdata;
-	const struct overview_counter *c;
-	struct overview_policy *p;
+	const char *option =
+			   failure->option < OPTION_MAX ? option_table[failure->option].name : "?",
+		   *name = strerrorname_np(-failure->error), *rule;
+	struct counter_list *all = userdata;
+	char number[16];
 	size_t i = 0;
 
-	o->n_failures++;
-	while (i < o->n_counters && o->counters[i].index != failure->counter)
+	all->n_failures++;
+	while (i < all->n && all->v[i].index != failure->counter)
 		i++;
-	if (i == o->n_counters)
+	if (i == all->n)
 		return 0;
-	c = &o->counters[i];
-	p = find_policy(o, c->whose.policy);
-	if (GROW(p->failed, p->n_failed) < 0)
-		return -ENOMEM;
-	p->failed[p->n_failed++] = (struct overview_failure){
-		.rule = c->whose.rule,
-		.option = failure->option < OPTION_MAX ? option_table[failure->option].name : "?",
-		.error = -failure->error,
-		.count = count,
-	};
-	return 0;
+	rule = all->v[i].whose.rule;
+	snprintf(number, sizeof(number), "%d", -failure->error);
+	return json_array_append_new(
+		       json_object_get(all->v[i].policy, "failed"),
+		       json_pack("{s:s, s:s, s:s, s:I, s:s?}", "option", option, "errno",
+				 name ? name : number, "message", strerror(-failure->error),
+				 "count", (json_int_t)count, "rule", rule[0] ? rule : NULL)) < 0
+		       ? -ENOMEM
+		       : 0;
 }
 
-static int read_pinned(struct overview *o, const char *pin_dir, const struct pinned *p)
+static int read_policies(const struct pinned *p, json_t **ret_policies, json_t **ret_maps)
 {
-	int r = pinned_state(p, &o->state);
+	struct counter_list c = { 0 };
+	int r = pinned_each_counter(p, keep_counter, &c);
 
+	if (c.n)
+		qsort(c.v, c.n, sizeof(*c.v), by_policy_then_index);
+	*ret_policies = r == 0 ? policies_json(&c) : NULL;
+	if (r == 0 && !*ret_policies)
+		r = -ENOMEM;
 	if (r == 0)
-		r = read_links(o, pin_dir);
-	if (r == 0)
-		r = read_neighbours(o);
-	if (r == 0)
-		r = read_counters(o, p);
-	if (r == 0)
-		r = pinned_each_failure(p, add_failure, o);
-	o->room_failures = pinned_map_room(p, MAP_ID_failures);
-	o->room_counters = pinned_map_room(p, MAP_ID_counters);
+		r = pinned_each_failure(p, add_failure, &c);
+	*ret_maps = json_pack("[{s:s, s:I, s:I}, {s:s, s:I, s:I}]", "map",
+			      map_table[MAP_ID_failures].name, "entries", (json_int_t)c.n_failures,
+			      "room", (json_int_t)pinned_map_room(p, MAP_ID_failures), "map",
+			      map_table[MAP_ID_counters].name, "entries", (json_int_t)c.n, "room",
+			      (json_int_t)pinned_map_room(p, MAP_ID_counters));
+	free(c.v);
 	return r;
 }
 
-int overview_count_cgroups(struct overview *o, const char *pin_dir, bool only_overridden)
+static json_t *stages_json(const struct sp_state *state)
 {
-	_cleanup_(generations_close) struct generations *g = NULL;
-	struct governed governed;
-	int r = generations_open(pin_dir, NULL, &g, NULL, NULL);
+	json_t *stages = json_array();
 
-	if (r < 0 || (only_overridden && !governed_may_be_overridden(g)))
-		return r;
-	r = governed_read(g, &governed);
-	if (r < 0)
-		return r;
-	for (uint32_t i = 1; i < governed.n; i++) {
-		struct overview_policy *p =
-			find_policy(o, generation_view_policy_name(&g->in_force, i));
+	for (int s = 0; s < SP_STAGE_MAX; s++)
+		stages = document_append(
+			stages, json_pack("{s:s, s:b, s:b}", "stage", stage_name((enum sp_stage)s),
+					  "available", !(state->missing_stages >> s & 1), "used",
+					  (int)(state->stages >> s & 1)));
+	return stages;
+}
 
-		if (!p) /* it came meanwhile */
-			continue;
-		p->n_cgroups = governed.v[i].n_cgroups;
-		p->is_overridden = governed_is_overridden(&governed.v[i]);
-	}
-	o->has_cgroups = !only_overridden;
-	o->n_cgroups = governed.n_cgroups;
-	o->n_governed = governed.n_governed;
-	governed_clear(&governed);
-	return 0;
+static int read_pinned(const char *pin_dir, const struct pinned *p, json_t *o)
+{
+	json_t *links = json_array(), *neighbours = json_array(), *policies = NULL, *maps = NULL;
+	_cleanup_(json_decref) json_t *members = NULL;
+	const struct sp_generation *in_force;
+	struct own_program own[HOOK_MAX];
+	struct sp_state state = { 0 };
+	size_t n_own = 0;
+	int r = pinned_state(p, &state);
+
+	if (r == 0)
+		r = read_links(pin_dir, own, &n_own, &links);
+	if (r == 0)
+		r = read_neighbours(state.cgroup_root_id, own, n_own, &neighbours);
+	if (r == 0)
+		r = read_policies(p, &policies, &maps);
+	in_force = &state.of[state.generation & 1];
+	members = json_pack(
+		"{s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I}, s:o, s:o, s:o, s:o, s:I, s:o}",
+		"generation", (json_int_t)state.generation, "loaded_usec",
+		(json_int_t)in_force->loaded_usec, "n_policies", (json_int_t)in_force->n_policies,
+		"cgroup_root", (json_int_t)state.cgroup_root_id, "counts", "classified",
+		(json_int_t)state.misses, "cut", (json_int_t)state.cut, "left_out",
+		(json_int_t)state.left_out, "lists_lost", (json_int_t)state.lists_lost,
+		"failures_lost", (json_int_t)state.failures_lost, "attachments", links,
+		"neighbours", neighbours, "policies", policies, "stages", stages_json(&state),
+		"missing_hooks",
+		(json_int_t)__builtin_popcountll(state.missing_stages & state.stages), "maps",
+		maps);
+	if (r == 0 && (!members || json_object_update(o, members) < 0))
+		r = -ENOMEM;
+	return r;
 }
 
 int overview_read(const char *pin_dir, const char *runtime_dir, const struct pinned *p,
-		  struct overview *ret)
+		  json_t **ret)
 {
-	struct overview o = { 0 };
-	int r = 0;
+	json_t *o = runtime_dir ? ask(pin_dir, runtime_dir) : json_object();
+	int r = o ? 0 : -ENOMEM;
 
-	if (runtime_dir)
-		overview_ask(&o, pin_dir, runtime_dir);
-	if (p)
-		r = read_pinned(&o, pin_dir, p);
+	if (r == 0 && p)
+		r = read_pinned(pin_dir, p, o);
 	if (r < 0)
-		overview_clear(&o);
+		json_decref(o);
 	else
 		*ret = o;
 	return r;
 }
 
-void overview_clear(struct overview *o)
+/* A policy in force.  Options are BIT(enum option_id), by stage. */
+struct counted_policy {
+	uint64_t any[SP_STAGE_MAX];    /* decided by its base or by a rule */
+	uint64_t always[SP_STAGE_MAX]; /* decided for every socket */
+	bool sets_something;
+	uint64_t n_cgroups; /* to which it applies */
+	bool is_effective;  /* in one of these it sets what no stronger policy sets anyway */
+};
+
+struct count {
+	const struct generations *generations;
+	struct counted_policy *v; /* by the policy's number */
+	uint32_t n;
+	uint64_t n_cgroups, n_governed;
+};
+
+static void read_sets(const struct generation_view *v, uint32_t number, struct counted_policy *ret)
 {
-	for (size_t i = 0; i < o->n_policies; i++) {
-		free(o->policies[i].rules);
-		free(o->policies[i].failed);
+	const struct sp_policy *p = generation_view_at(v, MAP_ID_policies, number);
+
+	for (int s = 0; s < SP_STAGE_MAX; s++) {
+		const struct sp_stage_of *stage = &p->stage[s];
+		uint64_t any = stage->options;
+
+		for (uint32_t i = 0; i < (uint32_t)__builtin_popcountll(stage->acting); i++) {
+			const struct sp_block *b =
+				generation_view_at(v, MAP_ID_blocks, stage->first_block + i);
+
+			any |= b ? b->options : 0;
+		}
+		ret->any[s] = any;
+		ret->always[s] = stage->options;
+		ret->sets_something |= any != 0;
 	}
-	free(o->policies);
-	free(o->counters);
-	free(o->links);
-	neighbours_free(o->neighbours, o->n_neighbours);
-	json_decref(o->unsupported);
-	free(o->verdict);
-	free(o->other_pins);
-	*o = (struct overview){ 0 };
+}
+
+static int count_cgroup(const char *path, uint64_t id, void *userdata)
+{
+	uint64_t decided[SP_STAGE_MAX] = { 0 };
+	struct count *c = userdata;
+	struct glob_list list;
+	int r = generations_list_in_force(c->generations, path, &list);
+
+	(void)id;
+	if (r < 0)
+		return r;
+	c->n_cgroups++;
+	c->n_governed += list.n != 0;
+	/* From the strongest policy down: does anything remain for the next to decide? */
+	for (uint32_t i = list.n; i-- > 0;) {
+		const uint32_t number = list.number[i];
+		struct counted_policy *p = number < c->n ? &c->v[number] : NULL;
+
+		if (!p)
+			return -EPROTO;
+		p->n_cgroups++;
+		for (int s = 0; s < SP_STAGE_MAX; s++) {
+			p->is_effective |= (p->any[s] & ~decided[s]) != 0;
+			decided[s] |= p->always[s];
+		}
+	}
+	return 0;
+}
+
+/* Can stronger policies set all that a policy sets, where both apply?  If not, looking at cgroups
+ * finds none. */
+static bool may_be_overridden(const struct count *c)
+{
+	uint64_t once[SP_STAGE_MAX] = { 0 }, twice[SP_STAGE_MAX] = { 0 }; /* by so many policies */
+
+	for (uint32_t i = 1; i < c->n; i++) {
+		for (int s = 0; s < SP_STAGE_MAX; s++) {
+			twice[s] |= once[s] & c->v[i].always[s];
+			once[s] |= c->v[i].always[s];
+		}
+	}
+	for (uint32_t i = 1; i < c->n; i++) {
+		const struct counted_policy *p = &c->v[i];
+		bool is_within = p->sets_something;
+
+		for (int s = 0; s < SP_STAGE_MAX; s++)
+			is_within &= !(p->any[s] & ~(twice[s] | (once[s] & ~p->always[s])));
+		if (is_within)
+			return true;
+	}
+	return false;
+}
+
+static int set_counts(json_t *o, const struct count *c, bool only_overridden)
+{
+	_cleanup_(json_decref) json_t *by_name = json_object();
+	json_t *policy;
+	int error = 0;
+	size_t i;
+
+	json_array_foreach (json_object_get(o, "policies"), i, policy)
+		error |= json_object_set(by_name, document_text(policy, "name"), policy);
+	for (uint32_t k = 1; k < c->n && !error; k++) {
+		const struct counted_policy *p = &c->v[k];
+		const bool overridden = p->n_cgroups && p->sets_something && !p->is_effective;
+
+		policy = json_object_get(by_name,
+					 generation_view_policy_name(&c->generations->in_force, k));
+		if (!policy) /* it came meanwhile */
+			continue;
+		if (!only_overridden || overridden)
+			error |= json_object_set_new(policy, "cgroups",
+						     json_integer((json_int_t)p->n_cgroups));
+		error |= json_object_set_new(policy, "overridden", json_boolean(overridden));
+	}
+	if (!only_overridden)
+		error |= json_object_set_new(o, "cgroups",
+					     json_pack("{s:I, s:I}", "living",
+						       (json_int_t)c->n_cgroups, "governed",
+						       (json_int_t)c->n_governed));
+	return error ? -ENOMEM : 0;
+}
+
+int overview_count_cgroups(json_t *o, const char *pin_dir, bool only_overridden)
+{
+	_cleanup_(generations_close) struct generations *g = NULL;
+	_cleanup_free_ struct counted_policy *v = NULL;
+	struct count c = { 0 };
+	int r = generations_open(pin_dir, NULL, &g, NULL, NULL);
+
+	if (r < 0)
+		return r;
+	c.generations = g;
+	c.n = generation_view_n_policies(&g->in_force);
+	c.v = v = calloc(c.n + 1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	for (uint32_t i = 1; i < c.n; i++)
+		read_sets(&g->in_force, i, &v[i]);
+	if (only_overridden && !may_be_overridden(&c))
+		return 0;
+	r = g->root ? living_each(g->mount, g->root, count_cgroup, &c) : 0;
+	return r < 0 ? r : set_counts(o, &c, only_overridden);
+}
+
+static json_t *append_contestant(json_t *to, const struct contestant *c, bool conditional,
+				 enum sp_stage s)
+{
+	_cleanup_free_ char *value = NULL;
+
+	if (!c->op) /* it leaves the option alone */
+		return to;
+	value = contestant_value(c);
+	return document_append(
+		to,
+		json_pack("{s:s, s:s, s:s, s:o, s:s, s:s?, s:b}", "stage", stage_name(s), "hooks",
+			  stage_hooks(s), "option", c->option->name, "value",
+			  value ? document_string(value) : NULL, "policy", c->who->policy, "rule",
+			  c->who->rule[0] ? c->who->rule : NULL, "conditional", conditional));
+}
+
+static int read_options(struct generations *g, const struct glob_list *list, json_t **options)
+{
+	for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++) {
+		struct contests c;
+		int r = contests_read(&g->in_force, list, s, &c);
+
+		if (r < 0)
+			return r;
+		for (size_t id = 0; id < OPTION_MAX; id++) {
+			*options = append_contestant(*options, &c.v[id].base, false, s);
+			for (size_t i = 0; i < c.v[id].n_rules; i++)
+				*options = append_contestant(*options, &c.v[id].rules[i], true, s);
+		}
+		contests_clear(&c);
+	}
+	return 0;
+}
+
+int overview_read_cgroup(struct generations *g, const char *path, uint64_t id, json_t **ret)
+{
+	json_t *policies = json_array(), *options = json_array(), *o;
+	struct glob_list list = { 0 };
+	int r = generations_list_in_force(g, path, &list);
+
+	for (uint32_t i = 0; i < list.n; i++)
+		policies = document_append(policies, json_string(generation_view_policy_name(
+							     &g->in_force, list.number[i])));
+	if (r == 0)
+		r = read_options(g, &list, &options);
+	o = json_pack("{s:{s:o, s:I, s:b, s:b, s:o, s:o}}", "cgroup", "path", document_string(path),
+		      "id", (json_int_t)id, "governed", list.n != 0, "left_out", list.left_out,
+		      "policies", policies, "options", options);
+	if (r == 0 && !o)
+		r = -ENOMEM;
+	if (r < 0)
+		json_decref(o);
+	else
+		*ret = o;
+	return r;
 }
 
 void overview_complain(int err, const char *pin_dir)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-#include <dirent.h>
 #include <errno.h>
 
+#include "host/living.h"
 #include "policy/glob.h"
 #include "report/unit.h"
 
@@ -12,71 +12,44 @@ static bool has_suffix(const char *s, const char *suffix)
 	return a > b && streq(s + a - b, suffix);
 }
 
+static const struct unit_type {
+	const char *suffix;
+	bool has_cgroup;
+} types[] = {
+	{ ".service", true }, { ".socket", true },  { ".scope", true },	     { ".slice", true },
+	{ ".mount", true },   { ".swap", true },    { ".timer", false },     { ".target", false },
+	{ ".path", false },   { ".device", false }, { ".automount", false },
+};
+
+static const struct unit_type *find_type(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+		if (has_suffix(name, types[i].suffix))
+			return &types[i];
+	return NULL;
+}
+
 /* Completes a name as systemctl(1) does: "nginx" is nginx.service. */
 static char *with_type(const char *name)
 {
-	static const char *const types[] = { ".service", ".socket", ".scope",	 ".slice",
-					     ".mount",	 ".swap",   ".timer",	 ".target",
-					     ".path",	 ".device", ".automount" };
 	char *full;
 
-	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
-		if (has_suffix(name, types[i]))
-			return strdup(name);
-	if (strpbrk(name, "*?["))
+	if (find_type(name) || strpbrk(name, "*?["))
 		return strdup(name);
 	return asprintf(&full, "%s.service", name) < 0 ? NULL : full;
 }
 
-static int add_cgroup(struct unit_cgroups *u, char *path)
+struct search {
+	const struct glob *glob;
+	struct names *found;
+};
+
+static int add_if_meant(const char *path, uint64_t id, void *userdata)
 {
-	if (GROW(u->v, u->n) < 0)
-		return -ENOMEM;
-	u->v[u->n++] = path;
-	return 0;
-}
+	struct search *s = userdata;
 
-/* Searches the cgroups directly in `parent` ("" for the root), and its slices. */
-static int search(const char *mount, const char *parent, const struct glob *g,
-		  struct unit_cgroups *u)
-{
-	_cleanup_free_ char *directory = NULL;
-	const struct dirent *e;
-	DIR *d;
-	int r = 0;
-
-	if (asprintf(&directory, "%s%s", mount, parent) < 0) {
-		directory = NULL;
-		return -ENOMEM;
-	}
-	d = opendir(directory);
-	if (!d) /* removed meanwhile */
-		return 0;
-	while (r == 0 && (e = readdir(d))) {
-		_cleanup_free_ char *path = NULL;
-
-		if (e->d_type != DT_DIR || e->d_name[0] == '.')
-			continue;
-		if (asprintf(&path, "%s/%s", parent, e->d_name) < 0) {
-			path = NULL;
-			r = -ENOMEM;
-			break;
-		}
-		if (has_suffix(e->d_name, ".slice"))
-			r = search(mount, path, g, u);
-		if (r == 0 && glob_match(g, path)) {
-			r = add_cgroup(u, path);
-			if (r == 0)
-				path = NULL; /* it is u's now */
-		}
-	}
-	closedir(d);
-	return r;
-}
-
-static int compare_paths(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
+	(void)id;
+	return glob_match(s->glob, path) ? names_append(s->found, path) : 0;
 }
 
 /* Writes the path of a slice: "a-b.slice" lies in "a.slice", at "/a.slice/a-b.slice". */
@@ -133,11 +106,10 @@ static char *usual_path(const char *name)
 /* Returns a sentence that says why no place can be assumed, or NULL. */
 static const char *no_usual_path(const char *name)
 {
-	static const char *const bare[] = { ".timer", ".target", ".path", ".device", ".automount" };
+	const struct unit_type *type = find_type(name);
 
-	for (size_t i = 0; i < ARRAY_SIZE(bare); i++)
-		if (has_suffix(name, bare[i]))
-			return "units of this type have no cgroup";
+	if (type && !type->has_cgroup)
+		return "units of this type have no cgroup";
 	if (strpbrk(name, "*?["))
 		return "it matches no cgroup now";
 	if (has_suffix(name, ".scope"))
@@ -146,35 +118,23 @@ static const char *no_usual_path(const char *name)
 	return NULL;
 }
 
-static int assume(const char *name, struct unit_cgroups *u, char **ret_error)
+static int assume(const char *name, struct names *ret, char **ret_error)
 {
 	const char *why = no_usual_path(name);
-	char *path;
-	int r;
+	_cleanup_free_ char *path = NULL;
 
-	if (why) {
-		if (asprintf(ret_error, "unit %s: %s", name, why) < 0) {
-			*ret_error = NULL;
-			return -ENOMEM;
-		}
-		return -ENOENT;
-	}
+	if (why)
+		return sentence(ret_error, -ENOENT, "unit %s: %s", name, why);
 	path = usual_path(name);
-	if (!path)
-		return -ENOMEM;
-	r = add_cgroup(u, path);
-	if (r < 0)
-		free(path);
-	u->assumed = true;
-	return r;
+	return path ? names_append(ret, path) : -ENOMEM;
 }
 
-int unit_cgroups_find(const char *mount, const char *name, struct unit_cgroups *ret,
+int unit_cgroups_find(const char *mount, const char *name, struct names *ret, bool *ret_assumed,
 		      char **ret_error)
 {
 	_cleanup_free_ char *full = *name ? with_type(name) : strdup(name);
 	_cleanup_(glob_free) struct glob *g = NULL;
-	struct unit_cgroups u = { 0 };
+	struct names found = { 0 };
 	int r;
 
 	*ret_error = NULL;
@@ -183,22 +143,16 @@ int unit_cgroups_find(const char *mount, const char *name, struct unit_cgroups *
 	r = glob_new(GLOB_UNIT, full, &g, ret_error);
 	if (r < 0)
 		return r;
-	r = mount ? search(mount, "", g, &u) : 0;
-	if (r == 0 && !u.n)
-		r = assume(full, &u, ret_error);
-	if (r < 0) {
-		unit_cgroups_clear(&u);
-		return r;
-	}
-	qsort(u.v, u.n, sizeof(*u.v), compare_paths);
-	*ret = u;
-	return 0;
-}
-
-void unit_cgroups_clear(struct unit_cgroups *u)
-{
-	for (size_t i = 0; i < u->n; i++)
-		free(u->v[i]);
-	free(u->v);
-	*u = (struct unit_cgroups){ 0 };
+	/* What cannot be read is not found. */
+	if (mount &&
+	    living_each(mount, "/", add_if_meant, &(struct search){ g, &found }) == -ENOMEM)
+		r = -ENOMEM;
+	*ret_assumed = r == 0 && !found.n;
+	if (*ret_assumed)
+		r = assume(full, &found, ret_error);
+	if (r < 0)
+		names_clear(&found);
+	else
+		*ret = found;
+	return r;
 }

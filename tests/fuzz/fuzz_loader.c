@@ -15,6 +15,7 @@
 #include "compile/glob_walk.h"
 #include "compile/image.h"
 #include "report/explanation.h"
+#include "report/in_force.h"
 #include "fuzz.h"
 #include "policy/loader.h"
 #include "base/utf8.h"
@@ -198,22 +199,19 @@ static void check_image(const struct image *im)
 	}
 }
 
-/* What `explain` says of a cgroup: printed into nowhere, and as JSON. */
-static void explain(const struct config *c, const char *path)
+/* What `explain` says of a cgroup, printed into nowhere. */
+static void explain(const struct effective *effective, const char *path)
 {
 	static const struct asked_words nothing_asked;
-	struct explanation e;
 	struct asked asked;
 	char *error = NULL;
-	json_t *json;
+	json_t *e;
 
 	MUST(asked_parse(&nothing_asked, &asked, &error) == 0);
-	MUST(explanation_make(c, &host, path, &asked, &e) == 0);
-	explanation_print(&e, dev_null);
-	json = explanation_json(&e);
-	MUST(json);
-	json_decref(json);
-	explanation_clear(&e);
+	e = explanation_new(path, effective, &host, &asked, in_force_unknown("not known"));
+	MUST(e);
+	explanation_print(e, &asked, dev_null);
+	json_decref(e);
 }
 
 /* The tables of globs say what the globs say. */
@@ -266,9 +264,9 @@ static void look_at(struct over *o, const char *path)
 
 	MUST(cascade_walk(o->image->config, path, &e) == 0);
 	check_walk(o->image, &e, path);
-	effective_clear(&e);
 	if (o->n++ == 0)
-		explain(o->image->config, path);
+		explain(&e, path);
+	effective_clear(&e);
 }
 
 static void look_at_patterns(struct over *o, const struct patterns *patterns)

@@ -54,7 +54,7 @@ static int setup(void **state)
 	return 0;
 }
 
-static int run(struct scratch *s, const char *text, struct dry_run *ret)
+static int run(struct scratch *s, const char *text, json_t **ret)
 {
 	const char *const dirs[] = { scratch_path(s, "policies.d"), NULL };
 	struct diags diags = { 0 };
@@ -67,7 +67,7 @@ static int run(struct scratch *s, const char *text, struct dry_run *ret)
 	return r;
 }
 
-static void expect(struct dry_run *d, const char *expected)
+static void expect(json_t *d, const char *expected)
 {
 	size_t n;
 	char *text;
@@ -78,7 +78,7 @@ static void expect(struct dry_run *d, const char *expected)
 	assert_int_equal(fclose(to), 0);
 	assert_string_equal(text, expected);
 	free(text);
-	dry_run_clear(d);
+	json_decref(d);
 }
 
 static const char *const web = "policies:\n  - name: web\n    match: { cgroup: /a }\n"
@@ -93,19 +93,19 @@ static const char *const web = "policies:\n  - name: web\n    match: { cgroup: /
 
 static void test_nothing_in_force(void **state)
 {
-	struct dry_run d;
+	json_t *d;
 
 	assert_int_equal(run(*state, web, &d), 0);
-	expect(&d, "nothing is in force now\n" WEB);
+	expect(d, "nothing is in force now\n" WEB);
 }
 
 static void test_nothing_changes(void **state)
 {
-	struct dry_run d;
+	json_t *d;
 
 	enforce(NULL, 0);
 	assert_int_equal(run(*state, "policies: []\n", &d), 0);
-	expect(&d, "a reload would change nothing for the 5 cgroups that live\n");
+	expect(d, "a reload would change nothing for the 5 cgroups that live\n");
 }
 
 static const struct fixture_policy webs[] = {
@@ -117,7 +117,7 @@ static const struct fixture_policy webs[] = {
 /* Policies that change, go, and change where no cgroup lives. */
 static void test_policies(void **state)
 {
-	struct dry_run d;
+	json_t *d;
 
 	enforce(webs, ARRAY_SIZE(webs));
 	assert_int_equal(
@@ -127,23 +127,23 @@ static void test_policies(void **state)
 		    "  - { name: away, match: { cgroup: /nowhere }, options: { SO_MARK: 9 } }\n",
 		    &d),
 		0);
-	assert_int_equal(d.generation, 5);
-	expect(&d, "policies that go: old\n"
-		   "policies that change: web, away\n"
-		   "policy away, which applies to no cgroup that lives:\n"
-		   "    SO_MARK: 8 by away -> 9 by away at connect, accept, listen\n"
-		   "3 cgroups: /a, /a/c2, /a/c10\n"
-		   "    TCP_NODELAY: on by web -> off by web at connect, accept\n"
-		   "1 cgroup: /b\n"
-		   "    policies that go: old\n"
-		   "    SO_MARK: 7 by old -> not set at connect, accept, listen\n"
-		   "a reload would change 4 of 5 cgroups\n");
+	assert_int_equal(document_number(d, "generation"), 5);
+	expect(d, "policies that go: old\n"
+		  "policies that change: web, away\n"
+		  "policy away, which applies to no cgroup that lives:\n"
+		  "    SO_MARK: 8 by away -> 9 by away at connect, accept, listen\n"
+		  "3 cgroups: /a, /a/c2, /a/c10\n"
+		  "    TCP_NODELAY: on by web -> off by web at connect, accept\n"
+		  "1 cgroup: /b\n"
+		  "    policies that go: old\n"
+		  "    SO_MARK: 7 by old -> not set at connect, accept, listen\n"
+		  "a reload would change 4 of 5 cgroups\n");
 }
 
 /* What a policy matches is no part of what it does: its cgroups tell. */
 static void test_globs(void **state)
 {
-	struct dry_run d;
+	json_t *d;
 
 	enforce(webs, 1);
 	assert_int_equal(
@@ -152,13 +152,13 @@ static void test_globs(void **state)
 		    "  - { name: web, match: { cgroup: [/b, /a/c2] }, options: { TCP_NODELAY: on } }\n",
 		    &d),
 		0);
-	expect(&d, "2 cgroups: /a, /a/c10\n"
-		   "    policies that go: web\n"
-		   "    TCP_NODELAY: on by web -> not set at connect, accept\n"
-		   "1 cgroup: /b\n"
-		   "    policies that come: web\n"
-		   "    TCP_NODELAY: not set -> on by web at connect, accept\n"
-		   "a reload would change 3 of 5 cgroups\n");
+	expect(d, "2 cgroups: /a, /a/c10\n"
+		  "    policies that go: web\n"
+		  "    TCP_NODELAY: on by web -> not set at connect, accept\n"
+		  "1 cgroup: /b\n"
+		  "    policies that come: web\n"
+		  "    TCP_NODELAY: not set -> on by web at connect, accept\n"
+		  "a reload would change 3 of 5 cgroups\n");
 }
 
 static void test_order(void **state)
@@ -167,7 +167,7 @@ static void test_order(void **state)
 		{ "one", { "/b" }, .base = { { OPTION_SO_MARK, 1 } } },
 		{ "two", { "/b" }, .base = { { OPTION_SO_MARK, 2 } } },
 	};
-	struct dry_run d;
+	json_t *d;
 
 	enforce(policies, 2);
 	assert_int_equal(run(*state,
@@ -176,16 +176,16 @@ static void test_order(void **state)
 			     "  - { name: one, match: { cgroup: /b }, options: { SO_MARK: 1 } }\n",
 			     &d),
 			 0);
-	expect(&d, "policies come in another order\n"
-		   "1 cgroup: /b\n"
-		   "    policies in another order\n"
-		   "    SO_MARK: 2 by two -> 1 by one at connect, accept, listen\n"
-		   "a reload would change 1 of 5 cgroups\n");
+	expect(d, "policies come in another order\n"
+		  "1 cgroup: /b\n"
+		  "    policies in another order\n"
+		  "    SO_MARK: 2 by two -> 1 by one at connect, accept, listen\n"
+		  "a reload would change 1 of 5 cgroups\n");
 }
 
 static void test_several_groups(void **state)
 {
-	struct dry_run d;
+	json_t *d;
 
 	enforce(NULL, 0);
 	assert_int_equal(
@@ -196,21 +196,21 @@ static void test_several_groups(void **state)
 		    "    options: { SO_MARK: 7 }\n",
 		    &d),
 		0);
-	assert_int_equal(d.n_groups, 2);
-	expect(&d, "policies that come: all, some\n"
-		   "3 cgroups: /, /a, /a/c10\n"
-		   "    policies that come: all\n"
-		   "    TCP_NODELAY: not set -> on by all at connect, accept\n"
-		   "2 cgroups: /a/c2, /b\n"
-		   "    policies that come: all, some\n"
-		   "    SO_MARK: not set -> 7 by some at connect, accept, listen\n"
-		   "    TCP_NODELAY: not set -> on by all at connect, accept\n"
-		   "a reload would change 5 of 5 cgroups\n");
+	assert_int_equal(json_array_size(json_object_get(d, "groups")), 2);
+	expect(d, "policies that come: all, some\n"
+		  "3 cgroups: /, /a, /a/c10\n"
+		  "    policies that come: all\n"
+		  "    TCP_NODELAY: not set -> on by all at connect, accept\n"
+		  "2 cgroups: /a/c2, /b\n"
+		  "    policies that come: all, some\n"
+		  "    SO_MARK: not set -> 7 by some at connect, accept, listen\n"
+		  "    TCP_NODELAY: not set -> on by all at connect, accept\n"
+		  "a reload would change 5 of 5 cgroups\n");
 }
 
 static void test_wrong_files(void **state)
 {
-	struct dry_run d;
+	json_t *d;
 
 	enforce(NULL, 0);
 	assert_int_equal(run(*state, "policies: 7\n", &d), -EBADMSG);
@@ -220,14 +220,14 @@ static void test_wrong_files(void **state)
 /* What was read while the maps were being changed is thrown away. */
 static void test_reload_meanwhile(void **state)
 {
-	struct dry_run d;
+	json_t *d;
 
 	enforce(NULL, 0);
 	fake.reloads = 8;
 	assert_int_equal(run(*state, web, &d), 0);
-	assert_int_equal(d.generation, 5 + 8);
+	assert_int_equal(document_number(d, "generation"), 5 + 8);
 	assert_int_equal(fake.opened, 1 + 8);
-	expect(&d, WEB);
+	expect(d, WEB);
 	fake.reloads = UINT32_MAX;
 	assert_int_equal(run(*state, web, &d), -ESTALE);
 }

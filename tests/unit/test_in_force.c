@@ -44,17 +44,36 @@ static int teardown(void **state)
 	return 0;
 }
 
+static size_t count(const json_t *f, const char *key)
+{
+	return json_array_size(json_object_get(f, key));
+}
+
+static const char *name(const json_t *f, const char *key)
+{
+	return json_string_value(json_array_get(json_object_get(f, key), 0));
+}
+
+static const json_t *difference(const json_t *f, size_t i)
+{
+	return json_array_get(json_object_get(f, "differences"), i);
+}
+
+static const char *side_text(const json_t *f, size_t i, const char *side, const char *key)
+{
+	return document_text(json_object_get(difference(f, i), side), key);
+}
+
 static const struct glob_list none, first = { .number = { 1 }, .n = 1 };
 
 /* One policy on either side, for cgroups to which both apply. */
-static struct in_force compare(const struct fixture_policy *kernel,
-			       const struct fixture_policy *files)
+static json_t *compare(const struct fixture_policy *kernel, const struct fixture_policy *files)
 {
 	struct side now = side_new(kernel, 1), then = side_new(files, 1);
-	struct in_force result;
+	json_t *result;
 
 	assert_int_equal(in_force_compare(&now.view, &first, &then.view, &first, &result), 0);
-	assert_true(result.known);
+	assert_true(document_is(result, "known"));
 	side_free(&now);
 	side_free(&then);
 	return result;
@@ -66,12 +85,12 @@ static const struct fixture_policy iw20 = {
 
 static void test_same(void **state)
 {
-	struct in_force result = compare(&iw20, &iw20);
+	json_t *result = compare(&iw20, &iw20);
 
 	(void)state;
-	assert_int_equal(result.n, 0);
-	assert_false(in_force_differs(&result));
-	in_force_clear(&result);
+	assert_int_equal(count(result, "differences"), 0);
+	assert_false(in_force_differs(result));
+	json_decref(result);
 }
 
 static void test_other_value(void **state)
@@ -79,21 +98,24 @@ static void test_other_value(void **state)
 	static const struct fixture_policy iw30 = {
 		"p", { "/a" }, .base = { { OPTION_TCP_BPF_IW, 30 }, { OPTION_TCP_SAVE_SYN, 1 } }
 	};
-	struct in_force result = compare(&iw20, &iw30);
+	json_t *result = compare(&iw20, &iw30);
 
 	(void)state;
-	assert_true(in_force_differs(&result));
-	assert_int_equal(result.n, 2);
-	assert_int_equal(result.v[0].stage, SP_STAGE_TCP_ACTIVE_EST);
-	assert_int_equal(result.v[1].stage, SP_STAGE_TCP_PASSIVE_EST);
-	for (size_t i = 0; i < result.n; i++) {
-		assert_ptr_equal(result.v[i].option, &option_table[OPTION_TCP_BPF_IW]);
-		assert_string_equal(result.v[i].kernel.value, "20");
-		assert_string_equal(result.v[i].files.value, "30");
-		assert_string_equal(result.v[i].kernel.policy, "p");
-		assert_null(result.v[i].kernel.rule);
+	assert_true(in_force_differs(result));
+	assert_int_equal(count(result, "differences"), 2);
+	assert_string_equal(document_text(difference(result, 0), "stage"),
+			    stage_name(SP_STAGE_TCP_ACTIVE_EST));
+	assert_string_equal(document_text(difference(result, 1), "stage"),
+			    stage_name(SP_STAGE_TCP_PASSIVE_EST));
+	for (size_t i = 0; i < count(result, "differences"); i++) {
+		assert_string_equal(document_text(difference(result, i), "option"),
+				    option_table[OPTION_TCP_BPF_IW].name);
+		assert_string_equal(side_text(result, i, "in_force", "value"), "20");
+		assert_string_equal(side_text(result, i, "files", "value"), "30");
+		assert_string_equal(side_text(result, i, "in_force", "policy"), "p");
+		assert_null(side_text(result, i, "in_force", "rule"));
 	}
-	in_force_clear(&result);
+	json_decref(result);
 }
 
 /* Equal values that are set by different policies differ. */
@@ -105,45 +127,46 @@ static void test_other_policy(void **state)
 	static const struct fixture_policy p = { "p",
 						 { "/a" },
 						 .base = { { OPTION_TCP_SAVE_SYN, 1 } } };
-	struct in_force result = compare(&p, &q);
+	json_t *result = compare(&p, &q);
 
 	(void)state;
-	assert_int_equal(result.n, 1);
-	assert_string_equal(result.v[0].kernel.policy, "p");
-	assert_string_equal(result.v[0].files.policy, "q");
-	assert_int_equal(result.come.n, 1);
-	assert_string_equal(result.come.v[0], "q");
-	assert_int_equal(result.go.n, 1);
-	assert_string_equal(result.go.v[0], "p");
-	assert_false(result.other_order);
-	in_force_clear(&result);
+	assert_int_equal(count(result, "differences"), 1);
+	assert_string_equal(side_text(result, 0, "in_force", "policy"), "p");
+	assert_string_equal(side_text(result, 0, "files", "policy"), "q");
+	assert_int_equal(count(result, "come"), 1);
+	assert_string_equal(name(result, "come"), "q");
+	assert_int_equal(count(result, "go"), 1);
+	assert_string_equal(name(result, "go"), "p");
+	assert_false(document_is(result, "other_order"));
+	json_decref(result);
 }
 
 static void test_only_one_side(void **state)
 {
 	struct side s = side_new(&iw20, 1);
 	struct generation_view nothing;
-	struct in_force result;
+	json_t *result;
 
 	(void)state;
 	/* governed, though by the files nothing applies (any more) */
 	assert_int_equal(in_force_compare(&s.view, &first, &s.view, &none, &result), 0);
-	assert_int_equal(result.n, 3);
-	assert_non_null(result.v[0].kernel.value);
-	assert_null(result.v[0].files.value);
-	assert_int_equal(result.go.n, 1);
-	in_force_clear(&result);
+	assert_int_equal(count(result, "differences"), 3);
+	assert_non_null(side_text(result, 0, "in_force", "value"));
+	assert_null(side_text(result, 0, "files", "value"));
+	assert_int_equal(count(result, "go"), 1);
+	json_decref(result);
 	/* not governed, as nothing is in force, though the files say so */
 	assert_int_equal(generation_view_init(&nothing, NULL, counters), 0);
 	assert_int_equal(in_force_compare(&nothing, &none, &s.view, &first, &result), 0);
-	assert_int_equal(result.n, 3);
-	assert_null(result.v[0].kernel.value);
-	assert_string_equal(result.v[0].files.value, "20");
-	assert_int_equal(result.come.n, 1);
-	in_force_clear(&result);
+	assert_int_equal(count(result, "differences"), 3);
+	assert_null(side_text(result, 0, "in_force", "value"));
+	assert_string_equal(side_text(result, 0, "files", "value"), "20");
+	assert_int_equal(count(result, "come"), 1);
+	json_decref(result);
 	/* neither */
 	assert_int_equal(in_force_compare(&nothing, &none, &s.view, &none, &result), 0);
-	assert_false(in_force_differs(&result));
+	assert_false(in_force_differs(result));
+	json_decref(result);
 	generation_view_clear(&nothing);
 	side_free(&s);
 }
@@ -153,13 +176,13 @@ static void test_unknown_option(void **state)
 {
 	struct side now = side_new(&iw20, 1), then = side_new(&iw20, 1);
 	struct sp_op_cell *cells = now.image->of[MAP_ID_ops].values;
-	struct in_force result = { 0 };
+	json_t *result = NULL;
 
 	(void)state;
 	for (uint32_t i = 0; i < now.image->of[MAP_ID_ops].n; i++)
 		cells[i].op[0].option = OPTION_MAX;
 	assert_int_equal(in_force_compare(&now.view, &first, &then.view, &first, &result), -EPROTO);
-	assert_false(result.known);
+	assert_null(result);
 	side_free(&now);
 	side_free(&then);
 }
@@ -177,90 +200,92 @@ static const struct fixture_policy with_rules = {
 };
 
 /* The only difference between with_rules, in force, and the files' version of it. */
-static struct in_force one_difference(const struct fixture_policy *files)
+static json_t *one_difference(const struct fixture_policy *files)
 {
-	struct in_force result = compare(&with_rules, files);
+	json_t *result = compare(&with_rules, files);
 
-	assert_int_equal(result.n, 1);
-	assert_int_equal(result.v[0].stage, SP_STAGE_TCP_ACTIVE_EST);
-	assert_ptr_equal(result.v[0].option, &option_table[OPTION_TCP_BPF_IW]);
+	assert_int_equal(count(result, "differences"), 1);
+	assert_string_equal(document_text(difference(result, 0), "stage"),
+			    stage_name(SP_STAGE_TCP_ACTIVE_EST));
+	assert_string_equal(document_text(difference(result, 0), "option"),
+			    option_table[OPTION_TCP_BPF_IW].name);
 	return result;
 }
 
 static void test_same_rules(void **state)
 {
-	struct in_force result = compare(&with_rules, &with_rules);
+	json_t *result = compare(&with_rules, &with_rules);
 
 	(void)state;
-	assert_int_equal(result.n, 0);
-	in_force_clear(&result);
+	assert_int_equal(count(result, "differences"), 0);
+	json_decref(result);
 }
 
 static void test_other_value_in_rule(void **state)
 {
 	struct fixture_policy files = with_rules;
-	struct in_force result;
+	json_t *result;
 
 	(void)state;
 	files.rules[1].options[0].value = 41;
 	result = one_difference(&files);
-	assert_string_equal(result.v[0].kernel.value, "40");
-	assert_string_equal(result.v[0].files.value, "41");
-	assert_string_equal(result.v[0].kernel.rule, "two");
-	assert_string_equal(result.v[0].files.rule, "two");
-	assert_null(result.v[0].also);
-	in_force_clear(&result);
+	assert_string_equal(side_text(result, 0, "in_force", "value"), "40");
+	assert_string_equal(side_text(result, 0, "files", "value"), "41");
+	assert_string_equal(side_text(result, 0, "in_force", "rule"), "two");
+	assert_string_equal(side_text(result, 0, "files", "rule"), "two");
+	assert_null(document_text(difference(result, 0), "also"));
+	json_decref(result);
 }
 
 /* A rule that is new, or gone, does not make the others differ, whatever their bits are then. */
 static void test_rule_on_one_side(void **state)
 {
 	struct fixture_policy files = with_rules;
-	struct in_force result;
+	json_t *result;
 
 	(void)state;
 	files.rules[0] = with_rules.rules[1];
 	files.rules[1] = with_rules.rules[2];
 	files.rules[2] = (struct fixture_rule){ 0 };
 	result = one_difference(&files);
-	assert_string_equal(result.v[0].kernel.rule, "one");
-	assert_string_equal(result.v[0].kernel.value, "30");
-	assert_null(result.v[0].files.value);
-	in_force_clear(&result);
+	assert_string_equal(side_text(result, 0, "in_force", "rule"), "one");
+	assert_string_equal(side_text(result, 0, "in_force", "value"), "30");
+	assert_null(side_text(result, 0, "files", "value"));
+	json_decref(result);
 
 	result = compare(&files, &with_rules);
-	assert_int_equal(result.n, 1);
-	assert_null(result.v[0].kernel.value);
-	assert_string_equal(result.v[0].files.rule, "one");
-	in_force_clear(&result);
+	assert_int_equal(count(result, "differences"), 1);
+	assert_null(side_text(result, 0, "in_force", "value"));
+	assert_string_equal(side_text(result, 0, "files", "rule"), "one");
+	json_decref(result);
 }
 
 /* `unset` in a rule has no operation in the maps, but is there. */
 static void test_unset_rule_gone(void **state)
 {
 	struct fixture_policy files = with_rules;
-	struct in_force result;
+	json_t *result;
 
 	(void)state;
 	files.rules[2] = (struct fixture_rule){ 0 };
 	result = one_difference(&files);
-	assert_string_equal(result.v[0].kernel.value, "unset");
-	assert_string_equal(result.v[0].kernel.rule, "three");
-	assert_null(result.v[0].files.value);
-	in_force_clear(&result);
+	assert_string_equal(side_text(result, 0, "in_force", "value"), "unset");
+	assert_string_equal(side_text(result, 0, "in_force", "rule"), "three");
+	assert_null(side_text(result, 0, "files", "value"));
+	json_decref(result);
 }
 
 static void test_other_order(void **state)
 {
 	struct fixture_policy files = with_rules;
-	struct in_force result;
+	json_t *result;
 
 	(void)state;
 	files.rules[0] = with_rules.rules[1];
 	files.rules[1] = with_rules.rules[0];
 	result = one_difference(&files);
-	assert_string_equal(result.v[0].also, "order");
-	in_force_clear(&result);
+	assert_string_equal(document_text(difference(result, 0), "also"), "order");
+	json_decref(result);
 }
 
 /* Which connections a rule is about is seen, in whatever order its lists are written. */
@@ -276,7 +301,7 @@ static void test_other_condition(void **state)
 	const struct fixture_policy p = { "p", { "/a" }, .rules = { lists } };
 	struct fixture_policy files = p;
 	struct fixture_rule *rule = &files.rules[0];
-	struct in_force result;
+	json_t *result;
 
 	(void)state;
 	/* the same: 10.1.0.0/16 lies within, the others are in another order, ports as two */
@@ -289,28 +314,28 @@ static void test_other_condition(void **state)
 	rule->remote_port[1] = (struct fixture_ports){ 94, 99 };
 	rule->remote_port[2] = (struct fixture_ports){ 80 };
 	result = compare(&p, &files);
-	assert_int_equal(result.n, 0);
-	in_force_clear(&result);
+	assert_int_equal(count(result, "differences"), 0);
+	json_decref(result);
 	/* one address less */
 	rule->remote[0] = "2001:db8::2/128";
 	result = compare(&p, &files);
-	assert_int_equal(result.n, 2); /* whether it connects or accepts */
-	assert_string_equal(result.v[0].also, "condition");
-	assert_string_equal(result.v[0].kernel.value, "30");
-	assert_string_equal(result.v[0].files.value, "30");
-	in_force_clear(&result);
+	assert_int_equal(count(result, "differences"), 2); /* whether it connects or accepts */
+	assert_string_equal(document_text(difference(result, 0), "also"), "condition");
+	assert_string_equal(side_text(result, 0, "in_force", "value"), "30");
+	assert_string_equal(side_text(result, 0, "files", "value"), "30");
+	json_decref(result);
 	/* one port more */
 	rule->remote[0] = "2001:db8::1/128";
 	rule->remote_port[1].last = 100;
 	result = compare(&p, &files);
-	assert_int_equal(result.n, 2);
-	in_force_clear(&result);
+	assert_int_equal(count(result, "differences"), 2);
+	json_decref(result);
 	/* one family only */
 	rule->remote_port[1].last = 99;
 	rule->families = BIT(SP_FAMILY_INDEX_IPV6);
 	result = compare(&p, &files);
-	assert_int_equal(result.n, 2);
-	in_force_clear(&result);
+	assert_int_equal(count(result, "differences"), 2);
+	json_decref(result);
 }
 
 /* What the maps say beside values, and no list of rules shows. */
@@ -320,16 +345,16 @@ static void test_other_families(void **state)
 	struct sp_op_cell *cells = now.image->of[MAP_ID_ops].values;
 	const struct sp_policy *p = now.image->of[MAP_ID_policies].values;
 	const struct sp_block *blocks = now.image->of[MAP_ID_blocks].values;
-	struct in_force result;
+	json_t *result;
 
 	(void)state;
 	cells[blocks[p[1].stage[SP_STAGE_TCP_ACTIVE_EST].first_block].first_cell].op[0].families ^=
 		SP_FAMILY_IPV4;
 	assert_int_equal(in_force_compare(&now.view, &first, &then.view, &first, &result), 0);
-	assert_int_equal(result.n, 1);
-	assert_string_equal(result.v[0].also, "condition");
-	assert_string_equal(result.v[0].kernel.value, "30");
-	in_force_clear(&result);
+	assert_int_equal(count(result, "differences"), 1);
+	assert_string_equal(document_text(difference(result, 0), "also"), "condition");
+	assert_string_equal(side_text(result, 0, "in_force", "value"), "30");
+	json_decref(result);
 	side_free(&now);
 	side_free(&then);
 }
@@ -339,15 +364,15 @@ static void test_not_looked_at(void **state)
 {
 	struct side now = side_new(&with_rules, 1), then = side_new(&with_rules, 1);
 	struct sp_policy *p = now.image->of[MAP_ID_policies].values;
-	struct in_force result;
+	json_t *result;
 
 	(void)state;
 	p[1].stage[SP_STAGE_TCP_ACTIVE_EST].rules &= ~1ull;
 	assert_int_equal(in_force_compare(&now.view, &first, &then.view, &first, &result), 0);
-	assert_int_equal(result.n, 1);
-	assert_null(result.v[0].kernel.value);
-	assert_string_equal(result.v[0].files.rule, "one");
-	in_force_clear(&result);
+	assert_int_equal(count(result, "differences"), 1);
+	assert_null(side_text(result, 0, "in_force", "value"));
+	assert_string_equal(side_text(result, 0, "files", "rule"), "one");
+	json_decref(result);
 	side_free(&now);
 	side_free(&then);
 }
@@ -367,39 +392,39 @@ static void test_lists(void **state)
 	struct side s = side_new(two, 2);
 	const struct glob_list ab = { .number = { 1, 2 }, .n = 2 },
 			       ba = { .number = { 2, 1 }, .n = 2 };
-	struct in_force result;
+	json_t *result;
 	bool seen = false;
 
 	(void)state;
 	assert_int_equal(in_force_compare(&s.view, &ab, &s.view, &ab, &result), 0);
-	assert_false(in_force_differs(&result));
+	assert_false(in_force_differs(result));
+	json_decref(result);
 	/* in the other order a's base and rule beat b's */
 	assert_int_equal(in_force_compare(&s.view, &ab, &s.view, &ba, &result), 0);
-	assert_true(result.other_order);
-	assert_int_equal(result.come.n + result.go.n, 0);
-	for (size_t i = 0; i < result.n; i++) {
-		const struct in_force_difference *d = &result.v[i];
-
-		assert_ptr_equal(d->option, &option_table[OPTION_SO_MARK]);
-		assert_string_equal(d->files.policy, "a");
-		if (d->files.rule) {
-			assert_null(d->kernel.value);
+	assert_true(document_is(result, "other_order"));
+	assert_int_equal(count(result, "come") + count(result, "go"), 0);
+	for (size_t i = 0; i < count(result, "differences"); i++) {
+		assert_string_equal(document_text(difference(result, i), "option"), "SO_MARK");
+		assert_string_equal(side_text(result, i, "files", "policy"), "a");
+		if (side_text(result, i, "files", "rule")) {
+			assert_null(side_text(result, i, "in_force", "value"));
 			seen = true;
 		} else {
-			assert_string_equal(d->kernel.policy, "b");
+			assert_string_equal(side_text(result, i, "in_force", "policy"), "b");
 		}
 	}
 	assert_true(seen);
-	in_force_clear(&result);
+	json_decref(result);
 	/* b alone; with a before it there is TCP_SYNCNT, and no mark of a's */
 	assert_int_equal(in_force_compare(&s.view, &ab, &s.view,
 					  &(struct glob_list){ .number = { 2 }, .n = 1 }, &result),
 			 0);
-	assert_true(result.n > 0);
-	for (size_t i = 0; i < result.n; i++)
-		assert_ptr_equal(result.v[i].option, &option_table[OPTION_TCP_SYNCNT]);
-	assert_string_equal(result.go.v[0], "a");
-	in_force_clear(&result);
+	assert_true(count(result, "differences") > 0);
+	for (size_t i = 0; i < count(result, "differences"); i++)
+		assert_string_equal(document_text(difference(result, i), "option"),
+				    option_table[OPTION_TCP_SYNCNT].name);
+	assert_string_equal(name(result, "go"), "a");
+	json_decref(result);
 	side_free(&s);
 }
 
@@ -433,6 +458,192 @@ static void test_decided_late(void **state)
 	side_free(&s);
 }
 
+/* --- from differences at hooks to changes in words -------------------------------------------- */
+
+struct row {
+	enum sp_stage stage;
+	enum option_id option;
+	/* value, policy, rule; of what is in force, and of the files */
+	const char *kernel[3], *files[3];
+	const char *also;
+};
+
+static json_t *side_of(const char *const v[3])
+{
+	if (!v[0])
+		return json_null();
+	return json_pack("{s:s, s:s?, s:s?}", "value", v[0], "policy", v[1], "rule", v[2]);
+}
+
+/* A comparison as in_force_compare() gives it. */
+static json_t *in_force(const struct row *rows, size_t n, const char *come)
+{
+	json_t *differences = json_array(), *comes = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		differences = document_append(
+			differences,
+			json_pack("{s:s, s:s, s:o, s:o, s:s?}", "option",
+				  option_table[rows[i].option].name, "stage",
+				  stage_name(rows[i].stage), "in_force", side_of(rows[i].kernel),
+				  "files", side_of(rows[i].files), "also", rows[i].also));
+	if (come)
+		comes = document_append(comes, json_string(come));
+	return json_pack("{s:o, s:o, s:[], s:b}", "differences", differences, "come", comes, "go",
+			 "other_order", 0);
+}
+
+static json_t *change_set(const struct row *rows, size_t n, const char *come)
+{
+	_cleanup_(json_decref) json_t *f = in_force(rows, n, come);
+	json_t *set;
+
+	assert_non_null(f);
+	set = in_force_changes(f);
+	assert_non_null(set);
+	return set;
+}
+
+static void expect(const struct row *rows, size_t n, const char *come, const char *expected)
+{
+	_cleanup_(json_decref) json_t *set = change_set(rows, n, come);
+	size_t size;
+	char *text;
+	FILE *to = open_memstream(&text, &size);
+
+	assert_non_null(to);
+	in_force_print_changes(set, to);
+	assert_int_equal(fclose(to), 0);
+	assert_string_equal(text, expected);
+	free(text);
+}
+#define EXPECT(rows, expected) expect(rows, ARRAY_SIZE(rows), NULL, expected)
+
+#define PRIORITY OPTION_SO_PRIORITY
+#define NODELAY	 OPTION_TCP_NODELAY
+#define NOTHING                                                                                    \
+	{                                                                                          \
+		NULL                                                                               \
+	}
+
+static void test_changes_empty(void **state)
+{
+	(void)state;
+	expect(NULL, 0, NULL, "");
+	expect(NULL, 0, "web", "    policies that come: web\n");
+}
+
+static void test_changes_directions_join(void **state)
+{
+	const struct row rows[] = {
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, { "4", "a" }, { "5", "a" } },
+		{ SP_STAGE_TCP_PASSIVE_EST, PRIORITY, { "4", "a" }, { "5", "a" } },
+		{ SP_STAGE_UDP_BIND, PRIORITY, { "4", "a" }, { "5", "a" } },
+		{ SP_STAGE_UDP_CONNECT, PRIORITY, { "4", "a" }, { "5", "a" } },
+	};
+
+	(void)state;
+	EXPECT(rows, "    SO_PRIORITY: 4 by a -> 5 by a at connect, accept, listen of udp\n");
+}
+
+static void test_changes_directions_that_differ(void **state)
+{
+	const struct row rows[] = {
+		{ SP_STAGE_TCP_CONNECT, NODELAY, NOTHING, { "on", "a", "out" } },
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, { "4", "a" }, { "5", "a" } },
+		{ SP_STAGE_TCP_PASSIVE_EST, PRIORITY, { "4", "a" }, { "6", "b" } },
+		{ SP_STAGE_UNIX_CONNECT, PRIORITY, { "4", "a" }, NOTHING },
+	};
+
+	(void)state;
+	EXPECT(rows, "    TCP_NODELAY: not set -> on by a, rule out at connect\n"
+		     "    SO_PRIORITY: 4 by a -> not set at connect of unix\n"
+		     "    SO_PRIORITY: 4 by a -> 5 by a at connect\n"
+		     "    SO_PRIORITY: 4 by a -> 6 by b at accept\n");
+}
+
+/* Set later than before: a difference at either hook, and one change. */
+static void test_changes_another_hook(void **state)
+{
+	const struct row same[] = {
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, { "4", "a" }, NOTHING },
+		{ SP_STAGE_TCP_SYN, PRIORITY, NOTHING, { "4", "a" } },
+	};
+	const struct row other[] = {
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, { "4", "a" }, NOTHING },
+		{ SP_STAGE_TCP_SYN, PRIORITY, NOTHING, { "5", "b" } },
+	};
+
+	(void)state;
+	EXPECT(same, "    SO_PRIORITY: 4 by a at connect, with another hook\n");
+	EXPECT(other, "    SO_PRIORITY: 4 by a -> 5 by b at connect\n");
+}
+
+static void test_changes_rules(void **state)
+{
+	const struct row rows[] = {
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, { "4", "a", "r" }, { "5", "a", "r" } },
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, { "4", "a", "gone" }, NOTHING },
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, NOTHING, { "7", "a", "new" } },
+		{ SP_STAGE_TCP_CONNECT,
+		  PRIORITY,
+		  { "8", "a", "c" },
+		  { "8", "a", "c" },
+		  "condition" },
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, NOTHING, { "unset", "a", "n" } },
+	};
+
+	(void)state;
+	EXPECT(rows, "    SO_PRIORITY: 4 by a, rule gone -> not set at connect\n"
+		     "    SO_PRIORITY: 8 by a, rule c at connect, with another condition\n"
+		     "    SO_PRIORITY: not set -> left alone by a, rule n at connect\n"
+		     "    SO_PRIORITY: not set -> 7 by a, rule new at connect\n"
+		     "    SO_PRIORITY: 4 by a, rule r -> 5 by a, rule r at connect\n");
+}
+
+/* Whatever order differences come in, cgroups that change alike are told alike. */
+static void test_changes_order(void **state)
+{
+	struct row rows[] = {
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, { "4", "a" }, { "5", "a" } },
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, NOTHING, { "6", "a", "x" } },
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, NOTHING, { "7", "a", "y" } },
+		{ SP_STAGE_TCP_CONNECT, NODELAY, { "on", "a" }, NOTHING },
+	};
+	const char *expected = "    TCP_NODELAY: on by a -> not set at connect\n"
+			       "    SO_PRIORITY: 4 by a -> 5 by a at connect\n"
+			       "    SO_PRIORITY: not set -> 6 by a, rule x at connect\n"
+			       "    SO_PRIORITY: not set -> 7 by a, rule y at connect\n";
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct row moved = rows[0];
+
+		EXPECT(rows, expected);
+		memmove(&rows[0], &rows[1], sizeof(rows) - sizeof(rows[0]));
+		rows[ARRAY_SIZE(rows) - 1] = moved;
+	}
+}
+
+static void test_changes_json(void **state)
+{
+	const struct row rows[] = {
+		{ SP_STAGE_TCP_CONNECT, PRIORITY, NOTHING, { "5", "a", "r" } },
+		{ SP_STAGE_UDP_CONNECT, PRIORITY, NOTHING, { "5", "a", "r" } },
+	};
+	_cleanup_(json_decref) json_t *set = change_set(rows, ARRAY_SIZE(rows), NULL);
+	_cleanup_free_ char *text = json_dumps(set, JSON_COMPACT | JSON_SORT_KEYS);
+
+	(void)state;
+	assert_string_equal(
+		text,
+		"{\"changes\":[{\"also\":null,\"from\":null,\"option\":\"SO_PRIORITY\",\"to\":"
+		"{\"policy\":\"a\",\"rule\":\"r\",\"value\":\"5\"},\"where\":["
+		"{\"direction\":\"connect\",\"transport\":\"tcp\"},"
+		"{\"direction\":\"connect\",\"transport\":\"udp\"}]}],\"come\":[],\"go\":[],"
+		"\"other_order\":false}");
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -451,6 +662,13 @@ int main(void)
 		cmocka_unit_test(test_not_looked_at),
 		cmocka_unit_test(test_lists),
 		cmocka_unit_test(test_decided_late),
+		cmocka_unit_test(test_changes_empty),
+		cmocka_unit_test(test_changes_directions_join),
+		cmocka_unit_test(test_changes_directions_that_differ),
+		cmocka_unit_test(test_changes_another_hook),
+		cmocka_unit_test(test_changes_rules),
+		cmocka_unit_test(test_changes_order),
+		cmocka_unit_test(test_changes_json),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

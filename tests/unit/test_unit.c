@@ -61,11 +61,12 @@ static int remove_tree(void **state)
 /* "PATH PATH ..." */
 static void expect_cgroups(const char *at, const char *name, const char *expected, bool assumed)
 {
-	struct unit_cgroups u = { 0 };
+	struct names u = { 0 };
 	char paths[1024] = "";
+	bool is_assumed;
 	char *error = NULL;
 
-	assert_int_equal(unit_cgroups_find(at, name, &u, &error), 0);
+	assert_int_equal(unit_cgroups_find(at, name, &u, &is_assumed, &error), 0);
 	assert_null(error);
 	for (size_t i = 0; i < u.n; i++) {
 		if (i)
@@ -73,8 +74,8 @@ static void expect_cgroups(const char *at, const char *name, const char *expecte
 		strcat(paths, u.v[i]);
 	}
 	assert_string_equal(paths, expected);
-	assert_int_equal(u.assumed, assumed);
-	unit_cgroups_clear(&u);
+	assert_int_equal(is_assumed, assumed);
+	names_clear(&u);
 }
 
 static void test_found(void **state)
@@ -121,10 +122,11 @@ static void test_errors(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct unit_cgroups u = { 0 };
+		struct names u = { 0 };
+		bool assumed;
 		_cleanup_free_ char *error = NULL;
 
-		assert_int_equal(unit_cgroups_find(mount, cases[i].name, &u, &error),
+		assert_int_equal(unit_cgroups_find(mount, cases[i].name, &u, &assumed, &error),
 				 cases[i].error);
 		assert_int_equal(u.n, 0);
 		assert_non_null(error);

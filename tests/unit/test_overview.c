@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Which policies govern which cgroups, on directories in place of cgroups. */
-#include "base/names.h"
+/* What is in force, on directories in place of cgroups. */
 #include "fake_pinned.h"
 #include "host/cgroup.h"
-#include "report/governed.h"
+#include "kernel/neighbours.h"
+#include "report/overview.h"
 #include "scratch_dir.h"
 
 static const char *mount_point, *root;
@@ -22,6 +22,24 @@ int cgroup_path_of_id(const char *mount, uint64_t id, char **ret)
 		return -ENOENT;
 	*ret = strdup(root);
 	return *ret ? 0 : -ENOMEM;
+}
+
+/* Nothing runs beside it. */
+int neighbours_read(uint64_t cgroup_id, const struct own_program *own, size_t n_own,
+		    struct neighbour **ret, size_t *ret_n)
+{
+	(void)cgroup_id;
+	(void)own;
+	(void)n_own;
+	*ret = NULL;
+	*ret_n = 0;
+	return 0;
+}
+
+void neighbours_free(struct neighbour *v, size_t n)
+{
+	(void)n;
+	free(v);
 }
 
 static int setup(void **state)
@@ -59,10 +77,34 @@ static struct generations *open_with(const struct fixture_policy *policies, size
 }
 #define OPEN(policies) open_with(policies, ARRAY_SIZE(policies))
 
-static int note(const char *path, uint64_t id, void *userdata)
+/* Reads what is in force, with the cgroups counted. */
+static json_t *overview(bool only_overridden)
 {
-	(void)id;
-	return names_append(userdata, path);
+	json_t *o;
+
+	assert_int_equal(overview_read("/pins", NULL, (struct pinned *)&fake, &o), 0);
+	assert_int_equal(overview_count_cgroups(o, "/pins", only_overridden), 0);
+	return o;
+}
+
+static const json_t *policy(const json_t *o, const char *name)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach (json_object_get(o, "policies"), i, one)
+		if (streq(document_text(one, "name"), name))
+			return one;
+	fail_msg("no policy %s", name);
+	return NULL;
+}
+
+static void expect_cgroups(const json_t *o, int living, int governed)
+{
+	const json_t *cgroups = json_object_get(o, "cgroups");
+
+	assert_int_equal(document_number(cgroups, "living"), living);
+	assert_int_equal(document_number(cgroups, "governed"), governed);
 }
 
 static void test_counts(void **state)
@@ -73,41 +115,35 @@ static void test_counts(void **state)
 		{ "nowhere", { "/x" }, .base = { { OPTION_TCP_KEEPCNT, 2 } } },
 	};
 	struct generations *g = OPEN(policies);
-	struct names found = { 0 };
-	struct governed governed;
+	json_t *o = overview(false);
 
 	(void)state;
-	assert_int_equal(governed_read(g, &governed), 0);
-	assert_int_equal(governed.n_cgroups, 5);
-	assert_int_equal(governed.n_governed, 3);
-	assert_int_equal(governed.v[1].n_cgroups, 2);
-	assert_int_equal(governed.v[2].n_cgroups, 2);
-	assert_int_equal(governed.v[3].n_cgroups, 0);
-	assert_false(governed_may_be_overridden(g)); /* each has an option of its own */
-	governed_clear(&governed);
+	expect_cgroups(o, 5, 3);
+	assert_int_equal(document_number(policy(o, "a"), "cgroups"), 2);
+	assert_int_equal(document_number(policy(o, "b"), "cgroups"), 2);
+	assert_int_equal(document_number(policy(o, "nowhere"), "cgroups"), 0);
+	json_decref(o);
+	o = overview(true);
+	assert_null(json_object_get(o, "cgroups"));
+	json_decref(o);
 
 	assert_int_equal(generation_view_find(&g->in_force, "b"), 2);
 	assert_int_equal(generation_view_find(&g->in_force, "c"), 0);
-	assert_int_equal(governed_each(g, 2, note, &found), 0);
-	assert_int_equal(found.n, 2);
-	assert_string_equal(found.v[0], "/a/b");
-	assert_string_equal(found.v[1], "/d");
-	names_clear(&found);
 	generations_close(g);
 }
 
 static void expect_overridden(const struct fixture_policy *policies, size_t n,
 			      const bool *overridden)
 {
-	struct generations *g = open_with(policies, n);
-	struct governed governed;
+	fake.config = fixture_config(policies, n);
+	for (int only_overridden = 0; only_overridden < 2; only_overridden++) {
+		json_t *o = overview(only_overridden);
 
-	assert_true(governed_may_be_overridden(g)); /* whichever of them is stronger */
-	assert_int_equal(governed_read(g, &governed), 0);
-	for (size_t i = 0; i < n; i++)
-		assert_int_equal(governed_is_overridden(&governed.v[1 + i]), overridden[i]);
-	governed_clear(&governed);
-	generations_close(g);
+		for (size_t i = 0; i < n; i++)
+			assert_int_equal(document_is(policy(o, policies[i].name), "overridden"),
+					 overridden[i]);
+		json_decref(o);
+	}
 	config_free((struct config *)fake.config);
 	fake.config = NULL;
 }
@@ -149,17 +185,16 @@ static void test_overridden(void **state)
 static void test_root(void **state)
 {
 	static const struct fixture_policy policies[] = { { "all", { "/**" } } };
-	struct governed governed;
 	struct glob_list list;
 	struct generations *g;
+	json_t *o;
 
 	(void)state;
 	root = "/a";
 	g = OPEN(policies);
-	assert_int_equal(governed_read(g, &governed), 0);
-	assert_int_equal(governed.n_cgroups, 3);
-	assert_int_equal(governed.n_governed, 3);
-	governed_clear(&governed);
+	o = overview(false);
+	expect_cgroups(o, 3, 3);
+	json_decref(o);
 	assert_int_equal(generations_list_in_force(g, "/a/b", &list), 0);
 	assert_int_equal(list.n, 1);
 	assert_int_equal(generations_list_in_force(g, "/ab", &list), 0);
@@ -167,11 +202,42 @@ static void test_root(void **state)
 	generations_close(g);
 	config_free((struct config *)fake.config);
 	root = NULL; /* that cgroup is gone */
-	g = OPEN(policies);
-	assert_int_equal(governed_read(g, &governed), 0);
-	assert_int_equal(governed.n_cgroups, 0);
-	governed_clear(&governed);
-	generations_close(g);
+	fake.config = fixture_config(policies, 1);
+	o = overview(false);
+	expect_cgroups(o, 0, 0);
+	json_decref(o);
+}
+
+/* Failures by the option's and the error's names, if they have any. */
+static void test_failures(void **state)
+{
+	static const struct fixture_policy policies[] = {
+		{ "p",
+		  { "/a" },
+		  .rules = { { "r", .remote_port = { { 80 } },
+			       .options = { { OPTION_SO_MARK, 1 } } } } },
+	};
+	static const struct sp_failure failures[] = {
+		{ .counter = FAKE_RULES, .option = OPTION_SO_MARK, .error = -EPERM },
+		{ .counter = FAKE_RULES + 1, .option = OPTION_MAX, .error = -524 },
+		{ .counter = 7, .option = OPTION_SO_MARK, .error = -EPERM }, /* nobody's */
+	};
+	const char *const expected =
+		"[{\"count\":2,\"errno\":\"EPERM\",\"message\":\"Operation not permitted\","
+		"\"option\":\"SO_MARK\",\"rule\":null},"
+		"{\"count\":2,\"errno\":\"524\",\"message\":\"Unknown error 524\","
+		"\"option\":\"?\",\"rule\":\"r\"}]";
+	_cleanup_free_ char *text = NULL;
+	json_t *o;
+
+	(void)state;
+	fake.config = fixture_config(policies, 1);
+	fake.failures = failures;
+	fake.n_failures = ARRAY_SIZE(failures);
+	o = overview(true);
+	text = json_dumps(json_object_get(policy(o, "p"), "failed"), JSON_COMPACT | JSON_SORT_KEYS);
+	assert_string_equal(text, expected);
+	json_decref(o);
 }
 
 int main(void)
@@ -180,6 +246,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_overridden, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_root, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

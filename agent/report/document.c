@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <errno.h>
+
+#include "base/utf8.h"
+#include "report/document.h"
+
+json_t *document_string(const char *text)
+{
+	_cleanup_free_ char *escaped = text ? utf8_escape(text) : NULL;
+
+	return text ? json_string(escaped) : json_null();
+}
+
+json_t *document_append(json_t *array, json_t *item)
+{
+	if (json_array_append_new(array, item) == 0)
+		return array;
+	json_decref(array);
+	return NULL;
+}
+
+json_t *document_set(json_t *object, const char *key, json_t *member)
+{
+	if (json_object_set_new(object, key, member) == 0)
+		return object;
+	json_decref(object);
+	return NULL;
+}
+
+const char *document_text(const json_t *object, const char *key)
+{
+	return json_string_value(json_object_get(object, key));
+}
+
+json_int_t document_number(const json_t *object, const char *key)
+{
+	return json_integer_value(json_object_get(object, key));
+}
+
+bool document_is(const json_t *object, const char *key)
+{
+	return json_is_true(json_object_get(object, key));
+}
+
+void document_print_names(const json_t *array, const char *what, FILE *to)
+{
+	const json_t *name;
+	size_t i;
+
+	json_array_foreach (array, i, name)
+		fprintf(to, "%s %s", i ? "," : what, json_string_value(name));
+	if (json_array_size(array))
+		fputc('\n', to);
+}
+
+int document_write(json_t *root, FILE *to)
+{
+	int r = root ? 0 : -ENOMEM;
+
+	if (r == 0 && (json_dumpf(root, to, JSON_INDENT(2)) < 0 || fputc('\n', to) == EOF))
+		r = -EIO;
+	json_decref(root);
+	return r;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A report is a JSON document; the text for people is printed from the same document.
+ *
+ * The "o" of json_pack() takes a reference over, and a NULL makes the whole json_pack() fail.  The
+ * functions here treat NULL likewise, so that a document can be built without further checks: it is
+ * NULL in the end when memory was out.
+ */
+#ifndef SOCKPOL_DOCUMENT_H
+#define SOCKPOL_DOCUMENT_H
+
+#include <jansson.h>
+
+#include "base/util.h"
+
+DEFINE_CLEANUP(json_t *, json_decref)
+
+/* Returns a string in which what is not printable UTF-8 is escaped; JSON's null for NULL. */
+json_t *document_string(const char *text);
+/* Takes over both.  Returns the array, or NULL when either is NULL or memory is out. */
+json_t *document_append(json_t *array, json_t *item);
+/* As document_append(), for a member of an object. */
+json_t *document_set(json_t *object, const char *key, json_t *member);
+
+/* Returns a member's text, which belongs to the object; NULL: it is null or missing. */
+const char *document_text(const json_t *object, const char *key);
+json_int_t document_number(const json_t *object, const char *key);
+bool document_is(const json_t *object, const char *key);
+/* Prints "WHAT a, b" on a line, and nothing for an empty array. */
+void document_print_names(const json_t *array, const char *what, FILE *to);
+
+/* Writes the document; drops the reference.  Returns 0, -ENOMEM (it is NULL), or -EIO. */
+int document_write(json_t *root, FILE *to);
+
+#endif
