@@ -18,6 +18,7 @@ struct building {
 	image_counter_fn *counter;
 	void *userdata;
 	uint64_t set[SP_STAGE_MAX]; /* options that any policy sets, by stage */
+	struct program_common common;
 	struct sp_generation generation;
 	struct array policies, blocks, ops, vectors;
 	struct range_nodes nodes;
@@ -84,7 +85,7 @@ static int append_run(struct array *a, const void *values, uint32_t n, uint32_t 
 
 static uint32_t counter_of(const struct building *b, const struct policy *p, const struct rule *r)
 {
-	return b->counter(p, r, b->userdata);
+	return b->counter(p, r ? r->name : "", b->userdata);
 }
 
 #ifdef SOCKPOL_MUTANTS
@@ -105,31 +106,30 @@ static bool is_left_out(const struct option *o)
 #endif
 
 /* Writes a block, of a rule or of a base.  to->counter and the like are left to the caller. */
-static int write_block(struct building *b, const struct policy *p, const struct program_block *from,
-		       struct sp_block *to)
+static int write_block(struct building *b, const struct policy *p, enum sp_stage s,
+		       const struct program_block *from, struct sp_block *to)
 {
-	struct sp_op_cell cells[SP_BLOCK_OPS_MAX / SP_OPS_CELL] = { 0 };
+	struct sp_op ops[SP_BLOCK_OPS_MAX] = { 0 };
 
 	for (size_t i = 0; i < from->n_choices; i++) {
 		const struct program_choice *choice = &from->choices[i];
-		struct sp_op *op = &cells[to->n_ops / SP_OPS_CELL].op[to->n_ops % SP_OPS_CELL];
+		size_t n;
 
 		to->options |= option_bits(choice->option);
 		if (!choice->setting || is_left_out(choice->setting->option))
 			continue;
-		program_encode_op(choice, op);
-		op->counter = counter_of(b, p, choice->rule);
-		to->n_ops++;
+		for (n = program_encode_ops(choice, s, &ops[to->n_ops]); n; n--)
+			ops[to->n_ops++].counter = counter_of(b, p, choice->rule);
 	}
-	return append_run(&b->ops, cells, (to->n_ops + SP_OPS_CELL - 1u) / SP_OPS_CELL,
+	return append_run(&b->ops, ops, (to->n_ops + SP_OPS_CELL - 1u) / SP_OPS_CELL,
 			  &to->first_cell);
 }
 
-static int write_base(struct building *b, const struct policy *p, const struct program_block *from,
-		      struct sp_stage_of *to)
+static int write_base(struct building *b, const struct policy *p, enum sp_stage s,
+		      const struct program_block *from, struct sp_stage_of *to)
 {
 	struct sp_block block = { 0 };
-	int r = write_block(b, p, from, &block);
+	int r = write_block(b, p, s, from, &block);
 
 	to->options = block.options;
 	to->first_cell = block.first_cell;
@@ -146,7 +146,7 @@ static uint64_t bit_of(const struct program *program, const struct rule *r)
 	return 1ull << bit;
 }
 
-static int write_rules(struct building *b, const struct program *program,
+static int write_rules(struct building *b, const struct program *program, enum sp_stage s,
 		       const struct program_stage *from, struct sp_stage_of *to, bool *has_ops)
 {
 	struct sp_block blocks[SP_RULES_MAX] = { 0 };
@@ -156,7 +156,7 @@ static int write_rules(struct building *b, const struct program *program,
 		const struct rule *rule = from->rules[i].rule;
 
 		to->acting |= bit_of(program, rule);
-		r = write_block(b, program->policy, &from->rules[i], &blocks[i]);
+		r = write_block(b, program->policy, s, &from->rules[i], &blocks[i]);
 		blocks[i].counter = counter_of(b, program->policy, rule);
 		*has_ops |= blocks[i].n_ops;
 	}
@@ -199,9 +199,9 @@ static int write_stage(struct building *b, const struct program *program, enum s
 	to->before = from->before;
 	to->counts = from->counts;
 	to->properties = properties_of(program, from->looked_at);
-	r = write_base(b, program->policy, &from->base, to);
+	r = write_base(b, program->policy, s, &from->base, to);
 	if (r == 0)
-		r = write_rules(b, program, from, to, &has_ops);
+		r = write_rules(b, program, s, from, to, &has_ops);
 	if (r == 0)
 		r = write_always(b, program, from, to);
 	if (has_ops || to->n_ops || to->counts || to->counted || to->n_always)
@@ -265,6 +265,9 @@ static int write_program(struct building *b, const struct program *program)
 	b->ops.since = b->ops.n;
 	b->vectors.since = b->vectors.n;
 	fill_families(program, &policy);
+	if (stage_policy_gives_at_socket(program->policy))
+		policy.counter_at_socket =
+			b->counter(program->policy, SP_COUNTER_AT_SOCKET, b->userdata);
 	r = write_tests(b, program, &policy);
 	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++)
 		r = write_stage(b, program, (enum sp_stage)s, &policy.stage[s]);
@@ -285,8 +288,7 @@ static int write_policy(struct building *b, const struct policy *p)
 {
 	const struct rule *too_many = NULL;
 	struct program program;
-	int r = program_compile(p, b->generation.flags & SP_GENERATION_DECIDES_LATE, &program,
-				&too_many);
+	int r = program_compile(p, &b->common, &program, &too_many);
 
 	if (r == -E2BIG)
 		return refuse_rules(b, p, too_many);
@@ -321,11 +323,9 @@ static int survey(struct building *b)
 		return refuse(b, &c->policies[SP_POLICY_NUMBERS_MAX].at, "more than %u policies",
 			      SP_POLICY_NUMBERS_MAX);
 	b->generation.n_policies = (uint32_t)c->n_policies;
-	for (size_t i = 0; i < c->n_policies; i++) {
-		program_add_set(&c->policies[i], b->set);
-		if (program_decided_late(&c->policies[i]))
-			b->generation.flags |= SP_GENERATION_DECIDES_LATE;
-	}
+	program_survey(c, b->set, &b->common);
+	if (b->common.decides_late)
+		b->generation.flags |= SP_GENERATION_DECIDES_LATE;
 	b->generation.after_others = after_others(b);
 	return 0;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <assert.h>
 #include <errno.h>
+#include <net/if.h>
 
 #include "compile/program.h"
 #include "host/host.h"
@@ -37,6 +38,9 @@ static const struct passage {
 	{ { SP_STAGE_UDP_SEND }, 1 },
 	{ { SP_STAGE_UNIX_CONNECT }, 1 },
 	{ { SP_STAGE_UNIX_SEND }, 1 },
+	{ { SP_STAGE_TCP_SOCKET }, 1 },
+	{ { SP_STAGE_UDP_SOCKET }, 1 },
+	{ { SP_STAGE_OTHER_SOCKET }, 1 },
 };
 
 static const struct settings *settings_of(const struct policy *p, const struct rule *r)
@@ -47,7 +51,7 @@ static const struct settings *settings_of(const struct policy *p, const struct r
 /* Is an option that the block names with a value set at the stage? */
 static bool is_due(const struct rule *r, const struct setting *setting, enum sp_stage s)
 {
-	return !setting->unset &&
+	return !setting->unset && !stage_rule_is_open(r, s) &&
 	       stage_setting_due(r, setting->option, stage_table[s].direction, s);
 }
 
@@ -56,7 +60,8 @@ static bool is_of_stage(const struct option *o, enum sp_stage s)
 {
 	enum sp_stage as = s == SP_STAGE_TCP_SYN ? SP_STAGE_TCP_CONNECT : s;
 
-	return o->stages[stage_table[s].direction] & BIT(as);
+	return stage_table[s].is_socket ? o->at_socket
+					: o->stages[stage_table[s].direction] & BIT(as);
 }
 
 static uint64_t named_at(const struct settings *settings, enum sp_stage s)
@@ -132,7 +137,8 @@ uint64_t program_decided_late(const struct policy *p)
 	return late;
 }
 
-void program_add_set(const struct policy *p, uint64_t set[SP_STAGE_MAX])
+/* Adds the options that the policy sets at each stage. */
+static void add_set(const struct policy *p, uint64_t set[SP_STAGE_MAX])
 {
 	for (size_t i = 0; i <= p->n_rules; i++) {
 		const struct rule *r = i ? &p->rules[i - 1] : NULL;
@@ -144,6 +150,61 @@ void program_add_set(const struct policy *p, uint64_t set[SP_STAGE_MAX])
 				    stage_rule_may_hold(r, (enum sp_stage)s))
 					set[s] |= option_bits(settings->v[k].option);
 	}
+}
+
+/* Returns the options that a rule leaves to the stages after socket(2). */
+static uint64_t left_open(const struct policy *p)
+{
+	uint64_t open = 0;
+
+	for (size_t i = 0; i < p->n_rules; i++)
+		if (stage_rule_may_hold(&p->rules[i], SP_STAGE_UDP_SOCKET) &&
+		    stage_rule_is_open(&p->rules[i], SP_STAGE_UDP_SOCKET))
+			open |= named_at(&p->rules[i].options, SP_STAGE_UDP_SOCKET);
+	return open;
+}
+
+static bool names_device(const struct policy *p)
+{
+	for (size_t i = 0; i <= p->n_rules; i++) {
+		const struct settings *settings = settings_of(p, i ? &p->rules[i - 1] : NULL);
+
+		for (size_t k = 0; k < settings->n; k++)
+			if (settings->v[k].option == &option_table[OPTION_SO_BINDTODEVICE])
+				return true;
+	}
+	return false;
+}
+
+/*
+ * Sends do without what socket(2) has given to every socket, unless they set IP_TOS, which
+ * overwrites SO_PRIORITY.  A device's name is given at socket(2) in one network namespace only.
+ */
+static uint64_t not_at_send(const struct config *c, const uint64_t set[SP_STAGE_MAX])
+{
+	uint64_t given = set[SP_STAGE_UDP_SOCKET];
+
+	for (size_t i = 0; i < c->n_policies; i++) {
+		given &= ~left_open(&c->policies[i]);
+		if (names_device(&c->policies[i]))
+			given &= ~option_bits(&option_table[OPTION_SO_BINDTODEVICE]);
+	}
+	for (size_t id = 0; id < OPTION_MAX; id++)
+		if (option_table[id].after_tos && set[SP_STAGE_UDP_SEND] >> OPTION_IP_TOS & 1)
+			given &= ~(1ull << id);
+	return given;
+}
+
+void program_survey(const struct config *c, uint64_t set[SP_STAGE_MAX], struct program_common *ret)
+{
+	*ret = (struct program_common){ 0 };
+	memset(set, 0, SP_STAGE_MAX * sizeof(*set));
+	for (size_t i = 0; i < c->n_policies; i++) {
+		add_set(&c->policies[i], set);
+		ret->decides_late |= program_decided_late(&c->policies[i]) != 0;
+	}
+	ret->not_at_send = not_at_send(c, set);
+	set[SP_STAGE_UDP_SEND] &= ~ret->not_at_send;
 }
 
 /* --- what each block decides ------------------------------------------------------------------ */
@@ -221,6 +282,24 @@ static void add_to_base(struct base *base, const struct settings *settings, cons
 	base->decided |= named_at(settings, s);
 }
 
+/*
+ * A device that bind(2) brings cannot be taken back by a rule for connect(2), as the application
+ * may lack CAP_NET_RAW.  So where such a rule names one, bind(2) leaves the device alone.
+ */
+static void leave_device(struct base *base, const struct rule *r)
+{
+	const struct option *device = &option_table[OPTION_SO_BINDTODEVICE];
+
+	for (size_t i = 0; i < r->options.n; i++) {
+		if (!options_rival(r->options.v[i].option, device) ||
+		    base->decided & option_bits(device))
+			continue;
+		base->of[option_id(first_spelling(device))] =
+			(struct program_choice){ first_spelling(device), NULL, r };
+		base->decided |= option_bits(device);
+	}
+}
+
 /* Decides from the last rule to the base: a block that always holds beats all before it. */
 static int decide(const struct policy *p, enum sp_stage s, struct program_stage *to)
 {
@@ -231,8 +310,11 @@ static int decide(const struct policy *p, enum sp_stage s, struct program_stage 
 		const struct rule *r = i ? &p->rules[i - 1] : NULL;
 		const struct settings *settings = settings_of(p, r);
 
-		if (!stage_rule_may_hold(r, s))
+		if (!stage_rule_may_hold(r, s)) {
+			if (s == SP_STAGE_TCP_BIND && stage_rule_may_hold(r, SP_STAGE_TCP_CONNECT))
+				leave_device(&base, r);
 			continue;
+		}
 		if (stage_rule_depends(r, s))
 			ret = add_rule(to, r, s, named_at(settings, s) & ~base.decided);
 		else
@@ -258,19 +340,22 @@ static int list_rules(const struct policy *p, enum sp_stage s, struct program_st
 
 /* --- counting --------------------------------------------------------------------------------- */
 
-static bool has_due_at(const struct policy *p, const struct rule *r, enum sp_stage s)
+static bool has_due_at(const struct program *p, const struct rule *r, enum sp_stage s)
 {
-	const struct settings *settings = settings_of(p, r);
+	const struct settings *settings = settings_of(p->policy, r);
+	uint64_t without = s == SP_STAGE_UDP_SEND ? p->not_at_send : 0;
 
 	for (size_t i = 0; i < settings->n; i++)
-		if (is_due(r, &settings->v[i], s))
+		if (is_due(r, &settings->v[i], s) &&
+		    !(option_bits(settings->v[i].option) & without))
 			return stage_rule_may_hold(r, s);
 	return false;
 }
 
 /* Returns the index of the first stage at which the block has something due; the passage's n:
  * none. */
-static size_t first_due(const struct policy *p, const struct rule *r, const struct passage *passage)
+static size_t first_due(const struct program *p, const struct rule *r,
+			const struct passage *passage)
 {
 	size_t i = 0;
 
@@ -302,7 +387,7 @@ static int count_rules(struct program *p, const struct passage *passage,
 
 	for (size_t i = 0; i < p->policy->n_rules && ret == 0; i++) {
 		const struct rule *r = &p->policy->rules[i];
-		size_t first = first_due(p->policy, r, passage);
+		size_t first = first_due(p, r, passage);
 		bool has = bit < p->n_rules && p->rules[bit] == r;
 		struct program_stage *stage;
 
@@ -320,7 +405,7 @@ static int count_rules(struct program *p, const struct passage *passage,
 
 static int count(struct program *p, const struct passage *passage, const struct rule **ret_rule)
 {
-	size_t base = first_due(p->policy, NULL, passage);
+	size_t base = first_due(p, NULL, passage);
 	bool is_counted = false; /* for every connection */
 	uint64_t before = 0;
 	int ret = count_rules(p, passage, ret_rule);
@@ -335,6 +420,8 @@ static int count(struct program *p, const struct passage *passage, const struct 
 			stage->counts = SP_COUNTS_BY_RULE;
 		stage->before = stage->counts ? before : 0;
 		before |= stage->counted;
+		if (stage_table[passage->stages[i]].is_socket)
+			stage->n_always = 0; /* rules are not counted there, see bpf/apply.h */
 	}
 	return ret;
 }
@@ -362,15 +449,19 @@ static void drop_idle_rules(const struct program *p, struct program_stage *stage
 	stage->n_rules = kept;
 }
 
-int program_compile(const struct policy *p, bool decides_late, struct program *ret,
-		    const struct rule **ret_rule)
+int program_compile(const struct policy *p, const struct program_common *common,
+		    struct program *ret, const struct rule **ret_rule)
 {
-	struct program program = { .policy = p, .decided_late = program_decided_late(p) };
+	struct program program = {
+		.policy = p,
+		.decided_late = program_decided_late(p),
+		.not_at_send = common->not_at_send,
+	};
 	int r = find_bits(&program, ret_rule);
 
 	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++) {
 		struct program_stage *stage = &program.stages[s];
-		bool decides = s != SP_STAGE_TCP_SYN || decides_late;
+		bool decides = s != SP_STAGE_TCP_SYN || common->decides_late;
 
 		r = decides ? decide(p, (enum sp_stage)s, stage)
 			    : list_rules(p, (enum sp_stage)s, stage);
@@ -435,7 +526,37 @@ static void encode_reply(const struct option *option, struct sp_op *op)
 	memcpy(op->value, &value, sizeof(value));
 }
 
-void program_encode_op(const struct program_choice *choice, struct sp_op *ret)
+/*
+ * A device is given by its index at socket(2), and later only to a socket that has none, as the
+ * kernel lets no process without CAP_NET_RAW have another one.  "" and 0, which unbind, are given
+ * in any case.  An index of 0 at socket(2): there is no such device.
+ */
+static void encode_device(const struct setting *setting, bool is_socket, struct sp_op *op)
+{
+	uint32_t index;
+
+	if (!is_socket) {
+		if (op->value[0])
+			op->families = SP_FAMILY_UNBOUND;
+		return;
+	}
+	if (setting->option->type != OPTION_STRING)
+		return;
+	index = if_nametoindex((const char *)op->value);
+	memset(op->value, 0, sizeof(op->value));
+	memcpy(op->value, &index, sizeof(index));
+	op->optlen = sizeof(index);
+}
+
+/* Returns rt_tos2priority(): the table ip_tos2prio of net/ipv4/route.c. */
+static uint32_t priority_of_tos(uint8_t tos)
+{
+	static const uint8_t by_tos[] = { 0, 2, 6, 4 };
+
+	return by_tos[tos >> 3 & 3];
+}
+
+static void encode_op(const struct program_choice *choice, enum sp_stage s, struct sp_op *ret)
 {
 	const struct setting *setting = choice->setting;
 	const struct option *option = setting->option;
@@ -450,4 +571,24 @@ void program_encode_op(const struct program_choice *choice, struct sp_op *ret)
 	(void)sockopt_get(&setting->value, ret->value, setting->value.size);
 	if (option->level == SP_LEVEL_REPLY)
 		encode_reply(option, ret);
+	if (options_rival(option, &option_table[OPTION_SO_BINDTODEVICE]))
+		encode_device(setting, stage_table[s].is_socket, ret);
+}
+
+size_t program_encode_ops(const struct program_choice *choice, enum sp_stage s, struct sp_op *ret)
+{
+	uint32_t priority;
+
+	encode_op(choice, s, &ret[0]);
+	if (choice->setting->option != &option_table[OPTION_IP_TOS] ||
+	    s != SP_STAGE_TCP_PASSIVE_EST)
+		return 1;
+	ret[1] = ret[0];
+	ret[1].level = SOL_SOCKET;
+	ret[1].optname = SO_PRIORITY;
+	ret[1].optlen = sizeof(priority);
+	priority = priority_of_tos(ret[0].value[0]);
+	memset(ret[1].value, 0, sizeof(ret[1].value));
+	memcpy(ret[1].value, &priority, sizeof(priority));
+	return 2;
 }

@@ -40,21 +40,28 @@ struct program {
 		*rules[SP_RULES_MAX]; /* the rules that depend on the connection, by their bit */
 	size_t n_rules;
 	struct program_stage stages[SP_STAGE_MAX];
-	uint64_t decided_late; /* 1 << enum option_id, also below */
+	uint64_t decided_late, not_at_send; /* 1 << enum option_id, also below */
 };
+
+/* What no policy knows alone. */
+struct program_common {
+	bool decides_late;    /* some policy has decided_late, so every policy has at
+				 SP_STAGE_TCP_SYN what it has at SP_STAGE_TCP_CONNECT */
+	uint64_t not_at_send; /* options that every UDP socket has from socket(2), so that
+				 SP_STAGE_UDP_SEND does without */
+};
+
+/* Finds out what no policy knows alone, and the options that some policy sets at each stage. */
+void program_survey(const struct config *c, uint64_t set[SP_STAGE_MAX], struct program_common *ret);
 
 /*
  * Compiles a policy.  Returns 0, -ENOMEM, or -E2BIG: more than SP_RULES_MAX rules depend on the
  * connection, or so many always hold at one stage; *ret_rule is then the first one too many.
- * decides_late: some policy of the configuration has decided_late, so every policy has at
- * SP_STAGE_TCP_SYN what it has at SP_STAGE_TCP_CONNECT.
  */
-int program_compile(const struct policy *p, bool decides_late, struct program *ret,
-		    const struct rule **ret_rule);
+int program_compile(const struct policy *p, const struct program_common *common,
+		    struct program *ret, const struct rule **ret_rule);
 void program_clear(struct program *p);
 
-/* Adds the options that the policy sets at each stage. */
-void program_add_set(const struct policy *p, uint64_t set[SP_STAGE_MAX]);
 /* Removes what the policy decides at a stage and no policy sets there.  set: the options that are
  * set. */
 void program_restrict(struct program *p, const uint64_t set[SP_STAGE_MAX]);
@@ -67,7 +74,12 @@ uint64_t program_decided_late(const struct policy *p);
  * none. */
 int program_rule_bit(const struct policy *p, const struct rule *r);
 
-/* Encodes a choice for the hooks; `counter` is left 0. */
-void program_encode_op(const struct program_choice *choice, struct sp_op *ret);
+/*
+ * Encodes a choice for the hook of a stage, without `counter`.  ret has room for two: an accepted
+ * socket gets with IP_TOS the SO_PRIORITY that IP_TOS implies, since the kernel leaves it 0 where
+ * the listener has the same IP_TOS.  The index of a device is that of now, in this network
+ * namespace.  Returns how many operations there are.
+ */
+size_t program_encode_ops(const struct program_choice *choice, enum sp_stage s, struct sp_op *ret);
 
 #endif

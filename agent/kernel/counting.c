@@ -9,6 +9,7 @@
 #include "kernel/counting.h"
 #include "kernel/map_contents.h"
 #include "kernel/pin.h"
+#include "policy/stage.h"
 
 struct entry {
 	struct sp_counter name; /* the key: zero-padded */
@@ -61,11 +62,6 @@ static void copy_name(struct sp_counter *ret, const char *policy, const char *ru
 	memcpy(ret->rule, rule, strnlen(rule, sizeof(ret->rule) - 1));
 }
 
-static void make_name(struct sp_counter *ret, const struct policy *p, const struct rule *r)
-{
-	copy_name(ret, p->name, r ? r->name : "");
-}
-
 static struct entry *find(const struct counting *c, const struct sp_counter *name)
 {
 	struct entry *found;
@@ -95,13 +91,13 @@ static uint32_t free_index(struct counting *c)
 	return c->next < SP_COUNTERS_MAX ? c->next : 0;
 }
 
-static int add(struct counting *c, const struct policy *p, const struct rule *r)
+static int add(struct counting *c, const struct policy *p, const char *rule)
 {
 	struct sp_counter name;
 	struct entry *e;
 	uint32_t index;
 
-	make_name(&name, p, r);
+	copy_name(&name, p->name, rule);
 	e = find(c, &name);
 	if (!e) {
 		index = free_index(c);
@@ -122,19 +118,21 @@ int counting_add_config(struct counting *c, const struct config *config)
 	for (size_t i = 0; i < config->n_policies && r == 0; i++) {
 		const struct policy *p = &config->policies[i];
 
-		r = add(c, p, NULL);
+		r = add(c, p, "");
+		if (r == 0 && stage_policy_gives_at_socket(p))
+			r = add(c, p, SP_COUNTER_AT_SOCKET);
 		for (size_t j = 0; r == 0 && j < p->n_rules; j++)
-			r = add(c, p, &p->rules[j]);
+			r = add(c, p, p->rules[j].name);
 	}
 	return r;
 }
 
-uint32_t counting_index(const struct policy *p, const struct rule *r, void *counters)
+uint32_t counting_index(const struct policy *p, const char *rule, void *counters)
 {
 	struct sp_counter name;
 	const struct entry *e;
 
-	make_name(&name, p, r);
+	copy_name(&name, p->name, rule);
 	e = find(counters, &name);
 	return e ? e->index : 0;
 }

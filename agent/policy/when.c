@@ -310,7 +310,9 @@ static bool direction_holds(const struct when *w, const struct connection *c)
 
 static bool direction_may_hold(const struct when *w, const struct stage *s)
 {
-	return w->directions & BIT(s->direction);
+	/* The sockets that accept(2) makes were never made by socket(2). */
+	return w->directions &
+	       (s->is_socket ? ~(unsigned)BIT(DIRECTION_ACCEPT) : (unsigned)BIT(s->direction));
 }
 
 static const char *direction_contradiction(const struct when *w)
@@ -338,6 +340,7 @@ static bool protocol_may_hold(const struct when *w, const struct stage *s)
 	case TRANSPORT_UDP:
 		return w->protocols & BIT(PROTOCOL_UDP);
 	case TRANSPORT_UNIX:
+	case TRANSPORT_OTHER:
 		return !w->has_protocol;
 	}
 	return false;
@@ -580,11 +583,24 @@ static bool key_may_hold(const struct row *row, const struct when *w, const stru
 {
 	if (!row->end)
 		return row->may_hold(w, s);
-	return !is_given(row, w) || (row->end == REMOTE ? s->has_remote : s->has_local);
+	return s->is_socket || !is_given(row, w) ||
+	       (row->end == REMOTE ? s->has_remote : s->has_local);
+}
+
+bool when_is_open(const struct when *w)
+{
+	FOR_EACH_ROW (row)
+		if ((row->end || row == &rows[WHEN_DIRECTION]) && !is_open(row, w))
+			return true;
+	return false;
 }
 
 bool when_may_hold(const struct when *w, const struct stage *s)
 {
+	if (s->transport == TRANSPORT_OTHER && when_is_open(w))
+		return false; /* no later hook sees such a socket */
+	if (s->is_socket && when_contradiction(w))
+		return false;
 	FOR_EACH_ROW (row)
 		if (!key_may_hold(row, w, s))
 			return false;
@@ -595,6 +611,9 @@ bool when_depends(const struct when *w, const struct stage *s)
 {
 	if (s->transport == TRANSPORT_UNIX) /* these have nothing to look up */
 		return false;
+	if (s->is_socket) /* an IPv6 socket may have an IPv4 peer */
+		return !is_open(&rows[WHEN_FAMILY], w) &&
+		       !(when_is_open(w) && w->families & BIT(SP_FAMILY_INDEX_IPV4));
 	FOR_EACH_ROW (row)
 		if ((row->end || row->looked_up) && !is_open(row, w))
 			return true;

@@ -96,6 +96,8 @@ bool when_is_empty(const struct when *w);
 bool when_may_hold(const struct when *w, const struct stage *s);
 /* Where it can hold: must the hook look at the connection? */
 bool when_depends(const struct when *w, const struct stage *s);
+/* Does it ask for more than family and protocol? */
+bool when_is_open(const struct when *w);
 /* Does the rule ask for what the hooks look up by this property? */
 bool when_asks(const struct when *w, enum sp_property property);
 

@@ -18,6 +18,6 @@ const struct sp_counter *counters_at(const struct counters *c, uint32_t index);
 
 /* An image_counter_fn; userdata: struct counters.  Gives a policy or rule without an index a new
  * one; 0: memory is out. */
-uint32_t counters_index(const struct policy *p, const struct rule *r, void *userdata);
+uint32_t counters_index(const struct policy *p, const char *rule, void *userdata);
 
 #endif

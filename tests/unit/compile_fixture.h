@@ -18,10 +18,10 @@ struct fixture {
 static struct fixture fixture_compile(const struct fixture_policy *policy, bool decides_late)
 {
 	struct fixture f = { .config = fixture_config(policy, 1) };
+	const struct program_common common = { .decides_late = decides_late };
 	const struct rule *too_many;
 
-	assert_int_equal(program_compile(f.config->policies, decides_late, &f.program, &too_many),
-			 0);
+	assert_int_equal(program_compile(f.config->policies, &common, &f.program, &too_many), 0);
 	assert_ptr_equal(f.program.policy, f.config->policies);
 	return f;
 }

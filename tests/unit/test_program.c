@@ -207,11 +207,11 @@ static void test_restrict(void **state)
 	};
 	struct fixture f = fixture_compile(policies, false);
 	struct config *config = fixture_config(policies, 2);
-	uint64_t set[SP_STAGE_MAX] = { 0 };
+	struct program_common common;
+	uint64_t set[SP_STAGE_MAX];
 
 	(void)state;
-	for (int i = 0; i < 2; i++)
-		program_add_set(&config->policies[i], set);
+	program_survey(config, set, &common);
 	config_free(config);
 	assert_true(set[SP_STAGE_TCP_CONNECT] ==
 		    (1ull << OPTION_SO_SNDBUF | 1ull << OPTION_SO_RCVBUF));
@@ -527,7 +527,8 @@ static void test_two_spellings(void **state)
 			   { "ear", LISTEN, { { OPTION_SO_BINDTOIFINDEX, 8 } } } },
 	};
 	struct fixture f = fixture_compile(&policy, false);
-	uint64_t set[SP_STAGE_MAX] = { 0 };
+	struct program_common common;
+	uint64_t set[SP_STAGE_MAX];
 	struct sp_op op;
 
 	(void)state;
@@ -535,11 +536,12 @@ static void test_two_spellings(void **state)
 		      "SO_BINDTODEVICE=eth0; 0 net: SO_BINDTODEVICE=7; 1 port: "
 		      "SO_BINDTODEVICE=eth1; 2 off: SO_BINDTODEVICE=-");
 	expect_blocks(&f, SP_STAGE_TCP_LISTEN, "SO_BINDTODEVICE=8@ear");
-	program_encode_op(&f.program.stages[SP_STAGE_TCP_LISTEN].base.choices[0], &op);
+	program_encode_ops(&f.program.stages[SP_STAGE_TCP_LISTEN].base.choices[0],
+			   SP_STAGE_TCP_LISTEN, &op);
 	assert_int_equal(op.option, OPTION_SO_BINDTOIFINDEX);
 	assert_int_equal(op.optname, SO_BINDTOIFINDEX);
 	assert_int_equal(op.optlen, 4);
-	program_add_set(f.program.policy, set);
+	program_survey(f.config, set, &common);
 	assert_true(set[SP_STAGE_TCP_LISTEN] == both);
 	fixture_free(&f);
 }
@@ -568,6 +570,7 @@ static struct config *many_rules(unsigned more, bool depend)
 
 static void test_number_of_rules(void **state)
 {
+	static const struct program_common common;
 	static const struct program untouched;
 
 	(void)state;
@@ -576,7 +579,7 @@ static void test_number_of_rules(void **state)
 		const struct rule *too_many = NULL;
 		struct program p = { 0 };
 
-		assert_int_equal(program_compile(c->policies, false, &p, &too_many), 0);
+		assert_int_equal(program_compile(c->policies, &common, &p, &too_many), 0);
 		assert_int_equal(p.n_rules, depend ? SP_RULES_MAX : 0);
 		assert_true(p.stages[SP_STAGE_TCP_CONNECT].looked_at == (depend ? UINT64_MAX : 0));
 		assert_int_equal(p.stages[SP_STAGE_TCP_CONNECT].n_always,
@@ -586,7 +589,7 @@ static void test_number_of_rules(void **state)
 		config_free(c);
 
 		c = many_rules(2, depend);
-		assert_int_equal(program_compile(c->policies, false, &p, &too_many), -E2BIG);
+		assert_int_equal(program_compile(c->policies, &common, &p, &too_many), -E2BIG);
 		assert_ptr_equal(too_many, &c->policies[0].rules[SP_RULES_MAX]);
 		assert_memory_equal(&p, &untouched, sizeof(p));
 		config_free(c);
@@ -610,7 +613,7 @@ static void test_encode(void **state)
 
 	(void)state;
 	memset(&op, 0xff, sizeof(op));
-	program_encode_op(&choices[0], &op);
+	program_encode_ops(&choices[0], SP_STAGE_TCP_CONNECT, &op);
 	assert_int_equal(op.level, SOL_SOCKET);
 	assert_int_equal(op.optname, SO_MARK);
 	assert_int_equal(op.option, OPTION_SO_MARK);
@@ -622,12 +625,12 @@ static void test_encode(void **state)
 	assert_memory_equal(op.value, &mark, 4);
 	assert_memory_equal(op.value + 4, zero, SP_VALUE_SIZE - 4);
 
-	program_encode_op(&choices[1], &op);
+	program_encode_ops(&choices[1], SP_STAGE_TCP_CONNECT, &op);
 	assert_int_equal(op.level, IPPROTO_TCP);
 	assert_int_equal(op.optlen, 16);
 	assert_string_equal((const char *)op.value, "abcdefghijklmno");
 
-	program_encode_op(&choices[2], &op);
+	program_encode_ops(&choices[2], SP_STAGE_TCP_CONNECT, &op);
 	assert_int_equal(op.families, SP_FAMILY_IPV6);
 	fixture_free(&f);
 }

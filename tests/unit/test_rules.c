@@ -58,12 +58,11 @@ struct world {
 	uint32_t n;
 };
 
-static uint32_t counter_of(const struct policy *p, const struct rule *r, void *userdata)
+static uint32_t counter_of(const struct policy *p, const char *rule, void *userdata)
 {
 	const struct config *c = userdata;
 
-	return 1 + (uint32_t)(p - c->policies) * (FIXTURE_RULES + 1) +
-	       (r ? 1 + (uint32_t)(r - p->rules) : 0);
+	return 1 + (uint32_t)(p - c->policies) * (FIXTURE_RULES + 2) + fixture_counter(p, rule);
 }
 
 static void world_new(struct world *w, struct config *c)
@@ -227,7 +226,8 @@ static void expect_same(const struct world *w, enum sp_stage s, const struct sp_
 	const struct option *o = winner->setting->option;
 	const struct sockopt *value = &winner->setting->value;
 	unsigned char expected[SP_VALUE_SIZE] = { 0 };
-	uint32_t counter = counter_of(winner->policy, winner->rule, w->config);
+	uint32_t counter =
+		counter_of(winner->policy, winner->rule ? winner->rule->name : "", w->config);
 
 	n_compared++;
 	n_by_rules += winner->rule != NULL;
@@ -348,7 +348,7 @@ static bool has_due(const struct policy *p, const struct rule *r, const struct w
 static void expect_count(const struct world *w, const struct policy *p, const struct rule *r,
 			 const uint64_t *counted, bool expected, enum sp_stage s)
 {
-	uint64_t count = counted[counter_of(p, r, w->config)];
+	uint64_t count = counted[counter_of(p, r ? r->name : "", w->config)];
 
 	if (count != expected)
 		SEEDED_FAIL(w->random, "after stage %d %s/%s is counted %llu times, not %d", s,
@@ -463,10 +463,10 @@ static void expect_applied(const struct world *w, const char *expected)
 	for (size_t i = 0; i < w->config->n_policies; i++) {
 		const struct policy *p = &w->config->policies[i];
 
-		if (twin.applied[counter_of(p, NULL, w->config)])
+		if (twin.applied[counter_of(p, "", w->config)])
 			strcat(strcat(who, *who ? " " : ""), p->name);
 		for (size_t n = 0; n < p->n_rules; n++)
-			if (twin.applied[counter_of(p, &p->rules[n], w->config)])
+			if (twin.applied[counter_of(p, p->rules[n].name, w->config)])
 				strcat(strcat(strcat(strcat(who, *who ? " " : ""), p->name), "/"),
 				       p->rules[n].name);
 	}
