@@ -81,21 +81,37 @@ const char *stage_hooks(enum sp_stage stage)
 	return text;
 }
 
+bool stage_rule_is_open(const struct rule *r, enum sp_stage s)
+{
+	return r && stage_table[s].is_socket && when_is_open(&r->when);
+}
+
+/* May a socket of socket(2) come to a stage at which the rule holds?  Accepted ones were never made
+ * by socket(2). */
+static bool may_hold_later(const struct rule *r, enum sp_stage socket)
+{
+	for (int s = 0; s < SP_STAGE_MAX; s++) {
+		const struct stage *stage = &stage_table[s];
+
+		if (stage->transport == stage_table[socket].transport && !stage->is_socket &&
+		    stage->direction != DIRECTION_ACCEPT && when_may_hold(&r->when, stage))
+			return true;
+	}
+	return false;
+}
+
 bool stage_rule_may_hold(const struct rule *r, enum sp_stage s)
 {
 	const struct stage *stage = &stage_table[s];
 
+	if (stage_rule_is_open(r, s))
+		return may_hold_later(r, s);
 	return r ? when_may_hold(&r->when, stage) : stage->transport != TRANSPORT_UNIX;
 }
 
 bool stage_rule_depends(const struct rule *r, enum sp_stage s)
 {
 	return r && when_depends(&r->when, &stage_table[s]);
-}
-
-bool stage_rule_is_open(const struct rule *r, enum sp_stage s)
-{
-	return r && stage_table[s].is_socket && when_is_open(&r->when);
 }
 
 static bool names_direction(const struct rule *r, enum direction d)

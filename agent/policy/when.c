@@ -310,9 +310,7 @@ static bool direction_holds(const struct when *w, const struct connection *c)
 
 static bool direction_may_hold(const struct when *w, const struct stage *s)
 {
-	/* The sockets that accept(2) makes were never made by socket(2). */
-	return w->directions &
-	       (s->is_socket ? ~(unsigned)BIT(DIRECTION_ACCEPT) : (unsigned)BIT(s->direction));
+	return w->directions & BIT(s->direction);
 }
 
 static const char *direction_contradiction(const struct when *w)
@@ -583,8 +581,7 @@ static bool key_may_hold(const struct row *row, const struct when *w, const stru
 {
 	if (!row->end)
 		return row->may_hold(w, s);
-	return s->is_socket || !is_given(row, w) ||
-	       (row->end == REMOTE ? s->has_remote : s->has_local);
+	return !is_given(row, w) || (row->end == REMOTE ? s->has_remote : s->has_local);
 }
 
 bool when_is_open(const struct when *w)
@@ -597,10 +594,8 @@ bool when_is_open(const struct when *w)
 
 bool when_may_hold(const struct when *w, const struct stage *s)
 {
-	if (s->transport == TRANSPORT_OTHER && when_is_open(w))
-		return false; /* no later hook sees such a socket */
-	if (s->is_socket && when_contradiction(w))
-		return false;
+	if (s->is_socket && when_is_open(w))
+		return false; /* see stage_rule_may_hold() */
 	FOR_EACH_ROW (row)
 		if (!key_may_hold(row, w, s))
 			return false;
