@@ -198,7 +198,9 @@ static int write_stage(struct building *b, const struct program *program, enum s
 	to->counted = from->counted;
 	to->before = from->before;
 	to->counts = from->counts;
-	to->properties = properties_of(program, from->looked_at);
+	/* at socket(2) a rule that asks for them may hold */
+	if (!stage_table[s].is_socket)
+		to->properties = properties_of(program, from->looked_at);
 	r = write_base(b, program->policy, s, &from->base, to);
 	if (r == 0)
 		r = write_rules(b, program, s, from, to, &has_ops);

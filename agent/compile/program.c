@@ -152,14 +152,16 @@ static void add_set(const struct policy *p, uint64_t set[SP_STAGE_MAX])
 	}
 }
 
-/* Returns the options that a rule leaves to the stages after socket(2). */
+/* Returns the options that a rule leaves to the stages after socket(2), or for which a sender's
+ * first datagram may say something else: an IPv6 socket may send to IPv4. */
 static uint64_t left_open(const struct policy *p)
 {
 	uint64_t open = 0;
 
 	for (size_t i = 0; i < p->n_rules; i++)
 		if (stage_rule_may_hold(&p->rules[i], SP_STAGE_UDP_SOCKET) &&
-		    stage_rule_is_open(&p->rules[i], SP_STAGE_UDP_SOCKET))
+		    (stage_rule_is_open(&p->rules[i], SP_STAGE_UDP_SOCKET) ||
+		     stage_rule_depends(&p->rules[i], SP_STAGE_UDP_SOCKET)))
 			open |= named_at(&p->rules[i].options, SP_STAGE_UDP_SOCKET);
 	return open;
 }
@@ -311,7 +313,7 @@ static int decide(const struct policy *p, enum sp_stage s, struct program_stage 
 		const struct settings *settings = settings_of(p, r);
 
 		if (!stage_rule_may_hold(r, s)) {
-			if (s == SP_STAGE_TCP_BIND && stage_rule_may_hold(r, SP_STAGE_TCP_CONNECT))
+			if (s == SP_STAGE_TCP_BIND && stage_rule_may_hold(r, SP_STAGE_TCP_SYN))
 				leave_device(&base, r);
 			continue;
 		}
