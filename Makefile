@@ -190,8 +190,8 @@ FUZZ_RUN     ?= $(FUZZ_TARGETS)
 FUZZ_WRAP_loader := -Wl,--wrap=host_has_unix_hooks
 FUZZ_WRAP_control := $(addprefix -Wl$(comma)--wrap=,sd_event_add_time_relative poll)
 FUZZ_WRAP_pinned := $(addprefix -Wl$(comma)--wrap=,pin_get bpf_obj_get_info_by_fd bpf_map_lookup_elem bpf_map_lookup_batch \
-                      map_contents_read host_has_unix_hooks host_read config_load support_foresee cgroup_mount \
-                      cgroup_path_of_id living_each listeners_each)
+                      host_has_unix_hooks host_read config_load config_free support_foresee cgroup_mount \
+                      cgroup_path_of_id living_each sock_diag_listeners)
 
 $(O)/fuzz/fuzz-%: tests/fuzz/fuzz_%.c $(O)/fuzzed/libagent.a Makefile | $(O)/fuzz
 	$(say) CLANG $@

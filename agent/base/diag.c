@@ -26,30 +26,17 @@ static char *escape(const char *s)
 	return asprintf(&cut, "%s...", copy) < 0 ? NULL : cut;
 }
 
-static struct diag_count *find_file(const struct diags *d, const char *file)
+/* Takes over `name`.  NULL when memory is out. */
+static struct diag_file *get_file(struct diags *d, char **name)
 {
 	/* Most diagnostics are about the same file as the one before. */
 	for (size_t i = d->n_files; i-- > 0;)
-		if (streq(d->files[i].file, file))
+		if (streq(d->files[i].name, *name))
 			return &d->files[i];
-	return NULL;
-}
-
-/* NULL when memory is out. */
-static struct diag_count *get_file(struct diags *d, const char *file)
-{
-	struct diag_count *count = find_file(d, file);
-
-	if (count)
-		return count;
 	if (GROW(d->files, d->n_files) < 0)
 		return NULL;
-	count = &d->files[d->n_files];
-	*count = (struct diag_count){ .file = strdup(file) };
-	if (!count->file)
-		return NULL;
-	d->n_files++;
-	return count;
+	d->files[d->n_files] = (struct diag_file){ .name = TAKE_PTR(*name) };
+	return &d->files[d->n_files++];
 }
 
 static size_t *total(struct diags *d, enum diag_level level)
@@ -59,47 +46,37 @@ static size_t *total(struct diags *d, enum diag_level level)
 
 /* Is there room for one more diagnostic about this file?  Sorting drops duplicates, which makes
  * room. */
-static bool has_room(struct diags *d, struct diag_count *count, enum diag_level level)
+static bool has_room(struct diags *d, const struct diag_file *file, enum diag_level level)
 {
-	if (count->kept[level] == DIAGS_KEPT_MAX && !count->more[level])
+	if (file->kept[level] == DIAGS_KEPT_MAX && !file->more[level])
 		diags_sort(d);
-	return count->kept[level] < DIAGS_KEPT_MAX;
-}
-
-/* Takes over `file` and `message` on success. */
-static int keep(struct diags *d, enum diag_level level, const struct position *at, char *file,
-		char *message)
-{
-	if (GROW(d->v, d->n) < 0)
-		return -ENOMEM;
-	d->v[d->n++] = (struct diag){
-		.level = level,
-		.file = file,
-		.line = at->line,
-		.column = at->column,
-		.message = message,
-		.sequence = d->sequence++,
-	};
-	return 0;
+	return file->kept[level] < DIAGS_KEPT_MAX;
 }
 
 static int add(struct diags *d, enum diag_level level, const struct position *at,
 	       const char *message)
 {
-	_cleanup_free_ char *file = escape(at->file), *text = escape(message);
-	struct diag_count *count = file ? get_file(d, file) : NULL;
+	_cleanup_free_ char *name = escape(at->file), *text = escape(message);
+	struct diag_file *file = name ? get_file(d, &name) : NULL;
 
-	if (!count || !text)
+	if (!file || !text)
 		return -ENOMEM;
-	if (!has_room(d, count, level)) {
-		count->more[level]++;
+	if (!has_room(d, file, level)) {
+		file->more[level]++;
 		return 0;
 	}
-	if (keep(d, level, at, file, text) < 0)
+	if (GROW(d->v, d->n) < 0)
 		return -ENOMEM;
-	(void)TAKE_PTR(file);
-	(void)TAKE_PTR(text);
-	count->kept[level]++;
+	d->v[d->n++] = (struct diag){
+		.level = level,
+		.nth_file = (size_t)(file - d->files),
+		.file = file->name,
+		.line = at->line,
+		.column = at->column,
+		.message = TAKE_PTR(text),
+		.sequence = d->sequence++,
+	};
+	file->kept[level]++;
 	return 0;
 }
 
@@ -125,85 +102,44 @@ bool diags_may_suggest(const struct diags *d)
 	return d->n_errors < 100;
 }
 
-static int compare_file(const void *a, const void *b)
+static int compare_diags(const void *a, const void *b)
 {
 	const struct diag *x = a, *y = b;
-	int c = strcmp(x->file, y->file);
 
-	if (c)
-		return c;
+	if (x->nth_file != y->nth_file)
+		return x->nth_file < y->nth_file ? -1 : 1;
+	if (x->line != y->line)
+		return x->line < y->line ? -1 : 1;
+	if (x->column != y->column)
+		return x->column < y->column ? -1 : 1;
 	return (x->sequence > y->sequence) - (x->sequence < y->sequence);
-}
-
-/* A diagnostic with the sequence number of the first one about its file. */
-struct ranked {
-	size_t file_rank;
-	struct diag diag;
-};
-
-static int compare_place(const void *a, const void *b)
-{
-	const struct ranked *x = a, *y = b;
-
-	if (x->file_rank != y->file_rank)
-		return x->file_rank < y->file_rank ? -1 : 1;
-	if (x->diag.line != y->diag.line)
-		return x->diag.line < y->diag.line ? -1 : 1;
-	if (x->diag.column != y->diag.column)
-		return x->diag.column < y->diag.column ? -1 : 1;
-	return (x->diag.sequence > y->diag.sequence) - (x->diag.sequence < y->diag.sequence);
 }
 
 /* An alias repeats what is wrong in one place of the file. */
 static bool same_diag(const struct diag *a, const struct diag *b)
 {
 	return a->level == b->level && a->line == b->line && a->column == b->column &&
-	       streq(a->file, b->file) && streq(a->message, b->message);
-}
-
-static void diag_clear(struct diag *diag)
-{
-	free(diag->file);
-	free(diag->message);
-}
-
-static void drop_repeated(struct diags *d)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < d->n; i++) {
-		if (kept && same_diag(&d->v[kept - 1], &d->v[i])) {
-			--*total(d, d->v[i].level);
-			find_file(d, d->v[i].file)->kept[d->v[i].level]--;
-			diag_clear(&d->v[i]);
-			continue;
-		}
-		d->v[kept++] = d->v[i];
-	}
-	d->n = kept;
+	       a->nth_file == b->nth_file && streq(a->message, b->message);
 }
 
 void diags_sort(struct diags *d)
 {
-	_cleanup_free_ struct ranked *ranked = NULL;
+	size_t kept = 0;
 
-	if (!d->n)
-		return;
-	ranked = calloc(d->n, sizeof(*ranked));
-	if (!ranked) /* without memory they stay in the order in which they were found */
-		return;
-	qsort(d->v, d->n, sizeof(*d->v), compare_file);
+	if (d->n)
+		qsort(d->v, d->n, sizeof(*d->v), compare_diags);
 	for (size_t i = 0; i < d->n; i++) {
-		ranked[i].diag = d->v[i];
-		if (i && streq(d->v[i].file, d->v[i - 1].file))
-			ranked[i].file_rank = ranked[i - 1].file_rank;
-		else
-			ranked[i].file_rank = d->v[i].sequence;
+		const enum diag_level level = d->v[i].level;
+
+		if (!kept || !same_diag(&d->v[kept - 1], &d->v[i])) {
+			d->v[kept++] = d->v[i];
+			continue;
+		}
+		--*total(d, level);
+		d->files[d->v[i].nth_file].kept[level]--;
+		free(d->v[i].message);
 	}
-	qsort(ranked, d->n, sizeof(*ranked), compare_place);
-	for (size_t i = 0; i < d->n; i++)
-		d->v[i] = ranked[i].diag;
-	drop_repeated(d);
+	d->n = kept;
 }
 
 static const char *level_name(enum diag_level level)
@@ -211,48 +147,48 @@ static const char *level_name(enum diag_level level)
 	return level == DIAG_ERROR ? "error" : "warning";
 }
 
-/* Takes one line; line 0 is about the file as a whole. */
-typedef void line_fn(enum diag_level level, const char *file, unsigned line, unsigned column,
-		     const char *message, FILE *to);
+typedef void line_fn(const struct diag *l, FILE *to);
 
-static void each_more(const struct diags *d, const char *file, line_fn *fn, FILE *to)
+/* Says how many more there are about the file of the last line. */
+static void each_more(const struct diags *d, const struct diag *last, line_fn *fn, FILE *to)
 {
-	const struct diag_count *count = find_file(d, file);
+	const size_t *more = d->files[last->nth_file].more;
 	char message[64];
 
 	for (int level = DIAG_ERROR; level <= DIAG_WARNING; level++) {
-		if (!count->more[level])
+		if (!more[level])
 			continue;
-		snprintf(message, sizeof(message), "%zu more %s%s", count->more[level],
-			 level_name(level), count->more[level] == 1 ? "" : "s");
-		fn(level, file, 0, 0, message, to);
+		snprintf(message, sizeof(message), "%zu more %s%s", more[level], level_name(level),
+			 more[level] == 1 ? "" : "s");
+		fn(&(struct diag){ .level = level, .file = last->file, .message = message }, to);
 	}
 }
 
 static void each_line(const struct diags *d, line_fn *fn, FILE *to)
 {
-	char lost[64];
+	char message[64];
+	const struct diag lost = { .level = d->n_errors ? DIAG_ERROR : DIAG_WARNING,
+				   .file = "sockpol",
+				   .message = message };
 
 	for (size_t i = 0; i < d->n; i++) {
-		const struct diag *diag = &d->v[i];
-
-		fn(diag->level, diag->file, diag->line, diag->column, diag->message, to);
-		if (i + 1 == d->n || !streq(diag->file, d->v[i + 1].file))
-			each_more(d, diag->file, fn, to);
+		fn(&d->v[i], to);
+		if (i + 1 == d->n || d->v[i].nth_file != d->v[i + 1].nth_file)
+			each_more(d, &d->v[i], fn, to);
 	}
 	if (d->lost) {
-		snprintf(lost, sizeof(lost), "%zu more, for which there was no memory", d->lost);
-		fn(d->n_errors ? DIAG_ERROR : DIAG_WARNING, "sockpol", 0, 0, lost, to);
+		snprintf(message, sizeof(message), "%zu more, for which there was no memory",
+			 d->lost);
+		fn(&lost, to);
 	}
 }
 
-static void print_line(enum diag_level level, const char *file, unsigned line, unsigned column,
-		       const char *message, FILE *to)
+static void print_line(const struct diag *l, FILE *to)
 {
-	fputs(file, to);
-	if (line)
-		fprintf(to, ":%u:%u", line, column);
-	fprintf(to, ": %s: %s\n", level_name(level), message);
+	fputs(l->file, to);
+	if (l->line)
+		fprintf(to, ":%u:%u", l->line, l->column);
+	fprintf(to, ": %s: %s\n", level_name(l->level), l->message);
 }
 
 void diags_print(const struct diags *d, FILE *to)
@@ -260,22 +196,21 @@ void diags_print(const struct diags *d, FILE *to)
 	each_line(d, print_line, to);
 }
 
-static void journal_line(enum diag_level level, const char *file, unsigned line, unsigned column,
-			 const char *message, FILE *to)
+static void journal_line(const struct diag *l, FILE *to)
 {
-	const int priority = level == DIAG_ERROR ? LOG_ERR : LOG_WARNING;
+	const int priority = l->level == DIAG_ERROR ? LOG_ERR : LOG_WARNING;
 	int r;
 
-	if (line)
-		r = sd_journal_send("MESSAGE=%s:%u:%u: %s: %s", file, line, column,
-				    level_name(level), message, "PRIORITY=%i", priority,
-				    "POLICY_FILE=%s", file, "POLICY_LINE=%u", line,
-				    "POLICY_COLUMN=%u", column, NULL);
+	if (l->line)
+		r = sd_journal_send("MESSAGE=%s:%u:%u: %s: %s", l->file, l->line, l->column,
+				    level_name(l->level), l->message, "PRIORITY=%i", priority,
+				    "POLICY_FILE=%s", l->file, "POLICY_LINE=%u", l->line,
+				    "POLICY_COLUMN=%u", l->column, NULL);
 	else
-		r = sd_journal_send("MESSAGE=%s: %s: %s", file, level_name(level), message,
-				    "PRIORITY=%i", priority, "POLICY_FILE=%s", file, NULL);
+		r = sd_journal_send("MESSAGE=%s: %s: %s", l->file, level_name(l->level), l->message,
+				    "PRIORITY=%i", priority, "POLICY_FILE=%s", l->file, NULL);
 	if (r < 0) /* without fields rather than not at all */
-		print_line(level, file, line, column, message, to);
+		print_line(l, to);
 }
 
 void diags_log(const struct diags *d)
@@ -306,9 +241,9 @@ char *diags_text(const struct diags *d, size_t size_max)
 void diags_clear(struct diags *d)
 {
 	for (size_t i = 0; i < d->n; i++)
-		diag_clear(&d->v[i]);
+		free(d->v[i].message);
 	for (size_t i = 0; i < d->n_files; i++)
-		free(d->files[i].file);
+		free(d->files[i].name);
 	free(d->files);
 	free(d->v);
 	*d = (struct diags){ 0 };

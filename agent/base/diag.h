@@ -19,7 +19,8 @@ enum diag_level {
 
 struct diag {
 	enum diag_level level;
-	char *file; /* owned */
+	size_t nth_file;  /* in struct diags */
+	const char *file; /* its name */
 	unsigned line, column;
 	char *message; /* owned; without a newline */
 	size_t sequence;
@@ -28,18 +29,19 @@ struct diag {
 /* So many diagnostics of each level are kept for one file; further ones are only counted. */
 #define DIAGS_KEPT_MAX 1000
 
-struct diag_count {
-	char *file;		 /* owned; as in struct diag */
+/* A file that diagnostics are about. */
+struct diag_file {
+	char *name;		 /* owned */
 	size_t kept[2], more[2]; /* by level */
 };
 
 struct diags {
 	struct diag *v;
 	size_t n;
-	size_t n_errors;   /* kept or not */
-	size_t n_warnings; /* likewise */
-	size_t sequence;   /* of the next one */
-	struct diag_count *files;
+	size_t n_errors;	 /* kept or not */
+	size_t n_warnings;	 /* likewise */
+	size_t sequence;	 /* of the next one */
+	struct diag_file *files; /* in the order in which they were first added */
 	size_t n_files;
 	size_t lost; /* for want of memory */
 };

@@ -4,38 +4,26 @@
 #include "base/exposition.h"
 #include "base/utf8.h"
 
-/* Escapes backslashes and newlines, and double quotes in the value of a label. */
-static void write_escaped(FILE *to, const char *text, bool quoted)
-{
-	for (; *text; text++) {
-		if (*text == '\\')
-			fputs("\\\\", to);
-		else if (*text == '\n')
-			fputs("\\n", to);
-		else if (*text == '"' && quoted)
-			fputs("\\\"", to);
-		else
-			fputc(*text, to);
-	}
-}
-
-/* The format is UTF-8: other bytes are written as \xNN. */
+/* Escapes backslashes and newlines, and double quotes in the value of a label.  The format is
+ * UTF-8: other bytes are written as \xNN. */
 static void write_text(FILE *to, const char *text, bool quoted)
 {
-	_cleanup_free_ char *printable = NULL;
-	const char *c = text;
-	uint32_t character;
+	uint32_t c;
+	int n;
 
-	while (*c) {
-		int n = utf8_decode(c, strlen(c), &character);
-
+	for (; *text; text += n > 0 ? n : 1) {
+		n = utf8_decode(text, strlen(text), &c);
 		if (n < 0)
-			break;
-		c += n;
+			fprintf(to, "\\\\x%02x", (unsigned char)*text);
+		else if (c == '\\')
+			fputs("\\\\", to);
+		else if (c == '\n')
+			fputs("\\n", to);
+		else if (c == '"' && quoted)
+			fputs("\\\"", to);
+		else
+			fwrite(text, 1, (size_t)n, to);
 	}
-	if (*c)
-		printable = utf8_escape(text);
-	write_escaped(to, *c ? printable ? printable : "?" : text, quoted);
 }
 
 void exposition_family(FILE *to, const char *name, const char *type, const char *help)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* A list of names, in the order in which they were added. */
+/* Lists of names, and what a misspelt one was meant to be. */
 #ifndef SOCKPOL_NAMES_H
 #define SOCKPOL_NAMES_H
 
@@ -7,6 +7,7 @@
 
 #include "base/util.h"
 
+/* In the order in which they were added. */
 struct names {
 	char **v; /* owned */
 	size_t n;
@@ -14,14 +15,15 @@ struct names {
 
 /* Appends a copy.  Returns 0 or -ENOMEM. */
 int names_append(struct names *n, const char *name);
-/* Appends a copy, unless the name is in the list.  Returns 0 or -ENOMEM. */
-int names_add(struct names *n, const char *name);
-/* Sorts by version: "c2" comes before "c10". */
-void names_sort(struct names *n);
-bool names_have(const struct names *n, const char *name);
 /* Prints "WHAT a, b" on a line, and nothing for an empty list. */
 void names_print(const struct names *n, const char *what, FILE *to);
 json_t *names_json(const struct names *n);
 void names_clear(struct names *n);
+
+/*
+ * Returns the candidate nearest to `word` (Damerau-Levenshtein, case ignored), or NULL when none is
+ * near enough.  The result points into candidates.
+ */
+const char *suggest(const char *word, const char *const *candidates, size_t n);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "base/diag.h"
 #include "base/log.h"
-#include "base/suggest.h"
+#include "base/names.h"
 #include "command/cli.h"
 
 #define HELP_OPTION 'h'

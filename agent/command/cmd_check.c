@@ -7,7 +7,7 @@
 #include "command/commands.h"
 #include "policy/loader.h"
 #include "base/log.h"
-#include "kernel/probe.h"
+#include "kernel/support.h"
 
 struct request {
 	const char **dirs;
@@ -85,7 +85,7 @@ void cmd_check_print_kernel(const char *release, const struct kernel_support *k,
 	for (int i = 0; i < OPTION_MAX; i++) {
 		const struct option *o = &option_table[i];
 
-		if (k->options[i] == PROBE_UNKNOWN)
+		if (k->options[i] == SUPPORT_UNKNOWN)
 			fprintf(to, "  cannot tell whether it has %s: no socket to try it on\n",
 				o->name);
 		else if (!support_has_option(k, (enum option_id)i))

@@ -11,27 +11,11 @@
 #include "command/commands.h"
 #include "daemon/stale.h"
 #include "host/cgroup.h"
-#include "host/mount.h"
 #include "kernel/pin_dir.h"
-#include "kernel/pinned.h"
 
 #define DEPTH_MAX 8 /* levels below a bpffs mount that are searched for pin directories */
 
 DEFINE_CLEANUP(FTS *, fts_close)
-
-/* Names the listeners that keep old values.  This is a courtesy: failures are passed over. */
-static void name_listeners(const char *pin_dir)
-{
-	_cleanup_(pinned_close) struct pinned *p = NULL;
-	_cleanup_(image_free) struct image *im = NULL;
-	_cleanup_free_ char *mount = NULL, *root = NULL;
-	struct sp_state state;
-
-	if (pinned_open(pin_dir, &p) == 0 && pinned_state(p, &state) == 0 &&
-	    pinned_generation(p)->stages & BIT(SP_STAGE_TCP_LISTEN) && cgroup_mount(&mount) == 0 &&
-	    cgroup_path_of_id(mount, state.cgroup_root_id, &root) == 0 && pinned_image(p, &im) == 0)
-		stale_name_listeners(mount, root, im, NULL);
-}
 
 static void name_foreign(const struct pin_family *f)
 {
@@ -49,7 +33,7 @@ static int detach_locked(const char *path)
 		return log_error_errno(r, "Cannot read the pin directory %s", path);
 	n = (int)pin_dir_n_ours(&d);
 	if (n) {
-		name_listeners(path);
+		stale_name_all(path);
 		r = pin_dir_remove(path);
 	}
 	if (r == 0 && n)

@@ -208,27 +208,11 @@ static int explain_unit(const struct inputs *s, const struct request *q, const s
 	return r;
 }
 
-/* Finds the cgroup in which each socket was created, NULL where it is not known. */
-static int find_socket_cgroups(const struct inputs *s, struct explain_report *report)
-{
-	const struct process_sockets *sockets = &report->sockets;
-	_cleanup_free_ uint64_t *ids = calloc(sockets->n + 1, sizeof(*ids));
-	int r;
-
-	report->socket_cgroups = calloc(sockets->n + 1, sizeof(*report->socket_cgroups));
-	if (!ids || !report->socket_cgroups)
-		return -ENOMEM;
-	for (size_t i = 0; i < sockets->n; i++)
-		ids[i] = sockets->v[i].cgroup_id;
-	r = s->mount ? cgroup_paths_of_ids(s->mount, ids, sockets->n, report->socket_cgroups) : 0;
-	return r == -ENOMEM ? r : 0;
-}
-
 /* Explains the other cgroups in which sockets of the process were created. */
 static int explain_sockets(const struct inputs *s, pid_t pid, const struct asked *asked,
 			   struct explain_report *report)
 {
-	int r = process_sockets_read(pid, &report->sockets);
+	int r = sock_diag_of_pid(pid, &report->sockets);
 
 	if (r == -ENOMEM)
 		return r;
@@ -236,10 +220,10 @@ static int explain_sockets(const struct inputs *s, pid_t pid, const struct asked
 	report->sockets_error = r;
 	if (r < 0)
 		return 0;
-	r = find_socket_cgroups(s, report);
+	r = s->mount ? cgroup_of_sockets(s->mount, &report->sockets) : 0;
 	for (size_t i = 0; i < report->sockets.n && r != -ENOMEM; i++)
-		if (report->socket_cgroups[i])
-			r = explain_cgroup(s, report->socket_cgroups[i], asked, report);
+		if (report->sockets.v[i].cgroup)
+			r = explain_cgroup(s, report->sockets.v[i].cgroup, asked, report);
 	return r == -ENOMEM ? r : 0;
 }
 

@@ -8,9 +8,8 @@
 #include "command/commands.h"
 #include "policy/stage.h"
 #include "option/option.h"
-#include "kernel/probe.h"
+#include "kernel/support.h"
 #include "option/value.h"
-#include "option/value_format.h"
 
 /* The probe's answers for all options. */
 struct answers {
@@ -18,10 +17,10 @@ struct answers {
 	int by_option[OPTION_MAX];
 };
 
-/* Returns 0: this kernel takes the option; PROBE_UNKNOWN: it was not asked; else the errno. */
+/* Returns 0: this kernel takes the option; SUPPORT_UNKNOWN: it was not asked; else the errno. */
 static int answer_of(const struct answers *a, const struct option *o)
 {
-	return a->failed ? PROBE_UNKNOWN : a->by_option[option_id(o)];
+	return a->failed ? SUPPORT_UNKNOWN : a->by_option[option_id(o)];
 }
 
 /* Prints "yes", "no (EINVAL)", "not probed (no privilege)". */
@@ -31,7 +30,7 @@ static void print_answer(const struct answers *a, const struct option *o)
 
 	if (!answer)
 		printf("yes\n");
-	else if (answer != PROBE_UNKNOWN)
+	else if (answer != SUPPORT_UNKNOWN)
 		printf("no (%s)\n", strerrorname_np(-answer));
 	else if (a->failed == -EPERM || a->failed == -EACCES)
 		printf("not probed (no privilege)\n");
@@ -108,8 +107,8 @@ static int print_table(const struct answers *a)
 		print_answer(a, o);
 	}
 	for (size_t i = 0; i < n_option_shorthands; i++)
-		printf("%-24s %-12s %-10s %s, %s\n", option_shorthands[i].name, "shorthand",
-		       type_name(option_shorthands[i].type),
+		printf("%-24s %-12s %-10s %s, %s\n", option_shorthands[i].as_option.name,
+		       "shorthand", type_name(option_shorthands[i].as_option.type),
 		       option_shorthands[i].expands_to[0]->name,
 		       option_shorthands[i].expands_to[1]->name);
 	printf("\nsockpol options NAME says more about one.\n");
@@ -155,11 +154,11 @@ static int print_option(const struct option *o, const struct answers *a)
 
 static int print_shorthand(const struct option_shorthand *s)
 {
-	_cleanup_free_ char *syntax = value_syntax_shorthand(s);
+	_cleanup_free_ char *syntax = value_syntax(&s->as_option);
 
 	if (!syntax)
 		return EXIT_BAD;
-	printf("%s: %s\n\n", s->name, s->summary);
+	printf("%s: %s\n\n", s->as_option.name, s->as_option.summary);
 	printf("  value        %s\n", syntax);
 	printf("  stands for   %s, %s\n", s->expands_to[0]->name, s->expands_to[1]->name);
 	return EXIT_GOOD;
@@ -186,8 +185,8 @@ static json_t *option_to_json(const struct option *o, const struct answers *a)
 	_cleanup_free_ char *syntax = value_syntax(o);
 	const char *unit = *value_own_unit_name(o) ? value_own_unit_name(o) : NULL;
 	int answer = answer_of(a, o);
-	json_t *supported = answer == PROBE_UNKNOWN ? json_null() : json_boolean(!answer);
-	bool refused = answer && answer != PROBE_UNKNOWN;
+	json_t *supported = answer == SUPPORT_UNKNOWN ? json_null() : json_boolean(!answer);
+	bool refused = answer && answer != SUPPORT_UNKNOWN;
 
 	return json_pack("{s:s, s:s, s:i, s:s, s:s, s:s?, s:I, s:I, s:s, s:s, s:s, s:o, s:b, s:b, "
 			 "s:o, s:s?}",
@@ -201,11 +200,12 @@ static json_t *option_to_json(const struct option *o, const struct answers *a)
 
 static json_t *shorthand_to_json(const struct option_shorthand *s)
 {
-	_cleanup_free_ char *syntax = value_syntax_shorthand(s);
+	_cleanup_free_ char *syntax = value_syntax(&s->as_option);
 
-	return json_pack("{s:s, s:s, s:s, s:[s, s], s:s}", "name", s->name, "type",
-			 type_name(s->type), "syntax", syntax ? syntax : "", "expands_to",
-			 s->expands_to[0]->name, s->expands_to[1]->name, "summary", s->summary);
+	return json_pack("{s:s, s:s, s:s, s:[s, s], s:s}", "name", s->as_option.name, "type",
+			 type_name(s->as_option.type), "syntax", syntax ? syntax : "", "expands_to",
+			 s->expands_to[0]->name, s->expands_to[1]->name, "summary",
+			 s->as_option.summary);
 }
 
 /* Prints everything, or the entry of this name. */
@@ -219,7 +219,7 @@ static int print_json(const char *name, const struct answers *a)
 		if (!name || streq(name, option_table[i].name))
 			r = json_array_append_new(options, option_to_json(&option_table[i], a));
 	for (size_t i = 0; i < n_option_shorthands && !r; i++)
-		if (!name || streq(name, option_shorthands[i].name))
+		if (!name || streq(name, option_shorthands[i].as_option.name))
 			r = json_array_append_new(shorthands,
 						  shorthand_to_json(&option_shorthands[i]));
 	if (!r)
@@ -275,7 +275,7 @@ static int run(const void *given, const char *const *arguments)
 	}
 	if (shorthand && !q->json)
 		return print_shorthand(shorthand);
-	answers.failed = probe_options(answers.by_option);
+	answers.failed = support_probe_options(answers.by_option);
 	if (q->json)
 		return print_json(name, &answers);
 	return o ? print_option(o, &answers) : print_table(&answers);

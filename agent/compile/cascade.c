@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
-#include <limits.h>
 
 #include "../include/abi.h"
 #include "compile/cascade.h"
@@ -14,52 +13,26 @@ struct match {
 	bool excluded; /* by `exclude`, at this level or any other */
 };
 
-/* Calls fn with the path cut off at each level in turn, "/", "/a", "/a/b", until it returns
- * false. */
-typedef bool level_fn(const char *path, size_t level, void *userdata);
-static void each_level(char *path, level_fn *fn, void *userdata)
-{
-	size_t level = 0, at = 1;
-	char first = path[1];
-	bool go_on;
-
-	path[1] = '\0';
-	go_on = fn(path, level, userdata);
-	path[1] = first;
-	while (go_on && path[at] && level < SP_LEVELS_MAX) {
-		size_t end = at + strcspn(path + at, "/");
-		char after = path[end];
-
-		path[end] = '\0';
-		go_on = fn(path, ++level, userdata);
-		path[end] = after;
-		at = after ? end + 1 : end;
-	}
-}
-
-/* The shallowest level at which patterns match. */
-struct first_match {
-	const struct patterns *patterns;
-	size_t level;
-};
-
-static bool find_first(const char *path, size_t level, void *userdata)
-{
-	struct first_match *m = userdata;
-
-	if (!patterns_match(m->patterns, path))
-		return true;
-	m->level = level;
-	return false;
-}
-
+/* Returns the shallowest level at which the patterns match: of "/", "/a" and "/a/b" for "/a/b". */
 static size_t first_level(const struct patterns *patterns, char *path)
 {
-	struct first_match m = { patterns, NOWHERE };
+	size_t end = 1;
 
-	if (patterns->n)
-		each_level(path, find_first, &m);
-	return m.level;
+	for (size_t level = 0; patterns->n && level <= SP_LEVELS_MAX; level++) {
+		char after = path[end];
+		bool matches;
+
+		path[end] = '\0';
+		matches = patterns_match(patterns, path);
+		path[end] = after;
+		if (matches)
+			return level;
+		if (!after)
+			break;
+		end += level > 0; /* the slash at which the path was cut */
+		end += strcspn(path + end, "/");
+	}
+	return NOWHERE;
 }
 
 static int find_matches(const struct config *c, char *path, struct match **ret, size_t *ret_n)

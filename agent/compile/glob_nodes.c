@@ -2,13 +2,10 @@
 #include <errno.h>
 
 #include "compile/glob_nodes.h"
-#include "compile/glob_room.h"
 #include "compile/glob_tree.h"
 
 #define NUMBERS	      (UINT16_MAX + 1u)	    /* numbers of nodes, and of links; 0 is none */
 #define ELEMENTS_FULL (NUMBERS / 16ul * 15) /* room for the last ones is hard to find */
-#define BYTES	      (UINT8_MAX + 1)
-#define GLOB_SHOWN    80 /* characters of an offending glob in a message */
 
 struct targets {
 	uint32_t *v; /* nodes of the tree */
@@ -22,12 +19,11 @@ struct moves {
 	size_t n;
 };
 
-/* A move for one byte or for many. */
+/* A move for some bytes. */
 struct step {
 	uint32_t to;
-	const struct byte_set *set; /* NULL: all but '/' */
-	uint8_t byte;		    /* not 0: only this one */
-	uint8_t but;		    /* not 0: all but this one */
+	struct byte_set set;
+	bool is_large; /* it has most bytes, and so those that are not told apart */
 };
 
 struct packer {
@@ -36,24 +32,27 @@ struct packer {
 	struct moves moves;
 	struct step *steps;
 	size_t n_steps;
-	uint32_t *source; /* by node: the only one that leads to it; SEVERAL */
-	uint16_t *number; /* by node; 0: it is never active */
-	uint8_t *flags;	  /* by node: SP_GLOB_* */
+	struct {
+		uint32_t source;		  /* the only node that leads to it; SEVERAL */
+		uint16_t number;		  /* 0: it is never active */
+		uint8_t flags;			  /* SP_GLOB_* */
+	} * of;					  /* by node of the tree */
 	bool used[SP_GLOB_NODES], taken[NUMBERS]; /* elements; numbers */
 	uint32_t cursor[BYTES];			  /* see find_room() */
 	size_t n_links;
+	int error; /* the first one: what is packed after it does not count */
 };
 #define SEVERAL UINT32_MAX
 
-static int add_target(struct targets *t, uint32_t node)
+static void add_target(struct packer *p, struct targets *to, uint32_t node)
 {
-	for (size_t i = 0; i < t->n; i++)
-		if (t->v[i] == node)
-			return 0;
-	if (GROW(t->v, t->n) < 0)
-		return -ENOMEM;
-	t->v[t->n++] = node;
-	return 0;
+	for (size_t i = 0; i < to->n; i++)
+		if (to->v[i] == node)
+			return;
+	if (GROW(to->v, to->n) < 0)
+		p->error = -ENOMEM;
+	else
+		to->v[to->n++] = node;
 }
 
 /* Does neither a glob end in the node nor a path go on from it? */
@@ -68,89 +67,57 @@ static bool is_dead(const struct glob_tree *t, uint32_t at)
 }
 
 /* Adds a node and those that become active together with it. */
-static int add_reached(const struct glob_tree *t, uint32_t at, struct targets *to)
-{
-	const struct glob_tree_node *node = &t->v[at];
-	int r = 0;
-
-	if (!is_dead(t, at))
-		r = add_target(to, at);
-	if (at == t->name || at == t->escaped)
-		return r;
-	if (r == 0 && node->star)
-		r = add_reached(t, node->star, to);
-	if (r == 0 && node->any)
-		r = add_reached(t, node->any, to);
-	return r;
-}
-
-static int add_step(struct packer *p, struct step step)
-{
-	if (GROW(p->steps, p->n_steps) < 0)
-		return -ENOMEM;
-	p->steps[p->n_steps++] = step;
-	return 0;
-}
-
-static int add_steps(struct packer *p, uint32_t at, uint8_t but)
+static void add_reached(struct packer *p, uint32_t at, struct targets *to)
 {
 	const struct glob_tree *t = p->t;
-	int r = 0;
 
-	if (t->v[at].loop)
-		r = add_step(p, (struct step){ .to = at, .but = but });
-	for (uint32_t i = t->v[t->v[at].follow].first; i && r == 0; i = t->v[i].next) {
-		const struct glob_tree_node *node = &t->v[i];
-
-		if (node->reads == READS_SET)
-			r = add_step(p, (struct step){ i, &t->sets[node->set], 0, but });
-		else if (node->reads == READS_ANY_BYTE)
-			r = add_step(p, (struct step){ .to = i, .but = but });
-		else if (node->byte != but)
-			r = add_step(p, (struct step){ .to = i, .byte = node->byte });
-	}
-	return r;
+	if (!is_dead(t, at))
+		add_target(p, to, at);
+	if (at == t->name || at == t->escaped)
+		return;
+	if (t->v[at].star)
+		add_reached(p, t->v[at].star, to);
+	if (t->v[at].any)
+		add_reached(p, t->v[at].any, to);
 }
 
-/* Finds what the node does, byte by byte; in front of a unit's name a '_' is skipped. */
-static int find_steps(struct packer *p, uint32_t at)
+static void add_step(struct packer *p, uint32_t to, const struct byte_set *set, uint8_t but)
+{
+	struct step step = { .to = to, .set = *set };
+	unsigned size;
+
+	step.set.bits[but / 64] &= ~(1ull << but % 64);
+	size = byte_set_size(&step.set);
+	step.is_large = size >= BYTES / 2;
+	if (size && GROW(p->steps, p->n_steps) < 0)
+		p->error = -ENOMEM;
+	else if (size)
+		p->steps[p->n_steps++] = step;
+}
+
+/* Adds what the node does with bytes, except for one (0: with all). */
+static void add_steps(struct packer *p, uint32_t at, uint8_t but)
+{
+	const struct glob_tree_node *v = p->t->v;
+
+	if (v[at].loop)
+		add_step(p, at, &byte_set_of_names, but);
+	for (uint32_t i = v[v[at].follow].first; i; i = v[i].next)
+		add_step(p, i, &v[i].reads, but);
+}
+
+/* Finds what the node does with bytes; in front of a unit's name a '_' is skipped. */
+static void find_steps(struct packer *p, uint32_t at)
 {
 	const struct glob_tree *t = p->t;
 	uint8_t but = at == t->name ? '_' : 0;
-	int r = 0;
 
 	p->n_steps = 0;
 	if (but)
-		r = add_step(p, (struct step){ .to = t->escaped, .byte = but });
-	if (r == 0)
-		r = add_steps(p, at, but);
-	if (r == 0 && (at == t->name || at == t->escaped) && t->v[t->name].star)
-		r = add_steps(p, t->v[t->name].star, but);
-	return r;
-}
-
-/* Does the step apply to the byte?  byte 0: one that no step mentions. */
-static bool goes_with(const struct step *s, unsigned byte)
-{
-	if (s->byte || byte == '/')
-		return s->byte == byte && byte;
-	if (s->but && byte == s->but)
-		return false;
-	if (!s->set)
-		return true;
-	return byte ? byte_set_has(s->set, byte) : s->set->n >= BYTES / 2;
-}
-
-/* Marks the bytes that the step mentions: those of a set, or those that a large set lacks. */
-static void mention(const struct step *s, bool *mentioned)
-{
-	if (s->byte)
-		mentioned[s->byte] = true;
-	if (s->but)
-		mentioned[s->but] = true;
-	for (unsigned b = 1; s->set && b < BYTES; b++)
-		if (b != '/' && byte_set_has(s->set, b) != (s->set->n >= BYTES / 2))
-			mentioned[b] = true;
+		add_step(p, t->escaped, &t->v[t->escaped].reads, 0);
+	add_steps(p, at, but);
+	if ((at == t->name || at == t->escaped) && t->v[t->name].star)
+		add_steps(p, t->v[t->name].star, but);
 }
 
 static bool targets_equal(const struct targets *a, const struct targets *b)
@@ -158,54 +125,44 @@ static bool targets_equal(const struct targets *a, const struct targets *b)
 	return a->n == b->n && (!a->n || !memcmp(a->v, b->v, sizeof(*a->v) * a->n));
 }
 
-static int find_targets(struct packer *p, unsigned byte)
+static void find_targets(struct packer *p, unsigned byte)
 {
 	struct targets *to = &p->moves.by[byte];
-	int r = 0;
 
 	to->n = 0;
-	for (size_t i = 0; i < p->n_steps && r == 0; i++)
-		if (goes_with(&p->steps[i], byte))
-			r = add_reached(p->t, p->steps[i].to, to);
-	return r;
-}
-
-/* Does the node read a single byte?  Most do. */
-static bool is_single(const struct packer *p)
-{
-	return p->n_steps == 1 && p->steps[0].byte;
-}
-
-static int find_moves(struct packer *p, uint32_t at)
-{
-	struct moves *m = &p->moves;
-	bool mentioned[BYTES] = { 0 };
-	int r = find_steps(p, at);
-
-	m->n = 0;
-	m->by[0].n = 0;
-	if (r == 0 && is_single(p)) {
-		m->bytes[m->n++] = p->steps[0].byte;
-		return find_targets(p, p->steps[0].byte);
-	}
-	if (r == 0)
-		r = find_targets(p, 0);
 	for (size_t i = 0; i < p->n_steps; i++)
-		mention(&p->steps[i], mentioned);
-	for (unsigned b = 1; b < BYTES && r == 0; b++) {
-		if (!mentioned[b])
-			continue;
-		r = find_targets(p, b);
-		if (b == '/' ? m->by[b].n > 0 : !targets_equal(&m->by[b], &m->by[0]))
-			m->bytes[m->n++] = (uint8_t)b;
+		if (byte ? byte_set_has(&p->steps[i].set, byte) : p->steps[i].is_large)
+			add_reached(p, p->steps[i].to, to);
+}
+
+static void find_moves(struct packer *p, uint32_t at)
+{
+	struct byte_set mentioned = { 0 };
+	struct moves *m = &p->moves;
+
+	find_steps(p, at);
+	find_targets(p, 0);
+	m->n = 0;
+	for (size_t i = 0; i < p->n_steps; i++)
+		for (size_t k = 0; k < ARRAY_SIZE(mentioned.bits); k++)
+			mentioned.bits[k] |= p->steps[i].is_large ? ~p->steps[i].set.bits[k]
+								  : p->steps[i].set.bits[k];
+	mentioned.bits[0] &= ~1ull; /* NUL */
+	for (unsigned k = 0; k < ARRAY_SIZE(mentioned.bits); k++) {
+		for (uint64_t bits = mentioned.bits[k]; bits; bits &= bits - 1) {
+			unsigned b = 64 * k + (unsigned)__builtin_ctzll(bits);
+
+			find_targets(p, b);
+			if (b == '/' ? m->by[b].n > 0 : !targets_equal(&m->by[b], &m->by[0]))
+				m->bytes[m->n++] = (uint8_t)b;
+		}
 	}
-	return r;
 }
 
 static void note_sources(struct packer *p, uint32_t at, const struct targets *to)
 {
 	for (size_t i = 0; i < to->n; i++) {
-		uint32_t *source = &p->source[to->v[i]];
+		uint32_t *source = &p->of[to->v[i]].source;
 
 		*source = !*source || *source == at ? at : SEVERAL;
 	}
@@ -263,31 +220,33 @@ static uint32_t find_room(struct packer *p, bool own)
 	return number;
 }
 
-/* Finds a place for a node.  Returns -ENOSPC: the table is full. */
-static int place_node(struct packer *p, uint32_t at)
+/* Finds a place for a node.  -ENOSPC: the table is full. */
+static void place_node(struct packer *p, uint32_t at)
 {
 	const struct moves *m = &p->moves;
+	uint32_t number, end;
 	bool own;
-	uint32_t number;
-	int r = find_moves(p, at);
 
-	if (r < 0)
-		return r;
+	find_moves(p, at);
 	note_sources(p, at, &m->by[0]);
 	for (size_t i = 0; i < m->n; i++)
 		note_sources(p, at, &m->by[m->bytes[i]]);
-	p->flags[at] = flags_of(p, at);
+	p->of[at].flags = flags_of(p, at);
 	own = has_own(p, at);
 	number = find_room(p, own);
-	if (number >= NUMBERS)
-		return -ENOSPC;
-	p->number[at] = (uint16_t)number;
+	if (number >= NUMBERS) {
+		p->error = -ENOSPC;
+		return;
+	}
+	p->of[at].number = (uint16_t)number;
 	p->taken[number] = true;
 	if (own)
 		p->used[number] = true;
 	for (size_t i = 0; i < m->n; i++)
 		p->used[number + m->bytes[i]] = true;
-	return 0;
+	end = number + (m->n ? m->bytes[m->n - 1] : 0) + 1;
+	if (end > p->to->n_nodes)
+		p->to->n_nodes = end;
 }
 
 static uint16_t last_glob(const struct glob_tree_node *node)
@@ -297,131 +256,116 @@ static uint16_t last_glob(const struct glob_tree_node *node)
 
 static uint8_t target_flags(const struct packer *p, uint32_t at)
 {
-	return p->flags[at] | (p->source[at] == SEVERAL ? SP_GLOB_SHARED : 0);
+	return p->of[at].flags | (p->of[at].source == SEVERAL ? SP_GLOB_SHARED : 0);
 }
 
-static int add_link(struct packer *p, struct sp_glob_link link)
+/* Puts a link in front of the chain that begins at *first; 0: there is none yet. */
+static void add_link(struct packer *p, struct sp_glob_link link, uint16_t *first)
 {
 	if (p->n_links >= NUMBERS)
-		return -ENOSPC;
-	if (GROW(p->to->links, p->n_links) < 0)
-		return -ENOMEM;
+		p->error = -ENOSPC;
+	else if (GROW(p->to->links, p->n_links) < 0)
+		p->error = -ENOMEM;
+	if (p->error)
+		return;
+	link.next = *first;
+	*first = (uint16_t)p->n_links;
 	p->to->links[p->n_links++] = link;
-	return 0;
 }
 
-/* Writes a chain of the targets from place `first` on; *ret_more: its index, or 0. */
-static int write_links(struct packer *p, const struct targets *to, size_t first, uint16_t *ret_more)
+/* Returns the chain of the targets from place `first` on; 0: there are none. */
+static uint16_t write_links(struct packer *p, const struct targets *to, size_t first)
 {
-	uint16_t next = 0;
+	uint16_t chain = 0;
 
 	for (size_t i = to->n; i-- > first;) {
 		const struct glob_tree_node *node = &p->t->v[to->v[i]];
-		int r = add_link(p, (struct sp_glob_link){
-					    .what = p->number[to->v[i]],
-					    .next = next,
-					    .first = (uint16_t)node->first_glob,
-					    .last = last_glob(node),
-					    .flags = target_flags(p, to->v[i]),
-				    });
 
-		if (r < 0)
-			return r;
-		next = (uint16_t)(p->n_links - 1);
+		add_link(p,
+			 (struct sp_glob_link){ .what = p->of[to->v[i]].number,
+						.first = (uint16_t)node->first_glob,
+						.last = last_glob(node),
+						.flags = target_flags(p, to->v[i]) },
+			 &chain);
 	}
-	*ret_more = next;
-	return 0;
+	return chain;
 }
 
-static int write_says(struct packer *p, uint32_t at, uint16_t *ret_says)
+static uint16_t write_says(struct packer *p, uint32_t at)
 {
-	uint16_t next = 0;
+	uint16_t chain = 0;
 
 	for (uint32_t i = p->t->v[at].says; i; i = p->t->says[i].next) {
 		const struct glob_tree_say *say = &p->t->says[i];
 		uint16_t glob = (uint16_t)say->glob;
-		int r = add_link(
-			p, (struct sp_glob_link){ (uint16_t)say->who, next, glob, glob, 0, { 0 } });
 
-		if (r < 0)
-			return r;
-		next = (uint16_t)(p->n_links - 1);
+		add_link(p,
+			 (struct sp_glob_link){
+				 .what = (uint16_t)say->who, .first = glob, .last = glob },
+			 &chain);
 	}
-	*ret_says = next;
-	return 0;
+	return chain;
 }
 
-static int write_element(struct packer *p, uint32_t at, unsigned byte)
+static void write_element(struct packer *p, uint32_t at, unsigned byte)
 {
 	const struct targets *to = &p->moves.by[byte];
-	struct sp_glob_node *e = &p->to->nodes[p->number[at] + byte];
+	struct sp_glob_node *e = &p->to->nodes[p->of[at].number + byte];
 	const struct glob_tree_node *first;
 
-	e->from = p->number[at];
-	if (p->number[at] + byte >= p->to->n_nodes)
-		p->to->n_nodes = p->number[at] + byte + 1;
+	e->from = p->of[at].number;
 	if (!to->n)
-		return 0;
+		return;
 	first = &p->t->v[to->v[0]];
-	e->to = p->number[to->v[0]];
+	e->to = p->of[to->v[0]].number;
 	e->first = (uint16_t)first->first_glob;
 	e->last = last_glob(first);
 	e->flags = target_flags(p, to->v[0]);
-	return write_links(p, to, 1, &e->more);
+	e->more = write_links(p, to, 1);
 }
 
-static int write_node(struct packer *p, uint32_t at)
+static void write_node(struct packer *p, uint32_t at)
 {
+	struct sp_glob_node *own = &p->to->nodes[p->of[at].number];
 	const struct moves *m = &p->moves;
-	int r = find_moves(p, at);
 
-	if (r == 0 && has_own(p, at)) {
-		struct sp_glob_node *own = &p->to->nodes[p->number[at]];
-
-		r = write_element(p, at, 0);
-		if (r == 0)
-			r = write_says(p, at, &own->says);
+	find_moves(p, at);
+	if (has_own(p, at)) {
+		write_element(p, at, 0);
+		own->says = write_says(p, at);
 	}
-	for (size_t i = 0; i < m->n && r == 0; i++) {
-		struct sp_glob_node *e = &p->to->nodes[p->number[at]];
-
-		if (i && targets_equal(&m->by[m->bytes[i]], &m->by[m->bytes[i - 1]])) {
-			e[m->bytes[i]] = e[m->bytes[i - 1]]; /* a set's bytes share a chain */
-			if (p->number[at] + m->bytes[i] >= p->to->n_nodes)
-				p->to->n_nodes = p->number[at] + m->bytes[i] + 1u;
-			continue;
-		}
-		r = write_element(p, at, m->bytes[i]);
+	for (size_t i = 0; i < m->n; i++) {
+		if (i && targets_equal(&m->by[m->bytes[i]], &m->by[m->bytes[i - 1]]))
+			own[m->bytes[i]] = own[m->bytes[i - 1]]; /* a set's bytes share a chain */
+		else
+			write_element(p, at, m->bytes[i]);
 	}
-	return r;
 }
 
 static int pack(struct packer *p)
 {
 	const struct glob_tree *t = p->t;
-	struct targets begin = { 0 };
 	struct sp_glob_node *zero = p->to->nodes;
-	int r = add_reached(t, t->root, &begin);
+	struct targets begin = { 0 };
+	uint16_t none = 0;
 
-	if (r == 0)
-		r = add_reached(t, t->units, &begin);
+	add_reached(p, t->root, &begin);
+	add_reached(p, t->units, &begin);
 	note_sources(p, (uint32_t)t->n, &begin);
-	for (uint32_t i = 1; i < t->n && r == 0; i++)
-		if (!is_dead(t, i))
-			r = place_node(p, i);
-	if (r == 0)
-		r = add_link(p, (struct sp_glob_link){ 0 });
-	if (r == 0)
-		r = write_links(p, &begin, 0, &zero->more);
-	zero->last = (uint16_t)(t->n_globs - 1);
 	p->to->n_nodes = 1;
-	for (uint32_t i = 1; i < t->n && r == 0; i++)
-		if (p->number[i])
-			r = write_node(p, i);
+	for (uint32_t i = 1; i < t->n && !p->error; i++)
+		if (!is_dead(t, i))
+			place_node(p, i);
+	add_link(p, (struct sp_glob_link){ 0 }, &none);
+	zero->more = write_links(p, &begin, 0);
+	zero->last = (uint16_t)(t->n_globs - 1);
+	for (uint32_t i = 1; i < t->n && !p->error; i++)
+		if (p->of[i].number)
+			write_node(p, i);
 	p->to->n_links = (uint32_t)p->n_links;
 	p->to->n_globs = t->n_globs;
 	free(begin.v);
-	return r;
+	return p->error;
 }
 
 static void glob_table_clear(struct glob_table *t)
@@ -436,9 +380,7 @@ static void packer_free(struct packer *p)
 	for (size_t i = 0; i < BYTES; i++)
 		free(p->moves.by[i].v);
 	free(p->steps);
-	free(p->source);
-	free(p->number);
-	free(p->flags);
+	free(p->of);
 	free(p);
 }
 DEFINE_CLEANUP(struct packer *, packer_free)
@@ -452,11 +394,9 @@ static int pack_tree(const struct glob_tree *t, struct glob_table *ret)
 	if (p && table.nodes) {
 		p->t = t;
 		p->to = &table;
-		p->source = calloc(t->n, sizeof(*p->source));
-		p->number = calloc(t->n, sizeof(*p->number));
-		p->flags = calloc(t->n, sizeof(*p->flags));
+		p->of = calloc(t->n, sizeof(*p->of));
 		p->used[0] = p->taken[0] = true;
-		r = p->source && p->number && p->flags ? pack(p) : -ENOMEM;
+		r = p->of ? pack(p) : -ENOMEM;
 	}
 	if (r < 0) {
 		glob_table_clear(&table);
@@ -479,58 +419,42 @@ struct numbered_globs {
 	size_t n;
 };
 
-static int collect(struct numbered_globs *to, const struct config *c, bool exclude)
+#define REFUSE(about, ret_error, ret_at, ...)                                                      \
+	(*(ret_at) = (about)->at,                                                                  \
+	 glob_sentence(ret_error, -E2BIG, (about)->glob->pattern, __VA_ARGS__))
+
+static int check(const struct pattern *p, char **ret_error, struct position *ret_at)
+{
+	size_t room = glob_tree_room(p->glob);
+
+	if (!glob_tree_can(p->glob))
+		return REFUSE(p, ret_error, ret_at,
+			      "a bracket expression may have ranges and classes such as "
+			      "[:alpha:], but no '[.', '[=' or other '[:'");
+	if (room > SP_GLOB_ACTIVE_MAX)
+		return REFUSE(p, ret_error, ret_at,
+			      "could match in too many ways at once (%zu, at most %d); use fewer "
+			      "'*' and '?'",
+			      room, SP_GLOB_ACTIVE_MAX);
+	return 0;
+}
+
+static int collect(struct numbered_globs *to, const struct config *c, bool exclude,
+		   char **ret_error, struct position *ret_at)
 {
 	for (size_t i = 0; i < c->n_policies; i++) {
 		const struct patterns *from =
 			exclude ? &c->policies[i].exclude : &c->policies[i].match;
 
 		for (size_t k = 0; k < from->n; k++) {
-			if (GROW(to->v, to->n) < 0)
-				return -ENOMEM;
+			int r = check(&from->v[k], ret_error, ret_at);
+
+			if (r == 0)
+				r = GROW(to->v, to->n);
+			if (r < 0)
+				return r;
 			to->v[to->n++] = (struct numbered_glob){ &from->v[k], (uint32_t)i + 1 };
 		}
-	}
-	return 0;
-}
-
-static int PRINTF_LIKE(4, 5) refuse(const struct numbered_glob *g, char **ret_error,
-				    struct position *ret_at, const char *format, ...)
-{
-	const char *text = glob_pattern(g->pattern->glob);
-	_cleanup_free_ char *why = NULL;
-	va_list ap;
-	int r;
-
-	va_start(ap, format);
-	r = vasprintf(&why, format, ap);
-	va_end(ap);
-	if (r < 0) {
-		why = NULL;
-		return -ENOMEM;
-	}
-	*ret_at = g->pattern->at;
-	return sentence(ret_error, -E2BIG, "'%.*s%s': %s", GLOB_SHOWN, text,
-			strlen(text) > GLOB_SHOWN ? "..." : "", why);
-}
-
-static int check(const struct numbered_globs *globs, char **ret_error, struct position *ret_at)
-{
-	for (size_t i = 0; i < globs->n; i++) {
-		const struct glob *g = globs->v[i].pattern->glob;
-
-		if (!glob_tree_can(g))
-			return refuse(&globs->v[i], ret_error, ret_at,
-				      "a bracket expression may have ranges and classes such as "
-				      "[:alpha:], but no '[.', '[=' or other '[:'");
-		if (glob_room(g) > SP_GLOB_ACTIVE_MAX)
-			return refuse(&globs->v[i], ret_error, ret_at,
-				      "could match in too many ways at once (%zu, at most %d); use "
-				      "fewer '*' and '?'",
-				      glob_room(g), SP_GLOB_ACTIVE_MAX);
-		if (globs->v[i].policy > SP_POLICY_NUMBERS_MAX)
-			return refuse(&globs->v[i], ret_error, ret_at,
-				      "there are more than %d policies", SP_POLICY_NUMBERS_MAX);
 	}
 	return 0;
 }
@@ -573,36 +497,28 @@ static int fill_table(const struct numbered_globs *globs, size_t first, struct g
 	}
 }
 
-static int fill_tables(const struct numbered_globs *globs, struct glob_tables *to, uint32_t *n,
-		       char **ret_error, struct position *ret_at)
-{
-	int r = check(globs, ret_error, ret_at);
-
-	for (size_t i = 0; i < globs->n && r == 0; ++*n) {
-		uint32_t at = to->n_match + to->n_exclude;
-
-		if (at >= SP_GLOB_TABLES_MAX)
-			return refuse(
-				&globs->v[i], ret_error, ret_at,
-				"this glob and those behind it do not fit: %d tables are full",
-				SP_GLOB_TABLES_MAX);
-		r = fill_table(globs, i, &to->v[at]);
-		if (r == -ENOSPC)
-			return refuse(&globs->v[i], ret_error, ret_at, "too long");
-		i += to->v[at].n_globs;
-	}
-	return r;
-}
-
 static int add_tables(const struct config *c, bool exclude, struct glob_tables *to,
 		      char **ret_error, struct position *ret_at)
 {
+	uint32_t *n = exclude ? &to->n_exclude : &to->n_match;
 	struct numbered_globs globs = { 0 };
-	int r = collect(&globs, c, exclude);
+	int r = collect(&globs, c, exclude, ret_error, ret_at);
 
-	if (r == 0)
-		r = fill_tables(&globs, to, exclude ? &to->n_exclude : &to->n_match, ret_error,
-				ret_at);
+	for (size_t i = 0; i < globs.n && r == 0; ++*n) {
+		const struct pattern *first = globs.v[i].pattern;
+		uint32_t at = to->n_match + to->n_exclude;
+
+		if (at >= SP_GLOB_TABLES_MAX) {
+			r = REFUSE(first, ret_error, ret_at,
+				   "this glob and those behind it do not fit: %d tables are full",
+				   SP_GLOB_TABLES_MAX);
+			break;
+		}
+		r = fill_table(&globs, i, &to->v[at]);
+		if (r == -ENOSPC)
+			r = REFUSE(first, ret_error, ret_at, "too long");
+		i += to->v[at].n_globs;
+	}
 	free(globs.v);
 	return r;
 }

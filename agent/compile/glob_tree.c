@@ -1,32 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 #include <fnmatch.h>
+#include <wctype.h>
 
 #include "compile/glob_tree.h"
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+const struct byte_set byte_set_of_names = { { ~(1ull | 1ull << '/'), UINT64_MAX, UINT64_MAX,
+					      UINT64_MAX } };
 
-/* A bracket expression as it is written. */
-struct named_set {
-	char *text;
-	uint32_t set;
-	UT_hash_handle hh;
-};
+/* --- what nodes can follow -------------------------------------------------------------------- */
 
 /* Is it a class that fnmatch(3) knows?  With another word between "[:" and ":]" it may find another
  * end than we do. */
 static bool is_known_class(const char *s, size_t length)
 {
-	static const char *const names[] = {
-		"alnum", "alpha", "blank", "cntrl", "digit", "graph",
-		"lower", "print", "punct", "space", "upper", "xdigit"
-	};
+	char name[sizeof("xdigit")] = "";
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (strlen(names[i]) == length && strncmp(names[i], s, length) == 0)
-			return true;
-	return false;
+	if (length >= sizeof(name))
+		return false;
+	memcpy(name, s, length);
+	return wctype(name) != 0;
 }
 
 static bool is_plain_bracket(const char *s, const char *end)
@@ -46,8 +39,8 @@ static bool is_plain_bracket(const char *s, const char *end)
 
 bool glob_tree_can(const struct glob *g)
 {
-	for (size_t i = 0; i < glob_n_components(g); i++) {
-		for (const char *s = glob_component(g, i); (s = strchr(s, '[')); s++) {
+	for (size_t i = 0; i < g->n; i++) {
+		for (const char *s = g->v[i].text; (s = strchr(s, '[')); s++) {
 			const char *end = glob_bracket_end(s);
 
 			if (!end || !is_plain_bracket(s, end))
@@ -58,54 +51,144 @@ bool glob_tree_can(const struct glob *g)
 	return true;
 }
 
-static int new_node(struct glob_tree *t, struct glob_tree_node like, uint32_t *ret)
-{
-	if (GROW(t->v, t->n) < 0)
-		return -ENOMEM;
-	like.follow = (uint32_t)t->n;
-	t->v[t->n] = like;
-	t->n_edges += 1 + (like.loop != LOOP_NONE);
-	if (like.reads == READS_SET) {
-		unsigned n = t->sets[like.set].n;
+/* A bracket expression counts as any byte here. */
+#define ANY_BYTE '?'
 
-		t->n_edges += n < UINT8_MAX - n ? n : UINT8_MAX - n;
-	}
-	*ret = (uint32_t)t->n++;
-	return 0;
+/* Runs longer than this are not examined: they count with their length. */
+#define RUN_MAX 255
+
+/* Can two places of a run be active together? */
+static bool overlap(const char *run, size_t shorter, size_t longer)
+{
+	const char *shifted = run + longer - shorter;
+
+	for (size_t i = 0; i < shorter; i++)
+		if (run[i] != shifted[i] && run[i] != ANY_BYTE && shifted[i] != ANY_BYTE)
+			return false;
+	return true;
 }
 
-/* Finds or adds the node after `at` that reads like `like`. */
-static int read_on(struct glob_tree *t, uint32_t at, struct glob_tree_node like, uint32_t *ret)
+/*
+ * Returns how many places of a run can be active at once behind a loop, where it begins anew with
+ * each byte: such places overlap, each with the next longer one.
+ */
+static size_t longest_chain(const char *run, size_t n)
+{
+	size_t chain[RUN_MAX + 1], longest = 0;
+
+	for (size_t longer = 1; longer <= n; longer++) {
+		chain[longer] = 1;
+		for (size_t shorter = 1; shorter < longer; shorter++)
+			if (chain[shorter] >= chain[longer] && overlap(run, shorter, longer))
+				chain[longer] = chain[shorter] + 1;
+		if (chain[longer] > longest)
+			longest = chain[longer];
+	}
+	return longest;
+}
+
+/* Counts one component; *ret_stars: its '*'. */
+static size_t component_room(const char *s, size_t *ret_stars)
+{
+	char run[RUN_MAX];
+	size_t room = 1, stars = 0, n = 0, longer = 0; /* a first run has one place at a time */
+
+	for (;; s++) {
+		if (*s && *s != '*') {
+			if (n < RUN_MAX)
+				run[n++] = (char)(*s == '[' ? ANY_BYTE : *s);
+			else
+				longer++;
+			if (*s == '[')
+				s = glob_bracket_end(s);
+			continue;
+		}
+		if (stars)
+			room += longest_chain(run, n) + longer;
+		n = longer = 0;
+		if (!*s)
+			break;
+		stars++;
+	}
+	*ret_stars = stars;
+	return room + stars;
+}
+
+size_t glob_tree_room(const struct glob *g)
+{
+	size_t room = g->kind == GLOB_UNIT ? 8 : 2; /* nodes on the way there */
+	size_t widest = 0;
+	bool any = false;
+
+	for (size_t i = 0; i < g->n; i++) {
+		const char *s = g->v[i].text;
+		size_t stars, n;
+
+		if (g->v[i].any) {
+			any = true;
+			room += 6; /* itself and its loop, and four that come with them */
+			continue;
+		}
+		n = component_room(s, &stars);
+		n += 2 * stars; /* a loop leads to another node, and a node to a loop besides */
+		if (any)	/* behind a "**" a name may be any of the components */
+			room += n;
+		else if (n > widest)
+			widest = n;
+	}
+	return room + widest;
+}
+
+/* --- the tree --------------------------------------------------------------------------------- */
+
+static const struct byte_set no_bytes, underscore = { { 0, 1ull << ('_' - 64) } };
+
+/* Returns 0, which is no node but may be used like one, once memory is out; likewise below. */
+static uint32_t new_node(struct glob_tree *t, const struct byte_set *reads, enum node_loop loop)
+{
+	unsigned n = byte_set_size(reads);
+
+	if (t->failed || GROW(t->v, t->n) < 0) {
+		t->failed = true;
+		return 0;
+	}
+	t->v[t->n] = (struct glob_tree_node){
+		.follow = (uint32_t)t->n,
+		.reads = *reads,
+		.loop = loop,
+	};
+	/* what reads most bytes takes an element for each that it does not read */
+	t->n_edges += 1u + (loop != LOOP_NONE);
+	if (n > 1)
+		t->n_edges += n < BYTES / 2 ? n : BYTES - 2 - n;
+	return (uint32_t)t->n++;
+}
+
+/* Finds or adds the node after `at` that reads such bytes. */
+static uint32_t read_on(struct glob_tree *t, uint32_t at, const struct byte_set *reads,
+			enum node_loop loop)
 {
 	uint32_t last = 0, child;
-	int r;
 
 	for (uint32_t i = t->v[at].first; i; i = t->v[i].next) {
-		const struct glob_tree_node *has = &t->v[i];
-
-		if (has->reads == like.reads && has->byte == like.byte && has->set == like.set &&
-		    has->loop == like.loop) {
-			*ret = i;
-			return 0;
-		}
+		if (t->v[i].loop == loop && !memcmp(&t->v[i].reads, reads, sizeof(*reads)))
+			return i;
 		last = i;
 	}
-	r = new_node(t, like, &child);
-	if (r < 0)
-		return r;
+	child = new_node(t, reads, loop);
 	if (last)
 		t->v[last].next = child;
 	else
 		t->v[at].first = child;
-	*ret = child;
-	return 0;
+	return child;
 }
 
-static int read_byte(struct glob_tree *t, uint32_t at, char byte, uint32_t *ret)
+static uint32_t read_byte(struct glob_tree *t, uint32_t at, char byte, enum node_loop loop)
 {
-	const struct glob_tree_node like = { .reads = READS_BYTE, .byte = (uint8_t)byte };
+	struct byte_set set = { 0 };
 
-	return read_on(t, at, like, ret);
+	byte_set_add(&set, (uint8_t)byte);
+	return read_on(t, at, &set, loop);
 }
 
 /* Asks fnmatch(3) which bytes a bracket expression has. */
@@ -113,7 +196,7 @@ static struct byte_set bytes_of(const char *bracket)
 {
 	struct byte_set set = { 0 };
 
-	for (unsigned byte = 1; byte <= UINT8_MAX; byte++) {
+	for (unsigned byte = 1; byte < BYTES; byte++) {
 		const char name[] = { (char)byte, '\0' };
 
 		if (byte != '/' && fnmatch(bracket, name, FNM_NOESCAPE) == 0)
@@ -122,222 +205,141 @@ static struct byte_set bytes_of(const char *bracket)
 	return set;
 }
 
-static void named_set_free(struct named_set *s)
+static uint32_t read_bracket(struct glob_tree *t, uint32_t at, const char *s, size_t length)
 {
-	free(s->text);
-	free(s);
+	size_t i = 0;
+
+	while (i < ARRAY_SIZE(t->brackets) && t->brackets[i].text &&
+	       (strlen(t->brackets[i].text) != length ||
+		memcmp(t->brackets[i].text, s, length) != 0))
+		i++;
+	if (i == ARRAY_SIZE(t->brackets) || !t->brackets[i].text) {
+		i = t->n_brackets++ % ARRAY_SIZE(t->brackets);
+		free(t->brackets[i].text);
+		t->brackets[i].text = strndup(s, length);
+		if (!t->brackets[i].text) {
+			t->failed = true;
+			return 0;
+		}
+		t->brackets[i].set = bytes_of(t->brackets[i].text);
+	}
+	return read_on(t, at, &t->brackets[i].set, LOOP_NONE);
 }
 
-static int named_set_new(struct glob_tree *t, const char *s, size_t length, struct named_set **ret)
+static uint32_t add_star(struct glob_tree *t, uint32_t at)
 {
-	struct named_set *n = calloc(1, sizeof(*n));
+	uint32_t star = t->v[at].star;
 
-	if (!n)
-		return -ENOMEM;
-	n->text = strndup(s, length);
-	if (!n->text || GROW(t->sets, t->n_sets) < 0) {
-		named_set_free(n);
-		return -ENOMEM;
-	}
-	n->set = (uint32_t)t->n_sets;
-	t->sets[t->n_sets] = bytes_of(n->text);
-	HASH_ADD_KEYPTR(hh, t->set_names, n->text, length, n);
-	if (!n->hh.tbl) {
-		named_set_free(n);
-		return -ENOMEM;
-	}
-	t->n_sets++;
-	*ret = n;
-	return 0;
-}
-
-static int read_set(struct glob_tree *t, uint32_t at, const char *s, size_t length, uint32_t *ret)
-{
-	struct glob_tree_node like = { .reads = READS_SET };
-	struct named_set *found;
-	int r = 0;
-
-	HASH_FIND(hh, t->set_names, s, length, found);
-	if (!found)
-		r = named_set_new(t, s, length, &found);
-	if (r < 0)
-		return r;
-	like.set = found->set;
-	return read_on(t, at, like, ret);
-}
-
-static int add_star(struct glob_tree *t, uint32_t at, uint32_t *ret)
-{
-	int r = 0;
-
-	if (!t->v[at].star) {
-		uint32_t star;
-
-		r = new_node(t, (struct glob_tree_node){ .loop = LOOP_NAME }, &star);
-		if (r == 0)
-			t->v[at].star = star;
-	}
-	*ret = t->v[at].star;
-	return r;
+	if (!star)
+		star = new_node(t, &no_bytes, LOOP_NAME);
+	t->v[at].star = star;
+	return star;
 }
 
 /*
  * Adds a "**": a node for no further component, and one inside of a component.  The latter is the
  * first in the list of the former and shares that list, so that it goes on over '/'.
  */
-static int add_any(struct glob_tree *t, uint32_t at, uint32_t *ret)
+static uint32_t add_any(struct glob_tree *t, uint32_t at)
 {
-	static const struct glob_tree_node like_inside = { .reads = READS_BYTE,
-							   .byte = '/',
-							   .loop = LOOP_PATH };
-	uint32_t any, inside;
-	int r;
+	uint32_t any = t->v[at].any, inside;
 
-	if (!t->v[at].any) {
-		r = new_node(t, (struct glob_tree_node){ 0 }, &any);
-		if (r < 0)
-			return r;
-		t->v[at].any = any;
-		r = read_on(t, any, like_inside, &inside);
-		if (r < 0)
-			return r;
-		t->v[inside].follow = any;
-	}
-	*ret = t->v[at].any;
-	return 0;
+	if (any)
+		return any;
+	any = new_node(t, &no_bytes, LOOP_NONE);
+	inside = read_byte(t, any, '/', LOOP_PATH);
+	t->v[inside].follow = any;
+	t->v[at].any = any;
+	return any;
 }
 
-static int add_element(struct glob_tree *t, uint32_t at, const char **s, uint32_t *ret)
+static uint32_t add_name(struct glob_tree *t, const char *s, uint32_t at)
 {
-	static const struct glob_tree_node like_any_byte = { .reads = READS_ANY_BYTE };
-	const char *begin = (*s)++;
+	const char *end;
 
-	switch (*begin) {
-	case '*':
-		return add_star(t, at, ret);
-	case '?':
-		return read_on(t, at, like_any_byte, ret);
-	case '[':
-		*s = glob_bracket_end(begin) + 1;
-		return read_set(t, at, begin, (size_t)(*s - begin), ret);
-	default:
-		return read_byte(t, at, *begin, ret);
+	for (; *s; s++) {
+		switch (*s) {
+		case '*':
+			at = add_star(t, at);
+			break;
+		case '?':
+			at = read_on(t, at, &byte_set_of_names, LOOP_NONE);
+			break;
+		case '[':
+			end = glob_bracket_end(s);
+			at = read_bracket(t, at, s, (size_t)(end + 1 - s));
+			s = end;
+			break;
+		default:
+			at = read_byte(t, at, *s, LOOP_NONE);
+		}
 	}
-}
-
-static int add_name(struct glob_tree *t, const char *s, uint32_t *at)
-{
-	int r = 0;
-
-	while (r == 0 && *s)
-		r = add_element(t, *at, &s, at);
-	return r;
+	return at;
 }
 
 /* Lets the glob that was added last end here. */
-static int add_say(struct glob_tree *t, uint32_t at, uint32_t who)
+static void add_say(struct glob_tree *t, uint32_t at, uint32_t who)
 {
-	if (GROW(t->says, t->n_says) < 0)
-		return -ENOMEM;
+	if (GROW(t->says, t->n_says) < 0) {
+		t->failed = true;
+		return;
+	}
 	t->n_edges += !t->v[at].says;
 	t->says[t->n_says] = (struct glob_tree_say){ who, t->n_globs, t->v[at].says };
 	t->v[at].says = (uint32_t)t->n_says++;
-	return 0;
 }
 
-/* Ends a glob in `any`, which may stand for no component, where the one before it ends, but never
- * for the root. */
-static int end_in_any(struct glob_tree *t, uint32_t before, uint32_t any, uint32_t who)
-{
-	int r = add_say(t, t->v[any].first, who);
-
-	return r < 0 || before == t->root ? r : add_say(t, before, who);
-}
-
-static int add_cgroup(struct glob_tree *t, const struct glob *g, uint32_t who)
+static void add_cgroup(struct glob_tree *t, const struct glob *g, uint32_t who)
 {
 	uint32_t at = t->root, before = 0; /* the node before a "**" at the end */
-	int r = 0;
 
-	for (size_t i = 0; i < glob_n_components(g) && r == 0; i++) {
-		const char *s = glob_component(g, i);
-
-		if (streq(s, "**")) {
-			if (before)
-				continue; /* a second "**" adds nothing */
+	for (size_t i = 0; i < g->n; i++) {
+		if (!g->v[i].any) {
+			before = 0;
+			at = add_name(t, g->v[i].text, read_byte(t, at, '/', LOOP_NONE));
+		} else if (!before) { /* a second "**" adds nothing */
 			before = at;
-			r = add_any(t, at, &at);
-			continue;
+			at = add_any(t, at);
 		}
-		before = 0;
-		r = read_byte(t, at, '/', &at);
-		if (r == 0)
-			r = add_name(t, s, &at);
 	}
-	if (r < 0)
-		return r;
-	return before ? end_in_any(t, before, at, who) : add_say(t, at, who);
+	add_say(t, before ? t->v[at].first : at, who);
+	/* "**" may stand for no component, but never for the root */
+	if (before && before != t->root)
+		add_say(t, before, who);
 }
 
 int glob_tree_add(struct glob_tree *t, const struct glob *g, uint32_t who)
 {
-	uint32_t at = t->name;
-	int r;
-
-	if (glob_kind(g) == GLOB_CGROUP) {
-		r = add_cgroup(t, g, who);
-	} else {
-		r = add_name(t, glob_component(g, 0), &at);
-		if (r == 0)
-			r = add_say(t, at, who);
-	}
+	if (g->kind == GLOB_CGROUP)
+		add_cgroup(t, g, who);
+	else
+		add_say(t, add_name(t, g->v[0].text, t->name), who);
 	t->n_globs++;
-	return r;
-}
-
-/* Adds the start of units: a path of slices, and a name. */
-static int add_units(struct glob_tree *t)
-{
-	static const struct glob_tree_node like_slices = { .reads = READS_BYTE,
-							   .byte = '/',
-							   .loop = LOOP_NAME };
-	uint32_t at;
-	int r;
-
-	r = new_node(t, (struct glob_tree_node){ 0 }, &t->units);
-	if (r == 0)
-		r = read_byte(t, t->units, '/', &t->name);
-	if (r == 0)
-		r = new_node(t, (struct glob_tree_node){ .reads = READS_BYTE, .byte = '_' },
-			     &t->escaped);
-	if (r == 0)
-		r = read_on(t, t->units, like_slices, &at);
-	for (const char *s = ".slice"; r == 0 && *s; s++)
-		r = read_byte(t, at, *s, &at);
-	if (r < 0)
-		return r;
-	t->v[t->escaped].follow = t->name;
-	t->v[at].follow = t->units;
-	t->last_slice = at;
-	return 0;
+	return t->failed ? -ENOMEM : 0;
 }
 
 int glob_tree_new(struct glob_tree **ret)
 {
 	_cleanup_(glob_tree_free) struct glob_tree *t = calloc(1, sizeof(*t));
-	uint32_t unused;
-	int r;
+	uint32_t at;
 
 	if (!t || GROW(t->says, 0) < 0)
 		return -ENOMEM;
 	t->n_says = 1;
-	r = new_node(t, (struct glob_tree_node){ 0 }, &unused);
-	if (r == 0)
-		r = new_node(t, (struct glob_tree_node){ 0 }, &t->root);
-	if (r == 0)
-		r = add_units(t);
-	if (r < 0)
-		return r;
+	new_node(t, &no_bytes, LOOP_NONE);
+	if (t->failed)
+		return -ENOMEM;
+	t->root = new_node(t, &no_bytes, LOOP_NONE);
+	/* the start of units: a path of slices, and a name */
+	t->units = new_node(t, &no_bytes, LOOP_NONE);
+	t->name = read_byte(t, t->units, '/', LOOP_NONE);
+	t->escaped = new_node(t, &underscore, LOOP_NONE);
+	at = add_name(t, ".slice", read_byte(t, t->units, '/', LOOP_NAME));
+	t->v[t->escaped].follow = t->name;
+	t->v[at].follow = t->units;
+	t->last_slice = at;
+	if (t->failed)
+		return -ENOMEM;
 	*ret = TAKE_PTR(t);
 	return 0;
 }
@@ -397,16 +399,11 @@ int glob_tree_number(struct glob_tree *t)
 
 void glob_tree_free(struct glob_tree *t)
 {
-	struct named_set *s, *following;
-
 	if (!t)
 		return;
-	HASH_ITER (hh, t->set_names, s, following) {
-		HASH_DEL(t->set_names, s);
-		named_set_free(s);
-	}
 	free(t->v);
 	free(t->says);
-	free(t->sets);
+	for (size_t i = 0; i < ARRAY_SIZE(t->brackets); i++)
+		free(t->brackets[i].text);
 	free(t);
 }

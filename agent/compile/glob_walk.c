@@ -3,7 +3,8 @@
 
 #include "compile/glob_walk.h"
 
-struct actives {
+/* Numbers of nodes or of policies, each once. */
+struct numbers {
 	uint16_t *v;
 	size_t n;
 };
@@ -11,13 +12,8 @@ struct actives {
 /* The state of the walk at the end of a name. */
 struct level {
 	size_t length;	       /* length of the path down to here */
-	struct actives *after; /* active nodes, by table */
+	struct numbers *after; /* active nodes, by table */
 	size_t n_found, n_excluded;
-};
-
-struct numbers {
-	uint16_t *v;
-	size_t n;
 };
 
 struct glob_walker {
@@ -28,7 +24,8 @@ struct glob_walker {
 	size_t n_levels, room; /* levels of that path, and levels with memory */
 	struct numbers found;  /* policies that match, by level and number: all of them */
 	struct numbers excluded;
-	struct actives now, next; /* active nodes of the current table */
+	struct numbers now, next; /* active nodes of the current table */
+	bool failed;		  /* memory was out: what was added since does not count */
 };
 
 int glob_walker_new(const struct glob_tables *t, struct glob_walker **ret)
@@ -61,29 +58,35 @@ void glob_walker_free(struct glob_walker *w)
 	free(w);
 }
 
-static int activate(struct glob_walker *w, uint16_t node)
+static bool has_number(const struct numbers *n, uint16_t number)
 {
-	for (size_t i = 0; i < w->next.n; i++)
-		if (w->next.v[i] == node)
-			return 0;
-	if (GROW(w->next.v, w->next.n) < 0)
-		return -ENOMEM;
-	w->next.v[w->next.n++] = node;
-	return 0;
+	for (size_t i = 0; i < n->n; i++)
+		if (n->v[i] == number)
+			return true;
+	return false;
 }
 
-static int activate_links(struct glob_walker *w, const struct glob_table *t, uint16_t link)
+static void add_number(struct glob_walker *w, struct numbers *to, uint16_t number)
 {
-	int r = 0;
+	if (has_number(to, number))
+		return;
+	if (GROW(to->v, to->n) < 0)
+		w->failed = true;
+	else
+		to->v[to->n++] = number;
+}
 
-	for (; link && r == 0; link = t->links[link].next)
-		r = activate(w, t->links[link].what);
-	return r;
+/* Adds what a chain of links is about. */
+static void add_links(struct glob_walker *w, struct numbers *to, const struct glob_table *t,
+		      uint16_t link)
+{
+	for (; link; link = t->links[link].next)
+		add_number(w, to, t->links[link].what);
 }
 
 static void end_step(struct glob_walker *w)
 {
-	struct actives over = w->now;
+	struct numbers over = w->now;
 
 	w->now = w->next;
 	w->next = over;
@@ -97,11 +100,9 @@ static const struct sp_glob_node *node_at(const struct glob_table *t, uint32_t i
 	return index < t->n_nodes && node->from == from ? node : NULL;
 }
 
-static int read_byte(struct glob_walker *w, const struct glob_table *t, uint8_t byte)
+static void read_byte(struct glob_walker *w, const struct glob_table *t, uint8_t byte)
 {
-	int r = 0;
-
-	for (size_t i = 0; i < w->now.n && r == 0; i++) {
+	for (size_t i = 0; i < w->now.n; i++) {
 		uint16_t node = w->now.v[i];
 		const struct sp_glob_node *edge = node_at(t, (uint32_t)node + byte, node);
 
@@ -109,72 +110,52 @@ static int read_byte(struct glob_walker *w, const struct glob_table *t, uint8_t 
 			edge = node_at(t, node, node);
 		if (!edge || !edge->to)
 			continue;
-		r = activate(w, edge->to);
-		if (r == 0)
-			r = activate_links(w, t, edge->more);
+		add_number(w, &w->next, edge->to);
+		add_links(w, &w->next, t, edge->more);
 	}
 	end_step(w);
-	return r;
-}
-
-static int add_number(struct numbers *to, uint16_t number)
-{
-	for (size_t i = 0; i < to->n; i++)
-		if (to->v[i] == number)
-			return 0;
-	if (GROW(to->v, to->n) < 0)
-		return -ENOMEM;
-	to->v[to->n++] = number;
-	return 0;
 }
 
 /* Reports the globs that end with a name. */
-static int report_ends(struct glob_walker *w, const struct glob_table *t, struct numbers *to)
+static void report_ends(struct glob_walker *w, const struct glob_table *t, struct numbers *to)
 {
-	int r = 0;
-
-	for (size_t i = 0; i < w->now.n && r == 0; i++) {
+	for (size_t i = 0; i < w->now.n; i++) {
 		uint16_t node = w->now.v[i];
 		const struct sp_glob_node *own = node_at(t, node, node);
 
-		for (uint16_t at = own ? own->says : 0; at && r == 0; at = t->links[at].next)
-			r = add_number(to, t->links[at].what);
+		add_links(w, to, t, own ? own->says : 0);
 	}
-	return r;
 }
 
-static int copy_actives(struct actives *to, const struct actives *from)
+static void copy_numbers(struct glob_walker *w, struct numbers *to, const struct numbers *from)
 {
-	for (to->n = 0; to->n < from->n; to->n++) {
-		if (GROW(to->v, to->n) < 0)
-			return -ENOMEM;
-		to->v[to->n] = from->v[to->n];
+	to->n = 0;
+	for (size_t i = 0; i < from->n && !w->failed; i++) {
+		w->failed = GROW(to->v, to->n) < 0;
+		if (!w->failed)
+			to->v[to->n++] = from->v[i];
 	}
-	return 0;
 }
 
 /* Walks a table from the level above (none: the root) over a name that ends at `length`. */
-static int walk_table(struct glob_walker *w, uint32_t table, size_t length)
+static void walk_table(struct glob_walker *w, uint32_t table, size_t length)
 {
 	const struct glob_table *t = &w->tables->v[table];
-	struct numbers *to = table < w->tables->n_match ? &w->found : &w->excluded;
 	struct level *at = &w->levels[w->n_levels];
-	int r = 0;
 
 	w->now.n = w->next.n = 0;
 	if (w->n_levels) {
 		const struct level *above = at - 1;
 
-		r = copy_actives(&w->now, &above->after[table]);
-		for (size_t i = above->length; i < length && w->now.n && r == 0; i++)
-			r = read_byte(w, t, (uint8_t)w->path[i]);
+		copy_numbers(w, &w->now, &above->after[table]);
+		for (size_t i = above->length; i < length && w->now.n; i++)
+			read_byte(w, t, (uint8_t)w->path[i]);
 	} else {
-		r = activate_links(w, t, t->nodes[0].more);
+		add_links(w, &w->next, t, t->nodes[0].more);
 		end_step(w);
 	}
-	if (r == 0)
-		r = report_ends(w, t, to);
-	return r < 0 ? r : copy_actives(&at->after[table], &w->now);
+	report_ends(w, t, table < w->tables->n_match ? &w->found : &w->excluded);
+	copy_numbers(w, &at->after[table], &w->now);
 }
 
 static int by_number(const void *a, const void *b)
@@ -189,7 +170,7 @@ static int make_room(struct glob_walker *w)
 	if (GROW(w->levels, w->n_levels) < 0)
 		return -ENOMEM;
 	w->levels[w->n_levels] = (struct level){
-		.after = calloc(w->n_tables + 1, sizeof(struct actives)),
+		.after = calloc(w->n_tables + 1, sizeof(struct numbers)),
 	};
 	if (!w->levels[w->n_levels].after)
 		return -ENOMEM;
@@ -202,10 +183,13 @@ static int walk_level(struct glob_walker *w, size_t length)
 	size_t n = w->found.n;
 	int r = make_room(w);
 
-	for (uint32_t i = 0; i < w->n_tables && r == 0; i++)
-		r = walk_table(w, i, length);
 	if (r < 0)
 		return r;
+	w->failed = false;
+	for (uint32_t i = 0; i < w->n_tables; i++)
+		walk_table(w, i, length);
+	if (w->failed)
+		return -ENOMEM;
 	if (w->found.n > n)
 		qsort(w->found.v + n, w->found.n - n, sizeof(*w->found.v), by_number);
 	w->levels[w->n_levels].length = length;
@@ -232,20 +216,12 @@ static void go_back(struct glob_walker *w, const char *path)
 	w->excluded.n = w->n_levels ? w->levels[w->n_levels - 1].n_excluded : 0;
 }
 
-static bool is_excluded(const struct glob_walker *w, uint16_t number)
-{
-	for (size_t i = 0; i < w->excluded.n; i++)
-		if (w->excluded.v[i] == number)
-			return true;
-	return false;
-}
-
 static void choose(const struct glob_walker *w, struct glob_list *ret)
 {
 	ret->n = 0;
 	ret->left_out = w->found.n > SP_LIST_MAX;
 	for (size_t i = 0; i < w->found.n && i < SP_LIST_MAX; i++)
-		if (!is_excluded(w, w->found.v[i]))
+		if (!has_number(&w->excluded, w->found.v[i]))
 			ret->number[ret->n++] = w->found.v[i];
 }
 

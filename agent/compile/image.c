@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
 #include <errno.h>
 
 #include "compile/image.h"
-#include "compile/prefix_sets.h"
 #include "compile/program.h"
+#include "compile/range_tree.h"
+#include "policy/loader.h"
 
 /* The elements of a map, as they grow. */
 struct array {
 	unsigned char *v; /* owned until the image has them */
-	size_t size;	  /* size of an element */
 	uint32_t n;
 	uint32_t since; /* equal runs are searched for from here on */
 };
@@ -18,66 +19,36 @@ struct building {
 	image_counter_fn *counter;
 	void *userdata;
 	uint64_t set[SP_STAGE_MAX]; /* options that any policy sets, by stage */
-	struct program_common common;
 	struct sp_generation generation;
-	struct array policies, blocks, ops, vectors;
-	struct range_nodes nodes;
-	struct prefix_sets *sets;
-	char *error; /* owned */
-	struct position at;
+	struct array of[MAP_ID_MAX];
+	struct range_trees trees;
+	char **ret_error;
+	struct position *ret_at;
 };
-
-static int refuse(struct building *b, const struct position *at, const char *format, ...)
-	PRINTF_LIKE(3, 4);
-
-/* Makes the message.  Returns -E2BIG, or -ENOMEM. */
-static int refuse(struct building *b, const struct position *at, const char *format, ...)
-{
-	va_list ap;
-	int n;
-
-	va_start(ap, format);
-	n = vasprintf(&b->error, format, ap);
-	va_end(ap);
-	if (n < 0) {
-		b->error = NULL;
-		return -ENOMEM;
-	}
-	b->at = *at;
-	return -E2BIG;
-}
 
 /* --- elements --------------------------------------------------------------------------------- */
 
-static unsigned char *element(const struct array *a, uint32_t index)
-{
-	return a->v + index * a->size;
-}
-
-static int append(struct array *a, const void *value)
-{
-	if (grow_array((void **)&a->v, a->n, a->size) < 0)
-		return -ENOMEM;
-	memcpy(element(a, a->n++), value, a->size);
-	return 0;
-}
-
 /* Appends n consecutive elements, or reuses an equal run of the current policy. */
-static int append_run(struct array *a, const void *values, uint32_t n, uint32_t *ret_first)
+static int append(struct building *b, enum map_id id, const void *values, uint32_t n,
+		  uint32_t *ret_first)
 {
+	struct array *a = &b->of[id];
+	const size_t size = map_table[id].value_size;
 	uint32_t first = a->since;
 
 	if (!n)
 		return 0;
-	while (first + n <= a->n && memcmp(element(a, first), values, n * a->size) != 0)
+	while (first + n <= a->n && memcmp(a->v + first * size, values, n * size) != 0)
 		first++;
-	if (first + n > a->n) {
-		first = a->n;
-		for (uint32_t i = 0; i < n; i++)
-			if (append(a, (const unsigned char *)values + i * a->size) < 0)
-				return -ENOMEM;
-	}
 	*ret_first = first;
+	if (first + n <= a->n)
+		return 0;
+	*ret_first = a->n;
+	for (uint32_t i = 0; i < n; i++) {
+		if (grow_array((void **)&a->v, a->n, size) < 0)
+			return -ENOMEM;
+		memcpy(a->v + a->n++ * size, (const unsigned char *)values + i * size, size);
+	}
 	return 0;
 }
 
@@ -121,29 +92,8 @@ static int write_block(struct building *b, const struct policy *p, enum sp_stage
 		for (n = program_encode_ops(choice, s, &ops[to->n_ops]); n; n--)
 			ops[to->n_ops++].counter = counter_of(b, p, choice->rule);
 	}
-	return append_run(&b->ops, ops, (to->n_ops + SP_OPS_CELL - 1u) / SP_OPS_CELL,
-			  &to->first_cell);
-}
-
-static int write_base(struct building *b, const struct policy *p, enum sp_stage s,
-		      const struct program_block *from, struct sp_stage_of *to)
-{
-	struct sp_block block = { 0 };
-	int r = write_block(b, p, s, from, &block);
-
-	to->options = block.options;
-	to->first_cell = block.first_cell;
-	to->n_ops = block.n_ops;
-	return r;
-}
-
-static uint64_t bit_of(const struct program *program, const struct rule *r)
-{
-	size_t bit = 0;
-
-	while (program->rules[bit] != r)
-		bit++;
-	return 1ull << bit;
+	return append(b, MAP_ID_ops, ops, (to->n_ops + SP_OPS_CELL - 1u) / SP_OPS_CELL,
+		      &to->first_cell);
 }
 
 static int write_rules(struct building *b, const struct program *program, enum sp_stage s,
@@ -153,26 +103,15 @@ static int write_rules(struct building *b, const struct program *program, enum s
 	int r = 0;
 
 	for (size_t i = 0; i < from->n_rules && r == 0; i++) {
-		const struct rule *rule = from->rules[i].rule;
+		const struct program_block *rule = &from->rules[from->n_rules - 1 - i];
 
-		to->acting |= bit_of(program, rule);
-		r = write_block(b, program->policy, s, &from->rules[i], &blocks[i]);
-		blocks[i].counter = counter_of(b, program->policy, rule);
+		to->acting |= 1ull << rule->bit;
+		r = write_block(b, program->policy, s, rule, &blocks[i]);
+		blocks[i].counter = counter_of(b, program->policy, rule->rule);
 		*has_ops |= blocks[i].n_ops;
 	}
 	return r < 0 ? r
-		     : append_run(&b->blocks, blocks, (uint32_t)from->n_rules, &to->first_block);
-}
-
-static int write_always(struct building *b, const struct program *program,
-			const struct program_stage *from, struct sp_stage_of *to)
-{
-	uint64_t counters[SP_RULES_MAX];
-
-	for (size_t i = 0; i < from->n_always; i++)
-		counters[i] = counter_of(b, program->policy, from->always[i]);
-	to->n_always = (uint16_t)from->n_always;
-	return append_run(&b->vectors, counters, to->n_always, &to->first_always);
+		     : append(b, MAP_ID_blocks, blocks, (uint32_t)from->n_rules, &to->first_block);
 }
 
 /* Returns BIT(enum sp_property): the properties that the rules ask for. */
@@ -182,7 +121,7 @@ static uint8_t properties_of(const struct program *program, uint64_t rules)
 
 	for (size_t bit = 0; bit < program->n_rules; bit++)
 		for (int i = 0; rules >> bit & 1 && i < SP_PROPERTY_MAX; i++)
-			if (when_asks(&program->rules[bit]->when, (enum sp_property)i))
+			if (when_ranges(&program->rules[bit]->when, (enum sp_property)i))
 				properties |= (uint8_t)BIT(i);
 	return properties;
 }
@@ -191,6 +130,8 @@ static int write_stage(struct building *b, const struct program *program, enum s
 		       struct sp_stage_of *to)
 {
 	const struct program_stage *from = &program->stages[s];
+	uint64_t counters[SP_RULES_MAX];
+	struct sp_block base = { 0 };
 	bool has_ops = false;
 	int r;
 
@@ -201,50 +142,54 @@ static int write_stage(struct building *b, const struct program *program, enum s
 	/* at socket(2) a rule that asks for them may hold */
 	if (!stage_table[s].is_socket)
 		to->properties = properties_of(program, from->looked_at);
-	r = write_base(b, program->policy, s, &from->base, to);
+	r = write_block(b, program->policy, s, &from->base, &base);
+	to->options = base.options;
+	to->first_cell = base.first_cell;
+	to->n_ops = base.n_ops;
 	if (r == 0)
 		r = write_rules(b, program, s, from, to, &has_ops);
+	assert(from->n_always <= SP_RULES_MAX);
+	for (size_t i = 0; i < from->n_always; i++)
+		counters[i] = counter_of(b, program->policy, from->always[i]);
+	to->n_always = (uint16_t)from->n_always;
 	if (r == 0)
-		r = write_always(b, program, from, to);
+		r = append(b, MAP_ID_vectors, counters, to->n_always, &to->first_always);
 	if (has_ops || to->n_ops || to->counts || to->counted || to->n_always)
 		b->generation.stages |= BIT(s);
 	return r;
 }
 
-/* Writes a test: a vector for each class, in which all rules that do not ask hold. */
-static int write_test(struct building *b, const struct prefix_view *view, struct sp_test *to)
-{
-	for (size_t i = 0; i < view->n_classes; i++)
-		view->rules[i] |= ~view->asking;
-	to->n_vectors = (uint32_t)view->n_classes;
-	to->tree4 = view->tree4;
-	to->tree6 = view->tree6;
-	return append_run(&b->vectors, view->rules, to->n_vectors, &to->first_vector);
-}
-
+/* Writes the tests: a vector for each class, in which all rules that do not ask hold. */
 static int write_tests(struct building *b, const struct program *program, struct sp_policy *to)
 {
 	uint8_t properties = properties_of(program, UINT64_MAX);
 	int r = 0;
 
 	for (int i = 0; i < SP_PROPERTY_MAX && r == 0; i++) {
-		struct prefix_view view;
+		struct sp_test *test = &to->tests[i];
+		struct range_view view;
 
 		if (!(properties & BIT(i)))
 			continue;
-		r = prefix_sets_get(b->sets, program->rules, program->n_rules, (enum sp_property)i,
-				    &view);
+		r = range_trees_get(&b->trees, program->rules, program->n_rules,
+				    (enum sp_property)i, &view);
 		if (r < 0)
 			break;
-		r = write_test(b, &view, &to->tests[i]);
+		for (size_t k = 0; k < view.n_classes; k++)
+			view.rules[k] |= ~view.asking;
+		test->n_vectors = (uint32_t)view.n_classes;
+		test->tree4 = view.tree4;
+		test->tree6 = view.tree6;
+		r = append(b, MAP_ID_vectors, view.rules, test->n_vectors, &test->first_vector);
 		free(view.rules);
 	}
-	if (r == -E2BIG)
-		return refuse(b, &program->policy->at,
-			      "addresses and ports that rules ask for take more than the %u nodes "
-			      "that there is room for",
-			      SP_ANSWER_INDEX);
-	return r;
+	if (r != -E2BIG)
+		return r;
+	*b->ret_at = program->policy->at;
+	return sentence(b->ret_error, r,
+			"addresses and ports that rules ask for take more than the %u nodes that "
+			"there is room for",
+			SP_ANSWER_INDEX);
 }
 
 static void fill_families(const struct program *program, struct sp_policy *to)
@@ -261,11 +206,11 @@ static int write_program(struct building *b, const struct program *program)
 		.decided_late = program->decided_late,
 		.counter = counter_of(b, program->policy, NULL),
 	};
+	uint32_t number;
 	int r;
 
-	b->blocks.since = b->blocks.n;
-	b->ops.since = b->ops.n;
-	b->vectors.since = b->vectors.n;
+	for (int id = 0; id < MAP_ID_MAX; id++)
+		b->of[id].since = b->of[id].n;
 	fill_families(program, &policy);
 	if (stage_policy_gives_at_socket(program->policy))
 		policy.counter_at_socket =
@@ -273,30 +218,17 @@ static int write_program(struct building *b, const struct program *program)
 	r = write_tests(b, program, &policy);
 	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++)
 		r = write_stage(b, program, (enum sp_stage)s, &policy.stage[s]);
-	return r < 0 ? r : append(&b->policies, &policy);
-}
-
-static int refuse_rules(struct building *b, const struct policy *p, const struct rule *r)
-{
-	if (program_rule_bit(p, r) >= SP_RULES_MAX)
-		return refuse(b, &r->at,
-			      "policy '%s' has more than %d rules that depend on the connection",
-			      p->name, SP_RULES_MAX);
-	return refuse(b, &r->at, "policy '%s' has more than %d rules that always hold at one hook",
-		      p->name, SP_RULES_MAX);
+	return r < 0 ? r : append(b, MAP_ID_policies, &policy, 1, &number);
 }
 
 static int write_policy(struct building *b, const struct policy *p)
 {
-	const struct rule *too_many = NULL;
 	struct program program;
-	int r = program_compile(p, &b->common, &program, &too_many);
+	int r = program_compile(p, b->set, b->generation.flags & SP_GENERATION_DECIDES_LATE,
+				&program);
 
-	if (r == -E2BIG)
-		return refuse_rules(b, p, too_many);
 	if (r < 0)
 		return r;
-	program_restrict(&program, b->set);
 	r = write_program(b, &program);
 	program_clear(&program);
 	return r;
@@ -316,83 +248,58 @@ static uint64_t after_others(const struct building *b)
 	return set >> OPTION_IP_TOS & 1 ? set & after : 0;
 }
 
+static_assert(LOADER_POLICIES_MAX <= SP_POLICY_NUMBERS_MAX, "a number for each policy");
+
 /* Collects what no policy knows alone. */
-static int survey(struct building *b)
+static void survey(struct building *b)
 {
 	const struct config *c = b->config;
 
-	if (c->n_policies > SP_POLICY_NUMBERS_MAX)
-		return refuse(b, &c->policies[SP_POLICY_NUMBERS_MAX].at, "more than %u policies",
-			      SP_POLICY_NUMBERS_MAX);
 	b->generation.n_policies = (uint32_t)c->n_policies;
-	program_survey(c, b->set, &b->common);
-	if (b->common.decides_late)
+	if (program_survey(c, b->set))
 		b->generation.flags |= SP_GENERATION_DECIDES_LATE;
 	b->generation.after_others = after_others(b);
-	return 0;
 }
 
 static int build(struct building *b)
 {
 	static const struct sp_policy none;
-	int r = survey(b);
+	uint32_t number;
+	int r = append(b, MAP_ID_policies, &none, 1, &number);
 
-	if (r == 0)
-		r = prefix_sets_new(&b->nodes, &b->sets);
-	if (r == 0)
-		r = append(&b->policies, &none);
+	survey(b);
 	for (size_t i = 0; i < b->config->n_policies && r == 0; i++)
 		r = write_policy(b, &b->config->policies[i]);
 	return r;
 }
 
-/* Hands an array to the image.  An empty one gets an element, as the kernel has no array
+/* Hands the arrays to the image.  An empty one gets an element, as the kernel has no array
  * without. */
-static int give(struct image *im, enum map_id id, void **values, size_t n)
-{
-	if (!n) {
-		*values = calloc(1, map_table[id].value_size);
-		n = 1;
-	}
-	im->of[id].values = TAKE_PTR(*values);
-	im->of[id].n = (uint32_t)n;
-	return im->of[id].values ? 0 : -ENOMEM;
-}
-
 static int give_all(struct image *im, struct building *b)
 {
-	const struct {
-		enum map_id id;
-		void **values;
-		size_t n;
-	} maps[] = {
-		{ MAP_ID_policies, (void **)&b->policies.v, b->policies.n },
-		{ MAP_ID_blocks, (void **)&b->blocks.v, b->blocks.n },
-		{ MAP_ID_ops, (void **)&b->ops.v, b->ops.n },
-		{ MAP_ID_vectors, (void **)&b->vectors.v, b->vectors.n },
-		{ MAP_ID_range_nodes, (void **)&b->nodes.v, b->nodes.n },
-	};
-	int r = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(maps) && r == 0; i++)
-		r = give(im, maps[i].id, maps[i].values, maps[i].n);
+	b->of[MAP_ID_range_nodes].v = (unsigned char *)TAKE_PTR(b->trees.v);
+	b->of[MAP_ID_range_nodes].n = (uint32_t)b->trees.n;
+	for (int id = 0; id < MAP_ID_MAX; id++) {
+		if (map_table[id].shape != MAP_EXACT)
+			continue;
+		im->of[id].n = b->of[id].n ? b->of[id].n : 1;
+		im->of[id].values =
+			b->of[id].n ? TAKE_PTR(b->of[id].v) : calloc(1, map_table[id].value_size);
+		if (!im->of[id].values)
+			return -ENOMEM;
+	}
 	im->config = b->config;
 	im->generation = b->generation;
 	im->generation.n_match_tables = (uint16_t)im->globs.n_match;
 	im->generation.n_exclude_tables = (uint16_t)im->globs.n_exclude;
-	return r;
+	return 0;
 }
 
 static void building_clear(struct building *b)
 {
-	if (b->sets)
-		prefix_sets_free(b->sets);
-	free(b->policies.v);
-	free(b->blocks.v);
-	free(b->ops.v);
-	free(b->vectors.v);
-	free(b->nodes.v);
-	free(b->error);
+	for (int id = 0; id < MAP_ID_MAX; id++)
+		free(b->of[id].v);
+	range_trees_clear(&b->trees);
 }
 
 int image_new(const struct config *c, image_counter_fn *counter, void *userdata, struct image **ret,
@@ -402,18 +309,12 @@ int image_new(const struct config *c, image_counter_fn *counter, void *userdata,
 		.config = c,
 		.counter = counter,
 		.userdata = userdata,
-		.policies = { .size = sizeof(struct sp_policy) },
-		.blocks = { .size = sizeof(struct sp_block) },
-		.ops = { .size = sizeof(struct sp_op_cell) },
-		.vectors = { .size = sizeof(uint64_t) },
+		.ret_error = ret_error,
+		.ret_at = ret_at,
 	};
 	_cleanup_(image_free) struct image *im = calloc(1, sizeof(*im));
 	int r = im ? build(&b) : -ENOMEM;
 
-	if (r == -E2BIG) {
-		*ret_error = TAKE_PTR(b.error);
-		*ret_at = b.at;
-	}
 	if (r == 0)
 		r = glob_tables_new(c, &im->globs, ret_error, ret_at);
 	if (r == 0)

@@ -74,46 +74,22 @@ static uint64_t named_at(const struct settings *settings, enum sp_stage s)
 	return named;
 }
 
-static bool has_bit(const struct rule *r)
+/* Returns the options that the block sets at the stage. */
+static uint64_t due_at(const struct policy *p, const struct rule *r, enum sp_stage s)
 {
-	for (int s = 0; s < SP_STAGE_MAX; s++)
-		if (stage_rule_may_hold(r, (enum sp_stage)s) &&
-		    stage_rule_depends(r, (enum sp_stage)s))
-			return true;
-	return false;
-}
+	const struct settings *settings = settings_of(p, r);
+	uint64_t due = 0;
 
-int program_rule_bit(const struct policy *p, const struct rule *r)
-{
-	int bit = 0;
-
-	if (!has_bit(r))
-		return -1;
-	for (const struct rule *before = p->rules; before < r; before++)
-		bit += has_bit(before);
-	return bit;
-}
-
-static int find_bits(struct program *p, const struct rule **ret_rule)
-{
-	for (size_t i = 0; i < p->policy->n_rules; i++) {
-		const struct rule *r = &p->policy->rules[i];
-
-		if (!has_bit(r))
-			continue;
-		if (p->n_rules == SP_RULES_MAX) {
-			*ret_rule = r;
-			return -E2BIG;
-		}
-		p->rules[p->n_rules++] = r;
-	}
-	return 0;
+	for (size_t i = 0; i < settings->n; i++)
+		if (is_due(r, &settings->v[i], s))
+			due |= option_bits(settings->v[i].option);
+	return stage_rule_may_hold(r, s) ? due : 0;
 }
 
 static bool asks_for_local(const struct rule *r)
 {
-	return when_asks(&r->when, SP_PROPERTY_LOCAL) ||
-	       when_asks(&r->when, SP_PROPERTY_LOCAL_PORT);
+	return when_ranges(&r->when, SP_PROPERTY_LOCAL) ||
+	       when_ranges(&r->when, SP_PROPERTY_LOCAL_PORT);
 }
 
 uint64_t program_decided_late(const struct policy *p)
@@ -140,16 +116,9 @@ uint64_t program_decided_late(const struct policy *p)
 /* Adds the options that the policy sets at each stage. */
 static void add_set(const struct policy *p, uint64_t set[SP_STAGE_MAX])
 {
-	for (size_t i = 0; i <= p->n_rules; i++) {
-		const struct rule *r = i ? &p->rules[i - 1] : NULL;
-		const struct settings *settings = settings_of(p, r);
-
+	for (size_t i = 0; i <= p->n_rules; i++)
 		for (int s = 0; s < SP_STAGE_MAX; s++)
-			for (size_t k = 0; k < settings->n; k++)
-				if (is_due(r, &settings->v[k], (enum sp_stage)s) &&
-				    stage_rule_may_hold(r, (enum sp_stage)s))
-					set[s] |= option_bits(settings->v[k].option);
-	}
+			set[s] |= due_at(p, i ? &p->rules[i - 1] : NULL, (enum sp_stage)s);
 }
 
 /* Returns the options that a rule leaves to the stages after socket(2), or for which a sender's
@@ -197,16 +166,17 @@ static uint64_t not_at_send(const struct config *c, const uint64_t set[SP_STAGE_
 	return given;
 }
 
-void program_survey(const struct config *c, uint64_t set[SP_STAGE_MAX], struct program_common *ret)
+bool program_survey(const struct config *c, uint64_t set[SP_STAGE_MAX])
 {
-	*ret = (struct program_common){ 0 };
+	bool decides_late = false;
+
 	memset(set, 0, SP_STAGE_MAX * sizeof(*set));
 	for (size_t i = 0; i < c->n_policies; i++) {
 		add_set(&c->policies[i], set);
-		ret->decides_late |= program_decided_late(&c->policies[i]) != 0;
+		decides_late |= program_decided_late(&c->policies[i]) != 0;
 	}
-	ret->not_at_send = not_at_send(c, set);
-	set[SP_STAGE_UDP_SEND] &= ~ret->not_at_send;
+	set[SP_STAGE_UDP_SEND] &= ~not_at_send(c, set);
+	return decides_late;
 }
 
 /* --- what each block decides ------------------------------------------------------------------ */
@@ -216,201 +186,126 @@ static const struct option *first_spelling(const struct option *o)
 	return &option_table[__builtin_ctzll(option_bits(o))];
 }
 
-static struct program_choice choose(const struct rule *r, const struct setting *setting,
-				    enum sp_stage s)
+/* Adds what a rule or the base of a policy says of the options in `of`; a rule that cannot hold at
+ * the stage leaves them alone. */
+static int add_choices(struct program_block *to, const struct policy *p, const struct rule *r,
+		       enum sp_stage s, uint64_t of)
 {
-	return (struct program_choice){
-		.option = first_spelling(setting->option),
-		.setting = is_due(r, setting, s) ? setting : NULL,
-		.rule = r,
-	};
-}
+	const struct settings *settings = settings_of(p, r);
+	bool holds = stage_rule_may_hold(r, s);
 
-static int add_choice(struct program_block *b, const struct program_choice *choice)
-{
-	if (GROW(b->choices, b->n_choices) < 0)
-		return -ENOMEM;
-	b->choices[b->n_choices++] = *choice;
+	for (size_t i = 0; i < settings->n; i++) {
+		const struct setting *setting = &settings->v[i];
+
+		if (!(of & option_bits(setting->option)))
+			continue;
+		if (GROW(to->choices, to->n_choices) < 0)
+			return -ENOMEM;
+		to->choices[to->n_choices++] = (struct program_choice){
+			.option = first_spelling(setting->option),
+			.setting = holds && is_due(r, setting, s) ? setting : NULL,
+			.rule = r,
+		};
+	}
 	return 0;
 }
 
-/* Adds a rule with what it decides, except for options that a later rule decides in any case. */
-static int add_rule(struct program_stage *to, const struct rule *r, enum sp_stage s, uint64_t of)
+static int in_table_order(const void *a, const void *b)
 {
-	struct program_block *b;
-	int ret = 0;
+	const struct program_choice *x = a, *y = b;
 
-	assert(r);
-	if (GROW(to->rules, to->n_rules) < 0)
-		return -ENOMEM;
-	b = &to->rules[to->n_rules++];
-	*b = (struct program_block){ .rule = r };
-	for (size_t i = 0; i < r->options.n && ret == 0; i++) {
-		const struct setting *setting = &r->options.v[i];
-		const struct program_choice choice = choose(r, setting, s);
-
-		if (of & option_bits(setting->option))
-			ret = add_choice(b, &choice);
-	}
-	return ret;
-}
-
-/* Puts the rule with the lowest bit first. */
-static void reverse_rules(struct program_stage *stage)
-{
-	for (size_t i = 0, k = stage->n_rules; i + 1 < k; i++) {
-		struct program_block block = stage->rules[i];
-
-		stage->rules[i] = stage->rules[--k];
-		stage->rules[k] = block;
-	}
-}
-
-/* By option: the choice that holds for every connection. */
-struct base {
-	struct program_choice of[OPTION_MAX];
-	uint64_t decided;
-};
-
-static void add_to_base(struct base *base, const struct settings *settings, const struct rule *r,
-			enum sp_stage s)
-{
-	for (size_t i = 0; i < settings->n; i++) {
-		const struct program_choice choice = choose(r, &settings->v[i], s);
-
-		if (is_of_stage(choice.option, s) && !(base->decided & option_bits(choice.option)))
-			base->of[option_id(choice.option)] = choice;
-	}
-	base->decided |= named_at(settings, s);
+	return (x->option > y->option) - (x->option < y->option);
 }
 
 /*
  * A device that bind(2) brings cannot be taken back by a rule for connect(2), as the application
  * may lack CAP_NET_RAW.  So where such a rule names one, bind(2) leaves the device alone.
+ *
+ * Decides from the last rule to the base: a block that always holds beats all before it.  A rule
+ * that neither decides something nor is counted is left out.  set: the options to decide.
  */
-static void leave_device(struct base *base, const struct rule *r)
+static int decide(struct program *p, enum sp_stage s, uint64_t set)
 {
-	const struct option *device = &option_table[OPTION_SO_BINDTODEVICE];
-
-	for (size_t i = 0; i < r->options.n; i++) {
-		if (!options_rival(r->options.v[i].option, device) ||
-		    base->decided & option_bits(device))
-			continue;
-		base->of[option_id(first_spelling(device))] =
-			(struct program_choice){ first_spelling(device), NULL, r };
-		base->decided |= option_bits(device);
-	}
-}
-
-/* Decides from the last rule to the base: a block that always holds beats all before it. */
-static int decide(const struct policy *p, enum sp_stage s, struct program_stage *to)
-{
-	struct base base = { 0 };
+	struct program_stage *to = &p->stages[s];
+	size_t bit = p->n_rules;
 	int ret = 0;
 
-	for (size_t i = p->n_rules + 1; i-- > 0 && ret == 0;) {
-		const struct rule *r = i ? &p->rules[i - 1] : NULL;
-		const struct settings *settings = settings_of(p, r);
+	to->looked_at = to->before;
+	for (size_t i = p->policy->n_rules + 1; i-- > 0 && ret == 0;) {
+		const struct rule *r = i ? &p->policy->rules[i - 1] : NULL;
+		uint64_t named = named_at(settings_of(p->policy, r), s) & set;
 
+		if (bit && p->rules[bit - 1] == r)
+			bit--;
 		if (!stage_rule_may_hold(r, s)) {
-			if (s == SP_STAGE_TCP_BIND && stage_rule_may_hold(r, SP_STAGE_TCP_SYN))
-				leave_device(&base, r);
-			continue;
+			if (s != SP_STAGE_TCP_BIND || !stage_rule_may_hold(r, SP_STAGE_TCP_SYN))
+				continue;
+			named &= option_bits(&option_table[OPTION_SO_BINDTODEVICE]);
 		}
-		if (stage_rule_depends(r, s))
-			ret = add_rule(to, r, s, named_at(settings, s) & ~base.decided);
-		else
-			add_to_base(&base, settings, r, s);
+		if (!stage_rule_may_hold(r, s) || !stage_rule_depends(r, s)) {
+			ret = add_choices(&to->base, p->policy, r, s, named);
+			set &= ~named;
+		} else if (named || to->counted >> bit & 1) {
+			if (GROW(to->rules, to->n_rules) < 0)
+				return -ENOMEM;
+			to->rules[to->n_rules] = (struct program_block){ .rule = r, .bit = bit };
+			to->looked_at |= 1ull << bit;
+			ret = add_choices(&to->rules[to->n_rules++], p->policy, r, s, named);
+		}
 	}
-	reverse_rules(to);
-	for (size_t id = 0; id < OPTION_MAX && ret == 0; id++)
-		if (base.of[id].option)
-			ret = add_choice(&to->base, &base.of[id]);
-	return ret;
-}
-
-/* Lists the rules of a stage that only counts them. */
-static int list_rules(const struct policy *p, enum sp_stage s, struct program_stage *to)
-{
-	int ret = 0;
-
-	for (size_t i = 0; i < p->n_rules && ret == 0; i++)
-		if (stage_rule_may_hold(&p->rules[i], s) && stage_rule_depends(&p->rules[i], s))
-			ret = add_rule(to, &p->rules[i], s, 0);
+	if (to->base.n_choices)
+		qsort(to->base.choices, to->base.n_choices, sizeof(*to->base.choices),
+		      in_table_order);
 	return ret;
 }
 
 /* --- counting --------------------------------------------------------------------------------- */
 
-static bool has_due_at(const struct program *p, const struct rule *r, enum sp_stage s)
-{
-	const struct settings *settings = settings_of(p->policy, r);
-	uint64_t without = s == SP_STAGE_UDP_SEND ? p->not_at_send : 0;
-
-	for (size_t i = 0; i < settings->n; i++)
-		if (is_due(r, &settings->v[i], s) &&
-		    !(option_bits(settings->v[i].option) & without))
-			return stage_rule_may_hold(r, s);
-	return false;
-}
-
 /* Returns the index of the first stage at which the block has something due; the passage's n:
  * none. */
-static size_t first_due(const struct program *p, const struct rule *r,
+static size_t first_due(const struct policy *p, const struct rule *r, const uint64_t *set,
 			const struct passage *passage)
 {
 	size_t i = 0;
 
-	while (i < passage->n && !has_due_at(p, r, passage->stages[i]))
+	while (i < passage->n && !(due_at(p, r, passage->stages[i]) & set[passage->stages[i]]))
 		i++;
-	if (i == passage->n && passage->has_other && has_due_at(p, r, passage->other))
+	if (i == passage->n && passage->has_other && due_at(p, r, passage->other))
 		i--;
 	return i;
 }
 
-static int add_always(struct program_stage *to, const struct rule *r, const struct rule **ret_rule)
+/* Decides which rules are counted where. */
+static int count_rules(struct program *p, const uint64_t *set, const struct passage *passage)
 {
-	if (to->n_always == SP_RULES_MAX) {
-		*ret_rule = r;
-		return -E2BIG;
+	size_t bit = 0;
+
+	for (size_t i = 0; i < p->policy->n_rules; i++) {
+		const struct rule *r = &p->policy->rules[i];
+		size_t first = first_due(p->policy, r, set, passage);
+		bool has_bit = bit < p->n_rules && p->rules[bit] == r;
+
+		if (first < passage->n) {
+			struct program_stage *stage = &p->stages[passage->stages[first]];
+
+			if (stage_rule_depends(r, passage->stages[first]))
+				stage->counted |= 1ull << bit;
+			else if (GROW(stage->always, stage->n_always) < 0)
+				return -ENOMEM;
+			else
+				stage->always[stage->n_always++] = r;
+		}
+		bit += has_bit;
 	}
-	if (GROW(to->always, to->n_always) < 0)
-		return -ENOMEM;
-	to->always[to->n_always++] = r;
 	return 0;
 }
 
-/* Decides which rules are counted where. */
-static int count_rules(struct program *p, const struct passage *passage,
-		       const struct rule **ret_rule)
+static int count(struct program *p, const uint64_t *set, const struct passage *passage)
 {
-	size_t bit = 0;
-	int ret = 0;
-
-	for (size_t i = 0; i < p->policy->n_rules && ret == 0; i++) {
-		const struct rule *r = &p->policy->rules[i];
-		size_t first = first_due(p, r, passage);
-		bool has = bit < p->n_rules && p->rules[bit] == r;
-		struct program_stage *stage;
-
-		if (first < passage->n) {
-			stage = &p->stages[passage->stages[first]];
-			if (!stage_rule_depends(r, passage->stages[first]))
-				ret = add_always(stage, r, ret_rule);
-			else if (has)
-				stage->counted |= 1ull << bit;
-		}
-		bit += has;
-	}
-	return ret;
-}
-
-static int count(struct program *p, const struct passage *passage, const struct rule **ret_rule)
-{
-	size_t base = first_due(p, NULL, passage);
+	size_t base = first_due(p->policy, NULL, set, passage);
 	bool is_counted = false; /* for every connection */
 	uint64_t before = 0;
-	int ret = count_rules(p, passage, ret_rule);
+	int ret = count_rules(p, set, passage);
 
 	for (size_t i = 0; i < passage->n && ret == 0 && !is_counted; i++) {
 		struct program_stage *stage = &p->stages[passage->stages[i]];
@@ -430,76 +325,28 @@ static int count(struct program *p, const struct passage *passage, const struct 
 
 /* --- the whole -------------------------------------------------------------------------------- */
 
-/* Drops rules that neither decide something nor are counted. */
-static void drop_idle_rules(const struct program *p, struct program_stage *stage)
+int program_compile(const struct policy *p, const uint64_t set[SP_STAGE_MAX], bool decides_late,
+		    struct program *ret)
 {
-	size_t kept = 0, bit = 0;
+	struct program program = { .policy = p, .decided_late = program_decided_late(p) };
+	int r = 0;
 
-	stage->looked_at = stage->before;
-	for (size_t i = 0; i < stage->n_rules; i++) {
-		struct program_block *b = &stage->rules[i];
-
-		while (p->rules[bit] != b->rule)
-			bit++;
-		if (b->n_choices || stage->counted >> bit & 1) {
-			stage->looked_at |= 1ull << bit;
-			stage->rules[kept++] = *b;
-		} else {
-			free(b->choices);
-		}
-	}
-	stage->n_rules = kept;
-}
-
-int program_compile(const struct policy *p, const struct program_common *common,
-		    struct program *ret, const struct rule **ret_rule)
-{
-	struct program program = {
-		.policy = p,
-		.decided_late = program_decided_late(p),
-		.not_at_send = common->not_at_send,
-	};
-	int r = find_bits(&program, ret_rule);
-
-	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++) {
-		struct program_stage *stage = &program.stages[s];
-		bool decides = s != SP_STAGE_TCP_SYN || common->decides_late;
-
-		r = decides ? decide(p, (enum sp_stage)s, stage)
-			    : list_rules(p, (enum sp_stage)s, stage);
+	for (size_t i = 0; i < p->n_rules; i++) {
+		if (!stage_rule_has_bit(&p->rules[i]))
+			continue;
+		assert(program.n_rules < SP_RULES_MAX);
+		program.rules[program.n_rules++] = &p->rules[i];
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(passages) && r == 0; i++)
-		r = count(&program, &passages[i], ret_rule);
-	if (r < 0) {
+		r = count(&program, set, &passages[i]);
+	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++)
+		r = decide(&program, (enum sp_stage)s,
+			   s != SP_STAGE_TCP_SYN || decides_late ? set[s] : 0);
+	if (r < 0)
 		program_clear(&program);
-		return r;
-	}
-	for (int s = 0; s < SP_STAGE_MAX; s++)
-		drop_idle_rules(&program, &program.stages[s]);
-	*ret = program;
-	return 0;
-}
-
-static void restrict_block(struct program_block *b, uint64_t set)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < b->n_choices; i++)
-		if (option_bits(b->choices[i].option) & set)
-			b->choices[kept++] = b->choices[i];
-	b->n_choices = kept;
-}
-
-void program_restrict(struct program *p, const uint64_t set[SP_STAGE_MAX])
-{
-	for (int s = 0; s < SP_STAGE_MAX; s++) {
-		struct program_stage *stage = &p->stages[s];
-
-		restrict_block(&stage->base, set[s]);
-		for (size_t i = 0; i < stage->n_rules; i++)
-			restrict_block(&stage->rules[i], set[s]);
-		drop_idle_rules(p, stage);
-	}
+	else
+		*ret = program;
+	return r;
 }
 
 void program_clear(struct program *p)

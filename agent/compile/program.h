@@ -19,13 +19,14 @@ struct program_choice {
 /* The base together with the rules that always hold at the stage, or one rule that may hold. */
 struct program_block {
 	const struct rule *rule;	/* NULL: the base */
+	size_t bit;			/* of the rule */
 	struct program_choice *choices; /* owned; in option table order */
 	size_t n_choices;
 };
 
 struct program_stage {
 	struct program_block base;
-	struct program_block *rules; /* owned; by their bit, lowest first */
+	struct program_block *rules; /* owned; by their bit, highest first */
 	size_t n_rules;
 	const struct rule **always; /* owned; rules that always hold here and are counted here */
 	size_t n_always;
@@ -40,39 +41,27 @@ struct program {
 		*rules[SP_RULES_MAX]; /* the rules that depend on the connection, by their bit */
 	size_t n_rules;
 	struct program_stage stages[SP_STAGE_MAX];
-	uint64_t decided_late, not_at_send; /* 1 << enum option_id, also below */
+	uint64_t decided_late; /* 1 << enum option_id, also below */
 };
-
-/* What no policy knows alone. */
-struct program_common {
-	bool decides_late;    /* some policy has decided_late, so every policy has at
-				 SP_STAGE_TCP_SYN what it has at SP_STAGE_TCP_CONNECT */
-	uint64_t not_at_send; /* options that every UDP socket has from socket(2), so that
-				 SP_STAGE_UDP_SEND does without */
-};
-
-/* Finds out what no policy knows alone, and the options that some policy sets at each stage. */
-void program_survey(const struct config *c, uint64_t set[SP_STAGE_MAX], struct program_common *ret);
 
 /*
- * Compiles a policy.  Returns 0, -ENOMEM, or -E2BIG: more than SP_RULES_MAX rules depend on the
- * connection, or so many always hold at one stage; *ret_rule is then the first one too many.
+ * Compiles a policy.  Returns 0 or -ENOMEM.  set: the options that some policy sets at a stage; no
+ * others are decided there.  decides_late: some policy of the configuration has decided_late, so
+ * every policy has at SP_STAGE_TCP_SYN what it has at SP_STAGE_TCP_CONNECT.
  */
-int program_compile(const struct policy *p, const struct program_common *common,
-		    struct program *ret, const struct rule **ret_rule);
+int program_compile(const struct policy *p, const uint64_t set[SP_STAGE_MAX], bool decides_late,
+		    struct program *ret);
 void program_clear(struct program *p);
 
-/* Removes what the policy decides at a stage and no policy sets there.  set: the options that are
- * set. */
-void program_restrict(struct program *p, const uint64_t set[SP_STAGE_MAX]);
+/*
+ * Finds the options that some policy sets at each stage, less those that every UDP socket has from
+ * socket(2), which SP_STAGE_UDP_SEND does without.  Returns whether some policy has decided_late.
+ */
+bool program_survey(const struct config *c, uint64_t set[SP_STAGE_MAX]);
 
 /* Returns the options that a connect rule of the policy with `local` may win, and SO_PRIORITY where
  * IP_TOS is among them. */
 uint64_t program_decided_late(const struct policy *p);
-
-/* Returns the bit of a rule among those of its policy that depend on the connection; -1: it has
- * none. */
-int program_rule_bit(const struct policy *p, const struct rule *r);
 
 /*
  * Encodes a choice for the hook of a stage, without `counter`.  ret has room for two: an accepted

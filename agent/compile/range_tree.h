@@ -1,37 +1,39 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Search trees in the map `range_nodes` (include/abi.h): nested spans of keys become ranges side by
- * side, and these the leaves of a tree.
+ * What a policy's rules ask of one property (remote, local, their ports), as search trees in the
+ * map `range_nodes` (include/abi.h), so that one look-up tells which of those rules hold.
+ *
+ * The rules' ranges cut the keys into pieces; the class of a piece says which rules hold there.
+ * Equal trees of a configuration are shared.
  */
 #ifndef SOCKPOL_RANGE_TREE_H
 #define SOCKPOL_RANGE_TREE_H
 
-#include <stdint.h>
+#include "policy/policy.h"
 
-#include "../include/abi.h"
-#include "base/util.h"
-
-#define RANGE_TREE_SPANS_WITHIN 66 /* prefixes of 0 to 64 bits, and one more */
-
-/* The elements of the map. */
-struct range_nodes {
-	struct sp_range_node *v; /* owned */
+/* The trees of a configuration; empty if it is zero. */
+struct range_trees {
+	struct sp_range_node *v; /* owned; the elements of the map */
 	size_t n;
+	void *written; /* tsearch(3) tree */
 };
 
-/* Keys from first to last have this answer, except where a later span of the list lies within. */
-struct span {
-	uint64_t first, last;
-	uint32_t answer;
+/* One policy's view of trees: which of its rules (by their bit) a class satisfies. */
+struct range_view {
+	uint32_t tree4, tree6; /* as in sp_test */
+	uint64_t *rules;       /* owned; by class; class 0 is in no range */
+	size_t n_classes;
+	uint64_t asking; /* rules that ask for the property at all */
 };
+
+void range_trees_clear(struct range_trees *t);
 
 /*
- * Writes a tree.  spans: sorted by `first`, wider ones before narrower ones; any two are disjoint
- * or nested, at most RANGE_TREE_SPANS_WITHIN deep.  outside: the answer for all other keys.
- * *ret_answer is where a program begins to walk.  Returns 0, -ENOMEM, or -E2BIG: more nodes than an
- * answer can tell apart.
+ * Makes (or finds) the trees of what n rules of a policy, at most SP_RULES_MAX, ask of a property:
+ * the rule at place i has bit i.  Returns 0, -ENOMEM, or -E2BIG: more nodes than an answer can tell
+ * apart.
  */
-int range_tree_write(struct range_nodes *to, const struct span *spans, size_t n, uint32_t outside,
-		     uint32_t *ret_answer);
+int range_trees_get(struct range_trees *t, const struct rule *const *rules, size_t n,
+		    enum sp_property property, struct range_view *ret);
 
 #endif

@@ -7,16 +7,16 @@
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
-#include "daemon/activation.h"
 #include "daemon/agent.h"
-#include "host/capabilities.h"
 #include "host/cgroup.h"
+#include "host/host.h"
 #include "daemon/control.h"
 #include "base/diag.h"
 #include "daemon/governor.h"
 #include "base/log.h"
 #include "report/metrics.h"
 #include "daemon/metrics_file.h"
+#include "kernel/kernel.h"
 #include "kernel/pin_dir.h"
 #include "kernel/pinned.h"
 #include "kernel/programs.h"
@@ -28,13 +28,11 @@ DEFINE_CLEANUP(sd_event *, sd_event_unref)
 
 struct agent {
 	const struct agent_options *options;
-	char *mount;	 /* of cgroup2 */
-	char *root_path; /* below it */
-	int pin_fd;	 /* holds the lock */
+	int pin_fd; /* holds the lock */
 	sd_event *event;
 	struct control *control;
 	struct metrics_file *metrics; /* NULL: not asked for */
-	struct governor *governor;
+	struct governor governor;
 	bool degraded;	   /* the files are not what is in force */
 	bool unpinned;	   /* pins were removed, and cannot be made again */
 	char verdict[256]; /* of the last load, one line */
@@ -51,32 +49,32 @@ static void set_verdict(struct agent *a, const char *format, ...)
 	sd_notifyf(0, "STATUS=%s", a->verdict);
 }
 
-/* What came of a load. */
-static void judge(struct agent *a, int r, const struct diags *diags)
+/*
+ * Files to force: see governor_load().  Logs what is wrong with them, but not the verdict.
+ * *ret_diagnostics: the same as text, owned; NULL: memory is out.
+ */
+static int load(struct agent *a, char **ret_diagnostics)
 {
+	struct diags diags = { 0 };
+	int r = governor_load(&a->governor, a->options->policy_dirs, &diags);
 	size_t n;
 
+	diags_sort(&diags);
+	diags_log(&diags);
 	a->degraded = r < 0;
 	if (r == -EBADMSG) {
-		set_verdict(a, "refused: %zu error%s; what was in force stays", diags->n_errors,
-			    diags->n_errors == 1 ? "" : "s");
+		set_verdict(a, "refused: %zu error%s; what was in force stays", diags.n_errors,
+			    diags.n_errors == 1 ? "" : "s");
 	} else if (r < 0) {
 		set_verdict(a, "failed: %s; what was in force stays", strerror(-r));
 	} else {
-		n = governor_config(a->governor)->n_policies;
+		n = a->governor.config->n_policies;
 		set_verdict(a, "%zu %s in force%s", n, n == 1 ? "policy" : "policies",
 			    a->unpinned ? "; they cannot be pinned, and end with the agent" : "");
 	}
-}
-
-/*
- * Files to force.  On failure (-EBADMSG: the files are wrong, see diags) what was in force stays.
- */
-static int load(struct agent *a, struct diags *diags)
-{
-	int r = activate(a->governor, a->options->pin_dir, a->options->policy_dirs, diags);
-
-	judge(a, r, diags);
+	if (ret_diagnostics)
+		*ret_diagnostics = diags_text(&diags, DIAGNOSTICS_REPLY_MAX);
+	diags_clear(&diags);
 	return r;
 }
 
@@ -102,36 +100,29 @@ static bool lost_pin_dir(const struct agent *a)
  */
 static int renew_pins(struct agent *a)
 {
-	size_t detached, lost = governor_n_lost(a->governor, &detached);
-	int r;
+	struct kernel *k = a->governor.kernel;
 
-	if (!lost && !detached)
+	if (!k || !kernel_n_lost(k))
 		return 0;
 	if (lost_pin_dir(a)) {
-		int fd = pin_dir_open(a->options->pin_dir, true);
+		int fd = pin_dir_open(a->options->pin_dir);
 
 		if (fd < 0)
 			return fd;
 		close(a->pin_fd);
 		a->pin_fd = fd;
 	}
-	r = governor_mend(a->governor);
-	if (r == 0 && lost)
-		log_warning("%zu pins in %s were gone, and are pinned again", lost,
-			    a->options->pin_dir);
-	return r;
+	return kernel_mend(k);
 }
 
-static int reload(struct agent *a, struct diags *diags)
+static int reload(struct agent *a, char **ret_diagnostics)
 {
 	int r;
 
 	sd_notify(0, "RELOADING=1");
 	a->unpinned = renew_pins(a) < 0;
-	r = load(a, diags);
-	diags_sort(diags);
-	diags_log(diags);
-	governor_settle(a->governor);
+	r = load(a, ret_diagnostics);
+	governor_settle(&a->governor);
 	if (a->metrics)
 		metrics_file_refresh(a->metrics);
 	if (r < 0)
@@ -144,28 +135,21 @@ static int reload(struct agent *a, struct diags *diags)
 
 static int on_sighup(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
 {
-	struct diags diags = { 0 };
 	struct agent *a = userdata;
 
 	(void)s;
 	(void)si;
 	control_renew(a->control);
-	reload(a, &diags);
-	diags_clear(&diags);
+	reload(a, NULL);
 	return 0;
 }
 
 static json_t *answer_reload(struct agent *a)
 {
 	_cleanup_free_ char *text = NULL;
-	struct diags diags = { 0 };
-	int r = reload(a, &diags);
-	json_t *reply;
-
-	text = diags_text(&diags, DIAGNOSTICS_REPLY_MAX);
-	diags_clear(&diags);
-	reply = json_pack("{s:b, s:s, s:s}", "ok", r == 0, "message", a->verdict, "diagnostics",
-			  text ? text : "");
+	int r = reload(a, &text);
+	json_t *reply = json_pack("{s:b, s:s, s:s}", "ok", r == 0, "message", a->verdict,
+				  "diagnostics", text ? text : "");
 	if (reply)
 		return reply;
 	/* Whatever is wrong with the text, the client must learn the outcome. */
@@ -197,7 +181,7 @@ static json_t *policy_dirs_json(const struct agent *a)
 /* What the configuration in force asks for and this kernel lacks. */
 static json_t *json_unsupported(const struct agent *a)
 {
-	const struct config *c = governor_config(a->governor);
+	const struct config *c = a->governor.config;
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < c->n_unsupported; i++) {
@@ -215,18 +199,18 @@ static json_t *answer_status(const struct agent *a)
 {
 	_cleanup_free_ char *real = realpath(a->options->pin_dir, NULL);
 	_cleanup_free_ char *pins = utf8_escape(real ? real : a->options->pin_dir);
-	size_t n_detached, n_lost = governor_n_lost(a->governor, &n_detached);
+	const struct kernel *k = a->governor.kernel;
 	json_t *reply = json_pack(
 		"{s:b, s:s, s:b, s:s, s:s?, s:I, s:o?}", "ok", 1, "message", a->verdict, "degraded",
 		a->degraded, "version", SOCKPOL_VERSION, "pin_dir", pins, "pins_lost",
-		(json_int_t)n_lost + (json_int_t)n_detached, "policy_dirs", policy_dirs_json(a));
+		k ? (json_int_t)kernel_n_lost(k) : 0, "policy_dirs", policy_dirs_json(a));
 	struct stat st;
 
 	if (reply && stat(a->options->pin_dir, &st) == 0) {
 		json_object_set_new(reply, "pin_dir_device", json_integer((json_int_t)st.st_dev));
 		json_object_set_new(reply, "pin_dir_inode", json_integer((json_int_t)st.st_ino));
 	}
-	if (reply && governor_config(a->governor))
+	if (reply && a->governor.config)
 		json_object_set_new(reply, "unsupported", json_unsupported(a));
 	return reply;
 }
@@ -242,43 +226,16 @@ static json_t *on_request(const char *command, void *userdata)
 	return json_pack("{s:b, s:s}", "ok", 0, "message", "no such command");
 }
 
-static int find_cgroup_root(struct agent *a)
-{
-	int r = cgroup_mount(&a->mount);
-
-	if (r < 0)
-		return log_error_errno(r, "No cgroup2 hierarchy is mounted, and cgroup v1 will not "
-					  "do (mount -t cgroup2 none /sys/fs/cgroup/unified)");
-	r = cgroup_resolve(a->mount, a->options->cgroup_root ? a->options->cgroup_root : "/",
-			   &a->root_path);
-	if (r < 0)
-		return log_error_errno(r, "%s is not a cgroup below %s", a->options->cgroup_root,
-				       a->mount);
-	return 0;
-}
-
 static int set_up_loop(struct agent *a)
 {
-	sigset_t set;
-	int r;
+	int r = sd_event_default(&a->event);
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-		return log_error_errno(errno, "Cannot block signals");
-	r = sd_event_default(&a->event);
 	if (r >= 0)
-		r = sd_event_add_signal(a->event, NULL, SIGTERM, NULL,
-					NULL); /* NULL: exit the loop */
+		r = sd_event_set_signal_exit(a->event, true); /* SIGTERM and SIGINT */
 	if (r >= 0)
-		r = sd_event_add_signal(a->event, NULL, SIGINT, NULL, NULL);
-	if (r >= 0)
-		r = sd_event_add_signal(a->event, NULL, SIGHUP, on_sighup, a);
-	if (r < 0)
-		return log_error_errno(r, "Cannot set up the event loop");
-	return 0;
+		r = sd_event_add_signal(a->event, NULL, SIGHUP | SD_EVENT_SIGNAL_PROCMASK,
+					on_sighup, a);
+	return r < 0 ? log_error_errno(r, "Cannot set up the event loop") : 0;
 }
 
 /*
@@ -287,14 +244,10 @@ static int set_up_loop(struct agent *a)
  */
 static int start(struct agent *a)
 {
-	struct diags diags = { 0 };
 	bool pins = pin_dir_has_policy(a->options->pin_dir);
-	int r = load(a, &diags);
+	int r = load(a, NULL);
 
-	diags_sort(&diags);
-	diags_log(&diags);
-	diags_clear(&diags);
-	if (r < 0 && !governor_has_policy(a->governor) && !(r == -EBADMSG && pins)) {
+	if (r < 0 && !a->governor.kernel && !(r == -EBADMSG && pins)) {
 		set_verdict(a, "not started: %s",
 			    r == -EBADMSG ? "the policy files have errors" : strerror(-r));
 		log_error("%s", a->verdict);
@@ -306,8 +259,8 @@ static int start(struct agent *a)
 		log_warning("ready, but degraded: %s", a->verdict);
 	else
 		log_info("ready: %s", a->verdict);
-	sd_notifyf(0, "READY=1\nSTATUS=%s", a->verdict);
-	governor_settle(a->governor);
+	sd_notify(0, "READY=1");
+	governor_settle(&a->governor);
 	return 0;
 }
 
@@ -317,8 +270,7 @@ static void agent_clear(struct agent *a)
 		control_free(a->control);
 	if (a->metrics)
 		metrics_file_free(a->metrics);
-	if (a->governor)
-		governor_free(a->governor);
+	governor_clear(&a->governor);
 	sd_event_unref(a->event);
 	if (a->pin_fd >= 0) {
 		/* Whoever made it: empty it is of no use.  Under systemd it is a mount, and stays.
@@ -326,8 +278,6 @@ static void agent_clear(struct agent *a)
 		rmdir(a->options->pin_dir);
 		close(a->pin_fd);
 	}
-	free(a->mount);
-	free(a->root_path);
 }
 
 static void say_what_stays(struct agent *a)
@@ -352,7 +302,7 @@ static void stop(struct agent *a)
 	if (a->options->persist) {
 		say_what_stays(a);
 	} else {
-		governor_detach(a->governor);
+		governor_detach(&a->governor);
 		set_verdict(a, "stopped: nothing is governed any more");
 	}
 	log_info("%s", a->verdict); /* the service manager shows it when the agent is gone, too */
@@ -360,38 +310,27 @@ static void stop(struct agent *a)
 
 static int run(struct agent *a)
 {
-	int r;
+	int r = host_check_capabilities();
 
-	r = capabilities_check();
+	if (r == 0)
+		r = programs_check_kernel();
+	if (r == 0)
+		r = governor_init(&a->governor, a->options->cgroup_root, a->options->pin_dir);
+	if (r == 0)
+		r = set_up_loop(a);
 	if (r < 0)
 		return r;
-	r = programs_check_kernel();
-	if (r < 0)
-		return r;
-	r = find_cgroup_root(a);
-	if (r < 0)
-		return r;
-	r = set_up_loop(a);
-	if (r < 0)
-		return r;
-	a->pin_fd = pin_dir_open(a->options->pin_dir, true);
+	a->pin_fd = pin_dir_open(a->options->pin_dir);
 	if (a->pin_fd < 0)
 		return a->pin_fd;
 	r = pin_dir_recover(a->options->pin_dir);
-	if (r < 0)
-		return r;
-	r = governor_new(a->mount, a->root_path, a->options->pin_dir, &a->governor);
-	if (r < 0)
-		return r;
-	r = control_new(a->options->runtime_dir, a->event, on_request, a, &a->control);
-	if (r < 0)
-		return r;
-	if (a->options->metrics_file)
+	if (r == 0)
+		r = control_new(a->options->runtime_dir, a->event, on_request, a, &a->control);
+	if (r == 0 && a->options->metrics_file)
 		r = metrics_file_new(a->options->metrics_file, a->event, print_metrics, a,
 				     &a->metrics);
-	if (r < 0)
-		return r;
-	r = start(a);
+	if (r == 0)
+		r = start(a);
 	if (r < 0)
 		return r;
 	/* From here on: the first load may take its time. */

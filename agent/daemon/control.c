@@ -26,7 +26,7 @@ struct client {
 };
 
 struct control {
-	char *dir;
+	const char *dir; /* borrowed */
 	bool made_dir;
 	int dir_fd, fd;
 	struct stat socket; /* as it was made */
@@ -52,43 +52,35 @@ static void client_free(struct client *client)
 	free(client);
 }
 
-/* A reply is small beside a socket's buffer; a client that does not read loses its own. */
-static void send_text(int fd, const char *text, size_t n)
-{
-	const struct iovec line[] = { { (char *)(uintptr_t)text, n }, { (char *)"\n", 1 } };
-	const struct msghdr message = { .msg_iov = (struct iovec *)(uintptr_t)line,
-					.msg_iovlen = ARRAY_SIZE(line) };
-
-	if (sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)n + 1)
-		log_debug("A client of the control socket did not take its reply");
-}
-
-/* Measured first: json_dumps() leaves out what it has no memory for, in the middle. */
+/* One line; NULL: memory is out.  Measured first: json_dumps() leaves out what it has no memory
+ * for, in the middle. */
 static char *dump(const json_t *reply, size_t *ret_size)
 {
 	size_t size = json_dumpb(reply, NULL, 0, JSON_COMPACT);
-	_cleanup_free_ char *text = size ? malloc(size) : NULL;
+	_cleanup_free_ char *text = size ? malloc(size + 1) : NULL;
 
 	if (!text || json_dumpb(reply, text, size, JSON_COMPACT) != size)
 		return NULL;
-	*ret_size = size;
+	text[size] = '\n';
+	*ret_size = size + 1;
 	return TAKE_PTR(text);
 }
 
-static void send_reply(int fd, json_t *reply)
+/* A reply (NULL: memory is out) is small beside a socket's buffer; a client that does not read
+ * loses its own. */
+static void send_reply(int fd, const json_t *reply)
 {
 	char brief[64];
 	size_t n;
 	_cleanup_free_ char *text = dump(reply, &n);
 
-	if (text) {
-		send_text(fd, text, n);
-		return;
-	}
-	/* Without memory for all of it, who waits is still to know how it ended. */
-	n = (size_t)snprintf(brief, sizeof(brief), "{\"ok\":%s,\"message\":\"out of memory\"}",
-			     json_is_true(json_object_get(reply, "ok")) ? "true" : "false");
-	send_text(fd, brief, n);
+	/* Without memory for all of it, the client must still learn the outcome. */
+	if (!text)
+		n = (size_t)snprintf(brief, sizeof(brief),
+				     "{\"ok\":%s,\"message\":\"out of memory\"}\n",
+				     json_is_true(json_object_get(reply, "ok")) ? "true" : "false");
+	if (send(fd, text ? text : brief, n, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)n)
+		log_debug("A client of the control socket did not take its reply");
 }
 
 static json_t *answer(struct control *c, const char *request, size_t n)
@@ -123,8 +115,7 @@ static int on_readable(sd_event_source *s, int fd, uint32_t revents, void *userd
 			answer(client->control, client->request,
 			       end ? (size_t)(end - client->request) : 0);
 
-		if (reply)
-			send_reply(fd, reply);
+		send_reply(fd, reply);
 		client_free(client);
 	}
 	return 0;
@@ -138,14 +129,6 @@ static int on_impatience(sd_event_source *s, uint64_t usec, void *userdata)
 	return 0;
 }
 
-static void refuse(int fd)
-{
-	_cleanup_(json_decref) json_t *reply = json_pack("{s:b, s:s}", "ok", 0, "message", "busy");
-
-	if (reply)
-		send_reply(fd, reply);
-}
-
 static int on_connection(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 {
 	struct control *c = userdata;
@@ -157,7 +140,10 @@ static int on_connection(sd_event_source *s, int fd, uint32_t revents, void *use
 	if (peer < 0)
 		return 0;
 	if (c->n_clients == CONTROL_CLIENTS_MAX) {
-		refuse(peer);
+		_cleanup_(json_decref) json_t *busy =
+			json_pack("{s:b, s:s}", "ok", 0, "message", "busy");
+
+		send_reply(peer, busy);
 		return 0;
 	}
 	client = calloc(1, sizeof(*client));
@@ -284,9 +270,7 @@ int control_new(const char *runtime_dir, sd_event *event, control_fn *fn, void *
 	c->event = event;
 	c->fn = fn;
 	c->userdata = userdata;
-	c->dir = strdup(runtime_dir);
-	if (!c->dir)
-		return log_oom();
+	c->dir = runtime_dir;
 	r = start(c);
 	if (r < 0)
 		return r;
@@ -313,6 +297,5 @@ void control_free(struct control *c)
 	stop(c);
 	if (c->made_dir)
 		rmdir(c->dir);
-	free(c->dir);
 	free(c);
 }

@@ -22,7 +22,8 @@ typedef json_t *control_fn(const char *command, void *userdata);
 
 /*
  * Makes the runtime directory if it is not there, locks it, and listens.  Refuses a directory that
- * others can write (-EPERM) or that another agent has (-EBUSY).  Errors are logged.
+ * others can write (-EPERM) or that another agent has (-EBUSY).  Errors are logged.  The name is
+ * borrowed.
  */
 int control_new(const char *runtime_dir, sd_event *event, control_fn *fn, void *userdata,
 		struct control **ret);

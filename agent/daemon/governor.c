@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
 
 #include <systemd/sd-daemon.h>
@@ -14,47 +13,33 @@
 #include "kernel/counting.h"
 #include "kernel/generation.h"
 #include "kernel/kernel.h"
-#include "kernel/pin.h"
 #include "kernel/pin_dir.h"
 #include "kernel/pinned.h"
+#include "kernel/support.h"
+#include "policy/loader.h"
 
-struct governor {
-	char *mount;	 /* of cgroup2 */
-	char *root_path; /* of the cgroup that it governs, below the mount */
-	char *directory; /* of that */
-	char *pin_dir;
-	uint64_t cgroup_id;	      /* that the kernel side is attached to */
-	struct kernel *kernel;	      /* NULL: nothing is in force by this governor */
-	struct counting *counters;    /* of the kernel side */
-	struct config *config;	      /* in force; NULL: an earlier agent's */
-	bool unsettled;		      /* what was in force before is still in the maps */
-	struct image *before, *after; /* then: what listeners were set by, and are; or NULL */
-};
-
-int governor_new(const char *mount, const char *root_path, const char *pin_dir,
-		 struct governor **ret)
+int governor_init(struct governor *g, const char *cgroup_root, const char *pin_dir)
 {
-	_cleanup_(governor_free) struct governor *g = calloc(1, sizeof(*g));
+	int r = cgroup_mount(&g->mount);
 
-	if (!g)
-		return log_oom();
-	g->mount = strdup(mount);
-	g->root_path = strdup(root_path);
-	g->pin_dir = strdup(pin_dir);
-	if (asprintf(&g->directory, "%s%s", mount, root_path) < 0)
+	g->pin_dir = pin_dir;
+	if (r < 0)
+		return log_error_errno(r, "No cgroup2 hierarchy is mounted, and cgroup v1 will not "
+					  "do (mount -t cgroup2 none /sys/fs/cgroup/unified)");
+	r = cgroup_resolve(g->mount, cgroup_root ? cgroup_root : "/", &g->root_path);
+	if (r < 0)
+		return log_error_errno(r, "%s is not a cgroup below %s", cgroup_root, g->mount);
+	if (asprintf(&g->directory, "%s%s", g->mount, g->root_path) < 0) {
 		g->directory = NULL;
-	if (!g->mount || !g->root_path || !g->pin_dir || !g->directory)
 		return log_oom();
-	*ret = TAKE_PTR(g);
+	}
 	return 0;
 }
 
 static void free_images(struct governor *g)
 {
-	if (g->before)
-		image_free(g->before);
-	if (g->after)
-		image_free(g->after);
+	image_free(g->before);
+	image_free(g->after);
 	g->before = g->after = NULL;
 }
 
@@ -65,22 +50,18 @@ static void drop_kernel(struct governor *g)
 		counting_free(g->counters);
 	if (g->kernel)
 		kernel_free(g->kernel);
-	if (g->config)
-		config_free(g->config);
+	config_free(g->config);
 	g->counters = NULL;
 	g->kernel = NULL;
 	g->config = NULL;
-	g->unsettled = false;
 }
 
-void governor_free(struct governor *g)
+void governor_clear(struct governor *g)
 {
 	drop_kernel(g);
 	free(g->mount);
 	free(g->root_path);
 	free(g->directory);
-	free(g->pin_dir);
-	free(g);
 }
 
 /* The service manager waits on, however long a part of the work takes. */
@@ -89,49 +70,61 @@ static void still_alive(void)
 	sd_notify(0, "WATCHDOG=1\nEXTEND_TIMEOUT_USEC=30000000");
 }
 
-/* Returns the directory of the cgroup, which is the place's. */
 static int find_place(const struct governor *g, struct kernel_place *ret)
 {
-	_cleanup_close_ int fd = open(g->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	uint64_t id = 0, mount_id = 0;
-	int r = fd < 0 ? -errno : cgroup_id_of_dir(g->directory, &id);
+	int r;
 
-	*ret = (struct kernel_place){ .cgroup_fd = -1 };
+	*ret = (struct kernel_place){ .directory = g->directory, .pin_dir = g->pin_dir };
+	r = cgroup_id_of_dir(g->directory, &ret->cgroup_id);
 	if (r == 0)
-		r = cgroup_id_of_dir(g->mount, &mount_id);
-	if (r < 0) {
-		log_error_errno(r, "Cannot look at the cgroup %s", g->directory);
-		return r;
-	}
-	*ret = (struct kernel_place){ fd, id, mount_id, g->pin_dir };
-	return TAKE_FD(fd);
+		r = cgroup_id_of_dir(g->mount, &ret->mount_id);
+	return r < 0 ? log_error_errno(r, "Cannot look at the cgroup %s", g->directory) : 0;
 }
 
-int governor_adopt(struct governor *g)
+/* What an earlier agent left pinned for the same cgroup stays in force, with its counters, whatever
+ * becomes of the files. */
+static int adopt(struct governor *g)
 {
 	_cleanup_(counting_free) struct counting *counters = NULL;
 	_cleanup_(kernel_free) struct kernel *k = NULL;
 	struct kernel_place place;
-	_cleanup_close_ int fd = find_place(g, &place);
-	int r = fd < 0 ? fd : counting_new(&counters);
+	int r = find_place(g, &place);
 
 	if (r == 0)
-		r = kernel_adopt(&place, &k);
+		r = counting_new(&counters);
 	if (r < 0)
 		return r;
+	r = kernel_adopt(&place, &k);
+	if (r == -EPROTO)
+		log_notice("What is pinned at %s is of another version of sockpol, for another "
+			   "cgroup, or not all there: it stays in force until the new takes its "
+			   "place",
+			   g->pin_dir);
+	if (r < 0)
+		return r == -EPROTO || r == -ENOENT ? 0 : r;
 	r = counting_read(counters, k);
 	if (r < 0)
 		return log_error_errno(r, "Cannot read the counters of the agent before");
 	generation_settle(k);
-	g->cgroup_id = place.cgroup_id;
 	g->kernel = TAKE_PTR(k);
 	g->counters = TAKE_PTR(counters);
 	return 0;
 }
 
-bool governor_has_policy(const struct governor *g)
+static int load_files(const char *const *policy_dirs, struct diags *diags, struct config **ret)
 {
-	return g->kernel != NULL;
+	_cleanup_(config_free) struct config *c = NULL;
+	struct host host = { 0 };
+	int r;
+
+	host_read(&host);
+	r = config_load(policy_dirs, NULL, &host, diags, &c);
+	host_clear(&host);
+	if (r == 0)
+		r = support_prepare(c, diags);
+	if (r == 0)
+		*ret = TAKE_PTR(c);
+	return r;
 }
 
 /* A configuration on its way. */
@@ -141,15 +134,6 @@ struct change {
 	struct image *image;  /* of the configuration */
 	struct image *before; /* what listeners were set by; NULL: nothing, or it is not known */
 };
-
-static int explain_image_failure(int r, const char *error, const struct position *at,
-				 struct diags *diags)
-{
-	if (r != -E2BIG || !error)
-		return log_error_errno(r, "Cannot compile the policies");
-	diag_error(diags, at, "%s", error);
-	return -EBADMSG;
-}
 
 static int compile(struct change *c, struct diags *diags)
 {
@@ -164,7 +148,11 @@ static int compile(struct change *c, struct diags *diags)
 	}
 	if (r == 0)
 		r = image_new(c->config, counting_index, c->counters, &c->image, &error, &at);
-	return r < 0 ? explain_image_failure(r, error, &at, diags) : 0;
+	if (r == -E2BIG && error) {
+		diag_error(diags, &at, "%s", error);
+		return -EBADMSG;
+	}
+	return r < 0 ? log_error_errno(r, "Cannot compile the policies") : 0;
 }
 
 static void read_before(const struct governor *g, struct change *c)
@@ -182,7 +170,7 @@ static void read_before(const struct governor *g, struct change *c)
 
 static uint64_t stages_in_force(const struct kernel *k)
 {
-	const struct sp_state *state = kernel_state(k);
+	const struct sp_state *state = k->state;
 
 	return state->of[state->generation & 1].stages;
 }
@@ -207,16 +195,6 @@ static int replace(struct governor *g, struct change *c)
 	return 0;
 }
 
-/* What an earlier agent counted, when its programs have run for the last time. */
-static void carry_counters(const struct governor *g, const struct kernel *k, struct counting *c)
-{
-	_cleanup_free_ char *current = pin_path(g->pin_dir, PIN_CURRENT);
-
-	if (!current || generation_wait_for_programs(k) < 0)
-		return;
-	counting_carry(c, k, pin_is_lost(current, "state") ? g->pin_dir : current);
-}
-
 /* In the place of what an earlier agent left, or of nothing. */
 static int start(struct governor *g, const struct kernel_place *place, struct change *c)
 {
@@ -234,10 +212,10 @@ static int start(struct governor *g, const struct kernel_place *place, struct ch
 	r = kernel_take_over(k);
 	if (r < 0)
 		return r;
-	if (kernel_has_earlier(k))
-		carry_counters(g, k, c->counters);
+	/* What an earlier agent counted, when its programs have run for the last time. */
+	if (k->earlier && generation_wait_for_programs(k) == 0)
+		counting_carry(c->counters, k, g->pin_dir);
 	kernel_commit(k);
-	g->cgroup_id = place->cgroup_id;
 	g->kernel = TAKE_PTR(k);
 	g->counters = TAKE_PTR(c->counters);
 	return 0;
@@ -246,14 +224,14 @@ static int start(struct governor *g, const struct kernel_place *place, struct ch
 static int activate(struct governor *g, struct change *c, struct diags *diags)
 {
 	struct kernel_place place;
-	_cleanup_close_ int fd = find_place(g, &place);
+	int r = find_place(g, &place);
 	bool fresh;
-	int r;
 
-	if (fd < 0)
-		return fd;
+	if (r < 0)
+		return r;
 	governor_settle(g);
-	if (g->kernel && place.cgroup_id != g->cgroup_id) { /* the cgroup was made anew */
+	/* The cgroup was made anew. */
+	if (g->kernel && place.cgroup_id != g->kernel->state->cgroup_root_id) {
 		drop_kernel(g);
 		r = pin_dir_recover(g->pin_dir);
 		if (r < 0)
@@ -276,35 +254,33 @@ static int activate(struct governor *g, struct change *c, struct diags *diags)
 			counting_keep_only(g->counters, g->kernel, g->config);
 		return r;
 	}
-	if (g->config)
-		config_free(g->config);
+	config_free(g->config);
 	g->config = TAKE_PTR(c->config);
 	g->before = TAKE_PTR(c->before);
 	g->after = TAKE_PTR(c->image);
-	g->unsettled = true;
 	return 0;
 }
 
-int governor_activate(struct governor *g, struct config *config, struct diags *diags)
+int governor_load(struct governor *g, const char *const *policy_dirs, struct diags *diags)
 {
-	struct change c = { .config = config };
-	int r;
+	struct change c = { 0 };
+	int r = g->kernel ? 0 : adopt(g);
 
+	if (r == 0)
+		r = load_files(policy_dirs, diags, &c.config);
 	still_alive();
-	r = activate(g, &c, diags);
-	if (c.image)
-		image_free(c.image);
-	if (c.before)
-		image_free(c.before);
-	if (c.config)
-		config_free(c.config);
+	if (r == 0)
+		r = activate(g, &c, diags);
+	image_free(c.image);
+	image_free(c.before);
+	config_free(c.config);
 	malloc_trim(0); /* what probing and compiling took */
 	return r;
 }
 
 void governor_settle(struct governor *g)
 {
-	if (!g->unsettled)
+	if (!g->after)
 		return;
 	generation_free_others(g->kernel);
 	if (kernel_use_stages(g->kernel, stages_in_force(g->kernel)) < 0)
@@ -313,37 +289,14 @@ void governor_settle(struct governor *g)
 	if (g->before)
 		stale_name_listeners(g->mount, g->root_path, g->before, g->after);
 	free_images(g);
-	g->unsettled = false;
 	malloc_trim(0); /* what made the generation is free now */
-}
-
-const struct config *governor_config(const struct governor *g)
-{
-	return g->config;
-}
-
-size_t governor_n_lost(const struct governor *g, size_t *ret_n_detached)
-{
-	*ret_n_detached = 0;
-	return g->kernel ? kernel_n_lost(g->kernel, ret_n_detached) : 0;
-}
-
-int governor_mend(struct governor *g)
-{
-	return g->kernel ? kernel_mend(g->kernel) : 0;
 }
 
 void governor_detach(struct governor *g)
 {
-	struct change c = { 0 };
-
-	read_before(g, &c);
-	if (c.before)
-		stale_name_listeners(g->mount, g->root_path, c.before, NULL);
+	stale_name_all(g->pin_dir);
 	if (g->kernel)
 		kernel_detach(g->kernel);
 	else
 		(void)pin_dir_remove(g->pin_dir);
-	if (c.before)
-		image_free(c.before);
 }

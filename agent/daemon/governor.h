@@ -4,46 +4,43 @@
 #define SOCKPOL_GOVERNOR_H
 
 #include "base/diag.h"
-#include "policy/policy.h"
+#include "compile/image.h"
+#include "kernel/counting.h"
 
-struct governor;
+struct governor {
+	char *mount;		      /* of cgroup2 */
+	char *root_path;	      /* of the cgroup that it governs, below the mount */
+	char *directory;	      /* of that */
+	const char *pin_dir;	      /* borrowed */
+	struct kernel *kernel;	      /* NULL: nothing is in force by this governor */
+	struct counting *counters;    /* of the kernel side */
+	struct config *config;	      /* in force; NULL: none, or an earlier agent's */
+	struct image *before, *after; /* until it is settled: what listeners were set by (or NULL),
+				       * and are */
+};
 
-/* Nothing is in force by it yet.  root_path: below the cgroup2 mount.  Errors are logged. */
-int governor_new(const char *mount, const char *root_path, const char *pin_dir,
-		 struct governor **ret);
+/* Nothing is in force by it yet.  cgroup_root: see cgroup_resolve(); NULL: all.  Errors are logged.
+ */
+int governor_init(struct governor *g, const char *cgroup_root, const char *pin_dir);
 /* Leaves what is pinned in force. */
-void governor_free(struct governor *g);
-DEFINE_CLEANUP(struct governor *, governor_free)
+void governor_clear(struct governor *g);
 
 /*
- * What an earlier agent left pinned for the same cgroup stays in force, with its counters, until
- * governor_activate().  -ENOENT, -EPROTO: as kernel_adopt(); other errors are logged.
+ * From the policy files to a governed kernel: loads the files, has the kernel load what they need,
+ * and puts them in force, whole, by one store.  What an earlier agent left pinned for the same
+ * cgroup is adopted first, and so stays in force also when the files are wrong; what it left
+ * otherwise is replaced.  policy_dirs: NULL-terminated.  Returns 0; -EBADMSG: the files are wrong,
+ * or more than fits (see diags); or another negative errno, logged.  On failure what was in force
+ * stays so.
  */
-int governor_adopt(struct governor *g);
-/* Is anything in force that it could go on with? */
-bool governor_has_policy(const struct governor *g);
+int governor_load(struct governor *g, const char *const *policy_dirs, struct diags *diags);
 
 /*
- * Puts a configuration in force, whole, by one store; takes it over, also on failure.  Where
- * nothing is in force by this governor, it takes the place of what an earlier agent left. -EBADMSG:
- * it is more than fits (see diags); other errors are logged.  On failure what was in force stays
- * so.
- */
-int governor_activate(struct governor *g, struct config *c, struct diags *diags);
-
-/*
- * After a governor_activate() that succeeded, when there is time (a few grace periods): frees what
+ * After a governor_load() that succeeded, when there is time (a few grace periods): frees what
  * was in force before, detaches hooks that nothing needs any more, and names the listeners that
  * keep old values.
  */
 void governor_settle(struct governor *g);
-
-/* The configuration in force; NULL: none, or an earlier agent's. */
-const struct config *governor_config(const struct governor *g);
-
-/* See kernel_n_lost(), kernel_mend(). */
-size_t governor_n_lost(const struct governor *g, size_t *ret_n_detached);
-int governor_mend(struct governor *g);
 
 /* Takes everything out of the kernel, and what an earlier agent left, too. */
 void governor_detach(struct governor *g);

@@ -8,7 +8,7 @@
 #include "daemon/metrics_file.h"
 
 struct metrics_file {
-	char *path;
+	const char *path;    /* borrowed */
 	char *dir;	     /* of path */
 	const char *name;    /* the rest of path */
 	char *temporary;     /* name beside it while it is being written */
@@ -57,9 +57,7 @@ int metrics_file_new(const char *path, sd_event *event, metrics_file_fn *fn, voi
 		return log_oom();
 	m->fn = fn;
 	m->userdata = userdata;
-	m->path = strdup(path);
-	if (!m->path)
-		return log_oom();
+	m->path = path;
 	r = split_path(m);
 	if (r < 0)
 		return r;
@@ -86,27 +84,12 @@ static int open_dir(const struct metrics_file *m, const char **ret_complaint)
 	return TAKE_FD(fd);
 }
 
-static int write_all(int fd, const char *text, size_t n)
-{
-	while (n) {
-		ssize_t written = write(fd, text, n);
-
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written < 0)
-			return -errno;
-		text += written;
-		n -= (size_t)written;
-	}
-	return 0;
-}
-
 /* The temporary file, whole; *ret is what it will be under its name. */
 static int write_temporary(const struct metrics_file *m, int dir_fd, const char *text, size_t n,
 			   struct stat *ret)
 {
-	_cleanup_close_ int fd = -1;
-	int r;
+	FILE *to;
+	int fd, r = 0;
 
 	if (unlinkat(dir_fd, m->temporary, 0) < 0 && errno != ENOENT) /* a dead agent's */
 		return -errno;
@@ -114,12 +97,17 @@ static int write_temporary(const struct metrics_file *m, int dir_fd, const char 
 		    0600);
 	if (fd < 0)
 		return -errno;
-	r = write_all(fd, text, n);
+	to = fdopen(fd, "w");
+	if (!to) {
+		close(fd);
+		return -ENOMEM;
+	}
 	/* Whatever the umask is, others read it. */
-	if (r == 0 && (fchmod(fd, 0644) < 0 || fstat(fd, ret) < 0))
+	if (fwrite(text, 1, n, to) != n || fflush(to) == EOF || fchmod(fd, 0644) < 0 ||
+	    fstat(fd, ret) < 0)
 		r = -errno;
 	/* A quota may speak up only here. */
-	if (close(TAKE_FD(fd)) < 0 && r == 0)
+	if (fclose(to) == EOF && r == 0)
 		r = -errno;
 	return r;
 }
@@ -220,6 +208,5 @@ void metrics_file_free(struct metrics_file *m)
 	sd_event_source_disable_unref(m->timer);
 	free(m->temporary);
 	free(m->dir);
-	free(m->path);
 	free(m);
 }

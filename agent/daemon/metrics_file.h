@@ -21,7 +21,7 @@ typedef int metrics_file_fn(FILE *to, void *userdata);
 /*
  * From the first metrics_file_refresh() on the file is written anew every METRICS_FILE_PERIOD_USEC.
  * What goes wrong then is one warning, and another only when something else does.  -EINVAL: `path`
- * does not name a file (logged).
+ * does not name a file (logged).  The path is borrowed.
  */
 int metrics_file_new(const char *path, sd_event *event, metrics_file_fn *fn, void *userdata,
 		     struct metrics_file **ret);

@@ -1,33 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-#include <errno.h>
+#include <assert.h>
 
+#include "base/digest.h"
 #include "base/log.h"
 #include "compile/glob_walk.h"
 #include "daemon/stale.h"
 #include "host/cgroup.h"
-#include "host/listeners.h"
+#include "kernel/pinned.h"
 
-/* FNV-1a */
-#define DIGEST_START 2166136261u
-static uint32_t digest_bytes(uint32_t digest, const void *bytes, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		digest = (digest ^ ((const unsigned char *)bytes)[i]) * 16777619u;
-	return digest;
-}
+static_assert(sizeof(struct sp_op_cell) == SP_OPS_CELL * sizeof(struct sp_op),
+	      "the operations of all cells are one array");
 
 /* Without whose it is. */
 static uint32_t digest_ops(const struct image *im, uint32_t first_cell, uint32_t n, uint32_t digest)
 {
-	const struct sp_op_cell *cells = im->of[MAP_ID_ops].values;
+	const struct sp_op *ops = im->of[MAP_ID_ops].values;
+	const size_t first = (size_t)first_cell * SP_OPS_CELL,
+		     end = (size_t)im->of[MAP_ID_ops].n * SP_OPS_CELL;
 
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t cell = first_cell + i / SP_OPS_CELL;
-		struct sp_op op;
+	for (size_t i = first; i < first + n && i < end; i++) {
+		struct sp_op op = ops[i];
 
-		if (cell >= im->of[MAP_ID_ops].n)
-			break;
-		op = cells[cell].op[i % SP_OPS_CELL];
 		op.counter = 0;
 		digest = digest_bytes(digest, &op, sizeof(op));
 	}
@@ -74,28 +67,6 @@ static uint32_t listen_digest(const struct image *im, const char *path)
 	return any ? digest | 1 : 0;
 }
 
-/* The cgroups that have listeners; looked up at once, as each look may cost a walk of its own. */
-struct cgroups {
-	uint64_t *ids; /* owned; each once */
-	char **paths;  /* owned, NULL: it is not known; as many */
-	size_t n;
-	const char *root_path;
-	const struct image *before, *after;
-};
-
-static int add_cgroup(const struct listener *l, void *userdata)
-{
-	struct cgroups *c = userdata;
-
-	for (size_t i = 0; i < c->n; i++)
-		if (c->ids[i] == l->cgroup_id)
-			return 0;
-	if (GROW(c->ids, c->n) < 0)
-		return -ENOMEM;
-	c->ids[c->n++] = l->cgroup_id;
-	return 0;
-}
-
 static bool is_at_or_below(const char *path, const char *root)
 {
 	size_t n = streq(root, "/") ? 0 : strlen(root);
@@ -103,40 +74,43 @@ static bool is_at_or_below(const char *path, const char *root)
 	return strncmp(path, root, n) == 0 && (!path[n] || path[n] == '/');
 }
 
-static const char *is_stale(uint64_t cgroup_id, void *userdata)
-{
-	const struct cgroups *c = userdata;
-	const char *path = NULL;
-	uint32_t before;
-
-	for (size_t i = 0; i < c->n && !path; i++)
-		if (c->ids[i] == cgroup_id)
-			path = c->paths[i];
-	if (!path || !is_at_or_below(path, c->root_path))
-		return NULL;
-	before = listen_digest(c->before, path);
-	return before && before != listen_digest(c->after, path) ? path : NULL;
-}
-
 void stale_name_listeners(const char *mount, const char *root_path, const struct image *before,
 			  const struct image *after)
 {
-	struct cgroups c = { .root_path = root_path, .before = before, .after = after };
+	struct sock_diag_list listeners = { 0 };
 	int r;
 
 	if (!(before->generation.stages & BIT(SP_STAGE_TCP_LISTEN)))
 		return;
-	r = listeners_each(add_cgroup, &c);
-	if (r == 0 && c.n) {
-		c.paths = calloc(c.n, sizeof(*c.paths));
-		r = c.paths ? cgroup_paths_of_ids(mount, c.ids, c.n, c.paths) : -ENOMEM;
+	r = sock_diag_listeners(&listeners);
+	if (r == 0)
+		r = cgroup_of_sockets(mount, &listeners);
+	for (size_t i = 0; r == 0 && i < listeners.n; i++) {
+		const struct sock_diag_socket *l = &listeners.v[i];
+		uint32_t digest;
+
+		if (!l->cgroup || !is_at_or_below(l->cgroup, root_path))
+			continue;
+		digest = listen_digest(before, l->cgroup);
+		if (digest && digest != listen_digest(after, l->cgroup))
+			log_warning("listener %s in cgroup %s keeps what the old policy gave it "
+				    "until it is opened again",
+				    l->local, l->cgroup);
 	}
-	if (r == 0 && c.n)
-		r = listeners_name_stale(is_stale, &c);
 	if (r < 0)
 		log_warning_errno(r, "Cannot find the listeners that keep old values, ignoring");
-	for (size_t i = 0; c.paths && i < c.n; i++)
-		free(c.paths[i]);
-	free(c.paths);
-	free(c.ids);
+	sock_diag_clear(&listeners);
+}
+
+void stale_name_all(const char *pin_dir)
+{
+	_cleanup_(pinned_close) struct pinned *p = NULL;
+	_cleanup_(image_free) struct image *im = NULL;
+	_cleanup_free_ char *mount = NULL, *root = NULL;
+	struct sp_state state;
+
+	if (pinned_open(pin_dir, &p) == 0 && pinned_state(p, &state) == 0 &&
+	    pinned_generation(p)->stages & BIT(SP_STAGE_TCP_LISTEN) && cgroup_mount(&mount) == 0 &&
+	    cgroup_path_of_id(mount, state.cgroup_root_id, &root) == 0 && pinned_image(p, &im) == 0)
+		stale_name_listeners(mount, root, im, NULL);
 }

@@ -12,5 +12,7 @@
  */
 void stale_name_listeners(const char *mount, const char *root_path, const struct image *before,
 			  const struct image *after);
+/* Before a detach: those that keep what is pinned there. */
+void stale_name_all(const char *pin_dir);
 
 #endif

@@ -1,12 +1,62 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
 
 #include "host/cgroup.h"
-#include "host/mount.h"
+#include "host/living.h"
+
+/* Fields of a line of mountinfo. */
+enum { MOUNT_ROOT = 3, MOUNT_POINT };
+
+/* Undoes the kernel's escapes of blanks and backslashes (\040), in place. */
+static char *unescape(char *s)
+{
+	char *from = s, *to = s;
+
+	for (; *from; from++) {
+		if (*from == '\\' && strspn(from + 1, "01234567") >= 3) {
+			*to++ = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 |
+				       (from[3] - '0'));
+			from += 3;
+		} else {
+			*to++ = *from;
+		}
+	}
+	*to = '\0';
+	return s;
+}
+
+/* Finds the fields of m->line; returns false if the line is not whole.  A "-" ends the optional
+ * fields, and in front of it no field is "-" or has a blank. */
+static bool split(struct mount *m)
+{
+	char *fields[MOUNT_POINT + 1], *rest = m->line, *type = strstr(m->line, " - ");
+
+	if (!type)
+		return false;
+	*type = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+		fields[i] = strsep(&rest, " ");
+		if (!fields[i])
+			return false;
+	}
+	type += strlen(" - ");
+	m->type = strsep(&type, " \n");
+	m->root = unescape(fields[MOUNT_ROOT]);
+	m->point = unescape(fields[MOUNT_POINT]);
+	return true;
+}
+
+int mount_next(FILE *mountinfo, struct mount *m)
+{
+	errno = 0;
+	while (getline(&m->line, &m->size, mountinfo) >= 0)
+		if (split(m))
+			return 1;
+	return errno ? -errno : 0;
+}
 
 int cgroup_mount_in(FILE *mountinfo, char **ret)
 {
@@ -52,29 +102,6 @@ int cgroup_id_of_dir(const char *directory, uint64_t *ret)
 	return 0;
 }
 
-size_t cgroup_n_descendants(const char *directory)
-{
-	static const char key[] = "nr_descendants ";
-	_cleanup_free_ char *path = NULL, *line = NULL;
-	_cleanup_fclose_ FILE *f = NULL;
-	size_t size = 0;
-
-	if (asprintf(&path, "%s/cgroup.stat", directory) < 0)
-		return 0;
-	f = fopen(path, "re");
-	while (f && getline(&line, &size, f) >= 0) {
-		char *end;
-		unsigned long n;
-
-		if (strncmp(line, key, strlen(key)) != 0)
-			continue;
-		errno = 0;
-		n = strtoul(line + strlen(key), &end, 10);
-		return !errno && *end == '\n' ? n : 0;
-	}
-	return 0;
-}
-
 int cgroup_of_file(FILE *proc_cgroup, char **ret)
 {
 	static const char unified[] = "0::", gone[] = " (deleted)";
@@ -85,7 +112,6 @@ int cgroup_of_file(FILE *proc_cgroup, char **ret)
 	errno = 0;
 	while ((length = getline(&line, &size, proc_cgroup)) >= 0) {
 		size_t n = (size_t)length;
-		char *path;
 
 		if (n && line[n - 1] == '\n')
 			line[--n] = '\0';
@@ -95,11 +121,8 @@ int cgroup_of_file(FILE *proc_cgroup, char **ret)
 		 * like this. */
 		if (n > strlen(gone) && streq(line + n - strlen(gone), gone))
 			line[n - strlen(gone)] = '\0';
-		path = strdup(line + strlen(unified));
-		if (!path)
-			return -ENOMEM;
-		*ret = path;
-		return 0;
+		*ret = strdup(line + strlen(unified));
+		return *ret ? 0 : -ENOMEM;
 	}
 	return errno ? -errno : -ENODATA;
 }
@@ -162,137 +185,61 @@ static int path_by_handle(const char *mount, uint64_t id, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
-/* A cgroup that is searched for. */
-struct wanted {
-	uint64_t id;
-	char *path; /* owned; NULL: not found (yet) */
-};
-
-/* Cgroups sorted by id, without duplicates. */
-struct wanted_set {
-	struct wanted *v;
+struct search {
+	const uint64_t *ids;
 	size_t n;
-	size_t n_missing;
+	char **paths;
 };
 
-static int compare_wanted(const void *a, const void *b)
+static int note_path(const char *path, uint64_t id, void *userdata)
 {
-	const struct wanted *x = a, *y = b;
+	const struct search *s = userdata;
 
-	return x->id < y->id ? -1 : x->id > y->id;
-}
-
-static struct wanted *find_wanted(const struct wanted_set *w, uint64_t id)
-{
-	const struct wanted key = { .id = id };
-
-	return w->n ? bsearch(&key, w->v, w->n, sizeof(*w->v), compare_wanted) : NULL;
-}
-
-static int note_path(struct wanted_set *w, uint64_t id, const char *path)
-{
-	struct wanted *one = find_wanted(w, id);
-
-	if (!one || one->path)
-		return 0;
-	one->path = strdup(path);
-	if (!one->path)
-		return -ENOMEM;
-	w->n_missing--;
-	return 0;
-}
-
-/* Searches directory `dir` (MOUNT or below) and what is under it, until all are found. */
-static int search(const char *mount, const char *dir, struct wanted_set *w)
-{
-	DIR *d = opendir(dir);
-	const struct dirent *e;
-	int r = 0;
-
-	if (!d) /* removed meanwhile, or closed to us */
-		return 0;
-	while (r == 0 && w->n_missing && (e = readdir(d))) {
-		_cleanup_free_ char *child = NULL;
-
-		if (e->d_type != DT_DIR || streq(e->d_name, ".") || streq(e->d_name, ".."))
+	for (size_t i = 0; i < s->n; i++) {
+		if (s->ids[i] != id || s->paths[i])
 			continue;
-		if (asprintf(&child, "%s/%s", dir, e->d_name) < 0) {
-			child = NULL;
-			r = -ENOMEM;
-		} else {
-			r = note_path(w, e->d_ino, below_mount(mount, child));
-			if (r == 0)
-				r = search(mount, child, w);
-		}
+		s->paths[i] = strdup(path);
+		if (!s->paths[i])
+			return -ENOMEM;
 	}
-	closedir(d);
-	return r;
-}
-
-/* Walks the hierarchy, once for all of them, as the privilege to open by handle is missing. */
-static int find_paths(const char *mount, struct wanted_set *w)
-{
-	uint64_t root = 0;
-	int r = cgroup_id_of_dir(mount, &root);
-
-	if (r == 0)
-		r = note_path(w, root, "/");
-	for (size_t i = 0; i < w->n && r == 0; i++) {
-		if (w->v[i].path)
-			continue;
-		r = path_by_handle(mount, w->v[i].id, &w->v[i].path);
-		if (r == -EPERM || r == -EACCES || r == -EOPNOTSUPP)
-			return search(mount, mount, w);
-		if (r == 0 || r == -ENOENT) {
-			w->n_missing--;
-			r = 0;
-		}
-	}
-	return r;
-}
-
-static int wanted_set_make(const uint64_t *ids, size_t n, struct wanted_set *ret)
-{
-	struct wanted_set w = { .v = calloc(n + 1, sizeof(*w.v)) };
-
-	if (!w.v)
-		return -ENOMEM;
-	for (size_t i = 0; i < n; i++)
-		w.v[i].id = ids[i];
-	qsort(w.v, n, sizeof(*w.v), compare_wanted);
-	for (size_t i = 0; i < n; i++)
-		if (w.v[i].id && (!w.n || w.v[w.n - 1].id != w.v[i].id))
-			w.v[w.n++].id = w.v[i].id;
-	w.n_missing = w.n;
-	*ret = w;
 	return 0;
-}
-
-static void wanted_set_clear(struct wanted_set *w)
-{
-	for (size_t i = 0; i < w->n; i++)
-		free(w->v[i].path);
-	free(w->v);
 }
 
 int cgroup_paths_of_ids(const char *mount, const uint64_t *ids, size_t n, char **paths)
 {
-	struct wanted_set w;
-	int r = wanted_set_make(ids, n, &w);
+	struct search s = { ids, n, paths };
 
-	if (r < 0)
-		return r;
-	r = find_paths(mount, &w);
-	for (size_t i = 0; i < n && r == 0; i++) {
-		const struct wanted *one = find_wanted(&w, ids[i]);
+	for (size_t i = 0; i < n; i++) {
+		_cleanup_free_ char *path = NULL;
+		int r;
 
-		if (!one || !one->path)
+		if (!ids[i] || paths[i])
 			continue;
-		paths[i] = strdup(one->path);
-		if (!paths[i])
-			r = -ENOMEM;
+		r = path_by_handle(mount, ids[i], &path);
+		/* Without the privilege one walk over the hierarchy finds them all. */
+		if (r == -EPERM || r == -EACCES || r == -EOPNOTSUPP)
+			return living_each(mount, "/", note_path, &s);
+		if (path)
+			r = note_path(path, ids[i], &s);
+		if (r < 0 && r != -ENOENT)
+			return r;
 	}
-	wanted_set_clear(&w);
+	return 0;
+}
+
+int cgroup_of_sockets(const char *mount, struct sock_diag_list *l)
+{
+	_cleanup_free_ uint64_t *ids = calloc(l->n + 1, sizeof(*ids));
+	_cleanup_free_ char **paths = calloc(l->n + 1, sizeof(*paths));
+	int r;
+
+	if (!ids || !paths)
+		return -ENOMEM;
+	for (size_t i = 0; i < l->n; i++)
+		ids[i] = l->v[i].cgroup_id;
+	r = cgroup_paths_of_ids(mount, ids, l->n, paths);
+	for (size_t i = 0; i < l->n; i++)
+		l->v[i].cgroup = paths[i];
 	return r;
 }
 
@@ -312,15 +259,11 @@ int cgroup_resolve(const char *mount, const char *name, char **ret)
 {
 	_cleanup_free_ char *real = realpath(name, NULL);
 	const char *below = real ? below_mount(mount, real) : NULL;
-	char *path;
 
 	if (!below)
 		return cgroup_normalize(mount, name, ret);
-	path = strdup(below);
-	if (!path)
-		return -ENOMEM;
-	*ret = path;
-	return 0;
+	*ret = strdup(below);
+	return *ret ? 0 : -ENOMEM;
 }
 
 int cgroup_normalize(const char *mount, const char *path, char **ret)

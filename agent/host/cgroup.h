@@ -6,7 +6,27 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "base/util.h"
+#include "host/sock_diag.h"
+
+#define MOUNTINFO "/proc/self/mountinfo"
+
+/* A line of proc_pid_mountinfo(5).  The strings point into it. */
+struct mount {
+	const char *root; /* the part of the file system that is mounted; "/": all of it */
+	const char *point;
+	const char *type; /* "cgroup2", "bpf" */
+	char *line;	  /* owned */
+	size_t size;
+};
+
+/* Reads the next line into *m, which is zero at first.  Returns 1; 0 at the end; or a negative
+ * errno. */
+int mount_next(FILE *mountinfo, struct mount *m);
+
+static inline void cleanup_mount_clear(struct mount *m)
+{
+	free(m->line);
+}
 
 /* Finds the cgroup2 mount in /proc/self/mountinfo ("/sys/fs/cgroup", "/sys/fs/cgroup/unified");
  * owned by the caller.  -ENOENT: no cgroup2 is mounted. */
@@ -15,8 +35,6 @@ int cgroup_mount(char **ret);
 int cgroup_mount_in(FILE *mountinfo, char **ret);
 /* Tells the id (st_ino) of the cgroup whose directory this is. */
 int cgroup_id_of_dir(const char *directory, uint64_t *ret);
-/* Returns how many cgroups live below this directory; 0 where the kernel does not say. */
-size_t cgroup_n_descendants(const char *directory);
 /* Finds the cgroup of a process, as a path below the mount ("/a/b"), in /proc/PID/cgroup; owned by
  * the caller.  -ESRCH: no such process. */
 int cgroup_of_pid(pid_t pid, char **ret);
@@ -27,8 +45,10 @@ int cgroup_of_file(FILE *proc_cgroup, char **ret);
  * directory (any more). */
 int cgroup_path_of_id(const char *mount, uint64_t id, char **ret);
 /* Finds the paths of n ids in one go, even if that means a walk over the hierarchy: sets paths[i],
- * owned, where ids[i] has a directory. */
+ * NULL at first, owned, where ids[i] has a directory. */
 int cgroup_paths_of_ids(const char *mount, const uint64_t *ids, size_t n, char **paths);
+/* Finds the cgroups of all the sockets, by their ids. */
+int cgroup_of_sockets(const char *mount, struct sock_diag_list *l);
 /* Finds the path below the mount of what an administrator calls a cgroup: a directory, also
  * relative to the working directory, or a path below the mount; owned.  -EINVAL: "..". */
 int cgroup_resolve(const char *mount, const char *name, char **ret);

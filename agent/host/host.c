@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <time.h>
 
 #include <bpf/btf.h>
 
+#include "base/log.h"
 #include "host/host.h"
 
 #define LINE_SIZE 1024
@@ -27,23 +30,19 @@ static char *read_line(const char *path)
 	return strdup(line);
 }
 
-/* Returns the field-th (from 0) whole number of a sysctl; -1 when there is none. */
-static int64_t read_number(const char *path, unsigned field)
+/* Returns the last whole number of a sysctl; -1 when there is none. */
+static int64_t read_number(const char *path)
 {
 	_cleanup_free_ char *line = read_line(path);
-	char *at = line, *end;
-	int64_t value = -1;
+	const char *tab = line ? strrchr(line, '\t') : NULL, *from = tab ? tab + 1 : line;
+	int64_t value;
+	char *end;
 
 	if (!line)
 		return -1;
-	for (unsigned i = 0; i <= field; i++) {
-		errno = 0;
-		value = strtoll(at, &end, 10);
-		if (end == at || errno || value < 0)
-			return -1;
-		at = end;
-	}
-	return value;
+	errno = 0;
+	value = strtoll(from, &end, 10);
+	return end == from || errno || value < 0 ? -1 : value;
 }
 
 static int64_t read_tick(void)
@@ -139,9 +138,9 @@ int host_has_unix_hooks(void)
 void host_read(struct host *h)
 {
 	*h = (struct host){
-		.rmem_max = read_number("/proc/sys/net/core/rmem_max", 0),
-		.wmem_max = read_number("/proc/sys/net/core/wmem_max", 0),
-		.tcp_rmem_max = read_number("/proc/sys/net/ipv4/tcp_rmem", 2),
+		.rmem_max = read_number("/proc/sys/net/core/rmem_max"),
+		.wmem_max = read_number("/proc/sys/net/core/wmem_max"),
+		.tcp_rmem_max = read_number("/proc/sys/net/ipv4/tcp_rmem"),
 		.tick_usec = read_tick(),
 		.congestion = read_line("/proc/sys/net/ipv4/tcp_available_congestion_control"),
 	};
@@ -167,4 +166,39 @@ int host_has_congestion(const struct host *h, const char *name)
 			return 1;
 	}
 	return 0;
+}
+
+int host_check_capabilities(void)
+{
+	static const struct {
+		unsigned number;
+		const char *name;
+	} needed[] = {
+		{ CAP_BPF, "CAP_BPF" },
+		{ CAP_NET_ADMIN, "CAP_NET_ADMIN" },
+		{ CAP_PERFMON, "CAP_PERFMON" },
+	};
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	char missing[64] = "";
+
+	/* Where they cannot be told, loading reports what is wrong.  CAP_SYS_ADMIN includes them
+	 * all. */
+	if (syscall(SYS_capget, &header, data) < 0 ||
+	    data[0].effective & CAP_TO_MASK(CAP_SYS_ADMIN))
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
+		const unsigned n = needed[i].number;
+
+		if (data[CAP_TO_INDEX(n)].effective & CAP_TO_MASK(n))
+			continue;
+		strcat(missing, missing[0] ? ", " : "");
+		strcat(missing, needed[i].name);
+	}
+	if (!missing[0])
+		return 0;
+	log_error("Not permitted: an agent needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and "
+		  "these are missing: %s",
+		  missing);
+	return -EPERM;
 }

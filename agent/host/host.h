@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What this host's sysctls, tick and modules make of the values that policies ask for. */
+/* What this host's sysctls, tick and modules make of the values that policies ask for; what this
+ * process may do. */
 #ifndef SOCKPOL_HOST_H
 #define SOCKPOL_HOST_H
 
@@ -31,5 +32,9 @@ void host_read(struct host *h);
 void host_clear(struct host *h);
 /* Does the host have this congestion control?  1 yes, 0 no, -ENODATA when it cannot be told. */
 int host_has_congestion(const struct host *h, const char *name);
+
+/* Does the process have what an agent needs: CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON?  Returns 0, or
+ * -EPERM, logged. */
+int host_check_capabilities(void);
 
 #endif

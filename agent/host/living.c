@@ -5,14 +5,14 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "base/names.h"
+#include "base/util.h"
 #include "host/living.h"
 
 /* A directory on the path that the walk is at. */
 struct level {
-	struct names children; /* sorted by name */
-	size_t next;	       /* the next of these to visit */
-	size_t length;	       /* of the path down to here; 0: the mount itself */
+	struct dirent **children; /* owned, sorted by name */
+	int n, next;		  /* the next of them to visit */
+	size_t length;		  /* of the path down to here; 0: the mount itself */
 };
 
 struct walk {
@@ -25,33 +25,26 @@ struct walk {
 	void *userdata;
 };
 
+static void level_clear(struct level *l)
+{
+	while (l->n)
+		free(l->children[--l->n]);
+	free(l->children);
+}
+
 static void walk_clear(struct walk *w)
 {
 	for (size_t i = 0; i < w->n_levels; i++)
-		names_clear(&w->levels[i].children);
+		level_clear(&w->levels[i]);
 	free(w->levels);
 	free(w->path);
 	if (w->fd >= 0)
 		close(w->fd);
 }
 
-static int read_children(int fd, struct names *ret)
+static int is_child(const struct dirent *e)
 {
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
-	DIR *d = copy < 0 ? NULL : fdopendir(copy);
-	const struct dirent *e;
-
-	if (!d) {
-		if (copy >= 0)
-			close(copy);
-		return errno == ENOENT ? 0 : -errno; /* it was removed */
-	}
-	while (r == 0 && (e = readdir(d)))
-		if (e->d_type == DT_DIR && !streq(e->d_name, ".") && !streq(e->d_name, ".."))
-			r = names_append(ret, e->d_name);
-	closedir(d);
-	names_sort(ret);
-	return r;
+	return e->d_type == DT_DIR && !streq(e->d_name, ".") && !streq(e->d_name, "..");
 }
 
 static int set_path(struct walk *w, size_t length, const char *name)
@@ -75,6 +68,7 @@ static int set_path(struct walk *w, size_t length, const char *name)
 /* Begins a level: the directory w->fd is now at w->path, `length` bytes long. */
 static int enter(struct walk *w, size_t length)
 {
+	struct level new = { .length = length };
 	struct stat st;
 	int r;
 
@@ -85,8 +79,12 @@ static int enter(struct walk *w, size_t length)
 		return r;
 	if (GROW(w->levels, w->n_levels) < 0)
 		return -ENOMEM;
-	w->levels[w->n_levels] = (struct level){ .length = length };
-	return read_children(w->fd, &w->levels[w->n_levels++].children);
+	new.n = scandirat(w->fd, ".", &new.children, is_child, versionsort);
+	if (new.n < 0 && errno != ENOENT && errno != EACCES)
+		return -errno;
+	new.n = new.n < 0 ? 0 : new.n; /* it was removed, or is closed to us */
+	w->levels[w->n_levels++] = new;
+	return 0;
 }
 
 /* Goes to a child.  Returns -ENOENT if it was removed. */
@@ -103,7 +101,7 @@ static int go_to(struct walk *w, const char *name)
 
 static int next_child(struct walk *w, struct level *at)
 {
-	const char *name = at->children.v[at->next++];
+	const char *name = at->children[at->next++]->d_name;
 	size_t length = at->length;
 	int r = go_to(w, name);
 
@@ -115,7 +113,7 @@ static int next_child(struct walk *w, struct level *at)
 
 static int leave(struct walk *w)
 {
-	names_clear(&w->levels[--w->n_levels].children);
+	level_clear(&w->levels[--w->n_levels]);
 	return w->n_levels ? go_to(w, "..") : 0;
 }
 
@@ -140,7 +138,7 @@ int living_each(const char *mount, const char *root, living_fn *fn, void *userda
 	while (r == 0 && w.n_levels) {
 		struct level *at = &w.levels[w.n_levels - 1];
 
-		r = at->next < at->children.n ? next_child(&w, at) : leave(&w);
+		r = at->next < at->n ? next_child(&w, at) : leave(&w);
 	}
 	walk_clear(&w);
 	return r;

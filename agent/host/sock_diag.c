@@ -1,33 +1,116 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <arpa/inet.h>
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <libmnl/libmnl.h>
 #include <linux/inet_diag.h>
 #include <linux/sock_diag.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <sys/stat.h>
 
 #include "host/sock_diag.h"
 
-#define DUMP_SIZE 32768 /* bytes; the kernel fills no larger message of a dump */
+#define DUMP_SIZE  32768 /* bytes; the kernel fills no larger message of a dump */
+#define ALL_STATES 0xffffffffu
 
-int sock_diag_open(struct mnl_socket **ret)
+DEFINE_CLEANUP(struct mnl_socket *, mnl_socket_close)
+
+struct inodes {
+	uint64_t *v; /* owned, sorted */
+	size_t n;
+};
+
+static int compare_inodes(const void *a, const void *b)
 {
-	struct mnl_socket *nl = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
-	int r;
+	const uint64_t *x = a, *y = b;
 
-	if (!nl)
-		return -errno;
-	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0) {
-		r = -errno;
-		mnl_socket_close(nl);
-		return r;
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* Reads the inode number, such as 123 in "socket:[123]". */
+static bool parse_socket_link(const char *link, uint64_t *ret)
+{
+	static const char prefix[] = "socket:[";
+	const char *digits = link + sizeof(prefix) - 1;
+	char *end;
+
+	if (strncmp(link, prefix, sizeof(prefix) - 1) != 0 || !isdigit((unsigned char)*digits))
+		return false;
+	errno = 0;
+	*ret = strtoull(digits, &end, 10);
+	return errno == 0 && streq(end, "]");
+}
+
+static int read_inodes(pid_t pid, struct inodes *ret)
+{
+	char path[sizeof("/proc//fd") + 3 * sizeof(pid)];
+	const struct dirent *e;
+	int r = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	d = opendir(path);
+	if (!d)
+		return errno == ENOENT ? -ESRCH : -errno;
+	while (r == 0 && (e = readdir(d))) {
+		char link[64];
+		uint64_t inode;
+		ssize_t n = readlinkat(dirfd(d), e->d_name, link, sizeof(link) - 1);
+
+		if (n < 0) /* closed meanwhile, "." or ".." */
+			continue;
+		link[n] = '\0';
+		if (!parse_socket_link(link, &inode))
+			continue;
+		r = GROW(ret->v, ret->n);
+		if (r == 0)
+			ret->v[ret->n++] = inode;
 	}
-	*ret = nl;
+	closedir(d);
+	if (ret->n)
+		qsort(ret->v, ret->n, sizeof(*ret->v), compare_inodes);
+	return r;
+}
+
+/* Opens a socket that asks about the network namespace that the calling thread is in now. */
+static int open_diag(struct mnl_socket **ret)
+{
+	_cleanup_(mnl_socket_close) struct mnl_socket *nl =
+		mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
+
+	if (!nl || mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0)
+		return -errno;
+	*ret = TAKE_PTR(nl);
 	return 0;
 }
 
-void sock_diag_close(struct mnl_socket *nl)
+/* Opens a socket that asks about the process's network namespace. */
+static int open_diag_of(pid_t pid, struct mnl_socket **ret)
 {
-	mnl_socket_close(nl);
+	char path[sizeof("/proc//ns/net") + 3 * sizeof(pid)];
+	_cleanup_close_ int own = -1, other = -1;
+	struct stat a, b;
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
+	own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (own < 0)
+		return -errno;
+	other = open(path, O_RDONLY | O_CLOEXEC);
+	if (other < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	if (fstat(own, &a) < 0 || fstat(other, &b) < 0)
+		return -errno;
+	if (a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+		return open_diag(ret);
+	if (setns(other, CLONE_NEWNET) < 0)
+		return -errno;
+	r = open_diag(ret);
+	/* the rest must not run in a foreign namespace */
+	return setns(own, CLONE_NEWNET) < 0 ? -errno : r;
 }
 
 static void format_address(int family, const __be32 *address, __be16 port, char *to, size_t size)
@@ -50,29 +133,40 @@ static int find_cgroup_id(const struct nlattr *attribute, void *userdata)
 
 struct dump {
 	int protocol;
-	uint32_t states;
-	sock_diag_fn *fn;
-	void *userdata;
-	int error; /* what fn returned */
+	uint32_t states;	     /* BIT(TCP_LISTEN), ... */
+	const struct inodes *inodes; /* of the sockets that are wanted; NULL: all are */
+	struct sock_diag_list *list;
 };
+
+static bool is_wanted(const struct dump *dump, uint64_t inode)
+{
+	const struct inodes *inodes = dump->inodes;
+
+	return !inodes || bsearch(&inode, inodes->v, inodes->n, sizeof(*inodes->v), compare_inodes);
+}
 
 static int on_message(const struct nlmsghdr *message, void *userdata)
 {
 	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(message);
-	struct dump *dump = userdata;
-	struct sock_diag_socket s = { .protocol = dump->protocol };
+	const struct dump *dump = userdata;
+	struct sock_diag_list *list = dump->list;
+	struct sock_diag_socket *s;
 
-	if (mnl_nlmsg_get_payload_len(message) < sizeof(*m))
+	if (mnl_nlmsg_get_payload_len(message) < sizeof(*m) || !is_wanted(dump, m->idiag_inode))
 		return MNL_CB_OK;
-	s.inode = m->idiag_inode;
-	format_address(m->idiag_family, m->id.idiag_src, m->id.idiag_sport, s.local,
-		       sizeof(s.local));
+	if (GROW(list->v, list->n) < 0) {
+		errno = ENOMEM;
+		return MNL_CB_ERROR;
+	}
+	s = &list->v[list->n++];
+	*s = (struct sock_diag_socket){ .protocol = dump->protocol, .inode = m->idiag_inode };
+	format_address(m->idiag_family, m->id.idiag_src, m->id.idiag_sport, s->local,
+		       sizeof(s->local));
 	if (m->id.idiag_dport)
-		format_address(m->idiag_family, m->id.idiag_dst, m->id.idiag_dport, s.remote,
-			       sizeof(s.remote));
-	mnl_attr_parse(message, sizeof(*m), find_cgroup_id, &s.cgroup_id);
-	dump->error = dump->fn(&s, dump->userdata);
-	return dump->error < 0 ? MNL_CB_ERROR : MNL_CB_OK;
+		format_address(m->idiag_family, m->id.idiag_dst, m->id.idiag_dport, s->remote,
+			       sizeof(s->remote));
+	mnl_attr_parse(message, sizeof(*m), find_cgroup_id, &s->cgroup_id);
+	return MNL_CB_OK;
 }
 
 static int request_dump(struct mnl_socket *nl, int family, const struct dump *dump,
@@ -115,23 +209,69 @@ static int dump_family(struct mnl_socket *nl, int family, struct dump *dump)
 			return -errno;
 		r = mnl_cb_run(buffer, (size_t)n, sequence, port, on_message, dump);
 		if (r < 0)
-			return dump->error < 0 ? dump->error : -errno;
+			return -errno;
 	} while (r > MNL_CB_STOP);
 	return 0;
 }
 
-int sock_diag_each(struct mnl_socket *nl, int protocol, uint32_t states, sock_diag_fn *fn,
-		   void *userdata)
+/* Reads the sockets of both families; none where the kernel lacks the protocol's diag module. */
+static int dump_protocol(struct mnl_socket *nl, struct dump *dump)
 {
 	static const int families[] = { AF_INET, AF_INET6 };
 	int r = 0;
 
 	for (size_t f = 0; f < ARRAY_SIZE(families) && r == 0; f++) {
-		struct dump dump = { protocol, states, fn, userdata, 0 };
-
-		r = dump_family(nl, families[f], &dump);
-		if (r == -ENOENT && dump.error == 0)
-			r = 0;
+		r = dump_family(nl, families[f], dump);
+		r = r == -ENOENT ? 0 : r;
 	}
 	return r;
+}
+
+/* Passes the list on, or drops it after an error. */
+static int hand_over(int r, struct sock_diag_list *list, struct sock_diag_list *ret)
+{
+	if (r == 0)
+		*ret = *list;
+	else
+		sock_diag_clear(list);
+	return r;
+}
+
+int sock_diag_listeners(struct sock_diag_list *ret)
+{
+	_cleanup_(mnl_socket_close) struct mnl_socket *nl = NULL;
+	struct sock_diag_list list = { 0 };
+	struct dump dump = { IPPROTO_TCP, BIT(TCP_LISTEN), NULL, &list };
+	int r = open_diag(&nl);
+
+	if (r == 0)
+		r = dump_protocol(nl, &dump);
+	return hand_over(r, &list, ret);
+}
+
+int sock_diag_of_pid(pid_t pid, struct sock_diag_list *ret)
+{
+	static const int protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
+	_cleanup_(mnl_socket_close) struct mnl_socket *nl = NULL;
+	struct sock_diag_list list = { 0 };
+	struct inodes inodes = { 0 };
+	int r = read_inodes(pid, &inodes);
+
+	if (r == 0 && inodes.n)
+		r = open_diag_of(pid, &nl);
+	for (size_t p = 0; p < ARRAY_SIZE(protocols) && r == 0 && nl; p++) {
+		struct dump dump = { protocols[p], ALL_STATES, &inodes, &list };
+
+		r = dump_protocol(nl, &dump);
+	}
+	free(inodes.v);
+	return hand_over(r, &list, ret);
+}
+
+void sock_diag_clear(struct sock_diag_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		free(l->v[i].cgroup);
+	free(l->v);
+	*l = (struct sock_diag_list){ 0 };
 }

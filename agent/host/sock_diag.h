@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The kernel's own list of TCP and UDP sockets (sock_diag(7)), of one network namespace. */
+/* The kernel's own list of TCP and UDP sockets (sock_diag(7)), each with its own cgroup. */
 #ifndef SOCKPOL_SOCK_DIAG_H
 #define SOCKPOL_SOCK_DIAG_H
 
 #include <netinet/in.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/util.h"
 
@@ -14,27 +15,28 @@ struct sock_diag_socket {
 	int protocol; /* IPPROTO_TCP, IPPROTO_UDP */
 	uint64_t inode;
 	uint64_t cgroup_id; /* cgroup in which it was created; 0: the kernel does not say */
-	char local[SOCK_DIAG_ADDRESS_SIZE];
+	char *cgroup;	    /* owned: that cgroup's path, by cgroup_of_sockets(); NULL: not known */
+	char local[SOCK_DIAG_ADDRESS_SIZE];  /* "0.0.0.0:80", "[::]:80" */
 	char remote[SOCK_DIAG_ADDRESS_SIZE]; /* "": none */
 };
 
-struct mnl_socket;
-
-/* Opens a socket that asks about the network namespace that the calling thread is in now. */
-int sock_diag_open(struct mnl_socket **ret);
-void sock_diag_close(struct mnl_socket *nl);
-DEFINE_CLEANUP(struct mnl_socket *, sock_diag_close)
-
-#define SOCK_DIAG_ALL_STATES 0xffffffffu
-
-typedef int sock_diag_fn(const struct sock_diag_socket *s, void *userdata);
+struct sock_diag_list {
+	struct sock_diag_socket *v; /* by protocol, then as the kernel lists them */
+	size_t n;
+};
 
 /*
- * Calls fn for the sockets of a protocol, of both families, that are in one of the states
- * (BIT(TCP_LISTEN), ...), until it returns a negative errno.  A kernel without this protocol's diag
- * module shows none.
+ * Reads the TCP sockets that listen in this process's network namespace: those of a container with
+ * a namespace of its own are not among them.
  */
-int sock_diag_each(struct mnl_socket *nl, int protocol, uint32_t states, sock_diag_fn *fn,
-		   void *userdata);
+int sock_diag_listeners(struct sock_diag_list *ret);
+
+/*
+ * Reads the TCP and UDP sockets that a process has open.  -ESRCH: no such process; -EACCES or
+ * -EPERM: another user's, or in a network namespace that is closed to us.
+ */
+int sock_diag_of_pid(pid_t pid, struct sock_diag_list *ret);
+
+void sock_diag_clear(struct sock_diag_list *l);
 
 #endif

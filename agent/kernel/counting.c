@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
 #include <errno.h>
 
 #include <bpf/bpf.h>
@@ -7,8 +8,9 @@
 
 #include "base/log.h"
 #include "kernel/counting.h"
-#include "kernel/map_contents.h"
+#include "kernel/generation.h"
 #include "kernel/pin.h"
+#include "kernel/pinned.h"
 #include "policy/stage.h"
 
 struct entry {
@@ -137,24 +139,19 @@ uint32_t counting_index(const struct policy *p, const char *rule, void *counters
 	return e ? e->index : 0;
 }
 
-static void chunk_name(uint32_t chunk, char ret[32])
-{
-	snprintf(ret, 32, "%s_%u", map_table[MAP_ID_applied].name, chunk);
-}
-
 /* A chunk of `applied`; a negative number: there is none. */
 static int open_chunk(const char *dir, uint32_t chunk)
 {
-	char name[32];
+	char name[GENERATION_PIN_NAME_SIZE];
 
-	chunk_name(chunk, name);
+	generation_pin_name(MAP_ID_applied, chunk, name);
 	return pin_get(dir, name, PIN_MAP);
 }
 
 int counting_read(struct counting *c, const struct kernel *k)
 {
-	struct map_contents all = { 0 };
-	int r = map_contents_read(kernel_map_fd(k, MAP_ID_counters), &all);
+	struct pinned_contents all = { 0 };
+	int r = pinned_contents_read(k->maps[MAP_ID_counters], &all);
 	const struct sp_counter *values = all.values;
 	const uint32_t *indices = all.keys;
 
@@ -172,10 +169,10 @@ int counting_read(struct counting *c, const struct kernel *k)
 		else
 			e->found = e->written = true;
 	}
-	map_contents_clear(&all);
+	pinned_contents_clear(&all);
 	/* Without its pin nobody could read one: then it is made anew. */
 	for (uint32_t chunk = 0; chunk < SP_COUNTERS_CHUNKS; chunk++)
-		c->chunks[chunk] = open_chunk(kernel_dir(k), chunk);
+		c->chunks[chunk] = open_chunk(k->dir, chunk);
 	return r;
 }
 
@@ -183,38 +180,38 @@ static int make_chunk(const struct kernel *k, uint32_t chunk)
 {
 	const struct map *m = &map_table[MAP_ID_applied];
 	_cleanup_close_ int fd = -1;
-	char name[32];
+	char name[GENERATION_PIN_NAME_SIZE];
 
-	chunk_name(chunk, name);
+	generation_pin_name(MAP_ID_applied, chunk, name);
 	fd = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, name, m->key_size, m->value_size, m->entries,
 			    NULL);
 	if (fd < 0)
 		return log_error_errno(fd, "Cannot make the map %s", name);
-	if (bpf_map_update_elem(kernel_map_fd(k, MAP_ID_applied), &chunk, &fd, BPF_ANY) < 0)
+	if (bpf_map_update_elem(k->maps[MAP_ID_applied], &chunk, &fd, BPF_ANY) < 0)
 		return log_error_errno(errno, "Cannot use the map %s", name);
 	return TAKE_FD(fd);
 }
 
 static int need_chunk(struct counting *c, const struct kernel *k, uint32_t chunk)
 {
-	char name[32];
+	char name[GENERATION_PIN_NAME_SIZE];
 	int r;
 
 	if (c->chunks[chunk] < 0)
 		c->chunks[chunk] = make_chunk(k, chunk);
 	if (c->chunks[chunk] < 0)
 		return c->chunks[chunk];
-	chunk_name(chunk, name);
-	r = pin_is_lost(kernel_dir(k), name) ? pin_set(c->chunks[chunk], kernel_dir(k), name) : 0;
+	generation_pin_name(MAP_ID_applied, chunk, name);
+	r = pin_is_lost(k->dir, name) ? pin_set(c->chunks[chunk], k->dir, name) : 0;
 	if (r < 0)
-		log_warning_errno(r, "Cannot pin %s/%s, ignoring", kernel_dir(k), name);
+		log_warning_errno(r, "Cannot pin %s/%s, ignoring", k->dir, name);
 	return 0;
 }
 
 int counting_write(struct counting *c, const struct kernel *k)
 {
 	bool needed[SP_COUNTERS_CHUNKS] = { 0 };
-	int fd = kernel_map_fd(k, MAP_ID_counters), r = 0;
+	int fd = k->maps[MAP_ID_counters], r = 0;
 	struct entry *e, *tmp;
 
 	HASH_ITER (hh, c->by_name, e, tmp) {
@@ -251,9 +248,9 @@ static void zero_applied(const struct counting *c, uint32_t index)
 /* Failures of counters that have no name any more. */
 static void drop_failures(const struct counting *c, const struct kernel *k)
 {
-	struct map_contents all = { 0 };
-	int fd = kernel_map_fd(k, MAP_ID_failures);
-	int r = map_contents_read(fd, &all);
+	struct pinned_contents all = { 0 };
+	int fd = k->maps[MAP_ID_failures];
+	int r = pinned_contents_read(fd, &all);
 	const struct sp_failure *keys = all.keys;
 
 	for (size_t i = 0; r == 0 && i < all.n; i++)
@@ -261,13 +258,13 @@ static void drop_failures(const struct counting *c, const struct kernel *k)
 			(void)bpf_map_delete_elem(fd, &keys[i]);
 	if (r < 0)
 		log_warning_errno(r, "Cannot read the map `failures`, ignoring");
-	map_contents_clear(&all);
+	pinned_contents_clear(&all);
 }
 
 static void drop(struct counting *c, const struct kernel *k, struct entry *e)
 {
 	if (e->written) {
-		if (bpf_map_delete_elem(kernel_map_fd(k, MAP_ID_counters), &e->index) < 0)
+		if (bpf_map_delete_elem(k->maps[MAP_ID_counters], &e->index) < 0)
 			log_warning("Cannot clear the counter %u, ignoring", e->index);
 		zero_applied(c, e->index);
 	}
@@ -309,35 +306,25 @@ struct source {
 	uint32_t flags, reserved;
 };
 
+static_assert(offsetof(struct source, rule) == offsetof(struct sp_counter, rule) &&
+		      sizeof(struct source) >= sizeof(struct sp_counter),
+	      "it begins with what a counter is");
+
 struct earlier {
 	const char *dir;
 	int names; /* `counters`, or `sources` */
-	bool is_flat;
 };
-
-static bool has_layout(int fd, uint32_t key_size, uint32_t value_size)
-{
-	struct bpf_map_info info = { 0 };
-	__u32 size = sizeof(info);
-
-	return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &size) == 0 &&
-	       info.key_size == key_size && info.value_size == value_size;
-}
 
 /* Our index for what has `index` there; 0: we have no such policy or rule. */
 static uint32_t same_name(const struct counting *c, const struct earlier *from, uint32_t index)
 {
 	struct source source = { 0 };
-	struct sp_counter counter = { 0 }, name;
+	struct sp_counter name;
 	const struct entry *ours;
-	void *value = from->is_flat ? (void *)&source : (void *)&counter;
 
-	if (bpf_map_lookup_elem(from->names, &index, value) < 0)
+	if (bpf_map_lookup_elem(from->names, &index, &source) < 0)
 		return 0;
-	if (from->is_flat)
-		copy_name(&name, source.policy, source.rule);
-	else
-		name = counter;
+	copy_name(&name, source.policy, source.rule);
 	ours = *name.policy ? find(c, &name) : NULL;
 	return ours ? ours->index : 0;
 }
@@ -345,13 +332,15 @@ static uint32_t same_name(const struct counting *c, const struct earlier *from, 
 static void carry_failures(const struct counting *c, const struct kernel *k,
 			   const struct earlier *from)
 {
-	_cleanup_close_ int fd = pin_get(from->dir, "failures", PIN_MAP);
-	int to = kernel_map_fd(k, MAP_ID_failures);
-	struct map_contents all = { 0 };
+	uint32_t entries;
+	_cleanup_close_ int fd = pinned_open_map(from->dir, "failures", sizeof(struct sp_failure),
+						 sizeof(uint64_t), &entries);
+	int to = k->maps[MAP_ID_failures];
+	struct pinned_contents all = { 0 };
 	const struct sp_failure *keys;
 	const uint64_t *counts;
 
-	if (!has_layout(fd, sizeof(*keys), sizeof(*counts)) || map_contents_read(fd, &all) < 0)
+	if (fd < 0 || pinned_contents_read(fd, &all) < 0)
 		return;
 	keys = all.keys;
 	counts = all.values;
@@ -368,17 +357,17 @@ static void carry_failures(const struct counting *c, const struct kernel *k,
 			log_warning("Cannot carry the failures of counter %u over, ignoring",
 				    key.counter);
 	}
-	map_contents_clear(&all);
+	pinned_contents_clear(&all);
 }
 
 static void carry_applied(const struct counting *c, const struct earlier *from)
 {
-	struct map_contents all = { 0 };
+	struct pinned_contents all = { 0 };
 	const uint32_t *indices;
 	int n;
 	_cleanup_free_ sp_applied_t *theirs = per_cpu(&n), *ours = per_cpu(&n);
 
-	if (!theirs || !ours || map_contents_read(from->names, &all) < 0)
+	if (!theirs || !ours || pinned_contents_read(from->names, &all) < 0)
 		return;
 	indices = all.keys;
 	for (size_t i = 0; i < all.n; i++) {
@@ -397,21 +386,25 @@ static void carry_applied(const struct counting *c, const struct earlier *from)
 			ours[cpu] += theirs[cpu];
 		(void)bpf_map_update_elem(our_fd, &our_key, ours, BPF_ANY);
 	}
-	map_contents_clear(&all);
+	pinned_contents_clear(&all);
 }
 
-void counting_carry(const struct counting *c, const struct kernel *k, const char *dir)
+void counting_carry(const struct counting *c, const struct kernel *k, const char *pin_dir)
 {
-	_cleanup_close_ int counters = pin_get(dir, "counters", PIN_MAP),
-			    sources = pin_get(dir, "sources", PIN_MAP);
-	struct earlier from = { dir, counters, false };
+	_cleanup_free_ char *current = pin_path(pin_dir, PIN_CURRENT);
+	const bool is_flat = current && pin_is_lost(current, map_table[MAP_ID_state].name);
+	struct earlier from = { .dir = is_flat ? pin_dir : current };
+	_cleanup_close_ int names = -1;
+	uint32_t n;
 
-	if (has_layout(counters, sizeof(uint32_t), sizeof(struct sp_counter))) {
+	if (!current)
+		return;
+	names = pinned_open_map(from.dir, is_flat ? "sources" : "counters", sizeof(uint32_t),
+				is_flat ? sizeof(struct source) : sizeof(struct sp_counter), &n);
+	if (names < 0)
+		return;
+	from.names = names;
+	if (!is_flat)
 		carry_applied(c, &from);
-		carry_failures(c, k, &from);
-	} else if (has_layout(sources, sizeof(uint32_t), sizeof(struct source))) {
-		from.names = sources;
-		from.is_flat = true;
-		carry_failures(c, k, &from);
-	}
+	carry_failures(c, k, &from);
 }

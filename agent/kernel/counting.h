@@ -37,9 +37,9 @@ void counting_keep_only(struct counting *c, const struct kernel *k, const struct
 
 /*
  * Adds the failures that an earlier agent counted for the same names, and what policies and rules
- * were applied where it is of this SP_ABI_VERSION.  dir: of its pins; its programs must not run any
+ * were applied where it is of this SP_ABI_VERSION.  Its programs must not run any
  * more.  What cannot be read is passed over.
  */
-void counting_carry(const struct counting *c, const struct kernel *k, const char *dir);
+void counting_carry(const struct counting *c, const struct kernel *k, const char *pin_dir);
 
 #endif

@@ -18,11 +18,6 @@
 
 static_assert(MAP_ID_MAX + 2 * SP_GLOB_TABLES_MAX <= SLOTS_MAX, "room for all slots");
 
-void generation_pin_name(enum map_id id, uint32_t slot, char ret[GENERATION_PIN_NAME_SIZE])
-{
-	snprintf(ret, GENERATION_PIN_NAME_SIZE, "%s_%u", map_table[id].name, slot);
-}
-
 /*
  * An update of a slot returns only after a grace period of RCU (maybe_wait_bpf_programs(),
  * kernel/bpf/syscall.c), which takes some ten milliseconds.  Those of all slots are waited for at
@@ -164,7 +159,7 @@ static int make_all(const struct kernel *k, const struct image *im, struct chang
 			if (fd < 0)
 				return fd;
 			all->v[all->n++] = (struct change){
-				.outer = kernel_map_fd(k, id), .id = id, .slot = slot, .inner = fd
+				.outer = k->maps[id], .id = id, .slot = slot, .inner = fd
 			};
 		}
 	}
@@ -181,13 +176,13 @@ static void pin_all(const struct kernel *k, const struct changes *all)
 		int r;
 
 		generation_pin_name(all->v[i].id, all->v[i].slot, name);
-		r = pin_set(all->v[i].inner, kernel_dir(k), name);
+		r = pin_set(all->v[i].inner, k->dir, name);
 		result = r < 0 ? r : result;
 	}
 	if (result < 0)
 		log_warning_errno(result,
 				  "Nobody can read what comes in force: it has no pins at %s",
-				  kernel_dir(k));
+				  k->dir);
 }
 
 int generation_write(struct kernel *k, const struct image *im)
@@ -203,31 +198,6 @@ int generation_write(struct kernel *k, const struct image *im)
 	if (r < 0)
 		generation_free_others(k);
 	return r;
-}
-
-/* Empties the slots of a generation. */
-static void remove_slots(const struct kernel *k, uint64_t generation)
-{
-	struct changes all = { 0 };
-
-	for (int id = 0; id < MAP_ID_MAX; id++) {
-		uint32_t n_slots = map_is_of_generation(id) ? map_n_slots(id) : 0;
-
-		for (uint32_t slot = generation & 1; slot < n_slots; slot += 2) {
-			char name[GENERATION_PIN_NAME_SIZE];
-			int fd = kernel_map_fd(k, id);
-			uint32_t inner;
-
-			generation_pin_name(id, slot, name);
-			(void)pin_unset(kernel_dir(k), name);
-			if (bpf_map_lookup_elem(fd, &slot, &inner) == 0) /* else it is empty */
-				all.v[all.n++] = (struct change){
-					.outer = fd, .id = id, .slot = slot, .inner = -1
-				};
-		}
-	}
-	if (all.n)
-		(void)apply(&all);
 }
 
 static void set_stages(struct sp_state *state, uint64_t stages)
@@ -273,7 +243,7 @@ static struct sp_generation complete(const struct image *im)
 
 void generation_switch(struct kernel *k, const struct image *im)
 {
-	struct sp_state *state = kernel_state(k);
+	struct sp_state *state = k->state;
 	uint64_t next = kernel_next_generation(k);
 	bool first = state->generation == 0;
 
@@ -285,38 +255,41 @@ void generation_switch(struct kernel *k, const struct image *im)
 	set_stages(state, im->generation.stages);
 }
 
-static bool has_slots(const struct kernel *k, uint64_t generation)
-{
-	for (int id = 0; id < MAP_ID_MAX; id++) {
-		uint32_t n_slots = map_is_of_generation(id) ? map_n_slots(id) : 0;
-
-		for (uint32_t slot = generation & 1; slot < n_slots; slot += 2) {
-			uint32_t inner;
-
-			if (bpf_map_lookup_elem(kernel_map_fd(k, id), &slot, &inner) == 0)
-				return true;
-		}
-	}
-	return false;
-}
-
 void generation_free_others(struct kernel *k)
 {
 	uint64_t next = kernel_next_generation(k);
+	struct changes all = { 0 };
 	int r;
 
-	if (!has_slots(k, next))
+	for (int id = 0; id < MAP_ID_MAX; id++) {
+		uint32_t inner, n_slots = map_is_of_generation(id) ? map_n_slots(id) : 0;
+		int fd = k->maps[id];
+
+		for (uint32_t slot = next & 1; slot < n_slots; slot += 2)
+			if (bpf_map_lookup_elem(fd, &slot, &inner) == 0) /* else it is empty */
+				all.v[all.n++] = (struct change){
+					.outer = fd, .id = id, .slot = slot, .inner = -1
+				};
+	}
+	if (!all.n)
 		return;
 	r = generation_wait_for_programs(k);
-	if (r < 0)
+	if (r < 0) {
 		log_warning_errno(r, "Cannot wait for running programs, ignoring");
-	else
-		remove_slots(k, next);
+		return;
+	}
+	for (size_t i = 0; i < all.n; i++) {
+		char name[GENERATION_PIN_NAME_SIZE];
+
+		generation_pin_name(all.v[i].id, all.v[i].slot, name);
+		(void)pin_unset(k->dir, name);
+	}
+	(void)apply(&all);
 }
 
 void generation_settle(struct kernel *k)
 {
-	struct sp_state *state = kernel_state(k);
+	struct sp_state *state = k->state;
 
 	set_stages(state, state->of[state->generation & 1].stages);
 	generation_free_others(k);
@@ -326,16 +299,15 @@ void generation_settle(struct kernel *k)
  * waits for such a period, too, but not on every kernel. */
 int generation_wait_for_programs(const struct kernel *k)
 {
-	uint32_t slot = generation_slot(kernel_state(k)->generation, 0);
+	uint32_t slot = generation_slot(k->state->generation, 0);
 	char name[GENERATION_PIN_NAME_SIZE];
 	_cleanup_close_ int fd = -1;
 	int r;
 
 	generation_pin_name(MAP_ID_policies, slot, name);
-	fd = pin_get(kernel_dir(k), name, PIN_MAP);
+	fd = pin_get(k->dir, name, PIN_MAP);
 	r = fd < 0 ? fd : 0;
-	if (r == 0 &&
-	    bpf_map_update_elem(kernel_map_fd(k, MAP_ID_policies), &slot, &fd, BPF_ANY) < 0)
+	if (r == 0 && bpf_map_update_elem(k->maps[MAP_ID_policies], &slot, &fd, BPF_ANY) < 0)
 		r = -errno;
 	if (r < 0 && syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0)
 		r = 0;

@@ -9,9 +9,13 @@
 #include "compile/image.h"
 #include "kernel/kernel.h"
 
-/* The name of the pin of a slot's map; of any generation. */
+/* The name of the pin of a slot's map; of any generation, or of a chunk of `applied`. */
 #define GENERATION_PIN_NAME_SIZE 32
-void generation_pin_name(enum map_id id, uint32_t slot, char ret[GENERATION_PIN_NAME_SIZE]);
+static inline void generation_pin_name(enum map_id id, uint32_t slot,
+				       char ret[GENERATION_PIN_NAME_SIZE])
+{
+	snprintf(ret, GENERATION_PIN_NAME_SIZE, "%s_%u", map_table[id].name, slot);
+}
 /* The slot of a table (of globs; else 0) of a generation. */
 static inline uint32_t generation_slot(uint64_t generation, uint32_t table)
 {

@@ -19,15 +19,37 @@
 #include "../include/abi.h"
 #include "base/util.h"
 #include "compile/maps.h"
+#include "policy/hook.h"
 
-struct kernel;
+/* A hook is attached only while some policy has something due there, as every connection and every
+ * send on the host pays for one that is. */
+struct attached {
+	int program; /* -1: not loaded */
+	int link;    /* -1: not attached */
+	bool behind; /* the link has an earlier agent's program */
+};
+
+struct kernel {
+	int maps[MAP_ID_MAX];
+	int cgroup_fd;
+	uint64_t cgroup_id;
+	uint32_t present;	 /* hooks that this kernel has: BIT(enum hook_id) */
+	uint64_t missing_stages; /* BIT(enum sp_stage): those that it has no hook for */
+	struct attached hooks[HOOK_MAX];
+	struct sp_state *state; /* the map itself, shared with the programs */
+	uint64_t earlier;	/* the generation that an earlier agent has in force; 0: none */
+	const char *pin_dir;	/* borrowed */
+	char *dir;		/* below it: of the pins, `next/` or `current/` */
+	bool in_place;
+};
 
 /* Where the programs are attached and pinned. */
 struct kernel_place {
-	int cgroup_fd;
+	const char *directory; /* of the cgroup */
 	uint64_t cgroup_id;
 	uint64_t mount_id;   /* the cgroup at the mount */
-	const char *pin_dir; /* locked by pin_dir_open(), and pin_dir_recover() was called */
+	const char *pin_dir; /* locked by pin_dir_open(), and pin_dir_recover() was called;
+			      * borrowed */
 };
 
 /*
@@ -38,8 +60,6 @@ int kernel_load(const struct kernel_place *place, uint64_t stages, struct kernel
 /* When a generation is in force in the maps.  On failure what an earlier agent left is as it was;
  * afterwards there is no way back. */
 int kernel_take_over(struct kernel *k);
-/* Is there something in force that it takes the place of? */
-bool kernel_has_earlier(const struct kernel *k);
 /* Its pins come in force, and what was there goes.  Errors are logged, and change nothing. */
 void kernel_commit(struct kernel *k);
 /*
@@ -55,17 +75,12 @@ DEFINE_CLEANUP(struct kernel *, kernel_free)
 int kernel_use_stages(struct kernel *k, uint64_t stages);
 void kernel_detach(struct kernel *k);
 
-/* How many pins somebody else removed, and how many links somebody detached; mends that.  pin_dir
+/* How many pins somebody else removed and links somebody detached; mends that.  pin_dir
  * may have been made again.  Errors are logged. */
-size_t kernel_n_lost(const struct kernel *k, size_t *ret_n_detached);
+size_t kernel_n_lost(const struct kernel *k);
 int kernel_mend(struct kernel *k);
 
-int kernel_map_fd(const struct kernel *k, enum map_id id);
-struct sp_state *kernel_state(
-	const struct kernel *k); /* the map itself, shared with the programs */
 /* The next generation's number: they go on counting from one version of the state to the next. */
 uint64_t kernel_next_generation(const struct kernel *k);
-/* Where its pins are: `next/` or `current/`. */
-const char *kernel_dir(const struct kernel *k);
 
 #endif

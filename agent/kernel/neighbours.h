@@ -8,9 +8,9 @@
 
 #include <stdint.h>
 
-#include "base/util.h"
+#include <linux/bpf.h>
 
-#define PROGRAM_NAME_SIZE 16 /* BPF_OBJ_NAME_LEN */
+#include "base/util.h"
 
 /* One of our programs, where it is attached. */
 struct own_program {
@@ -22,9 +22,9 @@ struct own_program {
 struct neighbour {
 	const char *hook; /* ours */
 	uint32_t program_id;
-	char name[PROGRAM_NAME_SIZE]; /* as its loader wrote it; "": it is gone by now */
-	bool is_sockpol;	      /* of another agent */
-	bool runs_after;	      /* ours, so that it wins */
+	char name[BPF_OBJ_NAME_LEN]; /* as its loader wrote it; "": it is gone by now */
+	bool is_sockpol;	     /* of another agent */
+	bool runs_after;	     /* ours, so that it wins */
 	char *cgroup; /* owned: below ours, where it is attached; NULL: at ours, or above */
 };
 

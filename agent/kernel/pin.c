@@ -30,25 +30,21 @@ int pin_set(int fd, const char *dir, const char *name)
 	return bpf_obj_pin(fd, path) < 0 ? -errno : 0;
 }
 
-/* Nothing else tells descriptors of maps, links and programs apart. */
+/* As bpftool does it: nothing else tells descriptors of maps, links and programs apart. */
 static enum pin_kind kind_of(int fd)
 {
-	static const char *const ids[PIN_KIND_MAX] = {
-		[PIN_MAP] = "map_id:", [PIN_LINK] = "link_id:", [PIN_PROGRAM] = "prog_id:"
+	static const char *const names[PIN_KIND_MAX] = {
+		[PIN_MAP] = "bpf-map", [PIN_LINK] = "bpf-link", [PIN_PROGRAM] = "bpf-prog"
 	};
-	char path[sizeof("/proc/self/fdinfo/") + 3 * sizeof(fd)], line[128];
-	enum pin_kind kind = PIN_NOTHING;
-	_cleanup_fclose_ FILE *f = NULL;
+	char path[sizeof("/proc/self/fd/") + 3 * sizeof(fd)], target[64] = "";
 
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	f = fopen(path, "re");
-	/* A link has its program's id, too. */
-	while (f && fgets(line, sizeof(line), f))
-		for (int k = 0; k < PIN_KIND_MAX; k++)
-			if (ids[k] && strncmp(line, ids[k], strlen(ids[k])) == 0 &&
-			    kind != PIN_LINK)
-				kind = (enum pin_kind)k;
-	return kind;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (readlink(path, target, sizeof(target) - 1) < 0)
+		return PIN_NOTHING;
+	for (int k = 0; k < PIN_KIND_MAX; k++)
+		if (names[k] && strstr(target, names[k]))
+			return (enum pin_kind)k;
+	return PIN_NOTHING;
 }
 
 enum pin_kind pin_open(const char *path, int *ret_fd)
@@ -88,6 +84,14 @@ bool pin_is_lost(const char *dir, const char *name)
 	return path && access(path, F_OK) < 0 && errno == ENOENT;
 }
 
+int pin_map_info(int fd, struct bpf_map_info *ret)
+{
+	__u32 size = sizeof(*ret);
+
+	memset(ret, 0, sizeof(*ret));
+	return bpf_obj_get_info_by_fd(fd, ret, &size) < 0 ? -errno : 0;
+}
+
 void pin_link_info(int fd, struct pin_link *ret)
 {
 	struct bpf_link_info info = { 0 };
@@ -101,4 +105,28 @@ void pin_link_info(int fd, struct pin_link *ret)
 	ret->type = info.type;
 	if (info.type == BPF_LINK_TYPE_CGROUP)
 		ret->cgroup_id = info.cgroup.cgroup_id;
+}
+
+int pin_program_info(int fd, struct pin_program *ret)
+{
+	struct bpf_prog_info info = { .nr_map_ids = ARRAY_SIZE(ret->maps),
+				      .map_ids = (__u64)(uintptr_t)ret->maps };
+	__u32 size = sizeof(info);
+
+	*ret = (struct pin_program){ 0 };
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
+		return -errno;
+	ret->id = info.id;
+	memcpy(ret->name, info.name, sizeof(ret->name));
+	ret->n_maps =
+		info.nr_map_ids < ARRAY_SIZE(ret->maps) ? info.nr_map_ids : ARRAY_SIZE(ret->maps);
+	return 0;
+}
+
+bool pin_program_uses(const struct pin_program *p, uint32_t map)
+{
+	for (uint32_t i = 0; i < p->n_maps; i++)
+		if (p->maps[i] == map)
+			return true;
+	return false;
 }

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Pins on a bpffs.  A pin directory has `current/`: the maps, links and programs of what is in
- * force, and `next/` while that is being made.  A map's or program's pin is called like it.
+ * Pins on a bpffs, and what the kernel says of what is pinned.  A pin directory has `current/`: the
+ * maps, links and programs of what is in force, and `next/` while that is being made.  A map's or
+ * program's pin is called like it.
  */
 #ifndef SOCKPOL_PIN_H
 #define SOCKPOL_PIN_H
 
 #include <stdint.h>
+
+#include <linux/bpf.h>
 
 #include "base/util.h"
 
@@ -37,12 +40,25 @@ bool pin_is_lost(const char *dir, const char *name);
 /* *ret_fd: a descriptor, where it is one of the kinds. */
 enum pin_kind pin_open(const char *path, int *ret_fd);
 
-/* What the kernel says of links; 0 where it says nothing. */
+/* Returns 0 or a negative errno. */
+int pin_map_info(int fd, struct bpf_map_info *ret);
+
 struct pin_link {
 	uint32_t id, program_id;
 	uint32_t type;	    /* enum bpf_link_type */
 	uint64_t cgroup_id; /* 0: it is attached to none, or was detached by force */
 };
+/* All is 0 where the kernel says nothing. */
 void pin_link_info(int fd, struct pin_link *ret);
+
+struct pin_program {
+	uint32_t id;
+	char name[BPF_OBJ_NAME_LEN];
+	uint32_t maps[64]; /* their ids: those that are looked at; a program of ours uses fewer */
+	uint32_t n_maps;
+};
+/* Returns 0 or a negative errno. */
+int pin_program_info(int fd, struct pin_program *ret);
+bool pin_program_uses(const struct pin_program *p, uint32_t map);
 
 #endif

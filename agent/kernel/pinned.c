@@ -5,7 +5,6 @@
 #include <bpf/libbpf.h>
 
 #include "kernel/generation.h"
-#include "kernel/map_contents.h"
 #include "kernel/pin.h"
 #include "kernel/pinned.h"
 
@@ -15,35 +14,33 @@ struct pinned {
 	struct sp_state state; /* when it was opened */
 };
 
-/* What userspace believes of a map's layout must be so before it reads a value into a structure. */
-static int open_map(const char *dir, const char *name, uint32_t key_size, uint32_t value_size,
+int pinned_open_map(const char *dir, const char *name, uint32_t key_size, uint32_t value_size,
 		    uint32_t *ret_entries)
 {
 	_cleanup_close_ int fd = pin_get(dir, name, PIN_MAP);
-	struct bpf_map_info info = { 0 };
-	__u32 size = sizeof(info);
+	struct bpf_map_info info;
+	int r = fd < 0 ? fd : pin_map_info(fd, &info);
 
-	if (fd < 0)
-		return fd;
-	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
-		return -errno;
+	if (r < 0)
+		return r;
 	if (info.key_size != key_size || info.value_size != value_size)
 		return -EPROTO;
 	*ret_entries = info.max_entries;
 	return TAKE_FD(fd);
 }
 
-static int open_all(struct pinned *p)
+int pinned_open_maps(const char *dir, int maps[MAP_ID_MAX])
 {
 	for (int i = 0; i < MAP_ID_MAX; i++) {
 		const struct map *m = &map_table[i];
-		bool outer = map_n_slots(i) > 0;
-		uint32_t entries;
+		uint32_t entries, n_slots = map_n_slots(i);
 
-		p->maps[i] = open_map(p->dir, m->name, outer ? sizeof(uint32_t) : m->key_size,
-				      outer ? sizeof(uint32_t) : m->value_size, &entries);
-		if (p->maps[i] < 0)
-			return p->maps[i];
+		maps[i] = pinned_open_map(dir, m->name, n_slots ? sizeof(uint32_t) : m->key_size,
+					  n_slots ? sizeof(uint32_t) : m->value_size, &entries);
+		if (maps[i] < 0)
+			return maps[i];
+		if (n_slots && entries != n_slots)
+			return -EPROTO;
 	}
 	return 0;
 }
@@ -68,7 +65,7 @@ int pinned_open(const char *pin_dir, struct pinned **ret)
 	p->dir = pin_path(pin_dir, PIN_CURRENT);
 	if (!p->dir)
 		return -ENOMEM;
-	r = open_all(p);
+	r = pinned_open_maps(p->dir, p->maps);
 	if (r == 0)
 		r = pinned_state(p, &p->state);
 	if (r < 0)
@@ -107,27 +104,23 @@ bool pinned_is_outdated(const struct pinned *p)
 	return pinned_state(p, &now) < 0 || now.generation != p->state.generation;
 }
 
-/* Where the agent could not pin, another generation's map may have the name still. */
-static bool is_in_slot(const struct pinned *p, enum map_id id, uint32_t slot, int fd)
-{
-	struct bpf_map_info info = { 0 };
-	__u32 size = sizeof(info);
-	uint32_t there;
-
-	return bpf_map_lookup_elem(p->maps[id], &slot, &there) == 0 &&
-	       bpf_obj_get_info_by_fd(fd, &info, &size) == 0 && info.id == there;
-}
-
 static int open_inner(const struct pinned *p, enum map_id id, uint32_t slot, uint32_t *ret_entries)
 {
 	char name[GENERATION_PIN_NAME_SIZE];
 	_cleanup_close_ int fd = -1;
+	struct bpf_map_info info;
+	uint32_t there;
 
 	generation_pin_name(id, slot, name);
-	fd = open_map(p->dir, name, map_table[id].key_size, map_table[id].value_size, ret_entries);
+	fd = pinned_open_map(p->dir, name, map_table[id].key_size, map_table[id].value_size,
+			     ret_entries);
 	if (fd < 0)
 		return fd;
-	return is_in_slot(p, id, slot, fd) ? TAKE_FD(fd) : -ENOENT;
+	/* Where the agent could not pin, another generation's map may have the name still. */
+	if (bpf_map_lookup_elem(p->maps[id], &slot, &there) < 0 || pin_map_info(fd, &info) < 0 ||
+	    info.id != there)
+		return -ENOENT;
+	return TAKE_FD(fd);
 }
 
 /* Room for one element more than there are, so that an empty map has memory, too. */
@@ -165,7 +158,13 @@ static uint32_t n_used(const struct pinned *p, enum map_id id, uint32_t n)
 	return used < n ? used : n;
 }
 
-int pinned_read(const struct pinned *p, enum map_id id, uint32_t table, void **ret, uint32_t *ret_n)
+/*
+ * The elements of a map of the generation in force, without those at the end of a table of globs
+ * that are 0; table: of globs, 0 for the other maps.  *ret: owned, *ret_n elements of
+ * map_table[id].value_size.
+ */
+static int read_map(const struct pinned *p, enum map_id id, uint32_t table, void **ret,
+		    uint32_t *ret_n)
 {
 	_cleanup_close_ int fd = -1;
 	void *values = NULL;
@@ -195,10 +194,10 @@ static int read_globs(const struct pinned *p, struct glob_tables *g)
 	if (g->n_match > SP_GLOB_TABLES_MAX || g->n_exclude > SP_GLOB_TABLES_MAX - g->n_match)
 		return -EPROTO;
 	for (uint32_t t = 0; t < g->n_match + g->n_exclude && r == 0; t++) {
-		r = pinned_read(p, MAP_ID_glob_nodes, t, (void **)&g->v[t].nodes, &g->v[t].n_nodes);
+		r = read_map(p, MAP_ID_glob_nodes, t, (void **)&g->v[t].nodes, &g->v[t].n_nodes);
 		if (r == 0)
-			r = pinned_read(p, MAP_ID_glob_links, t, (void **)&g->v[t].links,
-					&g->v[t].n_links);
+			r = read_map(p, MAP_ID_glob_links, t, (void **)&g->v[t].links,
+				     &g->v[t].n_links);
 	}
 	return r == 0 && !glob_tables_are_sound(g) ? -EPROTO : r;
 }
@@ -213,10 +212,56 @@ int pinned_image(const struct pinned *p, struct image **ret)
 	im->generation = *pinned_generation(p);
 	for (int id = 0; id < MAP_ID_MAX && r == 0; id++)
 		if (map_table[id].shape == MAP_EXACT)
-			r = pinned_read(p, id, 0, &im->of[id].values, &im->of[id].n);
+			r = read_map(p, id, 0, &im->of[id].values, &im->of[id].n);
 	if (r == 0)
 		*ret = TAKE_PTR(im);
 	return r;
+}
+
+/* Bucket by bucket, each under its lock, so that no key comes twice. */
+static int read_batches(int fd, const struct bpf_map_info *map, struct pinned_contents *c)
+{
+	__u32 bucket, *from = NULL; /* where the kernel goes on */
+	int r = 0;
+
+	while (r == 0 && c->n < map->max_entries) {
+		__u32 n = map->max_entries - (__u32)c->n;
+
+		r = bpf_map_lookup_batch(fd, from, &bucket, (char *)c->keys + c->n * map->key_size,
+					 (char *)c->values + c->n * map->value_size, &n, NULL);
+		if (r < 0)
+			r = -errno;
+		if (r == 0 || r == -ENOENT)
+			c->n += n;
+		from = &bucket;
+	}
+	/* No room for the rest of a bucket: more came than the map holds at a time. */
+	return r == -ENOENT || (r == -ENOSPC && c->n) ? 0 : r;
+}
+
+int pinned_contents_read(int fd, struct pinned_contents *ret)
+{
+	struct pinned_contents c = { 0 };
+	struct bpf_map_info map;
+	int r = pin_map_info(fd, &map);
+
+	if (r < 0)
+		return r;
+	c.keys = calloc(map.max_entries, map.key_size);
+	c.values = calloc(map.max_entries, map.value_size);
+	r = c.keys && c.values ? read_batches(fd, &map, &c) : -ENOMEM;
+	if (r < 0)
+		pinned_contents_clear(&c);
+	else
+		*ret = c;
+	return r;
+}
+
+void pinned_contents_clear(struct pinned_contents *c)
+{
+	free(c->keys);
+	free(c->values);
+	*c = (struct pinned_contents){ 0 };
 }
 
 /* The chunks of `applied`, opened as they are needed. */
@@ -226,22 +271,16 @@ struct chunks {
 	sp_applied_t *counts; /* of all CPUs */
 };
 
-static int open_chunk(const struct pinned *p, uint32_t chunk)
-{
-	uint32_t entries;
-
-	return open_inner(p, MAP_ID_applied, chunk, &entries);
-}
-
 static uint64_t sum_applied(const struct pinned *p, struct chunks *c, uint32_t index)
 {
 	uint32_t chunk = index / SP_COUNTERS_CHUNK, key = index % SP_COUNTERS_CHUNK;
 	uint64_t sum = 0;
+	uint32_t entries;
 
 	if (chunk >= SP_COUNTERS_CHUNKS)
 		return 0;
 	if (c->fd[chunk] < 0)
-		c->fd[chunk] = open_chunk(p, chunk);
+		c->fd[chunk] = open_inner(p, MAP_ID_applied, chunk, &entries);
 	if (c->fd[chunk] < 0 || bpf_map_lookup_elem(c->fd[chunk], &key, c->counts) < 0)
 		return 0;
 	for (int cpu = 0; cpu < c->n_cpus; cpu++)
@@ -261,7 +300,7 @@ static void clean_name(char name[SP_NAME_SIZE])
 int pinned_each_counter(const struct pinned *p, pinned_counter_fn *fn, void *userdata)
 {
 	struct chunks chunks = { .n_cpus = libbpf_num_possible_cpus() };
-	struct map_contents all = { 0 };
+	struct pinned_contents all = { 0 };
 	struct sp_counter *counters;
 	const uint32_t *indices;
 	int r;
@@ -270,7 +309,7 @@ int pinned_each_counter(const struct pinned *p, pinned_counter_fn *fn, void *use
 		return chunks.n_cpus;
 	memset(chunks.fd, -1, sizeof(chunks.fd));
 	chunks.counts = calloc((size_t)chunks.n_cpus, sizeof(*chunks.counts));
-	r = chunks.counts ? map_contents_read(p->maps[MAP_ID_counters], &all) : -ENOMEM;
+	r = chunks.counts ? pinned_contents_read(p->maps[MAP_ID_counters], &all) : -ENOMEM;
 	counters = all.values;
 	indices = all.keys;
 	for (size_t i = 0; r == 0 && i < all.n; i++) {
@@ -278,7 +317,7 @@ int pinned_each_counter(const struct pinned *p, pinned_counter_fn *fn, void *use
 		clean_name(counters[i].rule);
 		r = fn(indices[i], &counters[i], sum_applied(p, &chunks, indices[i]), userdata);
 	}
-	map_contents_clear(&all);
+	pinned_contents_clear(&all);
 	for (size_t i = 0; i < SP_COUNTERS_CHUNKS; i++)
 		if (chunks.fd[i] >= 0)
 			close(chunks.fd[i]);
@@ -288,53 +327,20 @@ int pinned_each_counter(const struct pinned *p, pinned_counter_fn *fn, void *use
 
 int pinned_each_failure(const struct pinned *p, pinned_failure_fn *fn, void *userdata)
 {
-	struct map_contents all = { 0 };
-	int r = map_contents_read(p->maps[MAP_ID_failures], &all);
+	struct pinned_contents all = { 0 };
+	int r = pinned_contents_read(p->maps[MAP_ID_failures], &all);
 	const struct sp_failure *failures = all.keys;
 	const uint64_t *counts = all.values;
 
 	for (size_t i = 0; r == 0 && i < all.n; i++)
 		r = fn(&failures[i], counts[i], userdata);
-	map_contents_clear(&all);
+	pinned_contents_clear(&all);
 	return r;
-}
-
-/* From /proc/self/fdinfo: kernels before 6.4 say there what the map may take at most. */
-static uint64_t bytes_of(int fd)
-{
-	char path[sizeof("/proc/self/fdinfo/") + 3 * sizeof(fd)], line[128];
-	_cleanup_fclose_ FILE *f = NULL;
-	uint64_t bytes = 0;
-
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f))
-		if (strncmp(line, "memlock:", strlen("memlock:")) == 0)
-			bytes = strtoull(line + strlen("memlock:"), NULL, 10);
-	return bytes;
-}
-
-int pinned_map_bytes(const struct pinned *p, enum map_id id, uint64_t *ret)
-{
-	uint64_t sum = bytes_of(p->maps[id]);
-
-	for (uint32_t slot = 0; slot < map_n_slots(id); slot++) {
-		uint32_t entries;
-		_cleanup_close_ int fd = open_inner(p, id, slot, &entries);
-
-		if (fd >= 0)
-			sum += bytes_of(fd);
-		else if (fd != -ENOENT)
-			return fd;
-	}
-	*ret = sum;
-	return 0;
 }
 
 uint32_t pinned_map_room(const struct pinned *p, enum map_id id)
 {
-	struct bpf_map_info info = { 0 };
-	__u32 size = sizeof(info);
+	struct bpf_map_info info;
 
-	return bpf_obj_get_info_by_fd(p->maps[id], &info, &size) < 0 ? 0 : info.max_entries;
+	return pin_map_info(p->maps[id], &info) < 0 ? 0 : info.max_entries;
 }

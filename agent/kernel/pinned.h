@@ -16,23 +16,34 @@ int pinned_open(const char *pin_dir, struct pinned **ret);
 void pinned_close(struct pinned *p);
 DEFINE_CLEANUP(struct pinned *, pinned_close)
 
+/* A map in a directory of pins.  What userspace believes of its layout must be so before it reads a
+ * value into a structure: else -EPROTO. */
+int pinned_open_map(const char *dir, const char *name, uint32_t key_size, uint32_t value_size,
+		    uint32_t *ret_entries);
+/* All of them.  maps: -1 or, also on failure, the caller's descriptors.  -ENOENT: one is not there.
+ */
+int pinned_open_maps(const char *dir, int maps[MAP_ID_MAX]);
+
 /* As it is now. */
 int pinned_state(const struct pinned *p, struct sp_state *ret);
-/* The generation in force when the maps were opened: what pinned_read() reads. */
+/* The generation in force when the maps were opened: what pinned_image() reads. */
 const struct sp_generation *pinned_generation(const struct pinned *p);
 /* Has a reload come since, so that what was read means nothing? */
 bool pinned_is_outdated(const struct pinned *p);
 
-/*
- * The elements of a map of the generation in force, without those at the end of a table of globs
- * that are 0; table: of globs, 0 for the other maps.  *ret: owned, *ret_n elements of
- * map_table[id].value_size.  -ESTALE: a reload has come between.
- */
-int pinned_read(const struct pinned *p, enum map_id id, uint32_t table, void **ret,
-		uint32_t *ret_n);
-/* The whole generation in force; `config` of the image is NULL.  -ESTALE: as pinned_read();
- * -EPROTO: its globs make no sense. */
+/* The whole generation in force; `config` of the image is NULL.  -ESTALE: a reload has
+ * come between; -EPROTO: its globs make no sense. */
 int pinned_image(const struct pinned *p, struct image **ret);
+
+/* All of a hash map that programs change while it is read: each key at most once. */
+struct pinned_contents {
+	void *keys;   /* n of the map's key_size; owned */
+	void *values; /* n of its value_size; owned */
+	size_t n;
+};
+/* What comes or goes meanwhile may be among them or not.  Returns 0 or a negative errno. */
+int pinned_contents_read(int fd, struct pinned_contents *ret);
+void pinned_contents_clear(struct pinned_contents *c);
 
 /* Every counter that has a name, by index, with what was counted on all CPUs; until fn returns not
  * 0. */
@@ -43,11 +54,6 @@ int pinned_each_counter(const struct pinned *p, pinned_counter_fn *fn, void *use
 typedef int pinned_failure_fn(const struct sp_failure *failure, uint64_t count, void *userdata);
 int pinned_each_failure(const struct pinned *p, pinned_failure_fn *fn, void *userdata);
 
-/*
- * Memory that a map takes in the kernel, bytes, the inner maps of all generations among it; as the
- * kernel says, or (where it says nothing) as far as the elements tell.
- */
-int pinned_map_bytes(const struct pinned *p, enum map_id id, uint64_t *ret);
 /* How many elements fit the map: of the hashes `counters` and `failures`. */
 uint32_t pinned_map_room(const struct pinned *p, enum map_id id);
 

@@ -6,9 +6,10 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "base/digest.h"
 #include "base/log.h"
-#include "host/capabilities.h"
-#include "kernel/probe.h"
+#include "host/host.h"
+#include "kernel/pin.h"
 #include "kernel/programs.h"
 #include "sockpol.skel.h"
 
@@ -19,16 +20,10 @@ DEFINE_CLEANUP(struct bpf_object *, bpf_object__close)
 
 uint64_t programs_digest(void)
 {
-	static uint64_t digest;
 	size_t size;
-	const unsigned char *object = sockpol_bpf__elf_bytes(&size);
+	const void *object = sockpol_bpf__elf_bytes(&size);
 
-	if (digest)
-		return digest;
-	digest = 14695981039346656037ull; /* FNV-1a */
-	for (size_t i = 0; i < size; i++)
-		digest = (digest ^ object[i]) * 1099511628211ull;
-	return digest |= 1;
+	return digest_bytes(DIGEST_START, object, size) | 1;
 }
 
 static bool is_locked_down(void)
@@ -57,26 +52,47 @@ int programs_check_kernel(void)
 	return 0; /* where it cannot be told, loading says what is wrong */
 }
 
-int programs_probe_hooks(uint32_t *ret)
+static const struct bpf_insn nothing[] = {
+	{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1 },
+	{ .code = BPF_JMP | BPF_EXIT },
+};
+
+/* Does the kernel know the attach type?  1, 0, or a negative errno. */
+static int has_attach_type(uint32_t type)
 {
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = (enum bpf_attach_type)type);
+	_cleanup_close_ int fd = bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "sockpol_probe",
+					       "GPL", nothing, ARRAY_SIZE(nothing), &opts);
+
+	if (fd >= 0)
+		return 1;
+	return fd == -EINVAL ? 0 : fd;
+}
+
+int programs_probe_hooks(uint32_t *ret_hooks, uint64_t *ret_missing_stages)
+{
+	uint64_t missing = 0;
 	uint32_t hooks = 0;
 
 	for (int i = 0; i < HOOK_MAX; i++) {
 		const struct hook *hook = &hook_table[i];
-		int r = hook->is_optional ? probe_attach_type((int)hook->attach_type) : 1;
+		int r = hook->is_optional ? has_attach_type(hook->attach_type) : 1;
 
 		if (r < 0)
 			return r;
 		if (r)
 			hooks |= BIT(i);
+		else
+			missing |= hook->stages;
 	}
-	*ret = hooks;
+	*ret_hooks = hooks;
+	*ret_missing_stages = missing;
 	return 0;
 }
 
 static int explain_failure(int err, const char *what)
 {
-	if ((err == -EPERM || err == -EACCES) && capabilities_check() < 0)
+	if ((err == -EPERM || err == -EACCES) && host_check_capabilities() < 0)
 		return err;
 	if (err == -ESRCH || access("/sys/kernel/btf/vmlinux", R_OK) < 0)
 		return log_error_errno(err, "Cannot load the BPF programs: this kernel has no BTF "
@@ -106,11 +122,6 @@ struct job {
 struct loading {
 	struct job jobs[HOOK_MAX];
 	size_t n;
-};
-
-static const struct bpf_insn nothing[] = {
-	{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1 },
-	{ .code = BPF_JMP | BPF_EXIT },
 };
 
 static struct loading *loading_now; /* by programs_load() */
@@ -177,12 +188,10 @@ static void show_verifier_log(struct job *job)
  */
 static int check_name(int fd)
 {
-	struct bpf_prog_info info = { 0 };
-	__u32 size = sizeof(info);
+	struct pin_program info;
+	int r = pin_program_info(fd, &info);
 
-	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
-		return -errno;
-	return info.name[0] ? 0 : -EAGAIN;
+	return r < 0 || info.name[0] ? r : -EAGAIN;
 }
 
 static int take_result(struct job *job)

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-#include "kernel/hooks.h"
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
 #include "host/host.h"
 #include "base/log.h"
-#include "kernel/probe.h"
 #include "kernel/programs.h"
 #include "policy/stage.h"
 #include "kernel/support.h"
+#include "../include/probe_abi.h"
+#include "probe.skel.h"
+
+static_assert(OPTION_MAX <= SP_PROBES_MAX, "a probe for each option");
 
 const struct missing_hook missing_hooks[] = {
 	{ "hooks for AF_UNIX sockets", BIT(SP_STAGE_UNIX_CONNECT) | BIT(SP_STAGE_UNIX_SEND),
@@ -25,6 +31,8 @@ struct support {
 	const struct policy *policy; /* the one that is looked at ... */
 	const struct rule *rule;     /* ... and its rule; NULL: its base options */
 	struct diags *diags;
+	const struct host *host; /* where congestion controls are looked up; NULL: they are ... */
+	int socket;		 /* ... tried on this one; -1: not even that */
 	bool bad;
 	int error; /* -ENOMEM */
 };
@@ -46,7 +54,32 @@ static void note(struct support *s, const char *what, const char *since)
 
 bool support_has_option(const struct kernel_support *k, enum option_id id)
 {
-	return k->options[id] == 0 || k->options[id] == PROBE_UNKNOWN;
+	return k->options[id] == 0 || k->options[id] == SUPPORT_UNKNOWN;
+}
+
+/*
+ * Setting a congestion control on a socket of one's own makes the kernel load its module, which
+ * bpf_setsockopt never does.  (EPERM would mean: it is there, but not for us.)
+ */
+static bool has_congestion(const struct support *s, const char *name)
+{
+	if (s->host)
+		return host_has_congestion(s->host, name) != 0;
+	return s->socket < 0 ||
+	       setsockopt(s->socket, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) ==
+		       0 ||
+	       errno == EPERM;
+}
+
+static void check_congestion(struct support *s, const struct settings *block)
+{
+	const struct setting *set = settings_find(block, &option_table[OPTION_TCP_CONGESTION]);
+
+	if (!set || set->unset || has_congestion(s, sockopt_data(&set->value)))
+		return;
+	diag_error(s->diags, &set->at, "this kernel has no congestion control '%s'",
+		   (const char *)sockopt_data(&set->value));
+	s->bad = true;
 }
 
 /* False: the setting goes. */
@@ -83,11 +116,7 @@ static void check_block(struct support *s, struct settings *block)
 			sockopt_destroy(&block->v[i].value);
 	}
 	block->n = kept;
-}
-
-static bool lacks_hook(const struct kernel_support *k, const struct missing_hook *h)
-{
-	return k->missing_stages & h->stages;
+	check_congestion(s, block);
 }
 
 static bool may_hold_at(const struct when *w, uint64_t stages)
@@ -104,7 +133,8 @@ static void check_hooks(struct support *s)
 	for (size_t i = 0; i < n_missing_hooks; i++) {
 		const struct missing_hook *h = &missing_hooks[i];
 
-		if (!lacks_hook(s->kernel, h) || !may_hold_at(&s->rule->when, h->stages))
+		if (!(s->kernel->missing_stages & h->stages) ||
+		    !may_hold_at(&s->rule->when, h->stages))
 			continue;
 		note(s, h->what, h->since);
 		if (!s->policy->refuse_unsupported)
@@ -117,39 +147,179 @@ static void check_hooks(struct support *s)
 	}
 }
 
-int support_apply(const struct kernel_support *k, struct config *c, struct diags *diags)
+static int apply(struct support *s)
 {
-	struct support s = { .kernel = k, .config = c, .diags = diags };
+	for (size_t i = 0; i < s->config->n_policies; i++) {
+		struct policy *p = &s->config->policies[i];
 
-	for (size_t i = 0; i < c->n_policies; i++) {
-		struct policy *p = &c->policies[i];
-
-		s.policy = p;
-		s.rule = NULL;
-		check_block(&s, &p->base);
+		s->policy = p;
+		s->rule = NULL;
+		check_block(s, &p->base);
 		for (size_t j = 0; j < p->n_rules; j++) {
-			s.rule = &p->rules[j];
-			check_block(&s, &p->rules[j].options);
-			check_hooks(&s);
+			s->rule = &p->rules[j];
+			check_block(s, &p->rules[j].options);
+			check_hooks(s);
 		}
 	}
-	if (s.error < 0)
-		return s.error;
-	return s.bad ? -EBADMSG : 0;
+	if (s->error < 0)
+		return s->error;
+	return s->bad ? -EBADMSG : 0;
+}
+
+int support_apply(const struct kernel_support *k, struct config *c, struct diags *diags)
+{
+	struct support s = { .kernel = k, .config = c, .diags = diags, .socket = -1 };
+
+	return apply(&s);
+}
+
+/* --- what the kernel answers when it is tried */
+
+DEFINE_CLEANUP(struct probe_bpf *, probe_bpf__destroy)
+
+DEFINE_CLEANUP(struct bpf_link *, bpf_link__destroy)
+
+/* A socket to try options on. */
+struct subject {
+	int fd; /* -1: this host has none of the family */
+	__u64 cookie;
+};
+
+/*
+ * A listener, as the iterator shows those even where nothing is connected; on a loopback address,
+ * out of anybody's reach; and bound there also while the interface is down (IP_FREEBIND).
+ */
+static int subject_open(int family, struct subject *ret)
+{
+	const struct sockaddr_in v4 = { .sin_family = AF_INET,
+					.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	const struct sockaddr_in6 v6 = { .sin6_family = AF_INET6,
+					 .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	const bool is_v4 = family == AF_INET;
+	_cleanup_close_ int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+	const int on = 1;
+	socklen_t len = sizeof(ret->cookie);
+	__u64 cookie;
+
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, is_v4 ? IPPROTO_IP : IPPROTO_IPV6, is_v4 ? IP_FREEBIND : IPV6_FREEBIND,
+		       &on, sizeof(on)) < 0 ||
+	    bind(fd, is_v4 ? (const struct sockaddr *)&v4 : (const struct sockaddr *)&v6,
+		 is_v4 ? sizeof(v4) : sizeof(v6)) < 0 ||
+	    listen(fd, 0) < 0 || getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0)
+		return -errno;
+	ret->cookie = cookie;
+	ret->fd = TAKE_FD(fd);
+	return 0;
+}
+
+/* A value that a kernel with the option takes on any socket. */
+static int fill_value(const struct option *o, int fd, struct sp_probe *p)
+{
+	socklen_t len = sizeof(p->value) - 1;
+	__s32 number;
+
+	if (o->type == OPTION_STRING) {
+		/* The one it has now. */
+		if (getsockopt(fd, o->level, o->optname, p->value, &len) < 0)
+			return -errno;
+		p->optlen = (__u32)strlen((const char *)p->value) + 1;
+		return 0;
+	}
+	/* The longest time: of the shortest the kernel may want more than one tick. */
+	number = (__s32)(o->type == OPTION_TIME ? o->max : o->min);
+	memcpy(p->value, &number, sizeof(number));
+	p->optlen = sizeof(number);
+	return 0;
+}
+
+static int fill_probe(const struct option *o, const struct subject *v4, const struct subject *v6,
+		      struct sp_probe *p)
+{
+	const struct subject *s = v4;
+
+	if (!(option_families(o) & SP_FAMILY_IPV4) || s->fd < 0)
+		s = v6;
+	if (s->fd < 0 || (s == v6 && !(option_families(o) & SP_FAMILY_IPV6)))
+		return SUPPORT_UNKNOWN;
+	p->level = o->level;
+	p->optname = o->optname;
+	p->cookie = s->cookie;
+	return fill_value(o, s->fd, p);
+}
+
+/* Reads the iterator to its end, which is what runs the program. */
+static int run_iterator(const struct bpf_program *prog)
+{
+	_cleanup_(bpf_link__destroy) struct bpf_link *link = NULL;
+	_cleanup_close_ int fd = -1;
+	char buffer[64];
+	ssize_t n;
+
+	link = bpf_program__attach_iter(prog, NULL);
+	if (!link)
+		return -errno;
+	fd = bpf_iter_create(bpf_link__fd(link));
+	if (fd < 0)
+		return fd;
+	do
+		n = read(fd, buffer, sizeof(buffer));
+	while (n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN)));
+	return n < 0 ? -errno : 0;
+}
+
+static int ask(const struct subject *v4, const struct subject *v6, int ret[OPTION_MAX])
+{
+	_cleanup_(probe_bpf__destroy) struct probe_bpf *bpf = probe_bpf__open();
+	int r;
+
+	if (!bpf)
+		return -errno;
+	/* What sets SP_LEVEL_REPLY is older than everything else that the hooks need. */
+	for (size_t i = 0; i < OPTION_MAX; i++)
+		ret[i] = option_table[i].level == SP_LEVEL_REPLY
+				 ? 0
+				 : fill_probe(&option_table[i], v4, v6, &bpf->bss->probes[i]);
+	r = probe_bpf__load(bpf);
+	if (r < 0)
+		return r;
+	if (!bpf->bss) /* libbpf could not find out whether there is such a thing */
+		return -ENODATA;
+	r = run_iterator(bpf->progs.probe);
+	for (size_t i = 0; i < OPTION_MAX && r == 0; i++) {
+		const struct sp_probe *p = &bpf->bss->probes[i];
+
+		if (ret[i] == 0 && option_table[i].level != SP_LEVEL_REPLY)
+			ret[i] = p->answered ? p->answer : SUPPORT_UNKNOWN;
+	}
+	return r;
+}
+
+int support_probe_options(int ret[OPTION_MAX])
+{
+	struct subject v4 = { .fd = -1 }, v6 = { .fd = -1 };
+	int r4 = subject_open(AF_INET, &v4), r6 = subject_open(AF_INET6, &v6);
+	int r = r4 < 0 && r6 < 0 ? r4 : ask(&v4, &v6, ret);
+
+	cleanup_close(&v4.fd);
+	cleanup_close(&v6.fd);
+	return r;
 }
 
 int support_probe(const struct kernel_support **ret)
 {
 	static struct kernel_support answers; /* the kernel does not change while we run */
 	static bool asked;
+	uint32_t hooks;
 	int r;
 
 	if (!asked) {
 		r = programs_check_kernel();
 		if (r == 0)
-			r = probe_options(answers.options);
+			r = support_probe_options(answers.options);
 		if (r == 0)
-			r = hooks_probe(&answers.missing_stages);
+			r = programs_probe_hooks(&hooks, &answers.missing_stages);
 		if (r < 0)
 			return r;
 		asked = true;
@@ -158,81 +328,31 @@ int support_probe(const struct kernel_support **ret)
 	return 0;
 }
 
-/* Where congestion controls are looked for. */
-struct congestions {
-	const struct host *host; /* looked up; or NULL: ... */
-	int socket;		 /* ... tried */
-};
-
-/*
- * Setting a congestion control on a socket of one's own makes the kernel load its module, which
- * bpf_setsockopt never does.  (EPERM would mean: it is there, but not for us.)
- */
-static bool has_congestion(const struct congestions *k, const char *name)
-{
-	if (k->host)
-		return host_has_congestion(k->host, name) != 0;
-	return setsockopt(k->socket, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) ==
-		       0 ||
-	       errno == EPERM;
-}
-
-static bool check_congestion(const struct congestions *k, const struct settings *block,
-			     struct diags *diags)
-{
-	const struct setting *s = settings_find(block, &option_table[OPTION_TCP_CONGESTION]);
-
-	if (!s || s->unset || has_congestion(k, sockopt_data(&s->value)))
-		return true;
-	diag_error(diags, &s->at, "this kernel has no congestion control '%s'",
-		   (const char *)sockopt_data(&s->value));
-	return false;
-}
-
-static bool check_congestions(const struct congestions *k, const struct config *c,
-			      struct diags *diags)
-{
-	bool good = true;
-
-	for (size_t i = 0; i < c->n_policies; i++) {
-		const struct policy *p = &c->policies[i];
-
-		good &= check_congestion(k, &p->base, diags);
-		for (size_t j = 0; j < p->n_rules; j++)
-			good &= check_congestion(k, &p->rules[j].options, diags);
-	}
-	return good;
-}
-
-static int check_config(const struct congestions *congestions, struct config *c,
-			struct diags *diags)
+static int apply_running(struct support *s)
 {
 	static const struct kernel_support unknown;
-	const struct kernel_support *k = &unknown;
-	int r = support_probe(&k);
+	int r;
 
+	s->kernel = &unknown;
+	r = support_probe(&s->kernel);
 	if (r < 0 && r != -ESRCH) /* no BTF: loading the programs fails too, and says so */
 		log_warning_errno(r,
 				  "Cannot try which options and hooks this kernel has, ignoring");
-	r = support_apply(k, c, diags);
-	if (r == -ENOMEM)
-		return log_oom();
-	return check_congestions(congestions, c, diags) ? r : -EBADMSG;
+	r = apply(s);
+	return r == -ENOMEM ? log_oom() : r;
 }
 
 int support_prepare(struct config *c, struct diags *diags)
 {
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	const struct congestions congestions = { .socket = fd };
+	struct support s = { .config = c, .diags = diags, .socket = fd };
 
-	if (fd < 0)
-		return log_error_errno(errno, "Cannot make a socket");
-	return check_config(&congestions, c, diags);
+	return fd < 0 ? log_error_errno(errno, "Cannot make a socket") : apply_running(&s);
 }
 
 int support_foresee(struct config *c, const struct host *host, struct diags *diags)
 {
-	const struct congestions congestions = { .host = host, .socket = -1 };
+	struct support s = { .config = c, .diags = diags, .host = host, .socket = -1 };
 
-	return check_config(&congestions, c, diags);
+	return apply_running(&s);
 }

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Does the running kernel have what a configuration asks for? */
+/* Does the running kernel have what a configuration asks for?  It is asked, not guessed from its
+ * version. */
 #ifndef SOCKPOL_SUPPORT_H
 #define SOCKPOL_SUPPORT_H
 
 #include "host/host.h"
 #include "policy/policy.h"
 
+/* There was no socket to try the option on (a host without IPv6). */
+#define SUPPORT_UNKNOWN (-ENODATA)
+
 /* What a kernel answers when it is tried. */
 struct kernel_support {
-	int options[OPTION_MAX]; /* see probe_options() */
+	int options[OPTION_MAX]; /* see support_probe_options() */
 	uint64_t missing_stages; /* BIT(enum sp_stage): it has no hook for them */
 };
 
@@ -21,7 +25,13 @@ struct missing_hook {
 extern const struct missing_hook missing_hooks[];
 extern const size_t n_missing_hooks;
 
-/* Tries them all, once.  Returns 0 or a negative errno (-EPERM: no privilege). */
+/*
+ * Tries every option on sockets of its own, with a BPF program that is gone when this returns.  By
+ * enum option_id: 0: the kernel takes it, SUPPORT_UNKNOWN, or the negative errno it answers.
+ * Returns 0, or a negative errno when nothing could be asked (-EPERM: no privilege).
+ */
+int support_probe_options(int ret[OPTION_MAX]);
+/* Tries them all, and the hooks, once.  Returns 0 or a negative errno (-EPERM: no privilege). */
 int support_probe(const struct kernel_support **ret);
 
 bool support_has_option(const struct kernel_support *k, enum option_id id);

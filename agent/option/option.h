@@ -99,19 +99,17 @@ unsigned option_families(const struct option *o);
 
 /* A shorthand stands for several options that take the same value. */
 struct option_shorthand {
-	const char *name;
-	enum option_type type;
+	struct option as_option; /* how its value is read, and which value each gets */
 	const struct option *expands_to[2];
-	const char *summary;
 };
 extern const struct option_shorthand option_shorthands[];
 extern const size_t n_option_shorthands;
 
-/* Options that exist but that bpf_setsockopt cannot set. */
+/* Options that exist but that bpf_setsockopt cannot set, for one reason. */
 struct option_refused {
-	const char *name;
-	const char *why;     /* a clause: "bpf_setsockopt does not take it (...)" */
-	const char *instead; /* a clause, or NULL */
+	const char *names[28]; /* NULL behind the last */
+	const char *why;       /* a clause: "bpf_setsockopt does not take it (...)" */
+	const char *instead;   /* a clause, or NULL */
 };
 extern const struct option_refused option_refused[];
 extern const size_t n_option_refused;

@@ -8,11 +8,6 @@ static bool is_allocated(const struct sockopt *s)
 	return s->size > sizeof(s->inside);
 }
 
-static void *data_of(struct sockopt *s)
-{
-	return is_allocated(s) ? s->allocated : s->inside;
-}
-
 const void *sockopt_data(const struct sockopt *s)
 {
 	if (!s->size)
@@ -66,7 +61,7 @@ int sockopt_set(struct sockopt *s, const void *buf, size_t len)
 	}
 	if (len != s->size)
 		return -EINVAL;
-	memcpy(data_of(s), buf, len);
+	memcpy(is_allocated(s) ? s->allocated : s->inside, buf, len);
 	return 0;
 }
 
@@ -77,20 +72,10 @@ int sockopt_setint(struct sockopt *s, int value)
 
 int sockopt_copy(struct sockopt *to, const struct sockopt *from)
 {
-	struct sockopt copy;
-	int r = sockopt_init(&copy, from->level, from->name, from->size);
+	struct sockopt copy = { .level = from->level, .name = from->name };
+	int r = from->size ? sockopt_set(&copy, sockopt_data(from), from->size) : 0;
 
-	if (r < 0)
-		return r;
-	if (from->size)
-		memcpy(data_of(&copy), sockopt_data(from), from->size);
-	*to = copy;
-	return 0;
-}
-
-bool sockopt_equal(const struct sockopt *a, const struct sockopt *b)
-{
-	if (a->level != b->level || a->name != b->name || a->size != b->size)
-		return false;
-	return !a->size || memcmp(sockopt_data(a), sockopt_data(b), a->size) == 0;
+	if (r == 0)
+		*to = copy;
+	return r;
 }

@@ -47,6 +47,5 @@ const void *sockopt_data(const struct sockopt *s);
 
 /* Makes a deep copy in an uninitialised *to. */
 int sockopt_copy(struct sockopt *to, const struct sockopt *from);
-bool sockopt_equal(const struct sockopt *a, const struct sockopt *b);
 
 #endif

@@ -10,17 +10,12 @@
 /*
  * Parses `text` (a NUL-terminated scalar) as a value of `o` into an uninitialised *ret, which the
  * caller then owns: an int (4 bytes, host byte order; unsigned 32-bit values by their bits), or for
- * OPTION_STRING the characters and a NUL.
+ * OPTION_STRING the characters and a NUL.  (OPTION_DSCP becomes the byte, the DSCP shifted left.)
  * Returns 0, -EINVAL (not a value of this type), -ERANGE (out of range, or does not convert
  * exactly), -ENOMEM; then *ret is untouched and *ret_error is an owned sentence that names the
  * offending text and says what is accepted (NULL with -ENOMEM).
  */
 int value_parse(const struct option *o, const char *text, struct sockopt *ret, char **ret_error);
-
-/* Parses `text` as the value of a shorthand: one value, in the form its options take (DSCP: shifted
- * left by 2). */
-int value_parse_shorthand(const struct option_shorthand *s, const char *text, struct sockopt *ret,
-			  char **ret_error);
 
 /*
  * Formats a value as an administrator would write it, in its shortest exact form ("60s", "4M",
@@ -28,6 +23,9 @@ int value_parse_shorthand(const struct option_shorthand *s, const char *text, st
  * NULL: out of memory.
  */
 char *value_format(const struct option *o, const struct sockopt *value);
+/* Formats `value`, given in bytes, bytes per second or microseconds, in the shortest exact unit;
+ * owned, NULL: no memory. */
+char *value_format_units(enum option_type type, uint64_t value);
 /* Returns the number that getsockopt(2) deals in (bytes, ms, ...); 0 for strings. */
 int64_t value_number(const struct option *o, const struct sockopt *value);
 
@@ -44,6 +42,7 @@ int value_result(const struct option *o, const struct sockopt *value, const stru
 /* Spells out which text is accepted, for messages, `sockpol options` and the manual: "bytes, or
  * with K, M, G; 1 to 2147483647".  Owned by the caller. */
 char *value_syntax(const struct option *o);
-char *value_syntax_shorthand(const struct option_shorthand *s);
+/* Returns what a number in the option's own unit counts: "bytes", "seconds", ... */
+const char *value_own_unit_name(const struct option *o);
 
 #endif

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 
 #include "option/value.h"
-#include "option/value_format.h"
 
 #define SOCK_MIN_RCVBUF	 2304 /* bytes; include/net/sock.h, on 64-bit machines */
 #define SOCK_MIN_SNDBUF	 4608

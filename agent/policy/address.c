@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <arpa/inet.h>
-#include <assert.h>
 #include <errno.h>
 
 #include "policy/address.h"
 
-#define IPV4_BITS   32u
-#define IPV6_BITS   128u
-#define MAPPED_BITS 96u /* ::ffff: before the IPv4 address */
-
+/* What is before the IPv4 address in a v4-mapped one. */
 static const unsigned char mapped_head[] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
-static_assert(sizeof(mapped_head) * 8 == MAPPED_BITS, "what is before the IPv4 address");
+#define MAPPED_BITS (8 * (unsigned)sizeof(mapped_head))
 
 /* Makes the sentence "'TEXT' <reason>".  Returns -EINVAL, or -ENOMEM. */
 #define FAIL(ret_error, text, reason, ...)                                                         \
@@ -34,108 +30,120 @@ static bool scan_number(const char *text, unsigned max, unsigned *ret, const cha
 	return true;
 }
 
-/* --- addresses -------------------------------------------------------------------------------- */
+/* --- ranges ----------------------------------------------------------------------------------- */
 
-static bool is_mapped(const struct prefix *p)
+size_t range_size(const struct range *r)
 {
-	return !p->v4 && memcmp(p->address, mapped_head, sizeof(mapped_head)) == 0;
+	static const size_t sizes[] = {
+		[RANGE_IPV4] = 4,
+		[RANGE_IPV6] = 16,
+		[RANGE_PORT] = 2,
+	};
+
+	return sizes[r->kind];
 }
 
-/* Reads an IPv4 or IPv6 address as a prefix of full length, as it is written: a v4-mapped one is
- * IPv6 here. */
-static bool scan_address(const char *text, size_t size, struct prefix *ret)
+static unsigned port_at(const unsigned char data[2])
 {
-	struct prefix p = { 0 };
+	return (unsigned)data[0] << 8 | data[1];
+}
+
+const char *range_format(const struct range *r, char buf[static RANGE_TEXT_SIZE])
+{
+	unsigned bits = 8 * (unsigned)range_size(r), length = 0;
+	char address[INET6_ADDRSTRLEN] = "";
+
+	if (r->kind == RANGE_PORT) {
+		unsigned first = port_at(r->first), last = port_at(r->last);
+
+		snprintf(buf, RANGE_TEXT_SIZE, first == last ? "%u" : "%u-%u", first, last);
+		return buf;
+	}
+	while (length < bits &&
+	       !((r->first[length / 8] ^ r->last[length / 8]) & 0x80 >> length % 8))
+		length++;
+	inet_ntop(r->kind == RANGE_IPV4 ? AF_INET : AF_INET6, r->first, address, sizeof(address));
+	snprintf(buf, RANGE_TEXT_SIZE, length == bits ? "%s" : "%s/%u", address, length);
+	return buf;
+}
+
+/* Reads an IPv4 or IPv6 address, as it is written: a v4-mapped one is IPv6 here. */
+static bool scan_address(const char *text, size_t size, struct range *ret)
+{
 	char address[INET6_ADDRSTRLEN];
 
+	*ret = (struct range){ .kind = RANGE_IPV4 };
 	if (size >= sizeof(address))
 		return false;
 	memcpy(address, text, size);
 	address[size] = '\0';
-	p.v4 = inet_pton(AF_INET, address, p.address) == 1;
-	if (!p.v4 && inet_pton(AF_INET6, address, p.address) != 1)
-		return false;
-	p.length = p.v4 ? IPV4_BITS : IPV6_BITS;
-	*ret = p;
-	return true;
+	if (inet_pton(AF_INET, address, ret->first) == 1)
+		return true;
+	ret->kind = RANGE_IPV6;
+	return inet_pton(AF_INET6, address, ret->first) == 1;
 }
 
-/* Clears the bits below the prefix length; returns whether one was set. */
-static bool clear_host_bits(struct prefix *p)
+/* Extends an address to all that have its first bits.  Returns whether it had others. */
+static bool clear_host_bits(struct range *r, unsigned length)
 {
 	bool some = false;
 
-	for (unsigned bit = p->length; bit < (p->v4 ? IPV4_BITS : IPV6_BITS); bit++) {
+	memcpy(r->last, r->first, sizeof(r->last));
+	for (unsigned bit = length; bit < 8 * range_size(r); bit++) {
 		unsigned char mask = (unsigned char)(0x80 >> bit % 8);
 
-		some = some || p->address[bit / 8] & mask;
-		p->address[bit / 8] &= (unsigned char)~mask;
+		some = some || r->first[bit / 8] & mask;
+		r->first[bit / 8] &= (unsigned char)~mask;
+		r->last[bit / 8] |= mask;
 	}
 	return some;
 }
 
-const char *prefix_format(const struct prefix *p, char buf[static PREFIX_TEXT_SIZE])
+/* Turns the v4-mapped addresses of IPv6 to those of IPv4. */
+static void unmap(struct range *r)
 {
-	char address[INET6_ADDRSTRLEN] = "";
+	struct range v4 = { .kind = RANGE_IPV4 };
 
-	inet_ntop(p->v4 ? AF_INET : AF_INET6, p->address, address, sizeof(address));
-	if (p->length == (p->v4 ? IPV4_BITS : IPV6_BITS))
-		snprintf(buf, PREFIX_TEXT_SIZE, "%s", address);
-	else
-		snprintf(buf, PREFIX_TEXT_SIZE, "%s/%u", address, p->length);
-	return buf;
+	memcpy(v4.first, r->first + sizeof(mapped_head), range_size(&v4));
+	memcpy(v4.last, r->last + sizeof(mapped_head), range_size(&v4));
+	*r = v4;
 }
 
-/* Reads the "/n" of a prefix whose address is known.  Returns 0, -EINVAL or -ENOMEM. */
-static int parse_length(const char *text, const char *length, struct prefix *p, char **ret_error)
+int prefix_parse(const char *text, struct range *ret, char **ret_error)
 {
-	unsigned least = is_mapped(p) ? MAPPED_BITS : 0, most = p->length;
-	const char *rest;
+	const char *slash = strchrnul(text, '/'), *rest;
+	unsigned length, least, most;
+	char meant[RANGE_TEXT_SIZE];
+	bool is_mapped;
+	struct range r;
 
-	if (!scan_number(length, most, &p->length, &rest) || *rest)
+	if (strchr(text, '%'))
+		return FAIL(ret_error, text, "has a zone id, which no rule can look at");
+	if (!scan_address(text, (size_t)(slash - text), &r))
+		return FAIL(ret_error, text,
+			    "is not an address or a prefix (10.0.0.1, 10.0.0.0/8, 2001:db8::/32)");
+	is_mapped = r.kind == RANGE_IPV6 && !memcmp(r.first, mapped_head, sizeof(mapped_head));
+	least = is_mapped ? MAPPED_BITS : 0;
+	length = most = 8 * (unsigned)range_size(&r);
+	if (*slash && (!scan_number(slash + 1, most, &length, &rest) || *rest))
 		return FAIL(ret_error, text, "has a bad prefix length: %s takes %u to %u",
-			    p->v4 ? "IPv4" : "IPv6", least, most);
-	if (p->length < least)
+			    r.kind == RANGE_IPV4 ? "IPv4" : "IPv6", least, most);
+	if (length < least)
 		return FAIL(ret_error, text,
 			    "is v4-mapped with a prefix length below %u, where the IPv4 address "
 			    "begins",
 			    MAPPED_BITS);
-	return 0;
-}
-
-int prefix_parse(const char *text, struct prefix *ret, char **ret_error)
-{
-	const char *slash = strchrnul(text, '/');
-	char meant[PREFIX_TEXT_SIZE];
-	struct prefix p;
-	int r = 0;
-
-	if (strchr(text, '%'))
-		return FAIL(ret_error, text, "has a zone id, which no rule can look at");
-	if (!scan_address(text, (size_t)(slash - text), &p))
-		return FAIL(ret_error, text,
-			    "is not an address or a prefix (10.0.0.1, 10.0.0.0/8, 2001:db8::/32)");
-	if (*slash)
-		r = parse_length(text, slash + 1, &p, ret_error);
-	if (r < 0)
-		return r;
-	if (clear_host_bits(&p))
+	if (clear_host_bits(&r, length))
 		return FAIL(ret_error, text,
 			    "has bits set below its prefix length; did you mean '%s'?",
-			    prefix_format(&p, meant));
-	if (is_mapped(&p) && p.length >= MAPPED_BITS) {
-		p.v4 = true;
-		p.length -= MAPPED_BITS;
-		memmove(p.address, p.address + sizeof(mapped_head), IPV4_BITS / 8);
-		memset(p.address + IPV4_BITS / 8, 0, sizeof(p.address) - IPV4_BITS / 8);
-	}
-	*ret = p;
+			    range_format(&r, meant));
+	if (is_mapped)
+		unmap(&r);
+	*ret = r;
 	return 0;
 }
 
-/* --- ports ------------------------------------------------------------------------------------ */
-
-int port_range_parse(const char *text, struct port_range *ret, char **ret_error)
+int port_range_parse(const char *text, struct range *ret, char **ret_error)
 {
 	unsigned first = 0, last;
 	const char *rest;
@@ -152,8 +160,32 @@ int port_range_parse(const char *text, struct port_range *ret, char **ret_error)
 	if (last < first)
 		return FAIL(ret_error, text, "ends below where it begins; did you mean '%u-%u'?",
 			    last, first);
-	*ret = (struct port_range){ .first = (uint16_t)first, .last = (uint16_t)last };
+	*ret = (struct range){
+		.kind = RANGE_PORT,
+		.first = { (unsigned char)(first >> 8), (unsigned char)first },
+		.last = { (unsigned char)(last >> 8), (unsigned char)last },
+	};
 	return 0;
+}
+
+/* An unknown port is 0, and no range begins there. */
+static bool range_holds(const struct range *r, const struct endpoint *e)
+{
+	const unsigned char port[] = { (unsigned char)(e->port >> 8), (unsigned char)e->port };
+	const unsigned char *key = r->kind == RANGE_PORT ? port : e->address;
+	size_t size = range_size(r);
+
+	if (r->kind != RANGE_PORT && (!e->known || e->v4 != (r->kind == RANGE_IPV4)))
+		return false;
+	return memcmp(r->first, key, size) <= 0 && memcmp(key, r->last, size) <= 0;
+}
+
+bool ranges_hold(const struct ranges *list, const struct endpoint *e)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (range_holds(&list->v[i], e))
+			return true;
+	return false;
 }
 
 /* --- ends of connections ---------------------------------------------------------------------- */
@@ -161,28 +193,28 @@ int port_range_parse(const char *text, struct port_range *ret, char **ret_error)
 static int parse_address(const char *text, struct endpoint *e)
 {
 	_cleanup_free_ char *error = NULL;
-	struct prefix p = { 0 };
-	int r = strchr(text, '/') ? -EINVAL : prefix_parse(text, &p, &error);
+	struct range range;
+	int r = strchr(text, '/') ? -EINVAL : prefix_parse(text, &range, &error);
 
 	if (r < 0)
 		return r;
 	e->known = true;
-	e->v4 = p.v4;
-	memcpy(e->address, p.address, sizeof(e->address));
+	e->v4 = range.kind == RANGE_IPV4;
+	memcpy(e->address, range.first, sizeof(e->address));
 	return 0;
 }
 
 static int parse_port(const char *text, struct endpoint *e)
 {
 	_cleanup_free_ char *error = NULL;
-	struct port_range range = { 0 };
+	struct range range;
 	int r = port_range_parse(text, &range, &error);
 
 	if (r < 0)
 		return r;
-	if (range.first != range.last)
+	if (port_at(range.first) != port_at(range.last))
 		return -EINVAL;
-	e->port = range.first;
+	e->port = (uint16_t)port_at(range.first);
 	return 0;
 }
 
@@ -249,33 +281,6 @@ const char *endpoint_format(const struct endpoint *e, char buf[static ENDPOINT_T
 	if (e->port)
 		snprintf(buf + n, ENDPOINT_TEXT_SIZE - (size_t)n, ":%u", e->port);
 	return buf;
-}
-
-bool prefix_holds(const struct prefix *p, const struct endpoint *e)
-{
-	unsigned bytes = p->length / 8, bits = p->length % 8;
-	unsigned mask = 0xff00u >> bits; /* of the last byte; the low byte counts */
-
-	if (!e->known || e->v4 != p->v4 || memcmp(p->address, e->address, bytes) != 0)
-		return false;
-	return !bits || !((p->address[bytes] ^ e->address[bytes]) & mask);
-}
-
-bool prefixes_hold(const struct prefixes *list, const struct endpoint *e)
-{
-	for (size_t i = 0; i < list->n; i++)
-		if (prefix_holds(&list->v[i], e))
-			return true;
-	return false;
-}
-
-/* An unknown port is 0, and no range begins there. */
-bool port_ranges_hold(const struct port_ranges *list, const struct endpoint *e)
-{
-	for (size_t i = 0; i < list->n; i++)
-		if (e->port >= list->v[i].first && e->port <= list->v[i].last)
-			return true;
-	return false;
 }
 
 bool endpoint_is_wildcard(const struct endpoint *e)

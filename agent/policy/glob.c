@@ -6,27 +6,8 @@
 #include "policy/glob.h"
 
 #define PATTERN_LENGTH_MAX 4095 /* bytes; no cgroup's path is longer (PATH_MAX) */
-#define PATTERN_SHOWN	   80	/* characters of an offending pattern in a message */
 
-struct component {
-	const char *text; /* points into glob.text */
-	size_t length;
-	bool any;     /* "**": zero or more components */
-	bool literal; /* compare the bytes */
-};
-
-struct glob {
-	enum glob_kind kind;
-	char *pattern; /* as it was written */
-	char *text;    /* a copy, split into components */
-	struct component *v;
-	size_t n; /* GLOB_CGROUP: 0 for "/"; GLOB_UNIT: 1 */
-};
-
-/* Makes the sentence "'PATTERN': <reason>".  Returns -EINVAL, or -ENOMEM. */
-#define REFUSE(pattern, ret_error, reason, ...)                                                    \
-	sentence(ret_error, -EINVAL, "'%.*s%s': " reason, PATTERN_SHOWN, pattern,                  \
-		 strlen(pattern) > PATTERN_SHOWN ? "..." : "", ##__VA_ARGS__)
+#define REFUSE(pattern, ret_error, ...) glob_sentence(ret_error, -EINVAL, pattern, __VA_ARGS__)
 
 /* Finds the end that fnmatch(3) sees. */
 const char *glob_bracket_end(const char *s)
@@ -70,9 +51,9 @@ static const char *component_error(const char *s)
 	return NULL;
 }
 
-static struct component component_of(const char *s)
+static struct glob_component component_of(const char *s)
 {
-	return (struct component){
+	return (struct glob_component){
 		.text = s,
 		.length = strlen(s),
 		.any = streq(s, "**"),
@@ -80,29 +61,32 @@ static struct component component_of(const char *s)
 	};
 }
 
-static bool looks_like_unit(const char *pattern)
+const struct unit_kind *glob_unit_kind(const char *name)
 {
-	static const char *const suffixes[] = { ".service", ".socket", ".scope",
-						".slice",   ".mount",  ".swap" };
-	size_t length = strlen(pattern);
+	static const struct unit_kind kinds[] = {
+		{ ".service", true }, { ".socket", true },     { ".mount", true },
+		{ ".swap", true },    { ".slice", true },      { ".scope", true },
+		{ ".target", false }, { ".timer", false },     { ".path", false },
+		{ ".device", false }, { ".automount", false },
+	};
+	size_t length = strlen(name);
 
-	if (strchr(pattern, '/'))
-		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
-		size_t suffix = strlen(suffixes[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		size_t n = strlen(kinds[i].suffix);
 
-		if (length > suffix && streq(pattern + length - suffix, suffixes[i]))
-			return true;
+		if (length > n && streq(name + length - n, kinds[i].suffix))
+			return &kinds[i];
 	}
-	return false;
+	return NULL;
 }
 
 static int parse_cgroup(struct glob *g, char **ret_error)
 {
+	const struct unit_kind *unit = glob_unit_kind(g->pattern);
 	char *rest = g->text + 1;
 
 	if (g->text[0] != '/') {
-		if (looks_like_unit(g->pattern))
+		if (!strchr(g->pattern, '/') && unit && unit->has_cgroup)
 			return REFUSE(g->pattern, ret_error,
 				      "a cgroup pattern begins with '/'; for a systemd unit write "
 				      "'unit: %s'",
@@ -187,7 +171,7 @@ void glob_free(struct glob *g)
 }
 
 /* Does one component match a name that is not NUL-terminated? */
-static bool component_match(const struct component *c, const char *name, size_t length)
+static bool component_match(const struct glob_component *c, const char *name, size_t length)
 {
 	char copy[NAME_MAX + 1];
 
@@ -270,43 +254,18 @@ bool glob_match(const struct glob *g, const char *path)
 	return g->kind == GLOB_CGROUP ? match_cgroup(g, path) : match_unit(g, path);
 }
 
-const char *glob_pattern(const struct glob *g)
-{
-	return g->pattern;
-}
-
-enum glob_kind glob_kind(const struct glob *g)
-{
-	return g->kind;
-}
-
-size_t glob_n_components(const struct glob *g)
-{
-	return g->n;
-}
-
-const char *glob_component(const struct glob *g, size_t i)
-{
-	return g->v[i].text;
-}
-
 /* Could the component match some name with this beginning and end?  When in doubt, yes. */
-static bool may_match(const struct component *c, const char *begin, const char *end)
+static bool may_match(const struct glob_component *c, const char *begin, const char *end)
 {
-	size_t head = strcspn(c->text, "*?[");
-	size_t begin_length = strlen(begin), end_length = strlen(end), tail = 0;
+	size_t head = strcspn(c->text, "*?["), tail = 0;
+	size_t begin_length = strlen(begin), end_length = strlen(end);
 
-	if (c->literal)
-		return c->length >= begin_length + end_length &&
-		       strncmp(c->text, begin, begin_length) == 0 &&
-		       streq(c->text + c->length - end_length, end);
-	while (!strchr("*?]", c->text[c->length - 1 - tail]))
+	if (c->literal && c->length < begin_length + end_length)
+		return false;
+	while (tail < c->length && tail < end_length &&
+	       !strchr("*?]", c->text[c->length - 1 - tail]))
 		tail++;
-	if (head > begin_length)
-		head = begin_length;
-	if (tail > end_length)
-		tail = end_length;
-	return strncmp(c->text, begin, head) == 0 &&
+	return strncmp(c->text, begin, head < begin_length ? head : begin_length) == 0 &&
 	       memcmp(c->text + c->length - tail, end + end_length - tail, tail) == 0;
 }
 

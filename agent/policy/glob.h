@@ -10,7 +10,25 @@ enum glob_kind {
 	GLOB_UNIT,   /* against the last component, where every one above it ends in ".slice" */
 };
 
-struct glob;
+struct glob {
+	enum glob_kind kind;
+	char *pattern; /* as it was written */
+	char *text;    /* a copy, split into components */
+	/* What is between slashes; "**" is a component of its own. */
+	struct glob_component {
+		const char *text; /* points into the copy */
+		size_t length;
+		bool any;     /* "**": zero or more components */
+		bool literal; /* compare the bytes */
+	} * v;
+	size_t n; /* GLOB_CGROUP: 0 for "/"; GLOB_UNIT: 1 */
+};
+
+/* Makes the sentence "'PATTERN': <reason>", where a long pattern is cut.  Returns r, or -ENOMEM. */
+#define GLOB_SHOWN 80
+#define glob_sentence(ret_error, r, text, reason, ...)                                             \
+	sentence(ret_error, r, "'%.*s%s': " reason, GLOB_SHOWN, text,                              \
+		 strlen(text) > GLOB_SHOWN ? "..." : "", ##__VA_ARGS__)
 
 /* Makes a pattern.  Returns 0, -EINVAL (*ret_error: an owned sentence) or -ENOMEM (*ret_error is
  * NULL). */
@@ -22,14 +40,15 @@ DEFINE_CLEANUP(struct glob *, glob_free)
  * it. */
 bool glob_match(const struct glob *g, const char *path);
 
-const char *glob_pattern(const struct glob *g);
-enum glob_kind glob_kind(const struct glob *g);
-/* The components between its slashes; none for "/", one for a unit.  "**" is a component of its
- * own. */
-size_t glob_n_components(const struct glob *g);
-const char *glob_component(const struct glob *g, size_t i);
 /* Returns the end (the ']') of the bracket expression that begins at s, or NULL. */
 const char *glob_bracket_end(const char *s);
+/* A kind of systemd's units; only some have processes, and so a cgroup. */
+struct unit_kind {
+	const char *suffix;
+	bool has_cgroup;
+};
+/* Returns the kind of unit that such a name is, or NULL. */
+const struct unit_kind *glob_unit_kind(const char *name);
 /* Can the pattern match a cgroup inside a tree delegated to a user (below user@UID.service)? */
 bool glob_reaches_delegated(const struct glob *g);
 

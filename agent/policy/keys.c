@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <assert.h>
 
-#include "base/suggest.h"
+#include "base/names.h"
 #include "policy/keys.h"
 
 #define KNOWN_SIZE 512
@@ -50,8 +50,16 @@ static void report_unknown_key(const struct parse *p, const struct yaml_node *ke
 		   near ? near : join(names, n, known, sizeof(known)), near ? "'?" : "");
 }
 
+static bool has_key(const struct yaml_node *map, const char *name)
+{
+	for (size_t i = 0; i + 1 < map->n_items; i += 2)
+		if (streq(map->items[i]->text, name))
+			return true;
+	return false;
+}
+
 int parse_map(struct parse *p, const struct yaml_node *map, const char *what,
-	      const struct key *keys, size_t n, void *target)
+	      const struct key *keys, size_t n, void *of)
 {
 	if (map->kind == NODE_BAD)
 		return 0;
@@ -60,6 +68,9 @@ int parse_map(struct parse *p, const struct yaml_node *map, const char *what,
 			   NODE_WORDS(map));
 		return 0;
 	}
+	for (size_t k = 0; k < n; k++)
+		if (keys[k].is_required && !has_key(map, keys[k].name))
+			diag_error(p->diags, &map->at, "%s without '%s'", what, keys[k].name);
 	for (size_t i = 0; i + 1 < map->n_items; i += 2) {
 		const struct yaml_node *key = map->items[i];
 		size_t k = 0;
@@ -71,26 +82,20 @@ int parse_map(struct parse *p, const struct yaml_node *map, const char *what,
 			report_unknown_key(p, key, what, keys, n);
 			continue;
 		}
-		r = keys[k].parse(p, key, map->items[i + 1], target);
+		r = keys[k].parse(p, key, map->items[i + 1], (char *)of + keys[k].offset);
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-static bool has_key(const struct yaml_node *map, const char *name)
+bool parse_is_list(const struct parse *p, const struct yaml_node *key,
+		   const struct yaml_node *value, const char *what)
 {
-	for (size_t i = 0; i + 1 < map->n_items; i += 2)
-		if (streq(map->items[i]->text, name))
-			return true;
-	return false;
-}
-
-void require_key(const struct parse *p, const struct yaml_node *map, const char *what,
-		 const char *name)
-{
-	if (map->kind == NODE_MAP && !has_key(map, name))
-		diag_error(p->diags, &map->at, "%s without '%s'", what, name);
+	if (value->kind != NODE_LIST && value->kind != NODE_BAD && !yaml_is_null(value))
+		diag_error(p->diags, &value->at, "'%s' takes a list of %s, not %s", key->text, what,
+			   NODE_WORDS(value));
+	return value->kind == NODE_LIST;
 }
 
 const char *parse_scalar(const struct parse *p, const struct yaml_node *key,

@@ -13,21 +13,26 @@ struct parse {
 
 #define KEYS_MAX 32 /* keys of one mapping */
 
+/* Parses the value of a key.  Returns 0 or -ENOMEM. */
+typedef int parse_value_fn(struct parse *p, const struct yaml_node *key,
+			   const struct yaml_node *value, void *target);
+
 /* A key that a mapping may have. */
 struct key {
 	const char *name;
-	int (*parse)(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
-		     void *target);
+	parse_value_fn *parse;
+	size_t offset; /* of the target in what the mapping describes */
+	bool is_required;
 };
 
 /* Hands each value of a mapping to its key's parser.  what: names the mapping in messages, "a
  * policy". */
 int parse_map(struct parse *p, const struct yaml_node *map, const char *what,
-	      const struct key *keys, size_t n, void *target);
+	      const struct key *keys, size_t n, void *of);
 
-/* Reports a mapping that lacks the key. */
-void require_key(const struct parse *p, const struct yaml_node *map, const char *what,
-		 const char *name);
+/* Is it a list of such things?  Reports what is neither that nor null. */
+bool parse_is_list(const struct parse *p, const struct yaml_node *key,
+		   const struct yaml_node *value, const char *what);
 
 /* Returns the text of a scalar of any kind; reports anything else and returns NULL. */
 const char *parse_scalar(const struct parse *p, const struct yaml_node *key,

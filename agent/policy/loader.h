@@ -3,6 +3,8 @@
 #ifndef SOCKPOL_LOADER_H
 #define SOCKPOL_LOADER_H
 
+#include <dirent.h>
+
 #include "host/host.h"
 #include "policy/policy.h"
 
@@ -25,5 +27,34 @@ extern const char *const loader_default_dirs[];
  */
 int config_load(const char *const *dirs, const char *const *files, const struct host *host,
 		struct diags *diags, struct config **ret);
+
+/* The parts of it. */
+
+struct loader_file {
+	char *path;	  /* for messages; owned */
+	const char *name; /* its last component; points into path */
+	size_t dir;
+};
+
+struct loader_files {
+	struct loader_file *v; /* ordered by name; of equal names the first directory's file */
+	size_t n;
+	DIR **dirs; /* owned; open */
+	size_t n_dirs;
+};
+
+/* Finds the files of `dirs`, which is NULL-terminated.  What is wrong is added to `diags`. Returns
+ * 0 or -ENOMEM. */
+int loader_scan(const char *const *dirs, struct diags *diags, struct loader_files *ret);
+void loader_files_clear(struct loader_files *f);
+
+/*
+ * Reads a file if it is a regular one that only root or we can write.  `path` is its name in
+ * messages and must live as long as `diags` are added to.  Returns 0 with *ret_text owned by the
+ * caller (NULL when the file masks: empty, or /dev/null), -EBADMSG when diags say what is wrong, or
+ * -ENOMEM.
+ */
+int loader_read(int dir_fd, const char *name, const char *path, struct diags *diags,
+		char **ret_text, size_t *ret_size);
 
 #endif

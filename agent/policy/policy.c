@@ -55,22 +55,10 @@ struct config *config_new(void)
 	return calloc(1, sizeof(struct config));
 }
 
-struct config *config_ref(const struct config *c)
-{
-	struct config *own = (struct config *)(uintptr_t)c;
-
-	own->n_others++;
-	return own;
-}
-
 void config_free(struct config *c)
 {
 	if (!c)
 		return;
-	if (c->n_others) {
-		c->n_others--;
-		return;
-	}
 	for (size_t i = 0; i < c->n_policies; i++)
 		policy_clear(&c->policies[i]);
 	free(c->policies);

@@ -72,7 +72,6 @@ struct config {
 	size_t n_prefixes; /* entries of `remote` and `local`, of all rules */
 	char **files;	   /* every file read, in order; positions point here */
 	size_t n_files;
-	unsigned n_others; /* further holders beside the first */
 };
 
 const struct setting *settings_find(const struct settings *s, const struct option *o);
@@ -82,8 +81,6 @@ bool patterns_match(const struct patterns *p, const char *path);
 void settings_clear(struct settings *s);
 void policy_clear(struct policy *p);
 struct config *config_new(void);
-/* Adds a holder; each holder frees it. */
-struct config *config_ref(const struct config *c);
 void config_free(struct config *c);
 DEFINE_CLEANUP(struct config *, config_free)
 

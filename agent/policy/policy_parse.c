@@ -4,7 +4,9 @@
 #include "base/diag.h"
 #include "policy/keys.h"
 #include "policy/loader.h"
+#include "option/value.h"
 #include "policy/policy_parse.h"
+#include "policy/stage.h"
 #include "policy/when.h"
 
 static bool name_is_good(const char *name)
@@ -34,16 +36,174 @@ static int parse_name(const struct parse *p, const struct yaml_node *key,
 	return *name ? 0 : -ENOMEM;
 }
 
-/* --- rules ------------------------------------------------------------------------------------ */
+/* --- a block of options: names, values, shorthands, and what excludes what -------------------- */
 
-static int parse_rule_when(struct parse *p, const struct yaml_node *key,
-			   const struct yaml_node *value, void *target)
+/* An option's name and value as in the file, and what the name means. */
+struct entry {
+	const struct yaml_node *name, *value;
+	const struct option *option;		  /* or */
+	const struct option_shorthand *shorthand; /* one of the two is NULL */
+};
+
+static void report_unknown(const struct yaml_node *name, struct diags *diags)
 {
-	struct rule *rule = target;
+	const struct option_refused *refused = option_find_refused(name->text);
+	const char *near;
 
-	(void)key;
-	return when_parse(p, value, &rule->when);
+	if (refused) {
+		diag_error(diags, &name->at, "%s cannot be set from BPF: %s%s%s", name->text,
+			   refused->why, refused->instead ? "; instead: " : "",
+			   refused->instead ? refused->instead : "");
+		return;
+	}
+	near = diags_may_suggest(diags) ? option_suggest(name->text) : NULL;
+	diag_error(diags, &name->at, "unknown option '%s'%s%s%s", EXCERPT(name->text),
+		   near ? "; did you mean '" : "; `sockpol options` lists them", near ? near : "",
+		   near ? "'?" : "");
 }
+
+/* Inserts a setting in the order of the option table. */
+static int settings_insert(struct settings *s, const struct setting *new)
+{
+	size_t i;
+
+	if (GROW(s->v, s->n) < 0)
+		return -ENOMEM;
+	for (i = s->n++; i && s->v[i - 1].option > new->option; i--)
+		s->v[i] = s->v[i - 1];
+	s->v[i] = *new;
+	return 0;
+}
+
+/* Returns a setting of the same option, perhaps in another spelling, or NULL. */
+static const struct setting *find_rival(const struct settings *s, const struct option *o)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (options_rival(s->v[i].option, o))
+			return &s->v[i];
+	return NULL;
+}
+
+/* May `option` be set here?  Reports the reason if not. */
+static bool is_free(const struct settings *s, const struct entry *e, const struct option *option,
+		    struct diags *diags)
+{
+	const char *shorthand = e->shorthand ? e->shorthand->as_option.name : NULL;
+	const struct setting *other = find_rival(s, option);
+	const struct position *at;
+
+	if (!other)
+		return true;
+	at = &other->at;
+	if (other->option != option)
+		diag_error(diags, &e->name->at,
+			   "%s and %s (%s:%u:%u) are one option in two spellings: give one",
+			   option->name, other->option->name, at->file, at->line, at->column);
+	else if (shorthand && !other->shorthand)
+		diag_error(diags, &e->name->at,
+			   "%s stands for %s, which is already set at %s:%u:%u", shorthand,
+			   option->name, at->file, at->line, at->column);
+	else if (other->shorthand && !shorthand)
+		diag_error(diags, &e->name->at,
+			   "%s is already set by %s at %s:%u:%u, which stands for it", option->name,
+			   other->shorthand, at->file, at->line, at->column);
+	/* otherwise the name stands twice: a duplicate key, reported already */
+	return false;
+}
+
+static int add_setting(struct settings *s, const struct entry *e, const struct option *option,
+		       const struct sockopt *value, struct diags *diags)
+{
+	struct setting new = {
+		.option = option,
+		.unset = !value,
+		.at = e->name->at,
+		.shorthand = e->shorthand ? e->shorthand->as_option.name : NULL,
+	};
+	int r = 0;
+
+	if (!is_free(s, e, option, diags))
+		return 0;
+	if (value)
+		r = sockopt_copy(&new.value, value);
+	if (r < 0)
+		return r;
+	r = settings_insert(s, &new);
+	if (r < 0 && value)
+		sockopt_destroy(&new.value);
+	return r;
+}
+
+/* Adds one option, or all that a shorthand stands for; value NULL: unset. */
+static int add_entry(struct settings *s, const struct entry *e, const struct sockopt *value,
+		     struct diags *diags)
+{
+	if (e->option)
+		return add_setting(s, e, e->option, value, diags);
+	for (size_t i = 0; i < ARRAY_SIZE(e->shorthand->expands_to); i++) {
+		int r = add_setting(s, e, e->shorthand->expands_to[i], value, diags);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* A wrong value counts as unset, so that conflicts with it are reported as well. */
+static int parse_setting(struct settings *s, const struct entry *e, struct diags *diags)
+{
+	_cleanup_free_ char *error = NULL;
+	bool is_set = e->value->kind == NODE_SCALAR && !yaml_is_null(e->value) &&
+		      !streq(e->value->text, "unset");
+	struct sockopt value;
+	int r = 0;
+
+	if (e->value->kind == NODE_LIST || e->value->kind == NODE_MAP)
+		diag_error(diags, &e->value->at, "%s takes a single value, not %s", e->name->text,
+			   NODE_WORDS(e->value));
+	if (is_set)
+		r = value_parse(e->option ? e->option : &e->shorthand->as_option, e->value->text,
+				&value, &error);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0)
+		diag_error(diags, &e->value->at, "%s: %s", e->name->text, error);
+	is_set = is_set && r == 0;
+	r = add_entry(s, e, is_set ? &value : NULL, diags);
+	if (is_set)
+		sockopt_destroy(&value);
+	return r;
+}
+
+static int parse_options(struct parse *p, const struct yaml_node *key, const struct yaml_node *map,
+			 void *settings)
+{
+	(void)key;
+	if (map->kind == NODE_BAD || yaml_is_null(map))
+		return 0;
+	if (map->kind != NODE_MAP) {
+		diag_error(p->diags, &map->at, "'options' takes option names and values, not %s",
+			   NODE_WORDS(map));
+		return 0;
+	}
+	for (size_t i = 0; i + 1 < map->n_items; i += 2) {
+		struct entry e = { .name = map->items[i], .value = map->items[i + 1] };
+		int r;
+
+		e.option = option_find(e.name->text);
+		e.shorthand = e.option ? NULL : option_find_shorthand(e.name->text);
+		if (!e.option && !e.shorthand) {
+			report_unknown(e.name, p->diags);
+			continue;
+		}
+		r = parse_setting(settings, &e, p->diags);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* --- rules ------------------------------------------------------------------------------------ */
 
 static int parse_rule_name(struct parse *p, const struct yaml_node *key,
 			   const struct yaml_node *value, void *target)
@@ -53,19 +213,10 @@ static int parse_rule_name(struct parse *p, const struct yaml_node *key,
 	return parse_name(p, key, value, &rule->name, &rule->at);
 }
 
-static int parse_rule_options(struct parse *p, const struct yaml_node *key,
-			      const struct yaml_node *value, void *target)
-{
-	struct rule *rule = target;
-
-	(void)key;
-	return settings_parse(value, &rule->options, p->diags);
-}
-
 static const struct key rule_keys[] = {
-	{ "name", parse_rule_name },
-	{ "when", parse_rule_when },
-	{ "options", parse_rule_options },
+	{ "name", parse_rule_name, .is_required = true },
+	{ "when", when_parse, offsetof(struct rule, when) },
+	{ "options", parse_options, offsetof(struct rule, options) },
 };
 
 static int parse_rule(struct parse *p, const struct yaml_node *node, struct policy *policy)
@@ -78,7 +229,6 @@ static int parse_rule(struct parse *p, const struct yaml_node *node, struct poli
 	rule = &policy->rules[policy->n_rules++];
 	*rule = (struct rule){ .at = node->at };
 	when_init(&rule->when);
-	require_key(p, node, "a rule", "name");
 	r = parse_map(p, node, "a rule", rule_keys, ARRAY_SIZE(rule_keys), rule);
 	rule->condition = when_digest(&rule->when);
 	return r;
@@ -100,38 +250,57 @@ static int report_duplicate_rules(const struct parse *p, const struct policy *po
 	return 0;
 }
 
+/* A policy has a bit for each rule that depends on the connection, and so much room for counters
+ * of those that hold whatever the connection is. */
+static void report_too_many_rules(const struct parse *p, const struct policy *policy)
+{
+	unsigned depending = 0, always[SP_STAGE_MAX] = { 0 };
+
+	for (size_t i = 0; i < policy->n_rules; i++) {
+		const struct rule *r = &policy->rules[i];
+
+		depending += stage_rule_has_bit(r);
+		if (depending > SP_RULES_MAX) {
+			diag_error(p->diags, &r->at,
+				   "more than %u rules of a policy depend on the connection",
+				   SP_RULES_MAX);
+			return;
+		}
+		for (int s = 0; s < SP_STAGE_MAX; s++) {
+			always[s] += !stage_table[s].is_socket &&
+				     stage_rule_may_hold(r, (enum sp_stage)s) &&
+				     !stage_rule_depends(r, (enum sp_stage)s);
+			if (always[s] > SP_RULES_MAX) {
+				diag_error(p->diags, &r->at,
+					   "more than %u rules of a policy always hold at one hook",
+					   SP_RULES_MAX);
+				return;
+			}
+		}
+	}
+}
+
 static int parse_rules(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
 		       void *target)
 {
 	struct policy *policy = target;
 
-	if (value->kind == NODE_BAD || yaml_is_null(value))
+	if (!parse_is_list(p, key, value, "rules"))
 		return 0;
-	if (value->kind != NODE_LIST) {
-		diag_error(p->diags, &value->at, "'%s' takes a list of rules, not %s", key->text,
-			   NODE_WORDS(value));
-		return 0;
-	}
 	for (size_t i = 0; i < value->n_items; i++) {
-		const struct yaml_node *node = value->items[i];
-		int r;
+		int r = parse_rule(p, value->items[i], policy);
 
-		if (policy->n_rules == SP_RULES_MAX) {
-			diag_error(p->diags, &node->at, "more than %u rules in a policy",
-				   SP_RULES_MAX);
-			break;
-		}
-		r = parse_rule(p, node, policy);
 		if (r < 0)
 			return r;
 	}
+	report_too_many_rules(p, policy);
 	return report_duplicate_rules(p, policy);
 }
 
 /* --- what a policy matches -------------------------------------------------------------------- */
 
-static int add_pattern(struct parse *p, const struct yaml_node *item, enum glob_kind kind,
-		       struct patterns *patterns)
+static int add_pattern(struct patterns *to, struct parse *p, const struct yaml_node *item,
+		       enum glob_kind kind)
 {
 	_cleanup_(glob_free) struct glob *glob = NULL;
 	_cleanup_free_ char *error = NULL;
@@ -144,72 +313,52 @@ static int add_pattern(struct parse *p, const struct yaml_node *item, enum glob_
 		diag_error(p->diags, &item->at, "%s", error);
 		return 0;
 	}
-	if (GROW(patterns->v, patterns->n) < 0)
+	if (GROW(to->v, to->n) < 0)
 		return -ENOMEM;
-	patterns->v[patterns->n++] = (struct pattern){ .glob = TAKE_PTR(glob), .at = item->at };
+	to->v[to->n++] = (struct pattern){ .glob = TAKE_PTR(glob), .at = item->at };
 	return 0;
 }
 
-static int add_cgroup(struct parse *p, const struct yaml_node *item, void *target)
+static int add_cgroup(struct parse *p, const struct yaml_node *item, void *patterns)
 {
-	return add_pattern(p, item, GLOB_CGROUP, target);
+	return add_pattern(patterns, p, item, GLOB_CGROUP);
 }
 
-static int add_unit(struct parse *p, const struct yaml_node *item, void *target)
+static int add_unit(struct parse *p, const struct yaml_node *item, void *patterns)
 {
-	return add_pattern(p, item, GLOB_UNIT, target);
+	return add_pattern(patterns, p, item, GLOB_UNIT);
 }
 
-static int parse_match_cgroup(struct parse *p, const struct yaml_node *key,
-			      const struct yaml_node *value, void *target)
+static int parse_cgroups(struct parse *p, const struct yaml_node *key,
+			 const struct yaml_node *value, void *patterns)
 {
-	struct policy *policy = target;
-
-	return parse_each_scalar(p, key, value, add_cgroup, &policy->match);
+	return parse_each_scalar(p, key, value, add_cgroup, patterns);
 }
 
-static int parse_match_unit(struct parse *p, const struct yaml_node *key,
-			    const struct yaml_node *value, void *target)
+static int parse_units(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
+		       void *patterns)
 {
-	struct policy *policy = target;
-
-	return parse_each_scalar(p, key, value, add_unit, &policy->match);
-}
-
-static int parse_exclude_cgroup(struct parse *p, const struct yaml_node *key,
-				const struct yaml_node *value, void *target)
-{
-	struct policy *policy = target;
-
-	return parse_each_scalar(p, key, value, add_cgroup, &policy->exclude);
-}
-
-static int parse_exclude_unit(struct parse *p, const struct yaml_node *key,
-			      const struct yaml_node *value, void *target)
-{
-	struct policy *policy = target;
-
-	return parse_each_scalar(p, key, value, add_unit, &policy->exclude);
+	return parse_each_scalar(p, key, value, add_unit, patterns);
 }
 
 static const struct key exclude_keys[] = {
-	{ "cgroup", parse_exclude_cgroup },
-	{ "unit", parse_exclude_unit },
+	{ "cgroup", parse_cgroups },
+	{ "unit", parse_units },
 };
 
 static int parse_exclude(struct parse *p, const struct yaml_node *key,
-			 const struct yaml_node *value, void *target)
+			 const struct yaml_node *value, void *patterns)
 {
 	(void)key;
 	if (yaml_is_null(value))
 		return 0;
-	return parse_map(p, value, "'exclude'", exclude_keys, ARRAY_SIZE(exclude_keys), target);
+	return parse_map(p, value, "'exclude'", exclude_keys, ARRAY_SIZE(exclude_keys), patterns);
 }
 
 static const struct key match_keys[] = {
-	{ "cgroup", parse_match_cgroup },
-	{ "unit", parse_match_unit },
-	{ "exclude", parse_exclude },
+	{ "cgroup", parse_cgroups, offsetof(struct policy, match) },
+	{ "unit", parse_units, offsetof(struct policy, match) },
+	{ "exclude", parse_exclude, offsetof(struct policy, exclude) },
 };
 
 /* Has the mapping any pattern?  A wrong one counts, since it is reported as wrong, not as
@@ -252,47 +401,37 @@ static int parse_policy_name(struct parse *p, const struct yaml_node *key,
 static int parse_description(struct parse *p, const struct yaml_node *key,
 			     const struct yaml_node *value, void *target)
 {
-	struct policy *policy = target;
 	const char *text = yaml_is_null(value) ? NULL : parse_scalar(p, key, value);
+	char **description = target;
 
 	if (!text)
 		return 0;
-	free(policy->description);
-	policy->description = strdup(text);
-	return policy->description ? 0 : -ENOMEM;
+	free(*description);
+	*description = strdup(text);
+	return *description ? 0 : -ENOMEM;
 }
 
 static int parse_on_unsupported(struct parse *p, const struct yaml_node *key,
 				const struct yaml_node *value, void *target)
 {
 	static const char *const words[] = { "degrade", "refuse" };
-	struct policy *policy = target;
 	const char *text = parse_scalar(p, key, value);
+	bool *refuse = target;
 
 	if (!text)
 		return 0;
-	policy->refuse_unsupported = streq(text, "refuse");
-	if (policy->refuse_unsupported || streq(text, "degrade"))
-		return 0;
-	report_unknown_word(p, value, "on_unsupported", words, ARRAY_SIZE(words));
+	*refuse = streq(text, "refuse");
+	if (!*refuse && !streq(text, "degrade"))
+		report_unknown_word(p, value, "on_unsupported", words, ARRAY_SIZE(words));
 	return 0;
 }
 
-static int parse_policy_options(struct parse *p, const struct yaml_node *key,
-				const struct yaml_node *value, void *target)
-{
-	struct policy *policy = target;
-
-	(void)key;
-	return settings_parse(value, &policy->base, p->diags);
-}
-
 static const struct key policy_keys[] = {
-	{ "name", parse_policy_name },
-	{ "description", parse_description },
-	{ "match", parse_match },
-	{ "on_unsupported", parse_on_unsupported },
-	{ "options", parse_policy_options },
+	{ "name", parse_policy_name, .is_required = true },
+	{ "description", parse_description, offsetof(struct policy, description) },
+	{ "match", parse_match, .is_required = true },
+	{ "on_unsupported", parse_on_unsupported, offsetof(struct policy, refuse_unsupported) },
+	{ "options", parse_options, offsetof(struct policy, base) },
 	{ "rules", parse_rules },
 };
 
@@ -305,8 +444,6 @@ static int parse_policy(struct parse *p, const struct yaml_node *node)
 		return -ENOMEM;
 	policy = &c->policies[c->n_policies++];
 	*policy = (struct policy){ .at = node->at };
-	require_key(p, node, "a policy", "name");
-	require_key(p, node, "a policy", "match");
 	return parse_map(p, node, "a policy", policy_keys, ARRAY_SIZE(policy_keys), policy);
 }
 
@@ -314,13 +451,8 @@ static int parse_policies(struct parse *p, const struct yaml_node *key,
 			  const struct yaml_node *value, void *target)
 {
 	(void)target;
-	if (value->kind == NODE_BAD || yaml_is_null(value))
+	if (!parse_is_list(p, key, value, "policies"))
 		return 0;
-	if (value->kind != NODE_LIST) {
-		diag_error(p->diags, &value->at, "'%s' takes a list of policies, not %s", key->text,
-			   NODE_WORDS(value));
-		return 0;
-	}
 	for (size_t i = 0; i < value->n_items; i++) {
 		const struct yaml_node *node = value->items[i];
 		int r;
@@ -347,5 +479,5 @@ int policies_parse(const struct yaml_node *root, struct config *config, struct d
 
 	if (yaml_is_null(root))
 		return 0;
-	return parse_map(&p, root, "a policy file", top_keys, ARRAY_SIZE(top_keys), NULL);
+	return parse_map(&p, root, "a policy file", top_keys, ARRAY_SIZE(top_keys), config);
 }

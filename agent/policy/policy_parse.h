@@ -13,7 +13,4 @@
  */
 int policies_parse(const struct yaml_node *root, struct config *config, struct diags *diags);
 
-/* Parses one block of options; a wrong value counts as unset.  Returns 0 or -ENOMEM. */
-int settings_parse(const struct yaml_node *map, struct settings *settings, struct diags *diags);
-
 #endif

@@ -114,6 +114,15 @@ bool stage_rule_depends(const struct rule *r, enum sp_stage s)
 	return r && when_depends(&r->when, &stage_table[s]);
 }
 
+bool stage_rule_has_bit(const struct rule *r)
+{
+	for (int s = 0; s < SP_STAGE_MAX; s++)
+		if (stage_rule_may_hold(r, (enum sp_stage)s) &&
+		    stage_rule_depends(r, (enum sp_stage)s))
+			return true;
+	return false;
+}
+
 static bool names_direction(const struct rule *r, enum direction d)
 {
 	return r && r->when.has_direction && r->when.directions & BIT(d);

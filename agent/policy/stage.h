@@ -44,6 +44,8 @@ bool stage_rule_depends(const struct rule *r, enum sp_stage s);
 /* Where the rule can hold: is that known only at a later stage?  What it names is then left to that
  * stage, whatever comes before the rule. */
 bool stage_rule_is_open(const struct rule *r, enum sp_stage s);
+/* Does the rule depend on the connection at some stage?  The hooks have a bit for it then. */
+bool stage_rule_has_bit(const struct rule *r);
 /* Is an option that the block names set at this stage?  What is due at SP_STAGE_TCP_CONNECT may be
  * set at SP_STAGE_TCP_SYN, so it is due at both. */
 bool stage_setting_due(const struct rule *r, const struct option *o, enum direction d,

@@ -37,9 +37,6 @@ struct kind {
 	bool (*is_empty)(const void *value);
 	uint32_t (*digest)(const void *value);
 	void (*clear)(void *value); /* NULL: the value owns nothing */
-	/* For a property of an end: does it hold, and in which families can it (SP_FAMILY_*)? */
-	bool (*holds)(const void *value, const struct endpoint *e);
-	unsigned (*ip_families)(const void *value);
 };
 
 enum end {
@@ -53,9 +50,11 @@ struct row {
 	size_t given, value; /* offsets in struct when */
 	const struct kind *kind;
 
-	/* The end of the connection that the property is of, which the hook looks up. */
+	/* For the kind `ranges`: the property, which the hook looks up, of an end of the
+	 * connection; and how to parse one of them. */
 	enum end end;
 	enum sp_property property;
+	int (*parse_range)(const char *text, struct range *ret, char **ret_error);
 
 	/* For the kind `words`: their list, whose places are the bits. */
 	const char *const *words;
@@ -128,23 +127,23 @@ static const struct kind words = {
 	.digest = digest_words,
 };
 
-/* --- prefixes --------------------------------------------------------------------------------- */
+/* --- ranges ----------------------------------------------------------------------------------- */
 
-static int parse_prefix(struct parse *p, const struct row *row, const struct yaml_node *item,
-			void *value)
+static int parse_range(struct parse *p, const struct row *row, const struct yaml_node *item,
+		       void *value)
 {
 	_cleanup_free_ char *error = NULL;
-	struct prefixes *list = value;
-	struct prefix prefix;
+	struct ranges *list = value;
+	struct range range;
 	int r;
 
-	(void)row;
-	if (p->config->n_prefixes++ == LOADER_PREFIXES_MAX)
-		diag_error(p->diags, &item->at, "more than %u prefixes in all",
-			   LOADER_PREFIXES_MAX);
-	if (p->config->n_prefixes > LOADER_PREFIXES_MAX)
+	if (row->parse_range == prefix_parse && p->config->n_prefixes++ >= LOADER_PREFIXES_MAX) {
+		if (p->config->n_prefixes == LOADER_PREFIXES_MAX + 1)
+			diag_error(p->diags, &item->at, "more than %u prefixes in all",
+				   LOADER_PREFIXES_MAX);
 		return 0;
-	r = prefix_parse(item->text, &prefix, &error);
+	}
+	r = row->parse_range(item->text, &range, &error);
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0) {
@@ -153,152 +152,54 @@ static int parse_prefix(struct parse *p, const struct row *row, const struct yam
 	}
 	if (GROW(list->v, list->n) < 0)
 		return -ENOMEM;
-	prefix.at = item->at;
-	list->v[list->n++] = prefix;
-	return 0;
-}
-
-static void print_rest(size_t n, FILE *to)
-{
-	if (n > ENTRIES_MAX)
-		fprintf(to, " and %zu more", n - ENTRIES_MAX);
-}
-
-static void print_prefixes(const struct row *row, const void *value, FILE *to)
-{
-	const struct prefixes *list = value;
-
-	(void)row;
-	for (size_t i = 0; i < list->n && i < ENTRIES_MAX; i++) {
-		char text[PREFIX_TEXT_SIZE];
-
-		fprintf(to, "%s%s", i ? ", " : "", prefix_format(&list->v[i], text));
-	}
-	print_rest(list->n, to);
-}
-
-static bool no_prefixes(const void *value)
-{
-	return !((const struct prefixes *)value)->n;
-}
-
-/* A sum does not depend on the order of the entries. */
-static uint32_t digest_prefixes(const void *value)
-{
-	const struct prefixes *list = value;
-	uint32_t sum = 0;
-
-	for (size_t i = 0; i < list->n; i++) {
-		const struct prefix *p = &list->v[i];
-		uint32_t h = digest_number(DIGEST_START, (p->v4 ? 256 : 0) + p->length);
-
-		sum += digest_bytes(h, p->address, p->v4 ? 4 : sizeof(p->address));
-	}
-	return sum;
-}
-
-static void clear_prefixes(void *value)
-{
-	free(((struct prefixes *)value)->v);
-}
-
-static bool hold_prefixes(const void *value, const struct endpoint *e)
-{
-	return prefixes_hold(value, e);
-}
-
-static unsigned ip_families_of_prefixes(const void *value)
-{
-	const struct prefixes *list = value;
-	unsigned families = 0;
-
-	for (size_t i = 0; i < list->n && families != BOTH; i++)
-		families |= list->v[i].v4 ? SP_FAMILY_IPV4 : SP_FAMILY_IPV6;
-	return families;
-}
-
-static const struct kind prefixes = {
-	.parse = parse_prefix,
-	.print = print_prefixes,
-	.is_empty = no_prefixes,
-	.digest = digest_prefixes,
-	.clear = clear_prefixes,
-	.holds = hold_prefixes,
-	.ip_families = ip_families_of_prefixes,
-};
-
-/* --- ports ------------------------------------------------------------------------------------ */
-
-static int parse_port(struct parse *p, const struct row *row, const struct yaml_node *item,
-		      void *value)
-{
-	_cleanup_free_ char *error = NULL;
-	struct port_ranges *list = value;
-	struct port_range range;
-	int r = port_range_parse(item->text, &range, &error);
-
-	(void)row;
-	if (r == -ENOMEM)
-		return r;
-	if (r < 0) {
-		diag_error(p->diags, &item->at, "%s", error);
-		return 0;
-	}
-	if (GROW(list->v, list->n) < 0)
-		return -ENOMEM;
-	range.at = item->at;
 	list->v[list->n++] = range;
 	return 0;
 }
 
-static void print_ports(const struct row *row, const void *value, FILE *to)
+static void print_ranges(const struct row *row, const void *value, FILE *to)
 {
-	const struct port_ranges *list = value;
+	const struct ranges *list = value;
+	char text[RANGE_TEXT_SIZE];
 
 	(void)row;
-	for (size_t i = 0; i < list->n && i < ENTRIES_MAX; i++) {
-		const struct port_range *range = &list->v[i];
-
-		fprintf(to, "%s%u", i ? ", " : "", range->first);
-		if (range->last != range->first)
-			fprintf(to, "-%u", range->last);
-	}
-	print_rest(list->n, to);
+	for (size_t i = 0; i < list->n && i < ENTRIES_MAX; i++)
+		fprintf(to, "%s%s", i ? ", " : "", range_format(&list->v[i], text));
+	if (list->n > ENTRIES_MAX)
+		fprintf(to, " and %zu more", list->n - ENTRIES_MAX);
 }
 
-static bool no_ports(const void *value)
+static bool no_ranges(const void *value)
 {
-	return !((const struct port_ranges *)value)->n;
+	return !((const struct ranges *)value)->n;
 }
 
-static uint32_t digest_ports(const void *value)
+/* A sum does not depend on the order of the entries. */
+static uint32_t digest_ranges(const void *value)
 {
-	const struct port_ranges *list = value;
+	const struct ranges *list = value;
 	uint32_t sum = 0;
 
-	for (size_t i = 0; i < list->n; i++)
-		sum += digest_number(DIGEST_START,
-				     (uint32_t)list->v[i].first << 16 | list->v[i].last);
+	for (size_t i = 0; i < list->n; i++) {
+		const struct range *range = &list->v[i];
+		uint32_t h = digest_number(DIGEST_START, range->kind);
+
+		h = digest_bytes(h, range->first, range_size(range));
+		sum += digest_bytes(h, range->last, range_size(range));
+	}
 	return sum;
 }
 
-static void clear_ports(void *value)
+static void clear_ranges(void *value)
 {
-	free(((struct port_ranges *)value)->v);
+	free(((struct ranges *)value)->v);
 }
 
-static bool hold_ports(const void *value, const struct endpoint *e)
-{
-	return port_ranges_hold(value, e);
-}
-
-static const struct kind ports = {
-	.parse = parse_port,
-	.print = print_ports,
-	.is_empty = no_ports,
-	.digest = digest_ports,
-	.clear = clear_ports,
-	.holds = hold_ports,
+static const struct kind ranges = {
+	.parse = parse_range,
+	.print = print_ranges,
+	.is_empty = no_ranges,
+	.digest = digest_ranges,
+	.clear = clear_ranges,
 };
 
 /* --- direction -------------------------------------------------------------------------------- */
@@ -372,8 +273,9 @@ static const char *remote_contradiction(const struct when *w)
 
 #define VALUE(flag, member)                                                                        \
 	.given = offsetof(struct when, flag), .value = offsetof(struct when, member)
-#define WORDS(list) .kind = &words, .words = (list), .n_words = ARRAY_SIZE(list)
-#define ALL(list)   (BIT(ARRAY_SIZE(list)) - 1)
+#define WORDS(list)		     .kind = &words, .words = (list), .n_words = ARRAY_SIZE(list)
+#define ALL(list)		     (BIT(ARRAY_SIZE(list)) - 1)
+#define RANGES(end, property, parse) &ranges, (end), SP_PROPERTY_##property, (parse)
 
 /* clang-format off */
 static const struct row rows[] = {
@@ -399,18 +301,18 @@ static const struct row rows[] = {
 		.may_hold = family_may_hold,
 	},
 	[WHEN_REMOTE] = {
-		"remote", VALUE(has_remote, remote), &prefixes, REMOTE, SP_PROPERTY_REMOTE,
+		"remote", VALUE(has_remote, remote), RANGES(REMOTE, REMOTE, prefix_parse),
 		.contradiction = remote_contradiction,
 	},
 	[WHEN_LOCAL] = {
-		"local", VALUE(has_local, local), &prefixes, LOCAL, SP_PROPERTY_LOCAL,
+		"local", VALUE(has_local, local), RANGES(LOCAL, LOCAL, prefix_parse),
 	},
 	[WHEN_REMOTE_PORT] = {
-		"remote_port", VALUE(has_remote_port, remote_port), &ports, REMOTE, SP_PROPERTY_REMOTE_PORT,
+		"remote_port", VALUE(has_remote_port, remote_port), RANGES(REMOTE, REMOTE_PORT, port_range_parse),
 		.contradiction = remote_contradiction,
 	},
 	[WHEN_LOCAL_PORT] = {
-		"local_port", VALUE(has_local_port, local_port), &ports, LOCAL, SP_PROPERTY_LOCAL_PORT,
+		"local_port", VALUE(has_local_port, local_port), RANGES(LOCAL, LOCAL_PORT, port_range_parse),
 	},
 };
 /* clang-format on */
@@ -466,14 +368,16 @@ static int parse_key(struct parse *p, const struct yaml_node *key, const struct 
 	return 0;
 }
 
-int when_parse(struct parse *p, const struct yaml_node *map, struct when *when)
+int when_parse(struct parse *p, const struct yaml_node *key, const struct yaml_node *map,
+	       void *when)
 {
 	struct key keys[WHEN_KEY_MAX];
 
+	(void)key;
 	if (yaml_is_null(map))
 		return 0;
 	for (int k = 0; k < WHEN_KEY_MAX; k++)
-		keys[k] = (struct key){ rows[k].name, parse_key };
+		keys[k] = (struct key){ .name = rows[k].name, .parse = parse_key };
 	return parse_map(p, map, "'when'", keys, ARRAY_SIZE(keys), when);
 }
 
@@ -545,7 +449,7 @@ static bool key_holds(const struct row *row, const struct when *w, const struct 
 	if (!row->end)
 		return row->holds(w, c);
 	return !is_given(row, w) ||
-	       row->kind->holds(value_of(row, w), row->end == REMOTE ? &c->remote : &c->local);
+	       ranges_hold(value_of(row, w), row->end == REMOTE ? &c->remote : &c->local);
 }
 
 enum when_key when_fails(const struct when *w, const struct connection *c)
@@ -554,11 +458,6 @@ enum when_key when_fails(const struct when *w, const struct connection *c)
 		if (!key_holds(row, w, c))
 			return (enum when_key)(row - rows);
 	return WHEN_KEY_MAX;
-}
-
-bool when_holds(const struct when *w, const struct connection *c)
-{
-	return when_fails(w, c) == WHEN_KEY_MAX;
 }
 
 /* Does the key hold for everything for which it holds when it is not given? */
@@ -615,12 +514,12 @@ bool when_depends(const struct when *w, const struct stage *s)
 	return false;
 }
 
-bool when_asks(const struct when *w, enum sp_property property)
+const struct ranges *when_ranges(const struct when *w, enum sp_property property)
 {
 	FOR_EACH_ROW (row)
 		if (row->end && row->property == property)
-			return is_given(row, w);
-	return false;
+			return is_given(row, w) ? value_of(row, w) : NULL;
+	return NULL;
 }
 
 enum when_key when_empty_key(const struct when *w)
@@ -629,6 +528,17 @@ enum when_key when_empty_key(const struct when *w)
 		if ((is_given(row, w) || row->words) && row->kind->is_empty(value_of(row, w)))
 			return (enum when_key)(row - rows);
 	return WHEN_KEY_MAX;
+}
+
+static unsigned families_of(const struct ranges *list)
+{
+	unsigned families = 0;
+
+	for (size_t i = 0; i < list->n && families != BOTH; i++)
+		families |= list->v[i].kind == RANGE_IPV4   ? SP_FAMILY_IPV4
+			    : list->v[i].kind == RANGE_IPV6 ? SP_FAMILY_IPV6
+							    : BOTH;
+	return families;
 }
 
 unsigned when_ip_families(const struct when *w)
@@ -640,8 +550,8 @@ unsigned when_ip_families(const struct when *w)
 	if (w->families & BIT(SP_FAMILY_INDEX_IPV6))
 		families |= SP_FAMILY_IPV6;
 	FOR_EACH_ROW (row)
-		if (row->kind->ip_families && is_given(row, w))
-			families &= row->kind->ip_families(value_of(row, w));
+		if (row->end && is_given(row, w))
+			families &= families_of(value_of(row, w));
 	return families;
 }
 

@@ -48,8 +48,7 @@ struct when {
 	bool has_family;
 	unsigned families; /* BIT(enum sp_family); IPv4 and IPv6 when not given */
 	bool has_remote, has_local, has_remote_port, has_local_port;
-	struct prefixes remote, local;
-	struct port_ranges remote_port, local_port;
+	struct ranges remote, local, remote_port, local_port;
 };
 
 /* One connection, as rules see it. */
@@ -64,8 +63,9 @@ struct connection {
 void when_init(struct when *w);
 void when_clear(struct when *w);
 
-/* Parses into `when`, which is in the state of when_init().  Returns 0 or -ENOMEM. */
-int when_parse(struct parse *p, const struct yaml_node *map, struct when *when);
+/* Parses into a struct when, which is in the state of when_init(): see keys.h. */
+int when_parse(struct parse *p, const struct yaml_node *key, const struct yaml_node *map,
+	       void *when);
 
 /* Returns the key's name in the policy language. */
 const char *when_key_name(enum when_key key);
@@ -88,7 +88,6 @@ uint32_t when_digest(const struct when *w);
 /* Returns the first key that does not hold, or WHEN_KEY_MAX: all do.  This is what the hook does
  * with bit vectors, for `explain`. */
 enum when_key when_fails(const struct when *w, const struct connection *c);
-bool when_holds(const struct when *w, const struct connection *c);
 
 /* Does it hold for every TCP and UDP socket of its directions? */
 bool when_is_empty(const struct when *w);
@@ -98,8 +97,8 @@ bool when_may_hold(const struct when *w, const struct stage *s);
 bool when_depends(const struct when *w, const struct stage *s);
 /* Does it ask for more than family and protocol? */
 bool when_is_open(const struct when *w);
-/* Does the rule ask for what the hooks look up by this property? */
-bool when_asks(const struct when *w, enum sp_property property);
+/* Returns what the rule lists for a property that the hooks look up; NULL: it does not ask. */
+const struct ranges *when_ranges(const struct when *w, enum sp_property property);
 
 /* Returns the first key whose list has no entry, or WHEN_KEY_MAX. */
 enum when_key when_empty_key(const struct when *w);

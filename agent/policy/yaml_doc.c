@@ -14,11 +14,6 @@
 /* Reading was given up; diags say why. */
 #define STOP 1
 
-struct anchor {
-	char *name;
-	struct yaml_node *node;
-};
-
 struct builder {
 	struct yaml_doc *doc;
 	const char *file;
@@ -26,7 +21,7 @@ struct builder {
 	struct yaml_node *open[LOADER_DEPTH_MAX]; /* collections that have not ended yet */
 	unsigned depth;
 	size_t weight; /* nodes so far, aliases followed */
-	void *anchors; /* tsearch(3) tree of struct anchor, by name */
+	void *anchors; /* tsearch(3) tree of nodes, by anchor */
 	bool had_document;
 };
 
@@ -46,82 +41,58 @@ static int too_many_nodes(struct builder *b, const struct position *at)
 	return STOP;
 }
 
-static int new_node(struct builder *b, enum yaml_node_kind kind, const yaml_mark_t *mark,
-		    struct yaml_node **ret)
-{
-	struct yaml_node *node = calloc(1, sizeof(*node));
-
-	if (!node)
-		return -ENOMEM;
-	node->kind = kind;
-	node->at = position_of(b, mark);
-	node->weight = 1;
-	node->older = b->doc->newest;
-	b->doc->newest = node;
-	if (++b->weight > LOADER_NODES_MAX)
-		return too_many_nodes(b, &node->at);
-	*ret = node;
-	return 0;
-}
-
-/* Attaches a node to the collection that is open. */
-static int attach(struct builder *b, struct yaml_node *node)
-{
-	struct yaml_node *parent = b->depth ? b->open[b->depth - 1] : NULL;
-
-	if (!parent) {
-		b->doc->root = node;
-		return 0;
-	}
-	if (GROW(parent->items, parent->n_items) < 0)
-		return -ENOMEM;
-	parent->items[parent->n_items++] = node;
-	return 0;
-}
-
 static int compare_anchors(const void *a, const void *b)
 {
-	return strcmp(((const struct anchor *)a)->name, ((const struct anchor *)b)->name);
-}
-
-static void anchor_free(void *p)
-{
-	struct anchor *anchor = p;
-
-	free(anchor->name);
-	free(anchor);
+	return strcmp(((const struct yaml_node *)a)->anchor, ((const struct yaml_node *)b)->anchor);
 }
 
 /* Remembers an anchor, which may be defined anew: an alias means the last one before it. */
 static int remember_anchor(struct builder *b, const yaml_char_t *name, struct yaml_node *node)
 {
-	struct anchor *anchor;
-	struct anchor **slot;
+	struct yaml_node **slot;
 
 	if (!name)
 		return 0;
-	anchor = calloc(1, sizeof(*anchor));
-	if (!anchor)
+	node->anchor = strdup((const char *)name);
+	slot = node->anchor ? tsearch(node, &b->anchors, compare_anchors) : NULL;
+	if (!slot)
 		return -ENOMEM;
-	anchor->node = node;
-	anchor->name = strdup((const char *)name);
-	slot = anchor->name ? tsearch(anchor, &b->anchors, compare_anchors) : NULL;
-	if (!slot) {
-		anchor_free(anchor);
-		return -ENOMEM;
-	}
-	if (*slot != anchor) {
-		(*slot)->node = node;
-		anchor_free(anchor);
-	}
+	*slot = node;
 	return 0;
 }
 
-static void refuse_tag(const struct builder *b, const yaml_char_t *tag, const struct position *at)
+static void forget_anchor(void *node)
 {
+	(void)node; /* the document has it */
+}
+
+/* Adds a node to the collection that is open, or as the root. */
+static int add_node(struct builder *b, enum yaml_node_kind kind, const yaml_event_t *e,
+		    const yaml_char_t *tag, const yaml_char_t *anchor, struct yaml_node **ret)
+{
+	struct yaml_node *parent = b->depth ? b->open[b->depth - 1] : NULL;
+	struct yaml_node *node = calloc(1, sizeof(*node));
+
+	if (!node)
+		return -ENOMEM;
+	node->kind = kind;
+	node->at = position_of(b, &e->start_mark);
+	node->weight = 1;
+	node->older = b->doc->newest;
+	b->doc->newest = node;
+	if (++b->weight > LOADER_NODES_MAX)
+		return too_many_nodes(b, &node->at);
 	if (tag)
-		diag_error(b->diags, at, "YAML tags are not supported: '%s'",
+		diag_error(b->diags, &node->at, "YAML tags are not supported: '%s'",
 			   EXCERPT((const char *)tag));
+	if (parent && GROW(parent->items, parent->n_items) < 0)
+		return -ENOMEM;
+	if (parent)
+		parent->items[parent->n_items++] = node;
+	else
+		b->doc->root = node;
+	*ret = node;
+	return remember_anchor(b, anchor, node);
 }
 
 static int too_deep(struct builder *b, const struct position *at)
@@ -138,7 +109,7 @@ static int add_scalar(struct builder *b, const yaml_event_t *e)
 	struct yaml_node *node;
 	int r;
 
-	r = new_node(b, NODE_SCALAR, &e->start_mark, &node);
+	r = add_node(b, NODE_SCALAR, e, e->data.scalar.tag, e->data.scalar.anchor, &node);
 	if (r)
 		return r;
 	node->plain = e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
@@ -150,9 +121,7 @@ static int add_scalar(struct builder *b, const yaml_event_t *e)
 			   EXCERPT(value));
 		node->kind = NODE_BAD;
 	}
-	refuse_tag(b, e->data.scalar.tag, &node->at);
-	r = remember_anchor(b, e->data.scalar.anchor, node);
-	return r < 0 ? r : attach(b, node);
+	return 0;
 }
 
 static int open_collection(struct builder *b, const yaml_event_t *e, enum yaml_node_kind kind,
@@ -161,15 +130,8 @@ static int open_collection(struct builder *b, const yaml_event_t *e, enum yaml_n
 	struct yaml_node *node;
 	int r;
 
-	r = new_node(b, kind, &e->start_mark, &node);
+	r = add_node(b, kind, e, tag, anchor, &node);
 	if (r)
-		return r;
-	refuse_tag(b, tag, &node->at);
-	r = remember_anchor(b, anchor, node);
-	if (r < 0)
-		return r;
-	r = attach(b, node);
-	if (r < 0)
 		return r;
 	if (b->depth == LOADER_DEPTH_MAX)
 		return too_deep(b, &node->at);
@@ -246,27 +208,19 @@ static int close_collection(struct builder *b)
 /* Adds an alias: a node in its own place that shares the anchored node's contents. */
 static int add_alias(struct builder *b, const yaml_event_t *e)
 {
-	struct anchor wanted = { .name = (char *)e->data.alias.anchor };
-	struct anchor **found = tfind(&wanted, &b->anchors, compare_anchors);
-	const struct yaml_node *target = found ? (*found)->node : NULL;
-	struct yaml_node *node;
+	const struct yaml_node wanted = { .anchor = (char *)e->data.alias.anchor }, *target;
+	struct yaml_node **found = tfind(&wanted, &b->anchors, compare_anchors), *node;
 	int r;
 
-	r = new_node(b, NODE_BAD, &e->start_mark, &node);
+	r = add_node(b, NODE_BAD, e, NULL, NULL, &node);
 	if (r)
 		return r;
 	node->alias = true;
-	r = attach(b, node);
-	if (r < 0)
-		return r;
-	if (!target) {
-		diag_error(b->diags, &node->at, "alias '*%s' has no anchor before it",
-			   EXCERPT(wanted.name));
-		return 0;
-	}
-	if (target->open) {
-		diag_error(b->diags, &node->at, "alias '*%s' recurses: it lies inside its anchor",
-			   EXCERPT(wanted.name));
+	target = found ? *found : NULL;
+	if (!target || target->open) {
+		diag_error(b->diags, &node->at, "alias '*%s' %s", EXCERPT(wanted.anchor),
+			   target ? "recurses: it lies inside its anchor"
+				  : "has no anchor before it");
 		return 0;
 	}
 	b->weight += target->weight - 1;
@@ -428,7 +382,7 @@ int yaml_doc_parse(const char *text, size_t size, const char *file, struct diags
 	yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
 	r = read_events(&b, &parser, text, size);
 	yaml_parser_delete(&parser);
-	tdestroy(b.anchors, anchor_free);
+	tdestroy(b.anchors, forget_anchor);
 	if (r < 0 || b.depth) /* cut short: keys that were not read would be reported as missing */
 		yaml_doc_clear(&doc);
 	if (r < 0)
@@ -448,6 +402,7 @@ void yaml_doc_clear(struct yaml_doc *doc)
 			free(node->text);
 			free(node->items);
 		}
+		free(node->anchor);
 		free(node);
 		node = older;
 	}

@@ -27,6 +27,7 @@ struct yaml_node {
 	struct yaml_node **items;
 	size_t n_items;
 
+	char *anchor;		 /* owned, or NULL */
 	bool alias;		 /* text and items belong to another node */
 	bool open;		 /* its end has not been read yet: an alias to it recurses */
 	size_t weight;		 /* nodes in it, aliases followed, itself included */

@@ -2,7 +2,6 @@
 #include <errno.h>
 
 #include "base/log.h"
-#include "host/listeners.h"
 #include "host/living.h"
 #include "kernel/support.h"
 #include "policy/loader.h"
@@ -270,7 +269,7 @@ static bool take_room(struct comparison *c, const char *path)
 
 static int by_cgroup(const void *a, const void *b)
 {
-	const struct dry_run_listener *x = a, *y = b;
+	const struct sock_diag_socket *x = a, *y = b;
 
 	return (x->cgroup_id > y->cgroup_id) - (x->cgroup_id < y->cgroup_id);
 }
@@ -278,8 +277,8 @@ static int by_cgroup(const void *a, const void *b)
 static int mark_listeners(struct comparison *c, const char *path, uint64_t id)
 {
 	const struct dry_run *d = &c->result;
-	const struct dry_run_listener key = { .cgroup_id = id };
-	struct dry_run_listener *l =
+	const struct sock_diag_socket key = { .cgroup_id = id };
+	struct sock_diag_socket *l =
 		d->n_listeners ? bsearch(&key, d->listeners, d->n_listeners, sizeof(key), by_cgroup)
 			       : NULL;
 
@@ -341,23 +340,13 @@ static int compare_cgroup(const char *path, uint64_t id, void *userdata)
 	return take_room(c, path) ? names_append(&group->cgroups, path) : 0;
 }
 
-static int add_listener(const struct listener *l, void *userdata)
-{
-	struct dry_run *d = userdata;
-	struct dry_run_listener *one;
-
-	if (GROW(d->listeners, d->n_listeners) < 0)
-		return -ENOMEM;
-	one = &d->listeners[d->n_listeners++];
-	*one = (struct dry_run_listener){ .cgroup_id = l->cgroup_id };
-	snprintf(one->local, sizeof(one->local), "%s", l->local);
-	return 0;
-}
-
 static int list_listeners(struct dry_run *d)
 {
-	int r = listeners_each(add_listener, d);
+	struct sock_diag_list list = { 0 };
+	int r = sock_diag_listeners(&list);
 
+	d->listeners = list.v;
+	d->n_listeners = list.n;
 	if (d->n_listeners)
 		qsort(d->listeners, d->n_listeners, sizeof(*d->listeners), by_cgroup);
 	if (r < 0 && r != -ENOMEM)

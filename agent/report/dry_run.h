@@ -25,13 +25,6 @@ struct dry_run_policy {
 	struct change_set changes;
 };
 
-/* A listener, which keeps what it got under the old policy, as a reload does not touch it. */
-struct dry_run_listener {
-	uint64_t cgroup_id;
-	char local[SOCK_DIAG_ADDRESS_SIZE];
-	char *cgroup; /* owned; NULL: its values stay right */
-};
-
 struct dry_run {
 	struct names come, go; /* policies, whether or not they apply to a cgroup that lives */
 	struct dry_run_policy *policies;
@@ -39,7 +32,9 @@ struct dry_run {
 	bool other_order;	      /* of policies that are in force and in the files */
 	struct dry_run_group *groups; /* by their first cgroup */
 	size_t n_groups;
-	struct dry_run_listener *listeners;
+	/* Listeners, which keep what they got under the old policy, as a reload does not touch
+	 * them.  cgroup NULL: its values stay right. */
+	struct sock_diag_socket *listeners;
 	size_t n_listeners;
 	size_t n_cgroups;    /* cgroups looked at */
 	size_t n_changed;    /* cgroups that change */

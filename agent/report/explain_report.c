@@ -10,16 +10,16 @@ static const char *protocol_name(const struct sock_diag_socket *s)
 	return s->protocol == IPPROTO_UDP ? "udp" : "tcp";
 }
 
-static void print_socket_cgroup(const struct sock_diag_socket *s, const char *cgroup,
-				const char *process_cgroup, FILE *to)
+static void print_socket_cgroup(const struct sock_diag_socket *s, const char *process_cgroup,
+				FILE *to)
 {
-	_cleanup_free_ char *escaped = cgroup ? utf8_escape(cgroup) : NULL;
+	_cleanup_free_ char *escaped = s->cgroup ? utf8_escape(s->cgroup) : NULL;
 
 	if (!s->cgroup_id)
 		fprintf(to, "  cgroup not known");
-	else if (!cgroup)
+	else if (!s->cgroup)
 		fprintf(to, "  created in a cgroup that is gone (id %" PRIu64 ")", s->cgroup_id);
-	else if (!streq(cgroup, process_cgroup))
+	else if (!streq(s->cgroup, process_cgroup))
 		fprintf(to, "  created in cgroup %s, which counts", escaped ? escaped : "?");
 }
 
@@ -36,7 +36,7 @@ static void print_sockets(const struct explain_report *r, FILE *to)
 		fprintf(to, "  %s %s", protocol_name(s), s->local);
 		if (*s->remote)
 			fprintf(to, " to %s", s->remote);
-		print_socket_cgroup(s, r->socket_cgroups[i], r->v[0].cgroup, to);
+		print_socket_cgroup(s, r->v[0].cgroup, to);
 		fprintf(to, "\n");
 	}
 }
@@ -52,9 +52,9 @@ int explain_report_print(const struct explain_report *r, FILE *to)
 	return ferror(to) ? -EIO : 0;
 }
 
-static json_t *socket_json(const struct sock_diag_socket *s, const char *cgroup)
+static json_t *socket_json(const struct sock_diag_socket *s)
 {
-	_cleanup_free_ char *escaped = cgroup ? utf8_escape(cgroup) : NULL;
+	_cleanup_free_ char *escaped = s->cgroup ? utf8_escape(s->cgroup) : NULL;
 
 	return json_pack("{s:s, s:s, s:s?, s:I, s:s?, s:o}", "protocol", protocol_name(s), "local",
 			 s->local, "remote", *s->remote ? s->remote : NULL, "inode",
@@ -69,8 +69,7 @@ static int add_rest(const struct explain_report *r, json_t *root)
 	int error = 0;
 
 	for (size_t i = 0; i < r->sockets.n; i++)
-		error |= json_array_append_new(sockets,
-					       socket_json(&r->sockets.v[i], r->socket_cgroups[i]));
+		error |= json_array_append_new(sockets, socket_json(&r->sockets.v[i]));
 	for (size_t i = 1; i < r->n; i++)
 		error |= json_array_append_new(also, explanation_json(&r->v[i]));
 	error |= json_object_set_new(root, "sockets", sockets);
@@ -98,10 +97,7 @@ int explain_report_json(const struct explain_report *r, FILE *to)
 
 void explain_report_clear(struct explain_report *r)
 {
-	for (size_t i = 0; i < r->sockets.n && r->socket_cgroups; i++)
-		free(r->socket_cgroups[i]);
-	free(r->socket_cgroups);
-	process_sockets_clear(&r->sockets);
+	sock_diag_clear(&r->sockets);
 	for (size_t i = 0; i < r->n; i++)
 		explanation_clear(&r->v[i]);
 	free(r->v);

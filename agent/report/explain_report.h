@@ -5,7 +5,7 @@
 #define SOCKPOL_EXPLAIN_REPORT_H
 
 #include "report/explanation.h"
-#include "host/process_sockets.h"
+#include "host/sock_diag.h"
 
 struct explain_report {
 	struct explanation *v; /* the cgroup asked for first */
@@ -13,8 +13,7 @@ struct explain_report {
 	const char *note; /* a sentence, or NULL */
 	bool has_sockets;
 	int sockets_error; /* why a process's sockets are not known, or 0 */
-	struct process_sockets sockets;
-	char **socket_cgroups; /* by socket; NULL: removed, or not known */
+	struct sock_diag_list sockets;
 };
 
 /* Return 0 or a negative errno. */

@@ -192,8 +192,8 @@ static json_t *policy_json(const struct explained_policy *p)
 	return json_pack("{s:s, s:s, s:i, s:s, s:i, s:s, s:s}", "name", p->policy->name, "file",
 			 p->policy->at.file, "line", (int)p->policy->at.line, "cgroup", cgroup,
 			 "depth", (int)p->depth, "match",
-			 glob_kind(p->pattern->glob) == GLOB_UNIT ? "unit" : "cgroup", "pattern",
-			 glob_pattern(p->pattern->glob));
+			 p->pattern->glob->kind == GLOB_UNIT ? "unit" : "cgroup", "pattern",
+			 p->pattern->glob->pattern);
 }
 
 static json_t *side_json(const struct in_force_side *s)

@@ -7,7 +7,7 @@
 
 static const char *kind_name(const struct pattern *p)
 {
-	return glob_kind(p->glob) == GLOB_UNIT ? "unit" : "cgroup";
+	return p->glob->kind == GLOB_UNIT ? "unit" : "cgroup";
 }
 
 /* Prints "web, rule inside (FILE:LINE)". */
@@ -92,7 +92,7 @@ static void print_policy(const struct explained_policy *p, FILE *to)
 
 	fprintf(to, "    %s (%s:%u) from %s on (depth %zu), by %s %s\n", p->policy->name,
 		p->policy->at.file, p->policy->at.line, cgroup ? cgroup : "?", p->depth,
-		kind_name(p->pattern), glob_pattern(p->pattern->glob));
+		kind_name(p->pattern), p->pattern->glob->pattern);
 }
 
 static void print_side(const char *who, const struct in_force_side *s, FILE *to)

@@ -2,7 +2,6 @@
 #include <errno.h>
 
 #include "host/cgroup.h"
-#include "host/mount.h"
 #include "report/generations.h"
 
 #define TRIES 200 /* each takes some ms, and reloads leave time for one */

@@ -85,8 +85,17 @@ def run_large(r):
     timed(r, "10,000 lines", [], "long.yaml", seconds=2, megabytes=400)
     extra = "      - {name: %s, options: {SO_MARK: 1}}\n"
     r.write("rules.yaml", "policies:\n" + head % 0 + rules + extra % "x" + extra % "y")
-    timed(r, "too many rules", ["rules.yaml:261:9: error: more than 64 rules in a policy"],
+    timed(r, "too many rules", ["rules.yaml:261:16: error: more than 64 rules of a policy always hold at one hook"],
           "rules.yaml", seconds=2, megabytes=400)
+    depending = "".join(f"      - name: d{i}\n        when: {{remote: 10.0.{i}.0/24}}\n"
+                        f"        options:\n          SO_MARK: {i}\n" for i in range(64))
+    r.write("bits.yaml", "policies:\n" + head % 0 + depending + rules)
+    timed(r, "as many rules as can be", [], "bits.yaml", seconds=2, megabytes=400)
+    r.write("bits.yaml", "policies:\n" + head % 0 + rules + depending +
+            "      - {name: x, when: {family: ipv6}, options: {SO_MARK: 1}}\n")
+    timed(r, "too many rules that depend on the connection",
+          ["bits.yaml:517:16: error: more than 64 rules of a policy depend on the connection"],
+          "bits.yaml", seconds=2, megabytes=400)
     r.write("many.yaml", "policies:\n" + "".join(
         f"  - {{name: p{i}, match: {{unit: a.service}}, options: {{SO_MARK: 1}}}}\n"
         for i in range(10001)))

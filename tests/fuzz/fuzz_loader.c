@@ -106,17 +106,16 @@ static void check_settings(const struct settings *s)
 	}
 }
 
-static void check_prefixes(const struct prefixes *list)
+static void check_prefixes(const struct ranges *list)
 {
 	for (size_t i = 0; i < list->n; i++) {
-		char text[PREFIX_TEXT_SIZE];
-		struct prefix again;
+		char text[RANGE_TEXT_SIZE];
+		struct range again;
 		char *error = NULL;
 
-		prefix_format(&list->v[i], text);
+		range_format(&list->v[i], text);
 		MUST(prefix_parse(text, &again, &error) == 0);
-		MUST(again.v4 == list->v[i].v4 && again.length == list->v[i].length);
-		MUST(memcmp(again.address, list->v[i].address, sizeof(again.address)) == 0);
+		MUST(memcmp(&again, &list->v[i], sizeof(again)) == 0);
 	}
 }
 
@@ -245,10 +244,10 @@ static bool is_path(const char *path)
 /* A path that the pattern may well match: its special characters stand for letters. */
 static char *path_from(const struct glob *glob)
 {
-	const char *pattern = glob_pattern(glob);
+	const char *pattern = glob->pattern;
 	char *path;
 
-	if (asprintf(&path, "%s%s", glob_kind(glob) == GLOB_UNIT ? "/a.slice/" : "", pattern) < 0)
+	if (asprintf(&path, "%s%s", glob->kind == GLOB_UNIT ? "/a.slice/" : "", pattern) < 0)
 		return NULL;
 	for (char *c = path; *c; c++)
 		if (strchr("*?[]\\!", *c))

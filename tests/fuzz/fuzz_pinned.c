@@ -25,9 +25,8 @@
 #include "command/status_json.h"
 #include "fuzz.h"
 #include "host/host.h"
-#include "host/listeners.h"
+#include "host/sock_diag.h"
 #include "kernel/generation.h"
-#include "kernel/map_contents.h"
 #include "kernel/pin.h"
 #include "kernel/support.h"
 #include "policy/loader.h"
@@ -145,8 +144,10 @@ int __wrap_bpf_obj_get_info_by_fd(int fd, void *info, __u32 *size)
 		.value_size = (__u32)m->value_size,
 		.max_entries = m->n,
 	};
-	if (descriptors[fd].is_outer)
+	if (descriptors[fd].is_outer) {
 		to->key_size = to->value_size = sizeof(uint32_t);
+		to->max_entries = map_n_slots((enum map_id)descriptors[fd].id);
+	}
 	return 0;
 }
 
@@ -174,47 +175,39 @@ int __wrap_bpf_map_lookup_elem(int fd, const void *key, void *value)
 	return 0;
 }
 
+static bool is_key_known(const struct fake_map *m, const char *among, uint32_t n, const char *key)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (memcmp(among + i * m->key_size, key, m->key_size) == 0)
+			return true;
+	return false;
+}
+
+/* All at once; of a hash each key once. */
 int __wrap_bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, __u32 *count,
 				const void *options);
 int __wrap_bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, __u32 *count,
 				const void *options)
 {
 	const struct fake_map *m = &maps[descriptors[fd].map];
+	uint32_t n = 0;
 
 	(void)in;
 	(void)out;
-	(void)keys;
 	(void)options;
-	if (*count > m->n)
-		*count = m->n;
-	memcpy(values, m->values, m->value_size * *count);
-	return 0;
-}
+	for (uint32_t i = 0; i < m->n && n < *count; i++) {
+		const char *key = m->keys ? m->keys + i * m->key_size : NULL;
 
-static bool is_key_known(const struct fake_map *m, const struct map_contents *among, size_t key)
-{
-	for (size_t i = 0; i < among->n; i++)
-		if (memcmp((char *)among->keys + i * m->key_size, m->keys + key * m->key_size,
-			   m->key_size) == 0)
-			return true;
-	return false;
-}
-
-int __wrap_map_contents_read(int fd, struct map_contents *ret);
-int __wrap_map_contents_read(int fd, struct map_contents *ret)
-{
-	const struct fake_map *m = &maps[descriptors[fd].map];
-
-	*ret = (struct map_contents){ malloc(m->n * m->key_size), malloc(m->n * m->value_size), 0 };
-	for (size_t i = 0; i < m->n; i++) {
-		if (is_key_known(m, ret, i))
+		if (key && is_key_known(m, keys, n, key))
 			continue;
-		memcpy((char *)ret->keys + ret->n * m->key_size, m->keys + i * m->key_size,
-		       m->key_size);
-		memcpy((char *)ret->values + ret->n++ * m->value_size,
-		       m->values + i * m->value_size, m->value_size);
+		if (key)
+			memcpy((char *)keys + n * m->key_size, key, m->key_size);
+		memcpy((char *)values + n++ * m->value_size, m->values + i * m->value_size,
+		       m->value_size);
 	}
-	return 0;
+	*count = n;
+	errno = ENOENT;
+	return -1;
 }
 
 /* In the place of the host. */
@@ -242,8 +235,15 @@ int __wrap_config_load(const char *const *dirs, const char *const *files, const 
 	(void)files;
 	(void)host;
 	(void)diags;
-	*ret = config_ref(config);
+	*ret = config;
 	return 0;
+}
+
+/* The configuration is the same for all inputs. */
+void __wrap_config_free(struct config *c);
+void __wrap_config_free(struct config *c)
+{
+	(void)c;
 }
 
 int __wrap_support_foresee(struct config *c, const struct host *host, struct diags *diags);
@@ -284,12 +284,12 @@ int __wrap_living_each(const char *mount, const char *root, living_fn *fn, void 
 	return r;
 }
 
-int __wrap_listeners_each(listener_fn *fn, void *userdata);
-int __wrap_listeners_each(listener_fn *fn, void *userdata)
+int __wrap_sock_diag_listeners(struct sock_diag_list *ret);
+int __wrap_sock_diag_listeners(struct sock_diag_list *ret)
 {
-	static const struct listener one = { .cgroup_id = 3, .local = "0.0.0.0:80" };
-
-	return fn(&one, userdata);
+	*ret = (struct sock_diag_list){ calloc(1, sizeof(*ret->v)), 1 };
+	*ret->v = (struct sock_diag_socket){ .cgroup_id = 3, .local = "0.0.0.0:80" };
+	return 0;
 }
 
 /* The maps. */

@@ -18,8 +18,8 @@ sys.path.append(os.path.join(os.path.dirname(HERE), "differential"))
 from model import policies_in_order  # noqa: E402
 
 FILE = "50-test.yaml"
-CGROUPS = sized(short=300, full=10000, long=10000)  # for each state of the agent
-CONFIGURATIONS = round(sized(short=60, full=300, long=3000) / PATIENCE) or 1
+CGROUPS = sized(short=300, full=3000, long=10000)  # for each state of the agent
+CONFIGURATIONS = round(sized(short=60, full=200, long=2000) / PATIENCE) or 1
 NESTED = 40  # names of 255 bytes
 LEVELS = 1024  # below, a cgroup has what its ancestor there has
 

@@ -12,8 +12,9 @@ from harness.result import check, wait_for
 from harness.size import sized
 from life_whole import check_verdicts, plain, read_verdict, running, start, use, write_whole
 
-KILLS = sized(short=16, full=100, long=1000)
-CONNECTIONS = sized(short=3000, full=100_000, long=1_000_000)
+ALONE = True
+KILLS = sized(short=16, full=40, long=100)
+CONNECTIONS = sized(short=3000, full=30_000, long=100_000)
 FILE = "50-test.yaml"
 
 

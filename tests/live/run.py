@@ -9,7 +9,10 @@ here, and remove what they made.  --check-table needs no privilege.
 import argparse
 import importlib
 import os
+import re
+import subprocess
 import sys
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
@@ -19,7 +22,7 @@ PROGRAMS = ("run.py", "mutants.py")
 from conformance import cases as conformance_cases  # noqa: E402
 from conformance.run import Conformance  # noqa: E402
 from harness.result import Failure, Report, wanted  # noqa: E402
-from harness.startup import enter_sandbox, read_options  # noqa: E402
+from harness.startup import end_by_signals, enter_sandbox, read_options  # noqa: E402
 
 
 def parse_arguments():
@@ -32,7 +35,8 @@ def parse_arguments():
                         help="but not those with this in their name (may repeat)")
     parser.add_argument("--list", action="store_true", help="print the names of the tests")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
-                        help="conformance cases at a time (default: %(default)s)")
+                        help="tests, and conformance cases, at a time (default: %(default)s)")
+    parser.add_argument("--share", help=argparse.SUPPRESS)
     parser.add_argument("-v", "--verbose", action="store_true", help="print what passes, too")
     parser.add_argument("--check-table", action="store_true",
                         help="check that each row of the option table has its cases, and end")
@@ -50,16 +54,19 @@ def check_table(options):
 
 
 def life_tests():
-    """{name: function}: every function called test_* of the modules beside this one."""
-    tests = {}
+    """({name: function}, the names that want the machine to themselves): every function called test_*
+    of the modules beside this one; ALONE in a module says it for its tests."""
+    tests, alone = {}, set()
     for file in sorted(os.listdir(HERE)):
         if file.endswith(".py") and file not in PROGRAMS:
             module = importlib.import_module(file[:-3])
-            for name, function in vars(module).items():
-                if name.startswith("test_"):
-                    tests[f"{file[:-3].replace('_', '/', 1)}/{name[5:]}"] = function
-            tests.update(getattr(module, "generated_tests", dict)())
-    return tests
+            found = {f"{file[:-3].replace('_', '/', 1)}/{name[5:]}": function
+                     for name, function in vars(module).items() if name.startswith("test_")}
+            found.update(getattr(module, "generated_tests", dict)())
+            tests.update(found)
+            if getattr(module, "ALONE", False):
+                alone.update(found)
+    return tests, alone
 
 
 def run_conformance(box, options, arguments, names, report):
@@ -86,13 +93,19 @@ def main():
             arguments.without and wanted(name, arguments.without))
 
     names = [case.name for case in cases if chosen(case.name)]
-    life = {name: test for name, test in life_tests().items() if chosen(name)}
+    life, alone = life_tests()
+    life = {name: test for name, test in life.items() if chosen(name)}
     if arguments.list:
         print("\n".join([*names, *life]))
         return 0
     if not names and not life:
         print("error: no test has such a name", file=sys.stderr)
         return 2
+    if arguments.share is None and arguments.jobs > 1 and len(life) > 1:
+        return run_shares([f"{at}/{arguments.jobs}" for at in range(arguments.jobs)],
+                          ["alone"] if alone & life.keys() else [])
+    if arguments.share:
+        names, life = share_of(arguments.share, names, life, alone)
     report = Report(arguments.verbose)
     with enter_sandbox(arguments.sockpol) as box:
         if names:
@@ -101,6 +114,51 @@ def main():
             report.run(name, lambda test=test: run_life_test(box, test))
     print(report.summary())
     return 1 if report.failed else 0
+
+
+def share_of(share, names, life, alone):
+    """What one process does: all that wants to be alone, or each n-th test, with the conformance cases,
+    which share an agent, in the first one."""
+    if share == "alone":
+        return [], {name: test for name, test in life.items() if name in alone}
+    at, n = map(int, share.split("/"))
+    others = [name for name in life if name not in alone][at::n]
+    return names if at == 0 else [], {name: life[name] for name in others}
+
+
+SUMMARY = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped\n")
+
+
+def run_shares(*groups):
+    """Runs this program once a share, those of a group at a time, and adds up what they count."""
+    total, worst = [0, 0, 0], 0
+    end_by_signals()
+    for shares in groups:
+        children = [subprocess.Popen([sys.executable, "-B", *sys.argv, "--share", share], text=True,
+                                     stdout=subprocess.PIPE, errors="replace") for share in shares]
+        try:
+            relays = [threading.Thread(target=relay, args=(child.stdout, total)) for child in children]
+            for thread in relays:
+                thread.start()
+            for thread in relays:
+                thread.join()
+            worst = max([worst, *(child.wait() for child in children)], key=abs)
+        finally:
+            for child in children:
+                child.terminate()
+                child.wait()
+    print("{} passed, {} failed, {} skipped".format(*total))
+    return 1 if worst or total[1] else 0
+
+
+def relay(lines, total):
+    """Prints the lines but the summary, which it adds to the total."""
+    for line in lines:
+        if found := SUMMARY.fullmatch(line):
+            total[:] = [mine + int(its) for mine, its in zip(total, found.groups())]
+        else:
+            sys.stdout.write(line)
+            sys.stdout.flush()
 
 
 def run_life_test(box, test):

@@ -18,10 +18,10 @@ struct fixture {
 static struct fixture fixture_compile(const struct fixture_policy *policy, bool decides_late)
 {
 	struct fixture f = { .config = fixture_config(policy, 1) };
-	const struct program_common common = { .decides_late = decides_late };
-	const struct rule *too_many;
+	uint64_t all[SP_STAGE_MAX];
 
-	assert_int_equal(program_compile(f.config->policies, &common, &f.program, &too_many), 0);
+	memset(all, 0xff, sizeof(all));
+	assert_int_equal(program_compile(f.config->policies, all, decides_late, &f.program), 0);
 	assert_ptr_equal(f.program.policy, f.config->policies);
 	return f;
 }
@@ -64,11 +64,11 @@ static void expect_blocks(const struct fixture *f, enum sp_stage s, const char *
 		APPEND(text, "%s%s=%s%s%s", i ? " " : "", c->option->name,
 		       fixture_value(c->setting), c->rule ? "@" : "", c->rule ? c->rule->name : "");
 	}
-	for (size_t i = 0; i < stage->n_rules; i++) {
+	for (size_t i = stage->n_rules; i-- > 0;) {
 		const struct program_block *b = &stage->rules[i];
 
-		APPEND(text, "%s%d %s:", *text ? "; " : "",
-		       program_rule_bit(f->program.policy, b->rule), b->rule->name);
+		APPEND(text, "%s%zu %s:", *text ? "; " : "", b->bit, b->rule->name);
+		assert_ptr_equal(f->program.rules[b->bit], b->rule);
 		for (size_t k = 0; k < b->n_choices; k++) {
 			assert_ptr_equal(b->choices[k].rule, b->rule);
 			APPEND(text, " %s=%s", b->choices[k].option->name,
@@ -107,12 +107,11 @@ static void expect_counts(const struct fixture *f, enum sp_stage s, const char *
 	/* what it takes to know that, and that a rule which is counted has a block to say so */
 	assert_true((stage->looked_at & (stage->counted | stage->before)) ==
 		    (stage->counted | stage->before));
-	for (int bit = 0; bit < 64; bit++) {
+	for (size_t bit = 0; bit < 64; bit++) {
 		bool has_block = false;
 
 		for (size_t i = 0; i < stage->n_rules; i++)
-			has_block |=
-				program_rule_bit(f->program.policy, stage->rules[i].rule) == bit;
+			has_block |= stage->rules[i].bit == bit;
 		assert_true(has_block || !(stage->counted >> bit & 1));
 		assert_true(!has_block || stage->looked_at >> bit & 1);
 		assert_true(has_block || stage->before >> bit & 1 ||

@@ -100,42 +100,40 @@ static void fixture_settings(struct settings *to, const struct fixture_setting *
 	}
 }
 
-/* Bits below the length are cleared, as the loader has it. */
-static void fixture_prefix(struct prefixes *to, const char *text)
+static void fixture_prefix(struct ranges *to, const char *text)
 {
-	struct prefix p = { .v4 = !strchr(text, ':') };
-	size_t address = strcspn(text, "/");
-	char copy[INET6_ADDRSTRLEN];
-	char *end;
+	char *error;
 
-	assert_true(address < sizeof(copy) && text[address] == '/');
-	memcpy(copy, text, address);
-	copy[address] = '\0';
-	assert_int_equal(inet_pton(p.v4 ? AF_INET : AF_INET6, copy, p.address), 1);
-	p.length = (unsigned)strtoul(text + address + 1, &end, 10);
-	assert_true(*end == '\0' && p.length <= (p.v4 ? 32 : 128));
-	for (unsigned bit = p.length; bit < 8 * sizeof(p.address); bit++)
-		p.address[bit / 8] &= (unsigned char)~(0x80u >> bit % 8);
 	assert_int_equal(GROW(to->v, to->n), 0);
-	to->v[to->n++] = p;
+	assert_int_equal(prefix_parse(text, &to->v[to->n++], &error), 0);
 }
 
-static bool fixture_prefixes(struct prefixes *to, const char *const *from)
+static bool fixture_prefixes(struct ranges *to, const char *const *from)
 {
 	for (size_t i = 0; i < FIXTURE_ENTRIES && from[i]; i++)
 		fixture_prefix(to, from[i]);
 	return to->n;
 }
 
-static bool fixture_ports(struct port_ranges *to, const struct fixture_ports *from)
+static void fixture_port(struct ranges *to, uint16_t first, uint16_t last)
 {
-	for (size_t i = 0; i < FIXTURE_ENTRIES && from[i].first; i++) {
-		assert_int_equal(GROW(to->v, to->n), 0);
-		to->v[to->n++] = (struct port_range){
-			.first = from[i].first,
-			.last = from[i].last ? from[i].last : from[i].first,
-		};
-	}
+	assert_int_equal(GROW(to->v, to->n), 0);
+	to->v[to->n++] = (struct range){
+		.kind = RANGE_PORT,
+		.first = { (unsigned char)(first >> 8), (unsigned char)first },
+		.last = { (unsigned char)(last >> 8), (unsigned char)last },
+	};
+}
+
+static inline uint16_t fixture_port_at(const unsigned char *data)
+{
+	return (uint16_t)(data[0] << 8 | data[1]);
+}
+
+static bool fixture_ports(struct ranges *to, const struct fixture_ports *from)
+{
+	for (size_t i = 0; i < FIXTURE_ENTRIES && from[i].first; i++)
+		fixture_port(to, from[i].first, from[i].last ? from[i].last : from[i].first);
 	return to->n;
 }
 

@@ -8,34 +8,35 @@
 
 #include "policy/address.h"
 
-/* `input` is this prefix, as prefix_format() has it; "v4:" or "v6:" before it says which. */
+/* `input` is this prefix, as range_format() has it; "v4:" or "v6:" before it says which. */
 static void parse_prefix_one(const char *input, const char *expected)
 {
 	_cleanup_free_ char *error = NULL;
-	char text[PREFIX_TEXT_SIZE], got[PREFIX_TEXT_SIZE + sizeof("v4:")];
-	struct prefix p = { 0 };
+	char text[RANGE_TEXT_SIZE], got[RANGE_TEXT_SIZE + sizeof("v4:")];
+	struct range p;
 	int r = prefix_parse(input, &p, &error);
 
 	if (r)
 		fail_msg("'%s': %d, %s", input, r, error ? error : "no message");
-	snprintf(got, sizeof(got), "%s:%s", p.v4 ? "v4" : "v6", prefix_format(&p, text));
+	snprintf(got, sizeof(got), "%s:%s", p.kind == RANGE_IPV4 ? "v4" : "v6",
+		 range_format(&p, text));
 	assert_string_equal(got, expected);
 	/* what a v4-mapped address leaves behind would tell equal prefixes apart */
-	for (size_t i = 4; p.v4 && i < sizeof(p.address); i++)
-		assert_int_equal(p.address[i], 0);
+	for (size_t i = range_size(&p); i < sizeof(p.first); i++)
+		assert_int_equal(p.first[i] | p.last[i], 0);
 }
 
 /* `input` is bad, and the sentence is its text and this. */
 static void parse_prefix_bad(const char *input, const char *reason)
 {
 	_cleanup_free_ char *error = NULL, *expected = NULL;
-	struct prefix p = { .length = 77 };
+	struct range p = { .first = { 77 } };
 
 	if (prefix_parse(input, &p, &error) != -EINVAL)
 		fail_msg("'%s' is taken", input);
 	assert_true(asprintf(&expected, "'%s' %s", input, reason) > 0);
 	assert_string_equal(error, expected);
-	assert_int_equal(p.length, 77); /* untouched */
+	assert_int_equal(p.first[0], 77); /* untouched */
 }
 
 static void ipv4(void **state)
@@ -189,25 +190,26 @@ static void no_addresses(void **state)
 static void parse_port_one(const char *input, unsigned first, unsigned last)
 {
 	_cleanup_free_ char *error = NULL;
-	struct port_range range = { 0 };
+	struct range range;
 	int r = port_range_parse(input, &range, &error);
 
 	if (r)
 		fail_msg("'%s': %d, %s", input, r, error ? error : "no message");
-	assert_int_equal(range.first, first);
-	assert_int_equal(range.last, last);
+	assert_int_equal(range.kind, RANGE_PORT);
+	assert_int_equal(range.first[0] << 8 | range.first[1], first);
+	assert_int_equal(range.last[0] << 8 | range.last[1], last);
 }
 
 static void parse_port_bad(const char *input, const char *reason)
 {
 	_cleanup_free_ char *error = NULL, *expected = NULL;
-	struct port_range range = { .first = 77 };
+	struct range range = { .first = { 77 } };
 
 	if (port_range_parse(input, &range, &error) != -EINVAL)
 		fail_msg("'%s' is taken", input);
 	assert_true(asprintf(&expected, "'%s' %s", input, reason) > 0);
 	assert_string_equal(error, expected);
-	assert_int_equal(range.first, 77); /* untouched */
+	assert_int_equal(range.first[0], 77); /* untouched */
 }
 
 static void ports(void **state)
@@ -263,14 +265,14 @@ static struct endpoint endpoint(const char *address, uint16_t port)
 {
 	_cleanup_free_ char *error = NULL;
 	struct endpoint e = { .port = port };
-	struct prefix p;
+	struct range p;
 
 	if (!*address)
 		return e;
 	assert_int_equal(prefix_parse(address, &p, &error), 0);
 	e.known = true;
-	e.v4 = p.v4;
-	memcpy(e.address, p.address, sizeof(e.address));
+	e.v4 = p.kind == RANGE_IPV4;
+	memcpy(e.address, p.first, sizeof(e.address));
 	return e;
 }
 
@@ -278,10 +280,10 @@ static void prefix_one(const char *prefix, const char *address, bool expected)
 {
 	_cleanup_free_ char *error = NULL;
 	const struct endpoint e = endpoint(address, 80);
-	struct prefix p;
+	struct range p;
 
 	assert_int_equal(prefix_parse(prefix, &p, &error), 0);
-	if (prefix_holds(&p, &e) != expected)
+	if (ranges_hold(&(struct ranges){ &p, 1 }, &e) != expected)
 		fail_msg("%s in %s: not %d", address, prefix, expected);
 }
 

@@ -8,9 +8,8 @@
 
 #include "host/cgroup.h"
 
-static bool no_handles;	    /* as without CAP_DAC_READ_SEARCH */
-static unsigned n_opendirs; /* of what, below */
-static const char *opendirs_of;
+static bool no_handles;	  /* as without CAP_DAC_READ_SEARCH */
+static unsigned n_listed; /* directories */
 
 /* In place of libc's, to see what the agent's code does. */
 int open_by_handle_at(int mount_fd, struct file_handle *handle, int flags)
@@ -24,12 +23,13 @@ int open_by_handle_at(int mount_fd, struct file_handle *handle, int flags)
 	return real(mount_fd, handle, flags);
 }
 
-DIR *opendir(const char *path)
+int scandirat(int fd, const char *path, struct dirent ***ret, int (*wanted)(const struct dirent *),
+	      int (*compare)(const struct dirent **, const struct dirent **))
 {
-	typeof(opendir) *real = dlsym(RTLD_NEXT, "opendir");
+	typeof(scandirat) *real = dlsym(RTLD_NEXT, "scandirat");
 
-	n_opendirs += opendirs_of && streq(path, opendirs_of);
-	return real(path);
+	n_listed++;
+	return real(fd, path, ret, wanted, compare);
 }
 
 static FILE *text_file(const char *text)
@@ -40,6 +40,48 @@ static FILE *text_file(const char *text)
 	assert_true(fputs(text, f) >= 0);
 	rewind(f);
 	return f;
+}
+
+static void assert_mount(FILE *f, struct mount *m, const char *root, const char *point,
+			 const char *type)
+{
+	assert_int_equal(mount_next(f, m), 1);
+	assert_string_equal(m->root, root);
+	assert_string_equal(m->point, point);
+	assert_string_equal(m->type, type);
+}
+
+static void test_mount_lines(void **state)
+{
+	_cleanup_fclose_ FILE *f = text_file(
+		"31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n"
+		"too short - bpf\n"
+		"\n"
+		"1 2 0:3 / /cut rw shared:1\n"
+		"41 31 0:38 /a\\040b /with\\040blank\\011and\\134x\\12 rw shared:1 master:2 - cgroup2 none\n"
+		"5 2 0:9 / /bpf rw - bpf bpf rw");
+	_cleanup_(mount_clear) struct mount m = { 0 };
+
+	(void)state;
+	assert_mount(f, &m, "/", "/sys/fs/cgroup", "tmpfs");
+	assert_mount(f, &m, "/a b", "/with blank\tand\\x\\12", "cgroup2");
+	assert_mount(f, &m, "/", "/bpf", "bpf");
+	assert_int_equal(mount_next(f, &m), 0);
+}
+
+static void test_real_mounts(void **state)
+{
+	_cleanup_fclose_ FILE *f = fopen(MOUNTINFO, "re");
+	_cleanup_(mount_clear) struct mount m = { 0 };
+	bool root = false;
+	int r;
+
+	(void)state;
+	assert_non_null(f);
+	while ((r = mount_next(f, &m)) > 0)
+		root = root || streq(m.point, "/");
+	assert_int_equal(r, 0);
+	assert_true(root);
 }
 
 static void test_mounts_of_cgroup2(void **state)
@@ -240,12 +282,9 @@ static void test_paths_of_ids_in_one_walk(void **state)
 	char *paths[ARRAY_SIZE(ids)] = { NULL };
 
 	no_handles = true;
-	n_opendirs = 0;
-	opendirs_of = mount;
 	assert_int_equal(cgroup_paths_of_ids(mount, ids, ARRAY_SIZE(ids), paths), 0);
 	no_handles = false;
-	opendirs_of = NULL;
-	assert_int_equal(n_opendirs, 1);
+	assert_int_equal(n_listed, 4); /* each directory once */
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
 		if (expected[i])
 			assert_string_equal(paths[i], expected[i]);
@@ -255,27 +294,12 @@ static void test_paths_of_ids_in_one_walk(void **state)
 	}
 }
 
-static void descendants_one(void **state, const char *text, size_t expected)
-{
-	scratch_write(*state, "cgroup.stat", text);
-	assert_int_equal(cgroup_n_descendants(scratch_path(*state, "")), expected);
-}
-
-static void test_n_descendants(void **state)
-{
-	assert_int_equal(cgroup_n_descendants("/nonexistent"), 0);
-	descendants_one(state, "nr_descendants 17\nnr_dying_descendants 3\n", 17);
-	descendants_one(state, "nr_dying_descendants 3\nnr_descendants 0\n", 0);
-	descendants_one(state, "nr_descendants x\n", 0);
-	descendants_one(state, "nr_descendants 17x\n", 0);
-	descendants_one(state, "nr_descendants 99999999999999999999999\n", 0);
-	descendants_one(state, "", 0);
-}
-
 int main(void)
 {
 #define SCRATCH_TEST(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_mount_lines),
+		cmocka_unit_test(test_real_mounts),
 		cmocka_unit_test(test_mounts_of_cgroup2),
 		cmocka_unit_test(test_proc_cgroup),
 		cmocka_unit_test(test_normalize),
@@ -283,7 +307,6 @@ int main(void)
 		cmocka_unit_test(test_live),
 		SCRATCH_TEST(test_resolve),
 		SCRATCH_TEST(test_paths_of_ids_in_one_walk),
-		SCRATCH_TEST(test_n_descendants),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

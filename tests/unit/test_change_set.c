@@ -56,7 +56,7 @@ static void expect(const struct row *rows, size_t n, const char *come, const cha
 	assert_int_equal(change_set_make(&f, &set), 0);
 	assert_int_equal(f.n, 0); /* it was taken over */
 	if (come)
-		assert_int_equal(names_add(&set.in_force.come, come), 0);
+		assert_int_equal(names_append(&set.in_force.come, come), 0);
 	assert_int_equal(change_set_is_empty(&set), !*expected);
 	change_set_print(&set, to);
 	assert_int_equal(fclose(to), 0);

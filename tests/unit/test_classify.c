@@ -2,7 +2,7 @@
 #include "random_globs.h"
 
 #include "classify_twin.h"
-#include "compile/glob_room.h"
+#include "compile/glob_tree.h"
 #include "glob_model.h"
 
 static struct glob_list list_of(const struct policy_list *from)
@@ -111,7 +111,7 @@ static void agrees_with_many_stars(struct seeded *s)
 	else
 		p.unit[0] = text;
 	fixture_add(c, &p);
-	if (glob_room(c->policies[0].match.v[0].glob) <= SP_GLOB_ACTIVE_MAX) {
+	if (glob_tree_room(c->policies[0].match.v[0].glob) <= SP_GLOB_ACTIVE_MAX) {
 		load(c, &t);
 		memset(name, 'a', sizeof(name));
 		for (unsigned i = random_below(s, 4); i; i--)

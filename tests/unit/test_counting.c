@@ -2,8 +2,12 @@
 /* Do names keep their indices? */
 #include "policy_fixture.h"
 
+#include <errno.h>
+
+#include <bpf/bpf.h>
+
 #include "kernel/counting.h"
-#include "kernel/map_contents.h"
+#include "kernel/pinned.h"
 
 static const struct fixture_policy policies[] = {
 	{ "a", .rules = { { "one" }, { "two" } } },
@@ -18,34 +22,37 @@ static struct {
 	size_t n;
 } earlier;
 
-int kernel_map_fd(const struct kernel *k, enum map_id id)
-{
-	(void)k;
-	return -1 - (int)id; /* no descriptor */
-}
+static const struct kernel kernel = {
+	.maps = { [MAP_ID_counters] = -2, [MAP_ID_failures] = -3 }, /* no descriptors */
+	.dir = (char *)(uintptr_t) "/nonexistent",
+};
 
-const char *kernel_dir(const struct kernel *k)
+int bpf_obj_get_info_by_fd(int fd, void *info, __u32 *size)
 {
-	(void)k;
-	return "/nonexistent";
-}
+	const struct bpf_map_info map = { .key_size = sizeof(earlier.indices[0]),
+					  .value_size = sizeof(earlier.counters[0]),
+					  .max_entries = ARRAY_SIZE(earlier.indices) };
 
-int map_contents_read(int fd, struct map_contents *ret)
-{
-	ret->n = fd == -1 - MAP_ID_counters ? earlier.n : 0;
-	ret->keys = malloc(sizeof(earlier.indices));
-	ret->values = malloc(sizeof(earlier.counters));
-	assert_non_null(ret->keys);
-	assert_non_null(ret->values);
-	memcpy(ret->keys, earlier.indices, sizeof(earlier.indices));
-	memcpy(ret->values, earlier.counters, sizeof(earlier.counters));
+	(void)fd;
+	assert_true(*size >= sizeof(map));
+	memcpy(info, &map, sizeof(map));
 	return 0;
 }
 
-void map_contents_clear(struct map_contents *c)
+int bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, __u32 *count,
+			 const struct bpf_map_batch_opts *opts)
 {
-	free(c->keys);
-	free(c->values);
+	const size_t n = fd == kernel.maps[MAP_ID_counters] ? earlier.n : 0;
+
+	(void)in;
+	(void)out;
+	(void)opts;
+	assert_true(n <= *count);
+	memcpy(keys, earlier.indices, n * sizeof(earlier.indices[0]));
+	memcpy(values, earlier.counters, n * sizeof(earlier.counters[0]));
+	*count = (__u32)n;
+	errno = ENOENT;
+	return -1;
 }
 
 static uint32_t index_of(struct counting *c, const struct config *config, size_t policy, int rule)
@@ -76,7 +83,7 @@ static void names_keep_their_indices(void **state)
 	a = index_of(c, all, 0, -1);
 	one = index_of(c, all, 1, 0);
 	gone = index_of(c, all, 2, -1);
-	counting_keep_only(c, NULL, fewer);
+	counting_keep_only(c, &kernel, fewer);
 	assert_int_equal(index_of(c, fewer, 0, -1), a);
 	assert_int_equal(index_of(c, fewer, 1, 0), one);
 	assert_int_equal(index_of(c, all, 2, -1), 0);
@@ -84,7 +91,7 @@ static void names_keep_their_indices(void **state)
 	assert_int_equal(counting_add_config(c, all), 0);
 	assert_int_equal(index_of(c, all, 2, -1), gone);
 	assert_int_equal(index_of(c, all, 0, -1), a);
-	counting_keep_only(c, NULL, NULL);
+	counting_keep_only(c, &kernel, NULL);
 	assert_int_equal(index_of(c, all, 0, -1), 0);
 	counting_free(c);
 	config_free(all);
@@ -114,18 +121,18 @@ static void an_earlier_agents_indices(void **state)
 	leave(4, "", "one");		 /* no name */
 	leave(5, "c", "one");		 /* a name that has an index */
 	assert_int_equal(counting_new(&c), 0);
-	assert_int_equal(counting_read(c, NULL), 0);
+	assert_int_equal(counting_read(c, &kernel), 0);
 	assert_int_equal(counting_add_config(c, all), 0);
 	assert_int_equal(index_of(c, all, 0, -1), 7);
 	assert_int_equal(index_of(c, all, 2, 0), 3);
 	assert_int_not_equal(index_of(c, all, 1, -1), 0);
 	assert_int_not_equal(index_of(c, all, 1, -1), 3);
 	/* A configuration that was refused takes with it what it added. */
-	counting_keep_only(c, NULL, NULL);
+	counting_keep_only(c, &kernel, NULL);
 	assert_int_equal(index_of(c, all, 0, -1), 7);
 	assert_int_equal(index_of(c, all, 2, 0), 3);
 	assert_int_equal(index_of(c, all, 1, -1), 0);
-	counting_keep_only(c, NULL, two);
+	counting_keep_only(c, &kernel, two);
 	assert_int_equal(index_of(c, all, 0, -1), 7);
 	assert_int_equal(index_of(c, all, 2, 0), 0);
 	counting_free(c);
@@ -143,7 +150,7 @@ static void names_that_do_not_end(void **state)
 	earlier.indices[0] = 1;
 	earlier.n = 1;
 	assert_int_equal(counting_new(&c), 0);
-	assert_int_equal(counting_read(c, NULL), 0);
+	assert_int_equal(counting_read(c, &kernel), 0);
 	counting_free(c);
 }
 

@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "fake_pinned.h"
 #include "host/cgroup.h"
-#include "host/mount.h"
 #include "report/dry_run.h"
 #include "scratch_dir.h"
 

@@ -96,7 +96,7 @@ static void test_policies(void **state)
 
 		assert_string_equal(p->policy->name, expected[i].name);
 		assert_string_equal(p->cgroup, expected[i].cgroup);
-		assert_string_equal(glob_pattern(p->pattern->glob), expected[i].pattern);
+		assert_string_equal(p->pattern->glob->pattern, expected[i].pattern);
 		assert_int_equal(p->depth, expected[i].depth);
 	}
 	fixture_free(&f);

@@ -3,7 +3,6 @@
 #include "base/names.h"
 #include "fake_pinned.h"
 #include "host/cgroup.h"
-#include "host/mount.h"
 #include "report/governed.h"
 #include "scratch_dir.h"
 

@@ -273,64 +273,6 @@ static void test_stages(void **state)
 	config_free(c);
 }
 
-static void expect_refused(struct config *c, const char *sentence, unsigned line)
-{
-	struct image *im = NULL;
-	struct position at = { 0 };
-	char *error = NULL;
-
-	assert_int_equal(image_new(c, counter_of, c, &im, &error, &at), -E2BIG);
-	assert_null(im);
-	assert_string_equal(error, sentence);
-	assert_int_equal(at.line, line);
-	free(error);
-}
-
-static void test_too_many_rules(void **state)
-{
-	static const struct fixture_policy policy = { "p", { "/a" } };
-	static const struct fixture_rule net = { "r", CONNECT, .remote = { "10.0.0.0/8" } },
-					 any = { "r", CONNECT, { { OPTION_SO_MARK, 1 } } };
-
-	(void)state;
-	for (int depend = 0; depend < 2; depend++) {
-		struct config *c = fixture_config(&policy, 1);
-		struct policy *p = c->policies;
-
-		free(p->rules);
-		p->n_rules = SP_RULES_MAX + 1;
-		p->rules = calloc(p->n_rules, sizeof(*p->rules));
-		assert_non_null(p->rules);
-		for (size_t i = 0; i < p->n_rules; i++) {
-			p->rules[i].name = fixture_strdup("r");
-			p->rules[i].at.line = (unsigned)i;
-			fixture_when(&p->rules[i].when, depend ? &net : &any);
-			fixture_settings(&p->rules[i].options, depend ? net.options : any.options);
-		}
-		expect_refused(c,
-			       depend ? "policy 'p' has more than 64 rules that depend on the "
-					"connection"
-				      : "policy 'p' has more than 64 rules that always hold at one "
-					"hook",
-			       SP_RULES_MAX);
-		config_free(c);
-	}
-}
-
-static void test_too_many_policies(void **state)
-{
-	struct config *c = config_new();
-
-	(void)state;
-	assert_non_null(c);
-	c->n_policies = SP_POLICY_NUMBERS_MAX + 1;
-	c->policies = calloc(c->n_policies, sizeof(*c->policies));
-	assert_non_null(c->policies);
-	c->policies[SP_POLICY_NUMBERS_MAX].at.line = 7;
-	expect_refused(c, "more than 32767 policies", 7);
-	config_free(c);
-}
-
 /* n policies of ten prefixes each, no two alike. */
 static void run_scale(unsigned n)
 {
@@ -353,11 +295,12 @@ static void run_scale(unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		fixture_add(c, &policy);
 		for (unsigned k = 0; k < 9; k++) {
-			struct prefixes *to = &c->policies[i].rules[0].when.remote;
-			struct prefix p = { .v4 = true, .length = 32 };
+			struct ranges *to = &c->policies[i].rules[0].when.remote;
+			struct range p = { .kind = RANGE_IPV4 };
 			uint32_t address = htonl((9 * i + k) * 2654435761u);
 
-			memcpy(p.address, &address, sizeof(address));
+			memcpy(p.first, &address, sizeof(address));
+			memcpy(p.last, &address, sizeof(address));
 			assert_int_equal(GROW(to->v, to->n), 0);
 			to->v[to->n++] = p;
 		}
@@ -386,16 +329,10 @@ static void test_scale(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nothing),
-		cmocka_unit_test(test_sharing),
-		cmocka_unit_test(test_cells),
-		cmocka_unit_test(test_tests),
-		cmocka_unit_test(test_decided_late),
-		cmocka_unit_test(test_after_others),
-		cmocka_unit_test(test_stages),
-		cmocka_unit_test(test_too_many_rules),
-		cmocka_unit_test(test_too_many_policies),
-		cmocka_unit_test(test_scale),
+		cmocka_unit_test(test_nothing),	     cmocka_unit_test(test_sharing),
+		cmocka_unit_test(test_cells),	     cmocka_unit_test(test_tests),
+		cmocka_unit_test(test_decided_late), cmocka_unit_test(test_after_others),
+		cmocka_unit_test(test_stages),	     cmocka_unit_test(test_scale),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -187,10 +187,10 @@ static void shorthand(void **state)
 
 	(void)state;
 	assert_non_null(s);
-	assert_int_equal(s->type, OPTION_DSCP);
+	assert_int_equal(s->as_option.type, OPTION_DSCP);
 	assert_string_equal(s->expands_to[0]->name, "IP_TOS");
 	assert_string_equal(s->expands_to[1]->name, "IPV6_TCLASS");
-	assert_true(is_one_line(s->summary));
+	assert_true(is_one_line(s->as_option.summary));
 	assert_null(option_find("DSCP"));
 	assert_null(option_find_shorthand("dscp"));
 }
@@ -201,10 +201,14 @@ static void refused_are_sane(void **state)
 	for (size_t i = 0; i < n_option_refused; i++) {
 		const struct option_refused *r = &option_refused[i];
 
-		print_message("%s\n", r->name);
-		assert_ptr_equal(option_find_refused(r->name), r); /* no name twice */
-		assert_null(option_find(r->name));
-		assert_null(option_find_shorthand(r->name));
+		assert_non_null(r->names[0]);
+		assert_null(r->names[ARRAY_SIZE(r->names) - 1]);
+		for (const char *const *name = r->names; *name; name++) {
+			print_message("%s\n", *name);
+			assert_ptr_equal(option_find_refused(*name), r); /* no name twice */
+			assert_null(option_find(*name));
+			assert_null(option_find_shorthand(*name));
+		}
 		assert_true(is_one_line(r->why));
 		assert_true(!r->instead || is_one_line(r->instead));
 	}

@@ -4,24 +4,23 @@
 #include "scratch_dir.h"
 
 #include "policy/loader.h"
-#include "policy/policy_dirs.h"
 
 /* The names found, each with its directory: "etc/10-a.yaml usr/20-b.yaml"; owned by the caller. */
 static char *scan(struct scratch *s, const char *const *dirs, struct diags *diags)
 {
-	struct policy_dirs d;
+	struct loader_files d;
 	char *text = NULL;
 	size_t size;
 	FILE *f = open_memstream(&text, &size);
 
 	assert_non_null(f);
-	assert_int_equal(policy_dirs_scan(dirs, diags, &d), 0);
-	for (size_t i = 0; i < d.n_files; i++) {
-		assert_string_equal(d.files[i].name, strrchr(d.files[i].path, '/') + 1);
-		fprintf(f, "%s%s", i ? " " : "", d.files[i].path + strlen(s->path) + 1);
+	assert_int_equal(loader_scan(dirs, diags, &d), 0);
+	for (size_t i = 0; i < d.n; i++) {
+		assert_string_equal(d.v[i].name, strrchr(d.v[i].path, '/') + 1);
+		fprintf(f, "%s%s", i ? " " : "", d.v[i].path + strlen(s->path) + 1);
 	}
 	fclose(f);
-	policy_dirs_clear(&d);
+	loader_files_clear(&d);
 	return text;
 }
 
@@ -110,7 +109,7 @@ static void test_unsafe_directory(void **state)
 static int read_one(const char *path, char **text, size_t *size, char message[static 256])
 {
 	struct diags diags = { 0 };
-	int r = policy_file_read(AT_FDCWD, path, path, &diags, text, size);
+	int r = loader_read(AT_FDCWD, path, path, &diags, text, size);
 
 	assert_int_equal(diags.n, r == -EBADMSG);
 	snprintf(message, 256, "%s", diags.n ? diags.v[0].message : "");

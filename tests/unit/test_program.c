@@ -142,9 +142,9 @@ static void test_order(void **state)
 	expect_blocks(&f, SP_STAGE_TCP_LISTEN, "SO_MARK=1 SO_SNDBUF=-@tcp");
 	/* A rule that is beaten here holds all the same. */
 	expect_counts(&f, SP_STAGE_TCP_CONNECT, "always +0 +1 *tcp");
-	assert_int_equal(program_rule_bit(f.program.policy, &f.program.policy->rules[0]), 0);
-	assert_int_equal(program_rule_bit(f.program.policy, &f.program.policy->rules[1]), -1);
-	assert_int_equal(program_rule_bit(f.program.policy, &f.program.policy->rules[2]), 1);
+	assert_int_equal(f.program.n_rules, 2);
+	assert_ptr_equal(f.program.rules[0], &f.program.policy->rules[0]);
+	assert_ptr_equal(f.program.rules[1], &f.program.policy->rules[2]);
 	fixture_free(&f);
 }
 
@@ -205,21 +205,18 @@ static void test_restrict(void **state)
 		  .base = { { OPTION_SO_RCVBUF, 5 } },
 		  .rules = { { "in", ACCEPT, { { OPTION_SO_MARK, 1 } } } } },
 	};
-	struct fixture f = fixture_compile(policies, false);
-	struct config *config = fixture_config(policies, 2);
-	struct program_common common;
-	uint64_t set[SP_STAGE_MAX];
+	struct fixture f = { .config = fixture_config(policies, 2) };
+	uint64_t set[SP_STAGE_MAX] = { 0 };
 
 	(void)state;
-	program_survey(config, set, &common);
-	config_free(config);
+	program_survey(f.config, set);
 	assert_true(set[SP_STAGE_TCP_CONNECT] ==
 		    (1ull << OPTION_SO_SNDBUF | 1ull << OPTION_SO_RCVBUF));
 	assert_true(set[SP_STAGE_TCP_PASSIVE_EST] ==
 		    (1ull << OPTION_SO_MARK | 1ull << OPTION_SO_RCVBUF));
 	assert_true(set[SP_STAGE_TCP_LISTEN] == 1ull << OPTION_SO_RCVBUF);
 	assert_true(set[SP_STAGE_UNIX_CONNECT] == 0);
-	program_restrict(&f.program, set);
+	assert_int_equal(program_compile(f.config->policies, set, false, &f.program), 0);
 	expect_blocks(&f, SP_STAGE_TCP_CONNECT, "SO_SNDBUF=-; 1 b: SO_SNDBUF=5");
 	expect_counts(&f, SP_STAGE_TCP_CONNECT, "rule +1");
 	assert_true(f.program.stages[SP_STAGE_TCP_CONNECT].looked_at == 0x2);
@@ -527,7 +524,6 @@ static void test_two_spellings(void **state)
 			   { "ear", LISTEN, { { OPTION_SO_BINDTOIFINDEX, 8 } } } },
 	};
 	struct fixture f = fixture_compile(&policy, false);
-	struct program_common common;
 	uint64_t set[SP_STAGE_MAX];
 	struct sp_op op;
 
@@ -541,58 +537,42 @@ static void test_two_spellings(void **state)
 	assert_int_equal(op.option, OPTION_SO_BINDTOIFINDEX);
 	assert_int_equal(op.optname, SO_BINDTOIFINDEX);
 	assert_int_equal(op.optlen, 4);
-	program_survey(f.config, set, &common);
+	program_survey(f.config, set);
 	assert_true(set[SP_STAGE_TCP_LISTEN] == both);
 	fixture_free(&f);
 }
 
-/* SP_RULES_MAX rules, and so many more, of which all or none depend on the connection. */
-static struct config *many_rules(unsigned more, bool depend)
+/* As many rules as a policy may have, of which all or none depend on the connection. */
+static void test_number_of_rules(void **state)
 {
 	static const struct fixture_policy policy = { "p", { "/a" } };
 	static const struct fixture_rule any = { "r", CONNECT, { { OPTION_SO_MARK, 1 } } }, net = {
 		"r", CONNECT, { { OPTION_SO_MARK, 1 } }, .remote = { "10.0.0.0/8" }
 	};
-	struct config *c = fixture_config(&policy, 1);
-	struct policy *p = c->policies;
-
-	free(p->rules);
-	p->n_rules = SP_RULES_MAX + more;
-	p->rules = calloc(p->n_rules, sizeof(*p->rules));
-	assert_non_null(p->rules);
-	for (size_t i = 0; i < p->n_rules; i++) {
-		p->rules[i].name = fixture_strdup("r");
-		fixture_when(&p->rules[i].when, depend ? &net : &any);
-		fixture_settings(&p->rules[i].options, depend ? net.options : any.options);
-	}
-	return c;
-}
-
-static void test_number_of_rules(void **state)
-{
-	static const struct program_common common;
-	static const struct program untouched;
 
 	(void)state;
 	for (int depend = 0; depend < 2; depend++) {
-		struct config *c = many_rules(0, depend);
-		const struct rule *too_many = NULL;
-		struct program p = { 0 };
+		struct fixture f = { .config = fixture_config(&policy, 1) };
+		struct policy *p = f.config->policies;
+		uint64_t set[SP_STAGE_MAX] = { 0 };
 
-		assert_int_equal(program_compile(c->policies, &common, &p, &too_many), 0);
-		assert_int_equal(p.n_rules, depend ? SP_RULES_MAX : 0);
-		assert_true(p.stages[SP_STAGE_TCP_CONNECT].looked_at == (depend ? UINT64_MAX : 0));
-		assert_int_equal(p.stages[SP_STAGE_TCP_CONNECT].n_always,
+		free(p->rules);
+		p->n_rules = SP_RULES_MAX;
+		p->rules = calloc(p->n_rules, sizeof(*p->rules));
+		assert_non_null(p->rules);
+		for (size_t i = 0; i < p->n_rules; i++) {
+			p->rules[i].name = fixture_strdup("r");
+			fixture_when(&p->rules[i].when, depend ? &net : &any);
+			fixture_settings(&p->rules[i].options, depend ? net.options : any.options);
+		}
+		program_survey(f.config, set);
+		assert_int_equal(program_compile(p, set, false, &f.program), 0);
+		assert_int_equal(f.program.n_rules, depend ? SP_RULES_MAX : 0);
+		assert_true(f.program.stages[SP_STAGE_TCP_CONNECT].looked_at ==
+			    (depend ? UINT64_MAX : 0));
+		assert_int_equal(f.program.stages[SP_STAGE_TCP_CONNECT].n_always,
 				 depend ? 0 : SP_RULES_MAX);
-		assert_null(too_many);
-		program_clear(&p);
-		config_free(c);
-
-		c = many_rules(2, depend);
-		assert_int_equal(program_compile(c->policies, &common, &p, &too_many), -E2BIG);
-		assert_ptr_equal(too_many, &c->policies[0].rules[SP_RULES_MAX]);
-		assert_memory_equal(&p, &untouched, sizeof(p));
-		config_free(c);
+		fixture_free(&f);
 	}
 }
 

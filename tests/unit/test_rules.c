@@ -168,7 +168,7 @@ static void run_at(const struct world *w, enum sp_stage s, const struct connecti
 
 static bool holds(const struct rule *r, const struct connection *c)
 {
-	return r ? when_holds(&r->when, c) : c->family != SP_FAMILY_INDEX_UNIX;
+	return r ? when_fails(&r->when, c) == WHEN_KEY_MAX : c->family != SP_FAMILY_INDEX_UNIX;
 }
 
 static bool is_device(const struct option *o)

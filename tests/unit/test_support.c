@@ -6,14 +6,14 @@
 
 #include "command/commands.h"
 #include "policy/loader.h"
-#include "kernel/probe.h"
+#include "kernel/support.h"
 
 #define UNIX_STAGES (BIT(SP_STAGE_UNIX_CONNECT) | BIT(SP_STAGE_UNIX_SEND))
 
 static const struct kernel_support whole;
 /* As 6.1 answers; and a host without IPv6. */
 static const struct kernel_support old = {
-	.options = { [OPTION_TCP_RTO_MAX_MS] = -EINVAL, [OPTION_IPV6_TCLASS] = PROBE_UNKNOWN },
+	.options = { [OPTION_TCP_RTO_MAX_MS] = -EINVAL, [OPTION_IPV6_TCLASS] = SUPPORT_UNKNOWN },
 	.missing_stages = UNIX_STAGES,
 };
 

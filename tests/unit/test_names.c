@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "base/suggest.h"
+#include "base/names.h"
 #include "base/util.h"
 
 static void suggest_one(const char *word, const char *expected)
