@@ -72,9 +72,9 @@ static json_t *json_policy(const struct overview *o, const struct overview_polic
 						       "applied", (json_int_t)p->rules[i].applied));
 	for (size_t i = 0; i < p->n_failed; i++)
 		json_array_append_new(failed, json_failure(&p->failed[i]));
-	policy = json_pack("{s:s, s:I, s:b, s:o, s:o}", "name", p->name, "applied",
-			   (json_int_t)p->applied, "overridden", p->is_overridden, "rules", rules,
-			   "failed", failed);
+	policy = json_pack("{s:s, s:I, s:I, s:b, s:o, s:o}", "name", p->name, "applied",
+			   (json_int_t)p->applied, "at_socket", (json_int_t)p->at_socket,
+			   "overridden", p->is_overridden, "rules", rules, "failed", failed);
 	if (o->has_cgroups)
 		json_object_set_new(policy, "cgroups", json_integer((json_int_t)p->n_cgroups));
 	return policy;

@@ -133,6 +133,10 @@ static int add_named(struct overview *o, const struct overview_counter *c)
 		p->applied = c->applied;
 		return 0;
 	}
+	if (streq(c->whose.rule, SP_COUNTER_AT_SOCKET)) {
+		p->at_socket = c->applied;
+		return 0;
+	}
 	if (GROW(p->rules, p->n_rules) < 0)
 		return -ENOMEM;
 	p->rules[p->n_rules++] = (struct overview_rule){ c->whose.rule, c->applied };

@@ -33,7 +33,8 @@ struct overview_rule {
 
 struct overview_policy {
 	const char *name;
-	uint64_t applied; /* sockets for which the policy held, once per direction */
+	uint64_t applied;   /* sockets for which the policy held, once per direction */
+	uint64_t at_socket; /* sockets that socket(2) gave something of the policy */
 	struct overview_rule *rules;
 	size_t n_rules;
 	struct overview_failure *failed;

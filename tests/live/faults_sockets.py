@@ -305,8 +305,7 @@ def test_s4_without_capabilities(box):
                              (["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
                                "--inh-caps=-all", "--bounding-set=-all"],
                               [[MARK, DEVICE], errno.EPERM, errno.EPERM, errno.EPERM, 0, MARK])):
-        done = here.cgroup.run([*prefix, sys.executable, "-I", "-c", UNPRIVILEGED],
-                               capture_output=True, text=True, check=True)
+        done = here.cgroup.run([*prefix, sys.executable, "-I", "-c", UNPRIVILEGED])
         seen = json.loads(done.stdout)
         seen[0][1] = seen[0][1].rstrip("\0")
         check(f"mark and device, and what comes of changing them ({' '.join(prefix[:2])})",
@@ -315,8 +314,9 @@ def test_s4_without_capabilities(box):
 
 IN_ANOTHER_NAMESPACE = """
 import json, socket, subprocess, sys
-for command in ("link set lo up", "link add pad type dummy", "link add {device} type dummy",
-                "link set {device} up", "addr add 10.96.0.1/24 dev {device}"):
+for command in ("link set lo up", "link add pad type veth peer name padp",
+                "link add {device} type veth peer name {device}p", "link set {device} up",
+                "link set {device}p up", "addr add 10.96.0.1/24 dev {device}"):
     subprocess.run(["ip", *command.split()], check=True)
 def device(one):
     return one.getsockopt(socket.SOL_SOCKET, 25, 16).rstrip(b"\\0").decode()
@@ -336,8 +336,7 @@ print(json.dumps([before, {{name: device(one) for name, one in made.items()}}]))
 
 def in_another_namespace(here):
     done = here.cgroup.run(["unshare", "--net", sys.executable, "-I", "-c",
-                            IN_ANOTHER_NAMESPACE.format(device=DEVICE)],
-                           capture_output=True, text=True, check=True)
+                            IN_ANOTHER_NAMESPACE.format(device=DEVICE)])
     return json.loads(done.stdout)
 
 
@@ -353,8 +352,7 @@ def test_s4_another_network_namespace(box):
 def test_s4_mark_in_another_network_namespace(box):
     here = Governed(box, "s4-netns-mark", {"SO_MARK": MARK})
     done = here.cgroup.run(["unshare", "--net", sys.executable, "-I", "-c",
-                            "import socket; print(socket.socket().getsockopt(1, 36))"],
-                           capture_output=True, text=True, check=True)
+                            "import socket; print(socket.socket().getsockopt(1, 36))"])
     check("mark of a new socket", str(MARK), done.stdout.strip())
 
 
@@ -366,15 +364,19 @@ def test_s4_device_that_is_not_there(box):
         one.connect(("127.0.0.1", 9))
         check("the device", "", device(one))
     check("failed options", [("SO_BINDTODEVICE", "ENODEV")],
-          [(one["option"], one.get("errno_name", one.get("error")))
+          [(one["option"], one["errno"])
            for one in here.agent.policy(here.name)["failed"]])
 
 
 def test_s4_counted_apart(box):
     here = Governed(box, "s4-counted", {"SO_MARK": 1})
     with fresh(here) as one:
-        check("applied by socket(2) alone", 0, here.agent.policy(here.name)["applied"])
+        shown = here.agent.policy(here.name)
+        check("applied and at_socket after socket(2), and the rules", (0, 1, []),
+              (shown["applied"], shown["at_socket"], shown["rules"]))
         one.connect(("127.0.0.1", 9))
+    with fresh(here, 6), fresh(here, 4, socket.SOCK_RAW, 253):
+        check("at_socket after three sockets", 3, here.agent.policy(here.name)["at_socket"])
     here.check_counters(1)
 
 

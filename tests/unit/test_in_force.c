@@ -381,6 +381,12 @@ static void test_lists(void **state)
 		const struct in_force_difference *d = &result.v[i];
 
 		assert_ptr_equal(d->option, &option_table[OPTION_SO_MARK]);
+		/* a's rule leaves it to a later stage, if that may hold for the socket at all */
+		if (d->stage == SP_STAGE_TCP_SOCKET || d->stage == SP_STAGE_UDP_SOCKET) {
+			assert_string_equal(d->kernel.policy, "b");
+			assert_null(d->files.policy);
+			continue;
+		}
 		assert_string_equal(d->files.policy, "a");
 		if (d->files.rule) {
 			assert_null(d->kernel.value);
