@@ -15,6 +15,12 @@
 
 #define EINVAL 22
 
+/* From <asm-generic/socket.h>. */
+#define SO_PRIORITY	 12
+#define SO_BINDTODEVICE	 25
+#define SO_MARK		 36
+#define SO_BINDTOIFINDEX 62
+
 /* What a run of a hook knows besides pointers, in one word, since functions have at most five
  * arguments. */
 #define HOW(stage, families, counts, generation)                                                   \
@@ -46,6 +52,20 @@ __noinline int raise_at(__u32 index, __u32 generation)
 	if (counter)
 		raise_applied(*counter);
 	return 0;
+}
+
+/* Returns what the policy does at a stage. */
+static __always_inline const struct sp_stage_of *stage_of(const struct sp_policy *p, __u32 stage)
+{
+	_Static_assert((SP_STAGE_MAX & (SP_STAGE_MAX - 1)) == 0, "a mask");
+	asm volatile("" : "+r"(stage)); /* so that clang keeps the mask, which the verifier needs */
+	return &p->stage[stage & (SP_STAGE_MAX - 1)];
+}
+
+/* Returns the policy's counter: what socket(2) gives is counted apart, and for rules not at all. */
+static __always_inline __u32 counter_at(const struct sp_policy *p, __u32 stage)
+{
+	return SP_STAGE_IS_SOCKET(stage) ? p->counter_at_socket : p->counter;
 }
 
 /*
@@ -153,16 +173,60 @@ __noinline int set_cell_ops(struct bpf_sock_ops *ctx, __u32 cell, __u32 n, __u32
 	return 0;
 }
 
+/* What a new socket is given: the kernel's hook takes members of the socket, and up to 6.18 does
+ * not let it call bpf_setsockopt. */
+struct given {
+	__u32 mark, priority, device;
+	bool has_mark, has_priority, has_device;
+	bool is_by_name; /* the agent made an index of the device's name, in its own network
+			    namespace */
+	bool reserved;
+};
+
+static __always_inline void give(struct given *to, struct sp_op *op, __u32 families)
+{
+	__u32 value;
+
+	__builtin_memcpy(&value, op->value, sizeof(value));
+	if (op->optname == SO_MARK) {
+		to->mark = value;
+		to->has_mark = true;
+	} else if (op->optname == SO_PRIORITY) {
+		to->priority = value;
+		to->has_priority = true;
+	} else {
+		to->device = value;
+		to->has_device = true;
+		to->is_by_name = op->optname == SO_BINDTODEVICE;
+	}
+}
+
+__noinline int set_cell_given(struct given *to, __u32 cell, __u32 n, __u32 how, __u64 but)
+{
+	if (to)
+		SET_CELL(to, cell, n, how, but, give);
+	return 0;
+}
+
+/* The contexts of programs. */
+enum context {
+	CONTEXT_ADDR,  /* struct bpf_sock_addr */
+	CONTEXT_OPS,   /* struct bpf_sock_ops */
+	CONTEXT_GIVEN, /* struct given, in place of one */
+};
+
 /* Sets the operations of a block. */
 static __always_inline void set_block(void *ctx, __u32 cell, __u32 n_ops, __u32 how, __u64 but,
-				      bool ops)
+				      enum context context)
 {
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < SP_BLOCK_OPS_MAX / SP_OPS_CELL && n_ops; i++) {
 		__u32 n = n_ops < SP_OPS_CELL ? n_ops : SP_OPS_CELL;
 
-		if (ops)
+		if (context == CONTEXT_OPS)
 			set_cell_ops(ctx, cell + i, n, how, but);
+		else if (context == CONTEXT_GIVEN)
+			set_cell_given(ctx, cell + i, n, how, but);
 		else
 			set_cell_addr(ctx, cell + i, n, how, but);
 		n_ops -= n;
@@ -179,7 +243,7 @@ static __always_inline void count_plain(const struct sp_policy *p, const struct 
 	if (!HOW_COUNTS(how))
 		return;
 	if (s->counts)
-		raise_applied(p->counter);
+		raise_applied(counter_at(p, HOW_STAGE(how)));
 	if (s->n_always)
 		raise_always(s->first_always, s->n_always, HOW_GENERATION(how));
 }
@@ -235,15 +299,15 @@ static __always_inline void begin_policy(struct merge *m, const struct policy_li
 	__u64 held;
 
 	m->turn++;
-	if (!p || stage >= SP_STAGE_MAX)
+	if (!p)
 		return;
-	s = &p->stage[stage];
+	s = stage_of(p, stage);
 	held = rules_that_hold(p, s, facts, generation);
 	if (counts && is_counted(s, held))
-		raise_applied(p->counter);
+		raise_applied(counter_at(p, stage));
 	if (counts && s->n_always)
 		raise_always(s->first_always, s->n_always, generation);
-	m->counted = counts ? s->counted : 0;
+	m->counted = counts && !SP_STAGE_IS_SOCKET(stage) ? s->counted : 0;
 	m->left = held & s->acting;
 	m->acting = s->acting;
 	m->first_block = s->first_block;
@@ -305,23 +369,28 @@ struct merging {
 	struct merge m;
 };
 
-static __always_inline long merge_turn(struct merging *x, bool ops)
+static __always_inline long merge_turn(struct merging *x, enum context context)
 {
 	__u64 before = x->m.done;
 	bool last = next_block(&x->m, x->list, x->facts);
 
-	set_block(x->ctx, x->m.cell, x->m.n_ops, x->m.how, ~(x->m.done ^ before), ops);
+	set_block(x->ctx, x->m.cell, x->m.n_ops, x->m.how, ~(x->m.done ^ before), context);
 	return last;
 }
 
 static long merge_turn_addr(__u32 i, struct merging *x)
 {
-	return merge_turn(x, false);
+	return merge_turn(x, CONTEXT_ADDR);
 }
 
 static long merge_turn_ops(__u32 i, struct merging *x)
 {
-	return merge_turn(x, true);
+	return merge_turn(x, CONTEXT_OPS);
+}
+
+static long merge_turn_given(__u32 i, struct merging *x)
+{
+	return merge_turn(x, CONTEXT_GIVEN);
 }
 
 /* How many policies, the strongest, are handled in a plain loop. */
@@ -336,21 +405,19 @@ static long merge_turn_ops(__u32 i, struct merging *x)
 	do {                                                                                       \
 		__u32 n_ = (list)->n, how_ = (m)->how, stage_ = HOW_STAGE(how_);                   \
                                                                                                    \
-		/* So that clang keeps the number that was compared, for the verifier. */          \
-		asm volatile("" : "+r"(stage_));                                                   \
 		for (__u32 i_ = 0; i_ < SP_PLAIN_MAX && i_ < n_; i_++) {                           \
 			__u32 number_ = (list)->number[(n_ - 1 - i_) & (SP_LIST_MAX - 1)];         \
 			struct sp_policy *p_ = MAP_LOOK(policies, HOW_GENERATION(how_), &number_); \
 			const struct sp_stage_of *s_;                                              \
 			__u64 due_;                                                                \
                                                                                                    \
-			if (!p_ || stage_ >= SP_STAGE_MAX)                                         \
+			if (!p_)                                                                   \
 				break;                                                             \
-			s_ = &p_->stage[stage_];                                                   \
+			s_ = stage_of(p_, stage_);                                                 \
 			if (s_->rules || s_->n_always || s_->n_ops > SP_OPS_CELL)                  \
 				break;                                                             \
 			if (s_->counts && HOW_COUNTS(how_))                                        \
-				raise_applied(p_->counter);                                        \
+				raise_applied(counter_at(p_, stage_));                             \
 			due_ = s_->options & ~(m)->done;                                           \
 			(m)->done |= due_;                                                         \
 			(m)->turn = i_ + 1;                                                        \
@@ -372,6 +439,13 @@ __noinline int set_plain_ops(struct bpf_sock_ops *ctx, struct merge *m,
 {
 	if (m && list)
 		SET_PLAIN(ctx, m, list, set_cell_ops);
+	return 0;
+}
+
+__noinline int set_plain_given(struct given *to, struct merge *m, const struct policy_list *list)
+{
+	if (to && m && list)
+		SET_PLAIN(to, m, list, set_cell_given);
 	return 0;
 }
 
@@ -417,7 +491,7 @@ static __always_inline bool get_list(__u64 id, __u32 what, __u32 generation,
  * cache.  except: options that are left alone.
  */
 static __always_inline int merge(void *ctx, const struct facts *facts, __u64 id, __u32 what,
-				 __u32 how, __u64 except, bool ops)
+				 __u32 how, __u64 except, enum context context)
 {
 	const struct sp_generation *g = &state.of[HOW_GENERATION(how)];
 	struct policy_list list = { 0 };
@@ -435,15 +509,19 @@ static __always_inline int merge(void *ctx, const struct facts *facts, __u64 id,
 	if (g->flags & SP_GENERATION_DECIDES_LATE)
 		x.m.done |= other_stages(decided_late(&list, HOW_GENERATION(how)), HOW_STAGE(how));
 	if (!x.m.later) {
-		if (ops)
+		if (context == CONTEXT_OPS)
 			set_plain_ops(ctx, &x.m, &list);
+		else if (context == CONTEXT_GIVEN)
+			set_plain_given(ctx, &x.m, &list);
 		else
 			set_plain_addr(ctx, &x.m, &list);
 		if (x.m.turn >= list.n)
 			return 0;
 	}
-	if (ops)
+	if (context == CONTEXT_OPS)
 		bpf_loop(MERGE_TURNS_MAX, merge_turn_ops, &x, 0);
+	else if (context == CONTEXT_GIVEN)
+		bpf_loop(MERGE_TURNS_MAX, merge_turn_given, &x, 0);
 	else
 		bpf_loop(MERGE_TURNS_MAX, merge_turn_addr, &x, 0);
 	return 0;

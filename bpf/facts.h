@@ -62,6 +62,9 @@ static __always_inline bool is_any(const struct address *address)
  * IPV6_V6ONLY cannot be seen from here. */
 #define DUAL_STACK 0x4
 
+/* The bits of families; beside them there may be SP_FAMILY_UNBOUND. */
+#define FAMILIES (SP_FAMILY_IPV4 | SP_FAMILY_IPV6 | DUAL_STACK)
+
 /* Returns the families whose options a connection or a listener takes. */
 static __always_inline __u32 families_of(const struct facts *f, bool listens)
 {

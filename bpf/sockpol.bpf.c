@@ -3,8 +3,9 @@
  * The hooks.  Each finds the policies of the socket's cgroup, which of their rules hold, and sets
  * what wins at its stage.  None ever refuses anything: whatever fails is counted.
  *
- * bind4/6, connect4/6 and sendmsg4/6 run in the process, before the kernel acts on the call.  A
- * connect() of an IPv6 socket to a v4-mapped address runs connect6; a send to one runs sendmsg4.
+ * sock_create, bind4/6, connect4/6 and sendmsg4/6 run in the process, before the kernel acts on the
+ * call.  A connect() of an IPv6 socket to a v4-mapped address runs connect6; a send to one runs
+ * sendmsg4.
  *
  * A run reads the generation once and passes it on, so that it never mixes two configurations.
  */
@@ -22,9 +23,11 @@
 #include "facts.h"
 #include "socket.h"
 
-#define AF_INET6 10
-#define ALLOW	 1
-#define HANDLED	 1
+#define AF_INET6	10
+#define SOCK_STREAM	1
+#define INADDR_LOOPBACK 0x7f000001
+#define ALLOW		1
+#define HANDLED		1
 
 /* In sk_userlocks (include/net/sock.h): the application bound an address or a port. */
 #define SOCK_BINDADDR_LOCK 4
@@ -33,8 +36,8 @@
 /* Bits of sp_socket.counted: a socket is counted once a direction. */
 #define COUNTED_CONNECT 0x1
 #define COUNTED_LISTEN	0x2
-/* A further bit: the application bound the socket.  sk_userlocks does not show a bind() to any
- * address and port 0. */
+/* A further bit: the application bound the socket to any address and port 0, which sk_userlocks
+ * does not show. */
 #define BOUND 0x4
 
 static __always_inline bool used(__u64 stages)
@@ -135,7 +138,37 @@ static __always_inline void set_addr(struct bpf_sock_addr *ctx, __u32 first_cell
 	if (n_ops <= SP_OPS_CELL)
 		SET_CELL(ctx, first_cell, n_ops, how, but, set_option);
 	else
-		set_block(ctx, first_cell, n_ops, how, but, false);
+		set_block(ctx, first_cell, n_ops, how, but, CONTEXT_ADDR);
+}
+
+/* Gives the socket, read anew: kept, it takes room on the stack. */
+#define SOCKET_OF(ctx) (((volatile typeof(*(ctx)) *)(ctx))->sk)
+
+/* Gives SP_FAMILY_UNBOUND if no device is bound to the context's socket. */
+#define UNBOUND(ctx)                                                                               \
+	({                                                                                         \
+		struct bpf_sock *of_ = SOCKET_OF(ctx);                                             \
+		of_ && of_->bound_dev_if ? 0 : SP_FAMILY_UNBOUND;                                  \
+	})
+
+/*
+ * The kernel connects a socket to itself, so to say, where the peer is any address: in IPv4 to the
+ * address that the socket is bound to, else to loopback (ip_route_output_key_hash_rcu,
+ * net/ipv4/route.c); in IPv6 to loopback, that of IPv4 if the socket is bound to a v4-mapped
+ * address (tcp_v6_connect, net/ipv6/tcp_ipv6.c).
+ */
+static __always_inline void replace_any(struct address *peer, struct bpf_sock *sk)
+{
+	__u32 bound = sk ? sk->src_ip4 : 0;
+
+	if (!is_any(peer))
+		return;
+	if (peer->v4)
+		set_v4(peer, bound ? bound : bpf_htonl(INADDR_LOOPBACK), peer->port);
+	else if (bound)
+		set_v4(peer, bpf_htonl(INADDR_LOOPBACK), peer->port);
+	else
+		peer->a[3] = bpf_htonl(1);
 }
 
 /* Sets the peer of connect(2); families as rules tell them apart. */
@@ -146,6 +179,7 @@ static __always_inline void set_peer(struct facts *f, struct bpf_sock_addr *ctx,
 		       ctx->user_ip6[3], bpf_ntohs(ctx->user_port));
 	else
 		set_v4(&f->remote, ctx->user_ip4, bpf_ntohs(ctx->user_port));
+	replace_any(&f->remote, ctx->sk);
 	f->family = f->remote.v4 ? SP_FAMILY_INDEX_IPV4 : SP_FAMILY_INDEX_IPV6;
 }
 
@@ -176,6 +210,12 @@ static __always_inline void set_bound(struct address *to, struct bpf_sock *sk, s
 		to->known = false;
 }
 
+/* Returns how with other families. */
+static __always_inline __u32 how_with(__u32 how, __u32 families)
+{
+	return (how & ~((__u32)FAMILIES << 8)) | families << 8;
+}
+
 static __always_inline int merge_connect(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how,
 					 bool v6)
 {
@@ -184,19 +224,19 @@ static __always_inline int merge_connect(struct bpf_sock_addr *ctx, __u64 id, __
 	set_peer(&facts, ctx, v6);
 	if (HOW_STAGE(how) == SP_STAGE_UDP_CONNECT && ctx->sk)
 		set_bound(&facts.local, ctx->sk, raw_socket(ctx->sk), v6);
-	how |= families_of(&facts, false) << 8;
-	return merge(ctx, &facts, id, what, how, 0, false);
+	how = how_with(how, families_of(&facts, false));
+	return merge(ctx, &facts, id, what, how, 0, CONTEXT_ADDR);
 }
 
 /* Two functions, as connect4 may not even read user_ip6. */
 __noinline int merge_connect4(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how)
 {
-	return merge_connect(ctx, id, what, how & ~(0xffu << 8), false);
+	return merge_connect(ctx, id, what, how, false);
 }
 
 __noinline int merge_connect6(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how)
 {
-	return merge_connect(ctx, id, what, how & ~(0xffu << 8), true);
+	return merge_connect(ctx, id, what, how, true);
 }
 
 /*
@@ -214,20 +254,29 @@ __noinline int merge_connect6(struct bpf_sock_addr *ctx, __u64 id, __u32 what, _
 		if ((ctx)->protocol == IPPROTO_TCP) {                                              \
 			tp_ = bpf_skc_to_tcp_sock(sk_);                                            \
 			if (tp_ && owner_of_tcp(tp_, &owner_))                                     \
-				RUN_STAGE(ctx, &owner_, SP_STAGE_TCP_CONNECT, families,            \
-					  !tp_->write_seq, set_addr, merge_);                      \
+				RUN_STAGE(ctx, &owner_, SP_STAGE_TCP_CONNECT,                      \
+					  (families) | UNBOUND(ctx), !tp_->write_seq, set_addr,    \
+					  merge_);                                                 \
 		} else if ((ctx)->protocol == IPPROTO_UDP && used(1 << SP_STAGE_UDP_CONNECT)) {    \
 			if (owner_of_raw(raw_socket(sk_), &owner_))                                \
-				RUN_STAGE(ctx, &owner_, SP_STAGE_UDP_CONNECT, families,            \
+				RUN_STAGE(ctx, &owner_, SP_STAGE_UDP_CONNECT,                      \
+					  (families) | UNBOUND(ctx),                               \
 					  first_time(sk_, COUNTED_CONNECT), set_addr, merge_);     \
 		}                                                                                  \
 	} while (0)
 
-/* Returns the families whose options a connection takes. */
+/* Returns the families whose options a connection takes; for `::` see replace_any(). */
 static __always_inline __u32 families_of_peer6(struct bpf_sock_addr *ctx)
 {
-	return is_v4_mapped(ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2]) ? SP_FAMILY_IPV4
-										  : SP_FAMILY_IPV6;
+	__u32 a2 = ctx->user_ip6[2];
+	struct bpf_sock *sk;
+
+	if (ctx->user_ip6[0] | ctx->user_ip6[1])
+		return SP_FAMILY_IPV6;
+	if (a2 | ctx->user_ip6[3])
+		return a2 == bpf_htonl(0xffff) ? SP_FAMILY_IPV4 : SP_FAMILY_IPV6;
+	sk = SOCKET_OF(ctx);
+	return sk && sk->src_ip4 ? SP_FAMILY_IPV4 : SP_FAMILY_IPV6;
 }
 
 SEC("cgroup/connect4")
@@ -260,7 +309,7 @@ static __always_inline int merge_bind(struct bpf_sock_addr *ctx, __u64 id, __u32
 	struct facts facts = { 0 };
 
 	set_own(&facts, ctx, v6);
-	return merge(ctx, &facts, id, what, how, 0, false);
+	return merge(ctx, &facts, id, what, how, 0, CONTEXT_ADDR);
 }
 
 __noinline int merge_bind4(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how)
@@ -286,15 +335,26 @@ __noinline int merge_bind6(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u3
 			tp_ = bpf_skc_to_tcp_sock(sk_);                                            \
 			if (tp_ && owner_of_tcp(tp_, &owner_))                                     \
 				RUN_STAGE(ctx, &owner_, SP_STAGE_TCP_BIND,                         \
-					  families_of_own(ctx, v6), false, set_addr, merge_);      \
+					  families_of_own(ctx, v6) | UNBOUND(ctx), false,          \
+					  set_addr, merge_);                                       \
 		} else if ((ctx)->protocol == IPPROTO_UDP && used(STAGES_OF_UDP)) {                \
 			if (owner_of_raw(raw_socket(sk_), &owner_))                                \
 				RUN_STAGE(ctx, &owner_, SP_STAGE_UDP_BIND,                         \
-					  families_of_own(ctx, v6),                                \
+					  families_of_own(ctx, v6) | UNBOUND(ctx),                 \
 					  first_time(sk_, COUNTED_LISTEN), set_addr, merge_);      \
-			(void)first_time(sk_, BOUND);                                              \
+			if (is_unspecific(ctx, v6))                                                \
+				(void)first_time(sk_, BOUND);                                      \
 		}                                                                                  \
 	} while (0)
+
+/* Is it a bind() to any address and port 0, which leaves no trace in sk_userlocks? */
+static __always_inline bool is_unspecific(struct bpf_sock_addr *ctx, bool v6)
+{
+	struct facts facts = { 0 };
+
+	set_own(&facts, ctx, v6);
+	return is_any(&facts.local) && facts.local.port == 0;
+}
 
 static __always_inline __u32 families_of_own(struct bpf_sock_addr *ctx, bool v6)
 {
@@ -343,7 +403,7 @@ static __always_inline int merge_family(struct bpf_sock_addr *ctx, __u64 id, __u
 {
 	struct facts facts = { .family = family };
 
-	return merge(ctx, &facts, id, what, how, 0, false);
+	return merge(ctx, &facts, id, what, how, 0, CONTEXT_ADDR);
 }
 
 __noinline int merge_send4(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how)
@@ -374,6 +434,14 @@ static __always_inline bool is_to_be_governed(struct bpf_sock_addr *ctx, struct 
 	return !is_bound(sk, raw) && owner_of_raw(raw, ret);
 }
 
+/* Returns the families whose options a sender takes: an IPv6 socket may send to either. */
+static __always_inline __u32 families_of_sender(struct bpf_sock *sk)
+{
+	return (sk->family == AF_INET6 ? SP_FAMILY_IPV4 | SP_FAMILY_IPV6 | DUAL_STACK
+				       : SP_FAMILY_IPV4) |
+	       (sk->bound_dev_if ? 0 : SP_FAMILY_UNBOUND);
+}
+
 SEC("cgroup/sendmsg4")
 int sendmsg4(struct bpf_sock_addr *ctx)
 {
@@ -381,7 +449,7 @@ int sendmsg4(struct bpf_sock_addr *ctx)
 	struct owner owner;
 
 	if (is_to_be_governed(ctx, sk, &owner))
-		RUN_STAGE(ctx, &owner, SP_STAGE_UDP_SEND, SP_FAMILY_IPV4,
+		RUN_STAGE(ctx, &owner, SP_STAGE_UDP_SEND, families_of_sender(sk),
 			  first_time(sk, COUNTED_CONNECT), set_addr, merge_send4);
 	return ALLOW;
 }
@@ -393,7 +461,7 @@ int sendmsg6(struct bpf_sock_addr *ctx)
 	struct owner owner;
 
 	if (is_to_be_governed(ctx, sk, &owner))
-		RUN_STAGE(ctx, &owner, SP_STAGE_UDP_SEND, SP_FAMILY_IPV6,
+		RUN_STAGE(ctx, &owner, SP_STAGE_UDP_SEND, families_of_sender(sk),
 			  first_time(sk, COUNTED_CONNECT), set_addr, merge_send6);
 	return ALLOW;
 }
@@ -466,8 +534,8 @@ __noinline int merge_ops(struct bpf_sock_ops *ctx, __u64 id, __u32 what, __u32 h
 	struct facts facts = { 0 };
 
 	set_facts(&facts, ctx, listens);
-	how = (how & ~(0xffu << 8)) | families_of(&facts, listens) << 8;
-	return merge(ctx, &facts, id, what, how, except_replies(ctx, HOW_STAGE(how)), true);
+	how = how_with(how, families_of(&facts, listens));
+	return merge(ctx, &facts, id, what, how, except_replies(ctx, HOW_STAGE(how)), CONTEXT_OPS);
 }
 
 /* Is it an accepted socket?  BASE_RTT is also asked of those that no process has yet. */
@@ -496,7 +564,24 @@ static __always_inline __u32 families_of_op(struct bpf_sock_ops *ctx, __u32 stag
 static __always_inline void set_ops(struct bpf_sock_ops *ctx, __u32 first_cell, __u32 n_ops,
 				    __u32 how, __u64 but)
 {
-	set_block(ctx, first_cell, n_ops, how, but | except_replies(ctx, HOW_STAGE(how)), true);
+	set_block(ctx, first_cell, n_ops, how, but | except_replies(ctx, HOW_STAGE(how)),
+		  CONTEXT_OPS);
+}
+
+/* Returns the stage of a socket that was accepted, or not: one that opens a connection at the
+ * moment its peer does, or to itself, is established passively (tcp_rcv_state_process,
+ * net/ipv4/tcp_input.c), but it called connect(2). */
+static __always_inline __u32 stage_by_direction(__u32 stage, bool accepted)
+{
+	switch (stage) {
+	case SP_STAGE_REPLY_ACTIVE:
+		return accepted ? SP_STAGE_REPLY_PASSIVE : stage;
+	case SP_STAGE_TCP_ACTIVE_EST:
+	case SP_STAGE_TCP_PASSIVE_EST:
+		return accepted ? SP_STAGE_TCP_PASSIVE_EST : SP_STAGE_TCP_ACTIVE_EST;
+	default:
+		return stage;
+	}
 }
 
 /* Kept out of line, so that sock_ops() has next to nothing to save and restore. */
@@ -510,15 +595,15 @@ static __noinline int due_at(struct bpf_sock_ops *ctx, __u32 stage)
 		tp = bpf_skc_to_tcp_sock(sk);
 		if (!tp || !owner_of_tcp(tp, &owner))
 			return HANDLED;
-		if (stage == SP_STAGE_REPLY_ACTIVE && is_accepted(tp))
-			stage = SP_STAGE_REPLY_PASSIVE;
+		stage = stage_by_direction(stage, is_accepted(tp));
 	} else {
 		if (!owner_of_request(ctx, &owner))
 			return HANDLED;
 		stage = SP_STAGE_REPLY_PASSIVE;
 	}
 	if (stage < SP_STAGE_MAX)
-		RUN_STAGE(ctx, &owner, stage, families_of_op(ctx, stage), true, set_ops, merge_ops);
+		RUN_STAGE(ctx, &owner, stage, families_of_op(ctx, stage) | UNBOUND(ctx), true,
+			  set_ops, merge_ops);
 	return HANDLED;
 }
 
@@ -532,6 +617,58 @@ int sock_ops(struct bpf_sock_ops *ctx)
 	__u32 stage = state.sock_ops[ctx->op & (SP_SOCK_OPS_MAX - 1)];
 
 	return stage ? due_at(ctx, stage) : HANDLED;
+}
+
+static __always_inline void set_given(struct given *to, __u32 first_cell, __u32 n_ops, __u32 how,
+				      __u64 but)
+{
+	set_block(to, first_cell, n_ops, how, but, CONTEXT_GIVEN);
+}
+
+/* Besides the protocol, which the stage tells, the family is all that is known at socket(2). */
+__noinline int merge_given(struct given *to, __u64 id, __u32 what, __u32 how)
+{
+	struct facts facts = { 0 };
+
+	if (!to)
+		return 0;
+	facts.family =
+		HOW_FAMILIES(how) & SP_FAMILY_IPV6 ? SP_FAMILY_INDEX_IPV6 : SP_FAMILY_INDEX_IPV4;
+	return merge(to, &facts, id, what, how, 0, CONTEXT_GIVEN);
+}
+
+#define GIVE(to, owner, stage, families)                                                           \
+	RUN_STAGE(to, owner, stage, families, true, set_given, merge_given)
+
+/* The socket is in the cgroup of the task that makes it, whose id is to be had without following
+ * the socket. */
+SEC("cgroup/sock_create")
+int sock_create(struct bpf_sock *ctx)
+{
+	__u32 what, protocol = ctx->protocol,
+		    families = ctx->family == AF_INET6 ? SP_FAMILY_IPV6 : SP_FAMILY_IPV4;
+	struct owner owner = { .id = bpf_get_current_cgroup_id() };
+	struct given given = { 0 };
+
+	if (cache_recall(owner.id, state.generation, &what) && !what)
+		return ALLOW;
+	if (!owner_of_raw(raw_socket(ctx), &owner))
+		return ALLOW;
+	if (ctx->type == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP))
+		GIVE(&given, &owner, SP_STAGE_TCP_SOCKET, families);
+	else if (protocol == IPPROTO_UDP)
+		GIVE(&given, &owner, SP_STAGE_UDP_SOCKET, families);
+	else
+		GIVE(&given, &owner, SP_STAGE_OTHER_SOCKET, families);
+	if (given.has_mark)
+		ctx->mark = given.mark;
+	if (given.has_priority)
+		ctx->priority = given.priority;
+	/* In another network namespace the index may be another device's. */
+	if (given.has_device &&
+	    (!given.is_by_name || bpf_get_netns_cookie(ctx) == state.netns_cookie))
+		ctx->bound_dev_if = given.device;
+	return ALLOW;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -32,7 +32,7 @@
 #include <linux/types.h>
 
 #ifndef SP_ABI_VERSION /* a test build has another */
-#define SP_ABI_VERSION 6
+#define SP_ABI_VERSION 7
 #endif
 
 /* Names of policies and of rules: 1-63 bytes of a-z 0-9 . _ - and a NUL. */
@@ -58,12 +58,18 @@ enum sp_stage {
 				     sp_state.sock_ops both of these */
 	SP_STAGE_REPLY_PASSIVE,	  /* sock_ops that want a reply, on a request_sock: the listener's
 				     policies, the peer's rules */
+	SP_STAGE_TCP_SOCKET,	  /* cgroup/sock_create; TCP includes MPTCP */
+	SP_STAGE_UDP_SOCKET,	  /* cgroup/sock_create */
+	SP_STAGE_OTHER_SOCKET,	  /* cgroup/sock_create: raw, ping, UDP-Lite, SCTP and others */
 	SP_STAGE_MAX,
 };
+#define SP_STAGE_IS_SOCKET(s) ((s) >= SP_STAGE_TCP_SOCKET)
 
 /* Which IP families a socket speaks; a dual-stack listener speaks both. */
 #define SP_FAMILY_IPV4 0x1
 #define SP_FAMILY_IPV6 0x2
+/* Another bit of sp_op.families: the operation is for sockets that no device is bound to. */
+#define SP_FAMILY_UNBOUND 0x8
 
 /* --- which policies apply to a cgroup ----------------------------------------------------------
  *
@@ -252,7 +258,8 @@ struct sp_policy {
 	__u64 decided_late; /* options that a connect rule with `local` may win: for every policy of
 			       the cgroup they are decided at SP_STAGE_TCP_SYN */
 	__u32 counter;	    /* index of its counter, see `applied` */
-	__u32 reserved[7];
+	__u32 counter_at_socket; /* index of the counter of what socket(2) gives */
+	__u32 reserved[6];
 };
 
 /*
@@ -326,6 +333,8 @@ struct sp_counter {
 	char policy[SP_NAME_SIZE];
 	char rule[SP_NAME_SIZE]; /* empty: the policy as a whole (and its base options) */
 };
+/* In place of a rule's name: what the policy gave at socket(2), counted apart. */
+#define SP_COUNTER_AT_SOCKET "@socket"
 
 /* Key of hash `failures`; value: __u64, how often. */
 struct sp_failure {
@@ -366,9 +375,9 @@ struct sp_state {
 	__u64 programs;	      /* tells which build's programs work on the maps */
 	__u64 mount_id;	      /* the cgroup at the cgroup2 mount, below which paths begin: in a
 				 cgroup namespace that is not the hierarchy's root */
-	__u64 reserved;
-	__u32 abi_version; /* SP_ABI_VERSION; keeps its place in every version */
-	__u32 flags;	   /* 0 */
+	__u64 netns_cookie;   /* the agent's network namespace, where its indices of devices hold */
+	__u32 abi_version;    /* SP_ABI_VERSION; keeps its place in every version */
+	__u32 flags;	      /* 0 */
 	__u64 reserved2[7];
 	struct sp_generation of[2];	/* by generation & 1 */
 	__u8 sock_ops[SP_SOCK_OPS_MAX]; /* the stage of an op where some policy has something due;

@@ -49,19 +49,22 @@ OPTION(SO_REUSEPORT, .level = SOL_SOCKET, .optname = SO_REUSEPORT,
        .summary = "let several sockets of one user bind to the same address and port",
        .kernel = "looked at by bind(2) only; every socket of the group must have it")
 OPTION(SO_BINDTODEVICE, .level = SOL_SOCKET, .optname = SO_BINDTODEVICE,
-       .type = OPTION_STRING, .min = 0, .max = 15, STAGES(C_ | UC_, 0, L_ | UB_), .route = true,
+       .type = OPTION_STRING, .min = 0, .max = 15, STAGES(C_ | UC_, 0, B_ | L_ | UB_), .carried = true, .route = true,
+       .at_socket = true,
        .since = "5.10",
        .summary = "send and receive through this interface only; \"\" unbinds",
        .kernel = "looked up by name in the socket's network namespace, ENODEV if there is none; "
 		 "on a socket that is already bound to a device the application needs CAP_NET_RAW")
 OPTION(SO_BINDTOIFINDEX, .level = SOL_SOCKET, .optname = SO_BINDTOIFINDEX,
-       .type = OPTION_INT, .min = 0, .max = INT32_MAX, STAGES(C_ | UC_, 0, L_ | UB_), .route = true,
+       .type = OPTION_INT, .min = 0, .max = INT32_MAX, STAGES(C_ | UC_, 0, B_ | L_ | UB_), .carried = true, .route = true,
+       .at_socket = true,
        .since = "5.15",
        .summary = "SO_BINDTODEVICE by interface index; 0 unbinds",
        .kernel = "an index that does not exist is accepted, and connect(2) then fails with ENODEV")
 OPTION(SO_MARK, .level = SOL_SOCKET, .optname = SO_MARK,
        .type = OPTION_INT, .min = 0, .max = UINT32_MAX, .hex = true, ALL_ANY_TIME,
-       .carried = true, .route = true, .since = "5.10",
+       .carried = true, .route = true, .at_socket = true,
+       .since = "5.10",
        .summary = "firewall mark, for policy routing and filters",
        .kernel = "set before the route is looked up, so that ip-rule(8) fwmark sees the SYN")
 OPTION(SO_RCVBUF, .level = SOL_SOCKET, .optname = SO_RCVBUF,
@@ -207,7 +210,8 @@ OPTION(IPV6_AUTOFLOWLABEL, .level = IPPROTO_IPV6, .optname = IPV6_AUTOFLOWLABEL,
        .kernel = "looked at for each packet; net.ipv6.auto_flowlabels is the default")
 OPTION(SO_PRIORITY, .level = SOL_SOCKET, .optname = SO_PRIORITY,
        .type = OPTION_INT, .min = 0, .max = UINT32_MAX, .hex = true, ALL_ANY_TIME,
-       .after_tos = true, .since = "5.10",
+       .after_tos = true, .at_socket = true,
+       .since = "5.10",
        .summary = "priority for queueing disciplines; a class id where it looks like one",
        .kernel = "not inherited by accepted sockets, so set there again; after IP_TOS, which "
 		 "overwrites it")

@@ -120,10 +120,10 @@ static int check_kernel(struct config *c, const struct host *host, struct diags 
 	return r;
 }
 
-static uint32_t no_counter(const struct policy *p, const struct rule *r, void *userdata)
+static uint32_t no_counter(const struct policy *p, const char *rule, void *userdata)
 {
 	(void)p;
-	(void)r;
+	(void)rule;
 	(void)userdata;
 	return 0;
 }

@@ -166,6 +166,9 @@ static void print_policy(const json_t *p, bool with_cgroups)
 		printf("    overridden: in each of its %lld cgroups stronger policies set all that "
 		       "it sets\n",
 		       n_cgroups);
+	if (document_number(p, "at_socket"))
+		printf("  %-30s %10s %12lld\n", "at socket(2)", "",
+		       document_number(p, "at_socket"));
 	json_array_foreach (json_object_get(p, "rules"), i, one)
 		printf("  rule %-25s %10s %12lld\n", document_text(one, "name"), "",
 		       document_number(one, "applied"));

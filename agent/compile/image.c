@@ -56,7 +56,7 @@ static int append(struct building *b, enum map_id id, const void *values, uint32
 
 static uint32_t counter_of(const struct building *b, const struct policy *p, const struct rule *r)
 {
-	return b->counter(p, r, b->userdata);
+	return b->counter(p, r ? r->name : "", b->userdata);
 }
 
 #ifdef SOCKPOL_MUTANTS
@@ -77,27 +77,26 @@ static bool is_left_out(const struct option *o)
 #endif
 
 /* Writes a block, of a rule or of a base.  to->counter and the like are left to the caller. */
-static int write_block(struct building *b, const struct policy *p, const struct program_block *from,
-		       struct sp_block *to)
+static int write_block(struct building *b, const struct policy *p, enum sp_stage s,
+		       const struct program_block *from, struct sp_block *to)
 {
-	struct sp_op_cell cells[SP_BLOCK_OPS_MAX / SP_OPS_CELL] = { 0 };
+	struct sp_op ops[SP_BLOCK_OPS_MAX] = { 0 };
 
 	for (size_t i = 0; i < from->n_choices; i++) {
 		const struct program_choice *choice = &from->choices[i];
-		struct sp_op *op = &cells[to->n_ops / SP_OPS_CELL].op[to->n_ops % SP_OPS_CELL];
+		size_t n;
 
 		to->options |= option_bits(choice->option);
 		if (!choice->setting || is_left_out(choice->setting->option))
 			continue;
-		program_encode_op(choice, op);
-		op->counter = counter_of(b, p, choice->rule);
-		to->n_ops++;
+		for (n = program_encode_ops(choice, s, &ops[to->n_ops]); n; n--)
+			ops[to->n_ops++].counter = counter_of(b, p, choice->rule);
 	}
-	return append(b, MAP_ID_ops, cells, (to->n_ops + SP_OPS_CELL - 1u) / SP_OPS_CELL,
+	return append(b, MAP_ID_ops, ops, (to->n_ops + SP_OPS_CELL - 1u) / SP_OPS_CELL,
 		      &to->first_cell);
 }
 
-static int write_rules(struct building *b, const struct program *program,
+static int write_rules(struct building *b, const struct program *program, enum sp_stage s,
 		       const struct program_stage *from, struct sp_stage_of *to, bool *has_ops)
 {
 	struct sp_block blocks[SP_RULES_MAX] = { 0 };
@@ -107,7 +106,7 @@ static int write_rules(struct building *b, const struct program *program,
 		const struct program_block *rule = &from->rules[from->n_rules - 1 - i];
 
 		to->acting |= 1ull << rule->bit;
-		r = write_block(b, program->policy, rule, &blocks[i]);
+		r = write_block(b, program->policy, s, rule, &blocks[i]);
 		blocks[i].counter = counter_of(b, program->policy, rule->rule);
 		*has_ops |= blocks[i].n_ops;
 	}
@@ -140,13 +139,15 @@ static int write_stage(struct building *b, const struct program *program, enum s
 	to->counted = from->counted;
 	to->before = from->before;
 	to->counts = from->counts;
-	to->properties = properties_of(program, from->looked_at);
-	r = write_block(b, program->policy, &from->base, &base);
+	/* at socket(2) a rule that asks for them may hold */
+	if (!stage_table[s].is_socket)
+		to->properties = properties_of(program, from->looked_at);
+	r = write_block(b, program->policy, s, &from->base, &base);
 	to->options = base.options;
 	to->first_cell = base.first_cell;
 	to->n_ops = base.n_ops;
 	if (r == 0)
-		r = write_rules(b, program, from, to, &has_ops);
+		r = write_rules(b, program, s, from, to, &has_ops);
 	assert(from->n_always <= SP_RULES_MAX);
 	for (size_t i = 0; i < from->n_always; i++)
 		counters[i] = counter_of(b, program->policy, from->always[i]);
@@ -211,6 +212,9 @@ static int write_program(struct building *b, const struct program *program)
 	for (int id = 0; id < MAP_ID_MAX; id++)
 		b->of[id].since = b->of[id].n;
 	fill_families(program, &policy);
+	if (stage_policy_gives_at_socket(program->policy))
+		policy.counter_at_socket =
+			b->counter(program->policy, SP_COUNTER_AT_SOCKET, b->userdata);
 	r = write_tests(b, program, &policy);
 	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++)
 		r = write_stage(b, program, (enum sp_stage)s, &policy.stage[s]);
@@ -252,11 +256,8 @@ static void survey(struct building *b)
 	const struct config *c = b->config;
 
 	b->generation.n_policies = (uint32_t)c->n_policies;
-	for (size_t i = 0; i < c->n_policies; i++) {
-		program_add_set(&c->policies[i], b->set);
-		if (program_decided_late(&c->policies[i]))
-			b->generation.flags |= SP_GENERATION_DECIDES_LATE;
-	}
+	if (program_survey(c, b->set))
+		b->generation.flags |= SP_GENERATION_DECIDES_LATE;
 	b->generation.after_others = after_others(b);
 }
 

@@ -21,8 +21,9 @@ struct image {
 	struct glob_tables globs;
 };
 
-/* Returns the index of the counter of a policy (rule NULL) or a rule; 0: it has none. */
-typedef uint32_t image_counter_fn(const struct policy *p, const struct rule *r, void *userdata);
+/* Returns the index of a counter, by the names of struct sp_counter: rule is a rule's name, "" or
+ * SP_COUNTER_AT_SOCKET.  0: there is none. */
+typedef uint32_t image_counter_fn(const struct policy *p, const char *rule, void *userdata);
 
 /*
  * Compiles a configuration.  Returns 0, -ENOMEM, or -E2BIG: it does not fit the maps; *ret_error is

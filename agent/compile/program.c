@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <assert.h>
 #include <errno.h>
+#include <net/if.h>
 
 #include "compile/program.h"
 #include "host/host.h"
@@ -37,6 +38,9 @@ static const struct passage {
 	{ { SP_STAGE_UDP_SEND }, 1 },
 	{ { SP_STAGE_UNIX_CONNECT }, 1 },
 	{ { SP_STAGE_UNIX_SEND }, 1 },
+	{ { SP_STAGE_TCP_SOCKET }, 1 },
+	{ { SP_STAGE_UDP_SOCKET }, 1 },
+	{ { SP_STAGE_OTHER_SOCKET }, 1 },
 };
 
 static const struct settings *settings_of(const struct policy *p, const struct rule *r)
@@ -47,7 +51,7 @@ static const struct settings *settings_of(const struct policy *p, const struct r
 /* Is an option that the block names with a value set at the stage? */
 static bool is_due(const struct rule *r, const struct setting *setting, enum sp_stage s)
 {
-	return !setting->unset &&
+	return !setting->unset && !stage_rule_is_open(r, s) &&
 	       stage_setting_due(r, setting->option, stage_table[s].direction, s);
 }
 
@@ -56,7 +60,8 @@ static bool is_of_stage(const struct option *o, enum sp_stage s)
 {
 	enum sp_stage as = s == SP_STAGE_TCP_SYN ? SP_STAGE_TCP_CONNECT : s;
 
-	return o->stages[stage_table[s].direction] & BIT(as);
+	return stage_table[s].is_socket ? o->at_socket
+					: o->stages[stage_table[s].direction] & BIT(as);
 }
 
 static uint64_t named_at(const struct settings *settings, enum sp_stage s)
@@ -108,11 +113,70 @@ uint64_t program_decided_late(const struct policy *p)
 	return late;
 }
 
-void program_add_set(const struct policy *p, uint64_t set[SP_STAGE_MAX])
+/* Adds the options that the policy sets at each stage. */
+static void add_set(const struct policy *p, uint64_t set[SP_STAGE_MAX])
 {
 	for (size_t i = 0; i <= p->n_rules; i++)
 		for (int s = 0; s < SP_STAGE_MAX; s++)
 			set[s] |= due_at(p, i ? &p->rules[i - 1] : NULL, (enum sp_stage)s);
+}
+
+/* Returns the options that a rule leaves to the stages after socket(2), or for which a sender's
+ * first datagram may say something else: an IPv6 socket may send to IPv4. */
+static uint64_t left_open(const struct policy *p)
+{
+	uint64_t open = 0;
+
+	for (size_t i = 0; i < p->n_rules; i++)
+		if (stage_rule_may_hold(&p->rules[i], SP_STAGE_UDP_SOCKET) &&
+		    (stage_rule_is_open(&p->rules[i], SP_STAGE_UDP_SOCKET) ||
+		     stage_rule_depends(&p->rules[i], SP_STAGE_UDP_SOCKET)))
+			open |= named_at(&p->rules[i].options, SP_STAGE_UDP_SOCKET);
+	return open;
+}
+
+static bool names_device(const struct policy *p)
+{
+	for (size_t i = 0; i <= p->n_rules; i++) {
+		const struct settings *settings = settings_of(p, i ? &p->rules[i - 1] : NULL);
+
+		for (size_t k = 0; k < settings->n; k++)
+			if (settings->v[k].option == &option_table[OPTION_SO_BINDTODEVICE])
+				return true;
+	}
+	return false;
+}
+
+/*
+ * Sends do without what socket(2) has given to every socket, unless they set IP_TOS, which
+ * overwrites SO_PRIORITY.  A device's name is given at socket(2) in one network namespace only.
+ */
+static uint64_t not_at_send(const struct config *c, const uint64_t set[SP_STAGE_MAX])
+{
+	uint64_t given = set[SP_STAGE_UDP_SOCKET];
+
+	for (size_t i = 0; i < c->n_policies; i++) {
+		given &= ~left_open(&c->policies[i]);
+		if (names_device(&c->policies[i]))
+			given &= ~option_bits(&option_table[OPTION_SO_BINDTODEVICE]);
+	}
+	for (size_t id = 0; id < OPTION_MAX; id++)
+		if (option_table[id].after_tos && set[SP_STAGE_UDP_SEND] >> OPTION_IP_TOS & 1)
+			given &= ~(1ull << id);
+	return given;
+}
+
+bool program_survey(const struct config *c, uint64_t set[SP_STAGE_MAX])
+{
+	bool decides_late = false;
+
+	memset(set, 0, SP_STAGE_MAX * sizeof(*set));
+	for (size_t i = 0; i < c->n_policies; i++) {
+		add_set(&c->policies[i], set);
+		decides_late |= program_decided_late(&c->policies[i]) != 0;
+	}
+	set[SP_STAGE_UDP_SEND] &= ~not_at_send(c, set);
+	return decides_late;
 }
 
 /* --- what each block decides ------------------------------------------------------------------ */
@@ -122,11 +186,13 @@ static const struct option *first_spelling(const struct option *o)
 	return &option_table[__builtin_ctzll(option_bits(o))];
 }
 
-/* Adds what a rule or the base of a policy says of the options in `of`. */
+/* Adds what a rule or the base of a policy says of the options in `of`; a rule that cannot hold at
+ * the stage leaves them alone. */
 static int add_choices(struct program_block *to, const struct policy *p, const struct rule *r,
 		       enum sp_stage s, uint64_t of)
 {
 	const struct settings *settings = settings_of(p, r);
+	bool holds = stage_rule_may_hold(r, s);
 
 	for (size_t i = 0; i < settings->n; i++) {
 		const struct setting *setting = &settings->v[i];
@@ -137,7 +203,7 @@ static int add_choices(struct program_block *to, const struct policy *p, const s
 			return -ENOMEM;
 		to->choices[to->n_choices++] = (struct program_choice){
 			.option = first_spelling(setting->option),
-			.setting = is_due(r, setting, s) ? setting : NULL,
+			.setting = holds && is_due(r, setting, s) ? setting : NULL,
 			.rule = r,
 		};
 	}
@@ -152,6 +218,9 @@ static int in_table_order(const void *a, const void *b)
 }
 
 /*
+ * A device that bind(2) brings cannot be taken back by a rule for connect(2), as the application
+ * may lack CAP_NET_RAW.  So where such a rule names one, bind(2) leaves the device alone.
+ *
  * Decides from the last rule to the base: a block that always holds beats all before it.  A rule
  * that neither decides something nor is counted is left out.  set: the options to decide.
  */
@@ -168,9 +237,12 @@ static int decide(struct program *p, enum sp_stage s, uint64_t set)
 
 		if (bit && p->rules[bit - 1] == r)
 			bit--;
-		if (!stage_rule_may_hold(r, s))
-			continue;
-		if (!stage_rule_depends(r, s)) {
+		if (!stage_rule_may_hold(r, s)) {
+			if (s != SP_STAGE_TCP_BIND || !stage_rule_may_hold(r, SP_STAGE_TCP_SYN))
+				continue;
+			named &= option_bits(&option_table[OPTION_SO_BINDTODEVICE]);
+		}
+		if (!stage_rule_may_hold(r, s) || !stage_rule_depends(r, s)) {
 			ret = add_choices(&to->base, p->policy, r, s, named);
 			set &= ~named;
 		} else if (named || to->counted >> bit & 1) {
@@ -191,11 +263,12 @@ static int decide(struct program *p, enum sp_stage s, uint64_t set)
 
 /* Returns the index of the first stage at which the block has something due; the passage's n:
  * none. */
-static size_t first_due(const struct policy *p, const struct rule *r, const struct passage *passage)
+static size_t first_due(const struct policy *p, const struct rule *r, const uint64_t *set,
+			const struct passage *passage)
 {
 	size_t i = 0;
 
-	while (i < passage->n && !due_at(p, r, passage->stages[i]))
+	while (i < passage->n && !(due_at(p, r, passage->stages[i]) & set[passage->stages[i]]))
 		i++;
 	if (i == passage->n && passage->has_other && due_at(p, r, passage->other))
 		i--;
@@ -203,13 +276,13 @@ static size_t first_due(const struct policy *p, const struct rule *r, const stru
 }
 
 /* Decides which rules are counted where. */
-static int count_rules(struct program *p, const struct passage *passage)
+static int count_rules(struct program *p, const uint64_t *set, const struct passage *passage)
 {
 	size_t bit = 0;
 
 	for (size_t i = 0; i < p->policy->n_rules; i++) {
 		const struct rule *r = &p->policy->rules[i];
-		size_t first = first_due(p->policy, r, passage);
+		size_t first = first_due(p->policy, r, set, passage);
 		bool has_bit = bit < p->n_rules && p->rules[bit] == r;
 
 		if (first < passage->n) {
@@ -227,12 +300,12 @@ static int count_rules(struct program *p, const struct passage *passage)
 	return 0;
 }
 
-static int count(struct program *p, const struct passage *passage)
+static int count(struct program *p, const uint64_t *set, const struct passage *passage)
 {
-	size_t base = first_due(p->policy, NULL, passage);
+	size_t base = first_due(p->policy, NULL, set, passage);
 	bool is_counted = false; /* for every connection */
 	uint64_t before = 0;
-	int ret = count_rules(p, passage);
+	int ret = count_rules(p, set, passage);
 
 	for (size_t i = 0; i < passage->n && ret == 0 && !is_counted; i++) {
 		struct program_stage *stage = &p->stages[passage->stages[i]];
@@ -244,6 +317,8 @@ static int count(struct program *p, const struct passage *passage)
 			stage->counts = SP_COUNTS_BY_RULE;
 		stage->before = stage->counts ? before : 0;
 		before |= stage->counted;
+		if (stage_table[passage->stages[i]].is_socket)
+			stage->n_always = 0; /* rules are not counted there, see bpf/apply.h */
 	}
 	return ret;
 }
@@ -263,7 +338,7 @@ int program_compile(const struct policy *p, const uint64_t set[SP_STAGE_MAX], bo
 		program.rules[program.n_rules++] = &p->rules[i];
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(passages) && r == 0; i++)
-		r = count(&program, &passages[i]);
+		r = count(&program, set, &passages[i]);
 	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++)
 		r = decide(&program, (enum sp_stage)s,
 			   s != SP_STAGE_TCP_SYN || decides_late ? set[s] : 0);
@@ -300,7 +375,37 @@ static void encode_reply(const struct option *option, struct sp_op *op)
 	memcpy(op->value, &value, sizeof(value));
 }
 
-void program_encode_op(const struct program_choice *choice, struct sp_op *ret)
+/*
+ * A device is given by its index at socket(2), and later only to a socket that has none, as the
+ * kernel lets no process without CAP_NET_RAW have another one.  "" and 0, which unbind, are given
+ * in any case.  An index of 0 at socket(2): there is no such device.
+ */
+static void encode_device(const struct setting *setting, bool is_socket, struct sp_op *op)
+{
+	uint32_t index;
+
+	if (!is_socket) {
+		if (op->value[0])
+			op->families = SP_FAMILY_UNBOUND;
+		return;
+	}
+	if (setting->option->type != OPTION_STRING)
+		return;
+	index = if_nametoindex((const char *)op->value);
+	memset(op->value, 0, sizeof(op->value));
+	memcpy(op->value, &index, sizeof(index));
+	op->optlen = sizeof(index);
+}
+
+/* Returns rt_tos2priority(): the table ip_tos2prio of net/ipv4/route.c. */
+static uint32_t priority_of_tos(uint8_t tos)
+{
+	static const uint8_t by_tos[] = { 0, 2, 6, 4 };
+
+	return by_tos[tos >> 3 & 3];
+}
+
+static void encode_op(const struct program_choice *choice, enum sp_stage s, struct sp_op *ret)
 {
 	const struct setting *setting = choice->setting;
 	const struct option *option = setting->option;
@@ -315,4 +420,24 @@ void program_encode_op(const struct program_choice *choice, struct sp_op *ret)
 	(void)sockopt_get(&setting->value, ret->value, setting->value.size);
 	if (option->level == SP_LEVEL_REPLY)
 		encode_reply(option, ret);
+	if (options_rival(option, &option_table[OPTION_SO_BINDTODEVICE]))
+		encode_device(setting, stage_table[s].is_socket, ret);
+}
+
+size_t program_encode_ops(const struct program_choice *choice, enum sp_stage s, struct sp_op *ret)
+{
+	uint32_t priority;
+
+	encode_op(choice, s, &ret[0]);
+	if (choice->setting->option != &option_table[OPTION_IP_TOS] ||
+	    s != SP_STAGE_TCP_PASSIVE_EST)
+		return 1;
+	ret[1] = ret[0];
+	ret[1].level = SOL_SOCKET;
+	ret[1].optname = SO_PRIORITY;
+	ret[1].optlen = sizeof(priority);
+	priority = priority_of_tos(ret[0].value[0]);
+	memset(ret[1].value, 0, sizeof(ret[1].value));
+	memcpy(ret[1].value, &priority, sizeof(priority));
+	return 2;
 }

@@ -53,14 +53,22 @@ int program_compile(const struct policy *p, const uint64_t set[SP_STAGE_MAX], bo
 		    struct program *ret);
 void program_clear(struct program *p);
 
-/* Adds the options that the policy sets at each stage. */
-void program_add_set(const struct policy *p, uint64_t set[SP_STAGE_MAX]);
+/*
+ * Finds the options that some policy sets at each stage, less those that every UDP socket has from
+ * socket(2), which SP_STAGE_UDP_SEND does without.  Returns whether some policy has decided_late.
+ */
+bool program_survey(const struct config *c, uint64_t set[SP_STAGE_MAX]);
 
 /* Returns the options that a connect rule of the policy with `local` may win, and SO_PRIORITY where
  * IP_TOS is among them. */
 uint64_t program_decided_late(const struct policy *p);
 
-/* Encodes a choice for the hooks; `counter` is left 0. */
-void program_encode_op(const struct program_choice *choice, struct sp_op *ret);
+/*
+ * Encodes a choice for the hook of a stage, without `counter`.  ret has room for two: an accepted
+ * socket gets with IP_TOS the SO_PRIORITY that IP_TOS implies, since the kernel leaves it 0 where
+ * the listener has the same IP_TOS.  The index of a device is that of now, in this network
+ * namespace.  Returns how many operations there are.
+ */
+size_t program_encode_ops(const struct program_choice *choice, enum sp_stage s, struct sp_op *ret);
 
 #endif

@@ -11,6 +11,7 @@
 #include "kernel/generation.h"
 #include "kernel/pin.h"
 #include "kernel/pinned.h"
+#include "policy/stage.h"
 
 struct entry {
 	struct sp_counter name; /* the key: zero-padded */
@@ -92,13 +93,13 @@ static uint32_t free_index(struct counting *c)
 	return c->next < SP_COUNTERS_MAX ? c->next : 0;
 }
 
-static int add(struct counting *c, const struct policy *p, const struct rule *r)
+static int add(struct counting *c, const struct policy *p, const char *rule)
 {
 	struct sp_counter name;
 	struct entry *e;
 	uint32_t index;
 
-	copy_name(&name, p->name, r ? r->name : "");
+	copy_name(&name, p->name, rule);
 	e = find(c, &name);
 	if (!e) {
 		index = free_index(c);
@@ -119,19 +120,21 @@ int counting_add_config(struct counting *c, const struct config *config)
 	for (size_t i = 0; i < config->n_policies && r == 0; i++) {
 		const struct policy *p = &config->policies[i];
 
-		r = add(c, p, NULL);
+		r = add(c, p, "");
+		if (r == 0 && stage_policy_gives_at_socket(p))
+			r = add(c, p, SP_COUNTER_AT_SOCKET);
 		for (size_t j = 0; r == 0 && j < p->n_rules; j++)
-			r = add(c, p, &p->rules[j]);
+			r = add(c, p, p->rules[j].name);
 	}
 	return r;
 }
 
-uint32_t counting_index(const struct policy *p, const struct rule *r, void *counters)
+uint32_t counting_index(const struct policy *p, const char *rule, void *counters)
 {
 	struct sp_counter name;
 	const struct entry *e;
 
-	copy_name(&name, p->name, r ? r->name : "");
+	copy_name(&name, p->name, rule);
 	e = find(counters, &name);
 	return e ? e->index : 0;
 }

@@ -22,8 +22,8 @@ int counting_read(struct counting *c, const struct kernel *k);
 
 /* Gives every policy and rule of the configuration an index.  -ENOSPC: there are no more. */
 int counting_add_config(struct counting *c, const struct config *config);
-/* The index of a policy (rule NULL) or a rule; 0: it has none.  For image_new(). */
-uint32_t counting_index(const struct policy *p, const struct rule *r, void *counters);
+/* An image_counter_fn. */
+uint32_t counting_index(const struct policy *p, const char *rule, void *counters);
 
 /* Names and room for the counts into the maps, before any program uses the indices.  Errors are
  * logged. */

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #undef MAP_FIXED /* the shape of a map has this name */
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <bpf/bpf.h>
@@ -112,6 +113,23 @@ static int pin_maps(const struct kernel *k)
 	return r;
 }
 
+/* From <asm-generic/socket.h> of 5.14. */
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+/* Returns a number for this network namespace; 0: the kernel does not tell. */
+static uint64_t netns_cookie(void)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	uint64_t cookie = 0;
+	socklen_t size = sizeof(cookie);
+
+	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) < 0)
+		return 0;
+	return cookie;
+}
+
 static int init_state(struct kernel *k, const struct kernel_place *place)
 {
 	uint64_t seed;
@@ -121,6 +139,7 @@ static int init_state(struct kernel *k, const struct kernel_place *place)
 	k->state->seed = seed | 1;
 	k->state->cgroup_root_id = place->cgroup_id;
 	k->state->mount_id = place->mount_id;
+	k->state->netns_cookie = netns_cookie();
 	k->state->missing_stages = k->missing_stages;
 	k->state->programs = programs_digest();
 	k->state->abi_version = SP_ABI_VERSION;

@@ -288,10 +288,13 @@ static uint64_t sum_applied(const struct pinned *p, struct chunks *c, uint32_t i
 	return sum;
 }
 
-/* Whoever wrote it, it ends, and has only what a name can have. */
+/* Whoever wrote it, it ends, and has only what a name can have, or is that of a counter beside the
+ * rules'. */
 static void clean_name(char name[SP_NAME_SIZE])
 {
 	name[SP_NAME_SIZE - 1] = '\0';
+	if (streq(name, SP_COUNTER_AT_SOCKET))
+		return;
 	for (char *c = name; *c; c++)
 		if ((*c < 'a' || *c > 'z') && (*c < '0' || *c > '9') && !strchr("._-", *c))
 			*c = '?';

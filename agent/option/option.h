@@ -57,6 +57,8 @@ struct option {
 	unsigned stages[DIRECTION_MAX];
 	/* A listener gets the base value as well: it works only there, or the SYN-ACK needs it. */
 	bool carried;
+	/* socket(2) gives it as well, by a member of the new socket. */
+	bool at_socket;
 	/* It takes effect when the route is chosen, which is too late once the local address is
 	 * known. */
 	bool route;

@@ -12,6 +12,7 @@
 	 BIT(SP_STAGE_TCP_LISTEN) | BIT(SP_STAGE_REPLY_ACTIVE) | BIT(SP_STAGE_REPLY_PASSIVE))
 #define BINDS	 (BIT(SP_STAGE_TCP_BIND) | BIT(SP_STAGE_UDP_BIND))
 #define CONNECTS (BIT(SP_STAGE_TCP_CONNECT) | BIT(SP_STAGE_UDP_CONNECT))
+#define SOCKETS	 (BIT(SP_STAGE_TCP_SOCKET) | BIT(SP_STAGE_UDP_SOCKET) | BIT(SP_STAGE_OTHER_SOCKET))
 /* What is due at these stages depends on whether the socket was bound. */
 #define AFTER_BIND (BIT(SP_STAGE_UDP_CONNECT) | BIT(SP_STAGE_UDP_SEND))
 
@@ -37,6 +38,8 @@ const struct hook hook_table[] = {
 				ADDRESS, CGROUP_UNIX_CONNECT, .is_optional = true },
 	[HOOK_SENDMSG_UNIX] = { "sendmsg_unix", "cgroup/sendmsg4", BIT(SP_STAGE_UNIX_SEND), 0,
 				ADDRESS, CGROUP_UNIX_SENDMSG, .is_optional = true },
+	[HOOK_SOCK_CREATE] = { "sock_create", "cgroup/sock_create", SOCKETS, 0,
+			       BPF_PROG_TYPE_CGROUP_SOCK, BPF_CGROUP_INET_SOCK_CREATE },
 };
 static_assert(ARRAY_SIZE(hook_table) == HOOK_MAX, "a row for each hook");
 

@@ -34,6 +34,12 @@ const struct stage stage_table[] = {
 				    .has_remote = true, .has_local = true, .sock_ops = REPLIES },
 	[SP_STAGE_REPLY_PASSIVE] = { "reply-passive", DIRECTION_ACCEPT, TRANSPORT_TCP,
 				     .has_remote = true, .has_local = true, .sock_ops = REPLIES },
+	[SP_STAGE_TCP_SOCKET] = { "tcp-socket", DIRECTION_CONNECT, TRANSPORT_TCP,
+				  .is_socket = true },
+	[SP_STAGE_UDP_SOCKET] = { "udp-socket", DIRECTION_CONNECT, TRANSPORT_UDP,
+				  .is_socket = true },
+	[SP_STAGE_OTHER_SOCKET] = { "other-socket", DIRECTION_CONNECT, TRANSPORT_OTHER,
+				    .is_socket = true },
 };
 static_assert(ARRAY_SIZE(stage_table) == SP_STAGE_MAX, "a row for each stage");
 
@@ -46,8 +52,11 @@ enum sp_stage stage_find(const char *name)
 	return (enum sp_stage)s;
 }
 
+/* A socket that called connect(2) may be established passively: see bpf/sockpol.bpf.c. */
 enum sp_stage stage_of_sock_op(uint64_t stages, int op)
 {
+	if (op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB && stages & BIT(SP_STAGE_TCP_ACTIVE_EST))
+		return SP_STAGE_TCP_PASSIVE_EST;
 	for (int s = 0; s < SP_STAGE_MAX; s++)
 		if (stages & BIT(s) && stage_table[s].sock_ops >> op & 1)
 			return s == SP_STAGE_REPLY_PASSIVE ? SP_STAGE_REPLY_ACTIVE
@@ -81,10 +90,31 @@ const char *stage_hooks(enum sp_stage stage)
 	return text;
 }
 
+bool stage_rule_is_open(const struct rule *r, enum sp_stage s)
+{
+	return r && stage_table[s].is_socket && when_is_open(&r->when);
+}
+
+/* May a socket of socket(2) come to a stage at which the rule holds?  Accepted ones were never made
+ * by socket(2). */
+static bool may_hold_later(const struct rule *r, enum sp_stage socket)
+{
+	for (int s = 0; s < SP_STAGE_MAX; s++) {
+		const struct stage *stage = &stage_table[s];
+
+		if (stage->transport == stage_table[socket].transport && !stage->is_socket &&
+		    stage->direction != DIRECTION_ACCEPT && when_may_hold(&r->when, stage))
+			return true;
+	}
+	return false;
+}
+
 bool stage_rule_may_hold(const struct rule *r, enum sp_stage s)
 {
 	const struct stage *stage = &stage_table[s];
 
+	if (stage_rule_is_open(r, s))
+		return may_hold_later(r, s);
 	return r ? when_may_hold(&r->when, stage) : stage->transport != TRANSPORT_UNIX;
 }
 
@@ -112,6 +142,8 @@ bool stage_setting_due(const struct rule *r, const struct option *o, enum direct
 {
 	enum sp_stage as = s == SP_STAGE_TCP_SYN ? SP_STAGE_TCP_CONNECT : s;
 
+	if (stage_table[s].is_socket)
+		return o->at_socket;
 	if (!(o->stages[d] & BIT(as)))
 		return false;
 	return s != SP_STAGE_TCP_LISTEN || o->carried || names_direction(r, DIRECTION_LISTEN);
@@ -122,7 +154,25 @@ unsigned stage_settings(const struct rule *r, const struct option *o, enum direc
 	unsigned stages = 0;
 
 	for (int s = 0; s < SP_STAGE_MAX; s++)
-		if (s != SP_STAGE_TCP_SYN && stage_setting_due(r, o, d, (enum sp_stage)s))
+		if (s != SP_STAGE_TCP_SYN && !stage_table[s].is_socket &&
+		    stage_setting_due(r, o, d, (enum sp_stage)s))
 			stages |= BIT(s);
 	return stages;
+}
+
+static bool gives_at_socket(const struct settings *settings)
+{
+	for (size_t i = 0; i < settings->n; i++)
+		if (settings->v[i].option->at_socket && !settings->v[i].unset)
+			return true;
+	return false;
+}
+
+bool stage_policy_gives_at_socket(const struct policy *p)
+{
+	bool gives = gives_at_socket(&p->base);
+
+	for (size_t i = 0; i < p->n_rules && !gives; i++)
+		gives = !when_is_open(&p->rules[i].when) && gives_at_socket(&p->rules[i].options);
+	return gives;
 }

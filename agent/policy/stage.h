@@ -9,6 +9,7 @@ enum transport {
 	TRANSPORT_TCP,
 	TRANSPORT_UDP,
 	TRANSPORT_UNIX,
+	TRANSPORT_OTHER, /* raw, ping, UDP-Lite, SCTP: governed at socket(2) alone */
 };
 
 struct stage {
@@ -17,6 +18,7 @@ struct stage {
 	enum transport transport;
 	bool has_remote;   /* address and port of the peer are known */
 	bool has_local;	   /* address and port of this end are known, if bound */
+	bool is_socket;	   /* socket(2): neither direction nor address is known */
 	uint64_t sock_ops; /* BIT(BPF_SOCK_OPS_*) that make up the stage; 0: it is another hook */
 };
 
@@ -41,13 +43,19 @@ enum sp_stage stage_of_sock_op(uint64_t stages, int op);
 bool stage_rule_may_hold(const struct rule *r, enum sp_stage s);
 /* Where the rule can hold: must the hook look at the connection? */
 bool stage_rule_depends(const struct rule *r, enum sp_stage s);
+/* Where the rule can hold: is that known only at a later stage?  What it names is then left to that
+ * stage, whatever comes before the rule. */
+bool stage_rule_is_open(const struct rule *r, enum sp_stage s);
 /* Does the rule depend on the connection at some stage?  The hooks have a bit for it then. */
 bool stage_rule_has_bit(const struct rule *r);
 /* Is an option that the block names set at this stage?  What is due at SP_STAGE_TCP_CONNECT may be
  * set at SP_STAGE_TCP_SYN, so it is due at both. */
 bool stage_setting_due(const struct rule *r, const struct option *o, enum direction d,
 		       enum sp_stage s);
-/* Returns all stages (BIT(enum sp_stage)) at which the option is set, but SP_STAGE_TCP_SYN. */
+/* Can socket(2) bring something of the policy? */
+bool stage_policy_gives_at_socket(const struct policy *p);
+/* Returns all stages (BIT(enum sp_stage)) of a direction at which the option is set, but
+ * SP_STAGE_TCP_SYN. */
 unsigned stage_settings(const struct rule *r, const struct option *o, enum direction d);
 
 #endif

@@ -239,6 +239,7 @@ static bool protocol_may_hold(const struct when *w, const struct stage *s)
 	case TRANSPORT_UDP:
 		return w->protocols & BIT(PROTOCOL_UDP);
 	case TRANSPORT_UNIX:
+	case TRANSPORT_OTHER:
 		return !w->has_protocol;
 	}
 	return false;
@@ -482,8 +483,18 @@ static bool key_may_hold(const struct row *row, const struct when *w, const stru
 	return !is_given(row, w) || (row->end == REMOTE ? s->has_remote : s->has_local);
 }
 
+bool when_is_open(const struct when *w)
+{
+	FOR_EACH_ROW (row)
+		if ((row->end || row == &rows[WHEN_DIRECTION]) && !is_open(row, w))
+			return true;
+	return false;
+}
+
 bool when_may_hold(const struct when *w, const struct stage *s)
 {
+	if (s->is_socket && when_is_open(w))
+		return false; /* see stage_rule_may_hold() */
 	FOR_EACH_ROW (row)
 		if (!key_may_hold(row, w, s))
 			return false;
@@ -494,6 +505,9 @@ bool when_depends(const struct when *w, const struct stage *s)
 {
 	if (s->transport == TRANSPORT_UNIX) /* these have nothing to look up */
 		return false;
+	if (s->is_socket) /* an IPv6 socket may have an IPv4 peer */
+		return !is_open(&rows[WHEN_FAMILY], w) &&
+		       !(when_is_open(w) && w->families & BIT(SP_FAMILY_INDEX_IPV4));
 	FOR_EACH_ROW (row)
 		if ((row->end || row->looked_up) && !is_open(row, w))
 			return true;

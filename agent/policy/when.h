@@ -95,6 +95,8 @@ bool when_is_empty(const struct when *w);
 bool when_may_hold(const struct when *w, const struct stage *s);
 /* Where it can hold: must the hook look at the connection? */
 bool when_depends(const struct when *w, const struct stage *s);
+/* Does it ask for more than family and protocol? */
+bool when_is_open(const struct when *w);
 /* Returns what the rule lists for a property that the hooks look up; NULL: it does not ask. */
 const struct ranges *when_ranges(const struct when *w, enum sp_property property);
 

@@ -151,8 +151,8 @@ bool asked_passes(const struct asked *a, enum sp_stage s)
 {
 	const struct stage *stage = &stage_table[s];
 
-	if (!(a->directions & BIT(stage->direction)))
-		return false;
+	if (stage->is_socket || !(a->directions & BIT(stage->direction)))
+		return false; /* what socket(2) brings is brought again later */
 	if (!a->connection)
 		return true;
 	switch (stage->transport) {
@@ -165,6 +165,8 @@ bool asked_passes(const struct asked *a, enum sp_stage s)
 		return a->protocols & BIT(PROTOCOL_UDP);
 	case TRANSPORT_UNIX:
 		return a->families == UNIX;
+	case TRANSPORT_OTHER:
+		break;
 	}
 	return false;
 }

@@ -85,14 +85,14 @@ const struct sp_counter *counters_at(const struct counters *c, uint32_t index)
 	return one ? &one->counter : NULL;
 }
 
-uint32_t counters_index(const struct policy *p, const struct rule *r, void *userdata)
+uint32_t counters_index(const struct policy *p, const char *rule, void *userdata)
 {
 	struct counters *c = userdata;
 	struct sp_counter key = { 0 };
 	const struct named *one;
 
 	snprintf(key.policy, SP_NAME_SIZE, "%s", p->name);
-	snprintf(key.rule, SP_NAME_SIZE, "%s", r ? r->name : "");
+	snprintf(key.rule, SP_NAME_SIZE, "%s", rule);
 	HASH_FIND(by_name, c->by_name, &key, sizeof(key), one);
 	if (one)
 		return one->index;

@@ -22,7 +22,7 @@ const struct sp_counter *counters_at(const struct counters *c, uint32_t index);
 
 /* An image_counter_fn; userdata: struct counters.  Gives a policy or rule without an index a new
  * one; 0: memory is out. */
-uint32_t counters_index(const struct policy *p, const struct rule *r, void *userdata);
+uint32_t counters_index(const struct policy *p, const char *rule, void *userdata);
 
 /* One of the two configurations. */
 struct generation_view {

@@ -143,21 +143,26 @@ static json_t *policies_json(struct counter_list *c)
 	for (size_t i = 0; i < c->n; i++) {
 		struct counter *one = &c->v[i];
 		const json_int_t applied = (json_int_t)one->applied;
+		const char *rule;
 
 		if (!i || !streq(one->whose.policy, one[-1].whose.policy)) {
-			policy = json_pack("{s:s, s:i, s:b, s:[], s:[]}", "name", one->whose.policy,
-					   "applied", 0, "overridden", 0, "rules", "failed");
+			policy = json_pack("{s:s, s:i, s:i, s:b, s:[], s:[]}", "name",
+					   one->whose.policy, "applied", 0, "at_socket", 0,
+					   "overridden", 0, "rules", "failed");
 			error |= json_array_append_new(policies, policy);
 		}
 		if (error)
 			break;
 		one->policy = policy;
-		error = one->whose.rule[0]
-				? json_array_append_new(json_object_get(policy, "rules"),
-							json_pack("{s:s, s:I}", "name",
-								  one->whose.rule, "applied",
-								  applied))
-				: json_object_set_new(policy, "applied", json_integer(applied));
+		rule = one->whose.rule;
+		if (!rule[0])
+			error = json_object_set_new(policy, "applied", json_integer(applied));
+		else if (streq(rule, SP_COUNTER_AT_SOCKET))
+			error = json_object_set_new(policy, "at_socket", json_integer(applied));
+		else
+			error = json_array_append_new(
+				json_object_get(policy, "rules"),
+				json_pack("{s:s, s:I}", "name", rule, "applied", applied));
 	}
 	if (!error)
 		return policies;

@@ -143,10 +143,10 @@ static void check_config(const struct config *c)
 	}
 }
 
-static uint32_t no_counter(const struct policy *p, const struct rule *r, void *userdata)
+static uint32_t no_counter(const struct policy *p, const char *rule, void *userdata)
 {
 	(void)p;
-	(void)r;
+	(void)rule;
 	(void)userdata;
 	return 0;
 }

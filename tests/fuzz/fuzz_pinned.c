@@ -318,17 +318,17 @@ static void set_template(int map, enum map_id id, const void *keys, const void *
 static struct sp_counter counters[COUNTERS];
 static uint32_t n_counters = 1;
 
-static uint32_t count_up(const struct policy *p, const struct rule *r, void *userdata)
+static uint32_t count_up(const struct policy *p, const char *rule, void *userdata)
 {
 	struct sp_counter *c = &counters[n_counters];
 
 	(void)userdata;
 	for (uint32_t i = 1; i < n_counters; i++)
-		if (streq(counters[i].policy, p->name) && streq(counters[i].rule, r ? r->name : ""))
+		if (streq(counters[i].policy, p->name) && streq(counters[i].rule, rule))
 			return i;
 	MUST(n_counters < COUNTERS);
 	snprintf(c->policy, sizeof(c->policy), "%s", p->name);
-	snprintf(c->rule, sizeof(c->rule), "%s", r ? r->name : "");
+	snprintf(c->rule, sizeof(c->rule), "%s", rule);
 	return n_counters++;
 }
 

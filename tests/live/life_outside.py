@@ -585,7 +585,7 @@ def test_dry_run_of_wrong_files(box):
     path = agent.write(FILE, policies(policy("wrong", worker.cgroup, {"SO_PRIORITY": 4}, many)))
     for done in (dry_run(agent), agent.reload()):
         check("too many rules: status", 1, done.returncode)
-        check("which", Containing("more than 64 rules in a policy"), done.stderr)
+        check("which", Containing("more than 64 rules of a policy"), done.stderr)
         check("where", Containing(f"{path}:"), done.stderr)
 
 

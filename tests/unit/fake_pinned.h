@@ -22,12 +22,12 @@ static struct {
 
 #define FAKE_RULES 100 /* the indices of a policy's counters: 100 for itself, 101 ... its rules */
 
-static uint32_t fake_index(const struct policy *p, const struct rule *r, void *userdata)
+static uint32_t fake_index(const struct policy *p, const char *rule, void *userdata)
 {
 	uint32_t of_policy = FAKE_RULES * (1 + (uint32_t)(p - fake.config->policies));
 
 	(void)userdata;
-	return r ? of_policy + 1 + (uint32_t)(r - p->rules) : of_policy;
+	return of_policy + fixture_counter(p, rule);
 }
 
 int pinned_open(const char *pin_dir, struct pinned **ret)
@@ -87,10 +87,10 @@ int pinned_each_counter(const struct pinned *p, pinned_counter_fn *fn, void *use
 		struct sp_counter c = { 0 };
 
 		snprintf(c.policy, sizeof(c.policy), "%s", policy->name);
-		r = fn(fake_index(policy, NULL, NULL), &c, 0, userdata);
+		r = fn(fake_index(policy, "", NULL), &c, 0, userdata);
 		for (size_t k = 0; k < policy->n_rules && r == 0; k++) {
 			snprintf(c.rule, sizeof(c.rule), "%s", policy->rules[k].name);
-			r = fn(fake_index(policy, &policy->rules[k], NULL), &c, 0, userdata);
+			r = fn(fake_index(policy, c.rule, NULL), &c, 0, userdata);
 		}
 	}
 	return r;

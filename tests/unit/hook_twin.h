@@ -89,6 +89,8 @@ static inline int twin_failed(void)
 #undef bpf_loop
 #undef bpf_setsockopt
 
+static struct given twin_given; /* what socket(2) brought in the last run of a stage */
+
 /* The arrays of maps, and what stands for a map within. */
 static struct twin_map {
 	void *outer;
@@ -144,7 +146,7 @@ static inline void twin_load(const struct image *im)
 /* As RUN_STAGE of bpf/sockpol.bpf.c has it. */
 static inline void twin_run_policies(void *ctx, const uint32_t *numbers, uint32_t n,
 				     enum sp_stage s, const struct facts *facts, uint32_t families,
-				     uint64_t except, bool is_sock_op)
+				     uint64_t except, enum context context)
 {
 	uint32_t how = HOW(s, families, s != SP_STAGE_TCP_BIND, 0);
 	const struct sp_policy *p = n == 1 ? twin_element(MAP_ID_policies, numbers[0]) : NULL;
@@ -155,14 +157,14 @@ static inline void twin_run_policies(void *ctx, const uint32_t *numbers, uint32_
 	if (p && !stage->rules) {
 		count_plain(p, stage, how);
 		set_block(ctx, stage->first_cell, stage->n_ops, how, except | except_plain(p, how),
-			  is_sock_op);
+			  context);
 		return;
 	}
 	twin_kernel.lists.of[0].word[0] = SP_WORD(TWIN_CGROUP, n);
 	for (uint32_t i = 0; i < n; i++)
 		twin_kernel.lists.of[0].word[1 + i] = SP_WORD(TWIN_CGROUP, numbers[i]);
 	assert_int_equal(merge(ctx, facts, TWIN_CGROUP, n == 1 ? numbers[0] : SP_WORD_IN_LISTS, how,
-			       except, is_sock_op),
+			       except, context),
 			 0);
 }
 
@@ -177,8 +179,13 @@ static inline void twin_run(const uint32_t *numbers, uint32_t n, enum sp_stage s
 	struct bpf_sock_ops sock_op = { .reply = UINT32_MAX };
 
 	memset(&twin, 0, sizeof(twin));
-	twin_run_policies(&sock_op, numbers, n, s, facts, families, is_reply ? ~(1ull << reply) : 0,
-			  stage_table[s].sock_ops);
+	memset(&twin_given, 0, sizeof(twin_given));
+	if (SP_STAGE_IS_SOCKET(s))
+		twin_run_policies(&twin_given, numbers, n, s, facts, families, 0, CONTEXT_GIVEN);
+	else
+		twin_run_policies(&sock_op, numbers, n, s, facts, families,
+				  is_reply ? ~(1ull << reply) : 0,
+				  stage_table[s].sock_ops ? CONTEXT_OPS : CONTEXT_ADDR);
 	twin.replied = sock_op.reply != UINT32_MAX;
 	twin.reply = sock_op.reply;
 	assert_false(twin.failed);

@@ -196,4 +196,17 @@ static struct config *fixture_config(const struct fixture_policy *v, size_t n)
 	return c;
 }
 
+/* Returns which counter of the policy has that name: 0 its own, 1 and up its rules', and after
+ * these what socket(2) gives. */
+static inline uint32_t fixture_counter(const struct policy *p, const char *rule)
+{
+	uint32_t i = 0;
+
+	if (!*rule)
+		return 0;
+	while (i < p->n_rules && !streq(p->rules[i].name, rule))
+		i++;
+	return 1 + i;
+}
+
 #endif

@@ -8,11 +8,11 @@
 
 #define CONNECT BIT(DIRECTION_CONNECT)
 
-static uint32_t counter_of(const struct policy *p, const struct rule *r, void *userdata)
+static uint32_t counter_of(const struct policy *p, const char *rule, void *userdata)
 {
 	const struct config *c = userdata;
 
-	return 100 * (1 + (uint32_t)(p - c->policies)) + (r ? 1 + (uint32_t)(r - p->rules) : 0);
+	return 100 * (1 + (uint32_t)(p - c->policies)) + fixture_counter(p, rule);
 }
 
 static struct image *compile(struct config *c)

@@ -404,7 +404,15 @@ static void test_lists(void **state)
 	assert_true(document_is(result, "other_order"));
 	assert_int_equal(count(result, "come") + count(result, "go"), 0);
 	for (size_t i = 0; i < count(result, "differences"); i++) {
+		const char *stage = document_text(difference(result, i), "stage");
+
 		assert_string_equal(document_text(difference(result, i), "option"), "SO_MARK");
+		/* a's rule leaves it to a later stage, if that may hold for the socket at all */
+		if (streq(stage, "tcp-socket") || streq(stage, "udp-socket")) {
+			assert_string_equal(side_text(result, i, "in_force", "policy"), "b");
+			assert_null(side_text(result, i, "files", "policy"));
+			continue;
+		}
 		assert_string_equal(side_text(result, i, "files", "policy"), "a");
 		if (side_text(result, i, "files", "rule")) {
 			assert_null(side_text(result, i, "in_force", "value"));

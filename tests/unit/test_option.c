@@ -291,7 +291,8 @@ static bool is_reply(enum sp_stage s)
 	return s == SP_STAGE_REPLY_ACTIVE || s == SP_STAGE_REPLY_PASSIVE;
 }
 
-/* Each op finds its stage when that is wanted, and nothing when all others are. */
+/* Each op finds its stage when that is wanted, and nothing when all others are; but a socket that
+ * called connect(2) may be established passively. */
 static void stages_of_sock_ops(void **state)
 {
 	const uint64_t all = BIT(SP_STAGE_MAX) - 1u;
@@ -299,6 +300,7 @@ static void stages_of_sock_ops(void **state)
 	(void)state;
 	for (int s = 0; s < SP_STAGE_MAX; s++) {
 		enum sp_stage stage = is_reply(s) ? SP_STAGE_REPLY_ACTIVE : (enum sp_stage)s;
+		bool is_shared = is_reply(s) || s == SP_STAGE_TCP_PASSIVE_EST;
 		uint64_t others = all & ~BIT(s);
 
 		assert_int_equal(stage_table[s].sock_ops != 0,
@@ -308,9 +310,15 @@ static void stages_of_sock_ops(void **state)
 				continue;
 			assert_int_equal(stage_of_sock_op(BIT(s), op), stage);
 			assert_int_equal(stage_of_sock_op(all, op), stage);
-			assert_int_equal(stage_of_sock_op(others, op), is_reply(s) ? stage : 0);
+			assert_int_equal(stage_of_sock_op(others, op), is_shared ? stage : 0);
 		}
 	}
+	assert_int_equal(
+		stage_of_sock_op(BIT(SP_STAGE_TCP_ACTIVE_EST), BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB),
+		SP_STAGE_TCP_PASSIVE_EST);
+	assert_int_equal(
+		stage_of_sock_op(BIT(SP_STAGE_TCP_PASSIVE_EST), BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB),
+		0);
 	assert_int_equal(stage_of_sock_op(all, BPF_SOCK_OPS_RTT_CB), 0);
 	assert_int_equal(stage_of_sock_op(BIT(SP_STAGE_TCP_LISTEN), BPF_SOCK_OPS_TCP_LISTEN_CB),
 			 SP_STAGE_TCP_LISTEN);

@@ -209,8 +209,7 @@ static void test_restrict(void **state)
 	uint64_t set[SP_STAGE_MAX] = { 0 };
 
 	(void)state;
-	for (int i = 0; i < 2; i++)
-		program_add_set(&f.config->policies[i], set);
+	program_survey(f.config, set);
 	assert_true(set[SP_STAGE_TCP_CONNECT] ==
 		    (1ull << OPTION_SO_SNDBUF | 1ull << OPTION_SO_RCVBUF));
 	assert_true(set[SP_STAGE_TCP_PASSIVE_EST] ==
@@ -525,7 +524,7 @@ static void test_two_spellings(void **state)
 			   { "ear", LISTEN, { { OPTION_SO_BINDTOIFINDEX, 8 } } } },
 	};
 	struct fixture f = fixture_compile(&policy, false);
-	uint64_t set[SP_STAGE_MAX] = { 0 };
+	uint64_t set[SP_STAGE_MAX];
 	struct sp_op op;
 
 	(void)state;
@@ -533,11 +532,12 @@ static void test_two_spellings(void **state)
 		      "SO_BINDTODEVICE=eth0; 0 net: SO_BINDTODEVICE=7; 1 port: "
 		      "SO_BINDTODEVICE=eth1; 2 off: SO_BINDTODEVICE=-");
 	expect_blocks(&f, SP_STAGE_TCP_LISTEN, "SO_BINDTODEVICE=8@ear");
-	program_encode_op(&f.program.stages[SP_STAGE_TCP_LISTEN].base.choices[0], &op);
+	program_encode_ops(&f.program.stages[SP_STAGE_TCP_LISTEN].base.choices[0],
+			   SP_STAGE_TCP_LISTEN, &op);
 	assert_int_equal(op.option, OPTION_SO_BINDTOIFINDEX);
 	assert_int_equal(op.optname, SO_BINDTOIFINDEX);
 	assert_int_equal(op.optlen, 4);
-	program_add_set(f.program.policy, set);
+	program_survey(f.config, set);
 	assert_true(set[SP_STAGE_TCP_LISTEN] == both);
 	fixture_free(&f);
 }
@@ -565,7 +565,7 @@ static void test_number_of_rules(void **state)
 			fixture_when(&p->rules[i].when, depend ? &net : &any);
 			fixture_settings(&p->rules[i].options, depend ? net.options : any.options);
 		}
-		program_add_set(p, set);
+		program_survey(f.config, set);
 		assert_int_equal(program_compile(p, set, false, &f.program), 0);
 		assert_int_equal(f.program.n_rules, depend ? SP_RULES_MAX : 0);
 		assert_true(f.program.stages[SP_STAGE_TCP_CONNECT].looked_at ==
@@ -593,7 +593,7 @@ static void test_encode(void **state)
 
 	(void)state;
 	memset(&op, 0xff, sizeof(op));
-	program_encode_op(&choices[0], &op);
+	program_encode_ops(&choices[0], SP_STAGE_TCP_CONNECT, &op);
 	assert_int_equal(op.level, SOL_SOCKET);
 	assert_int_equal(op.optname, SO_MARK);
 	assert_int_equal(op.option, OPTION_SO_MARK);
@@ -605,12 +605,12 @@ static void test_encode(void **state)
 	assert_memory_equal(op.value, &mark, 4);
 	assert_memory_equal(op.value + 4, zero, SP_VALUE_SIZE - 4);
 
-	program_encode_op(&choices[1], &op);
+	program_encode_ops(&choices[1], SP_STAGE_TCP_CONNECT, &op);
 	assert_int_equal(op.level, IPPROTO_TCP);
 	assert_int_equal(op.optlen, 16);
 	assert_string_equal((const char *)op.value, "abcdefghijklmno");
 
-	program_encode_op(&choices[2], &op);
+	program_encode_ops(&choices[2], SP_STAGE_TCP_CONNECT, &op);
 	assert_int_equal(op.families, SP_FAMILY_IPV6);
 	fixture_free(&f);
 }

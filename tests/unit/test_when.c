@@ -548,16 +548,22 @@ static void stages(void **state)
 	const unsigned unix_stages = BIT(SP_STAGE_UNIX_CONNECT) | BIT(SP_STAGE_UNIX_SEND);
 	const unsigned udp =
 		BIT(SP_STAGE_UDP_BIND) | BIT(SP_STAGE_UDP_CONNECT) | BIT(SP_STAGE_UDP_SEND);
+	const unsigned sockets =
+		BIT(SP_STAGE_TCP_SOCKET) | BIT(SP_STAGE_UDP_SOCKET) | BIT(SP_STAGE_OTHER_SOCKET);
 	const unsigned all = (BIT(SP_STAGE_MAX) - 1) & ~unix_stages;
 	const unsigned listen =
 		BIT(SP_STAGE_TCP_BIND) | BIT(SP_STAGE_TCP_LISTEN) | BIT(SP_STAGE_UDP_BIND);
-	const unsigned peerless = listen | BIT(SP_STAGE_UDP_SEND);
-	const unsigned localless = BIT(SP_STAGE_TCP_CONNECT) | BIT(SP_STAGE_UDP_SEND);
+	const unsigned peerless = listen | BIT(SP_STAGE_UDP_SEND) | sockets;
+	const unsigned localless = BIT(SP_STAGE_TCP_CONNECT) | BIT(SP_STAGE_UDP_SEND) | sockets;
 
 	(void)state;
 	stages_one((struct given){ 0 }, all, 0);
 	stages_one((struct given){ .directions = LISTEN }, listen, 0);
-	stages_one((struct given){ .protocols = BIT(PROTOCOL_UDP) }, udp, 0);
+	stages_one((struct given){ .protocols = BIT(PROTOCOL_UDP) }, udp | BIT(SP_STAGE_UDP_SOCKET),
+		   0);
+	/* raw sockets and the like have neither protocol */
+	stages_one((struct given){ .protocols = BIT(PROTOCOL_TCP) | BIT(PROTOCOL_UDP) },
+		   all & ~BIT(SP_STAGE_OTHER_SOCKET), 0);
 	stages_one((struct given){ .families = IPV6 }, all, all);
 	stages_one((struct given){ .families = IPV4 | IPV6 }, all, 0);
 	stages_one((struct given){ .families = UNIX }, unix_stages, 0);

@@ -142,8 +142,13 @@ UNSET = "unset"
 class Row:
     """Rules, weakest first, and which of them wins for which connection (0: none).
 
-    A rule is its `when`, or (when, value of SO_PRIORITY).
+    A rule is its `when`, or (when, value of SO_PRIORITY).  A rule that may hold comes last, so that
+    socket(2) leaves SO_PRIORITY to the later moments, which these tables are about.
     """
+
+    OPEN = ("      - name: open\n        when: { remote: 192.0.2.1, local: 192.0.2.2 }\n"
+            "        options: { SO_PRIORITY: unset }\n")
+
 
     def __init__(self, rules, *cases):
         self.rules = [rule if isinstance(rule, tuple) else (rule, number)
@@ -154,7 +159,7 @@ class Row:
         rules = "".join(f"      - name: rule-{number}\n        when: {{ {when} }}\n"
                         f"        options: {{ SO_PRIORITY: {value} }}\n"
                         for number, (when, value) in enumerate(self.rules, 1))
-        return policy(name, cgroup, {}, "    rules:\n" + rules)
+        return policy(name, cgroup, {}, "    rules:\n" + rules + self.OPEN)
 
     def counted(self, shown):
         """{rule: how often it must have held, at least}, by what the sockets showed; and the last one's
