@@ -328,6 +328,15 @@ test-system: deps ## installed, in a real systemd (root; the first time it makes
 	$(Q)$(SUBMAKE) all other-abi $(O)/tests/connector $(POLICIES:%=$(O)/%)
 	$(Q)tests/run-all --counts "system=tests/system/run.py --build $(O)"
 
+# Python's own tests, by Debian's name for the Python that is here.
+UNAWARE_DEPS = libpython$(shell python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite
+
+.PHONY: test-unaware
+test-unaware: deps ## Python's own network tests, governed and not: do they end alike? (root)
+	$(Q)tests/install-deps $(UNAWARE_DEPS)
+	$(Q)$(SUBMAKE) all
+	$(Q)tests/run-all --counts "unaware=tests/unaware/run.py --sockpol $(O)/sockpol"
+
 .PHONY: test-mutants
 test-mutants: $(O)/mutant/sockpol ## with each option left out, do its cases and only those fail? (root)
 	$(Q)tests/run-all --counts "mutants=tests/live/mutants.py --sockpol $(O)/mutant/sockpol"

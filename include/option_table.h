@@ -42,25 +42,29 @@ OPTION(SO_REUSEADDR, .level = SOL_SOCKET, .optname = SO_REUSEADDR,
        .type = OPTION_BOOL, .max = 1, STAGES(0, 0, B_ | UB_), .carried = true,
        .since = "6.1",
        .summary = "bind to a local address that connections in TIME_WAIT still use",
-       .kernel = "looked at by bind(2) only; an ephemeral bind before connect(2) counts as well")
+       .kernel = "looked at by bind(2) only; an ephemeral bind before connect(2) counts as well",
+       .breaks = "a second program's bind(2) to a UDP port in use succeeds, and takes the first one's datagrams")
 OPTION(SO_REUSEPORT, .level = SOL_SOCKET, .optname = SO_REUSEPORT,
        .type = OPTION_BOOL, .max = 1, STAGES(0, 0, B_ | UB_), .carried = true,
        .since = "5.15",
        .summary = "let several sockets of one user bind to the same address and port",
-       .kernel = "looked at by bind(2) only; every socket of the group must have it")
+       .kernel = "looked at by bind(2) only; every socket of the group must have it",
+       .breaks = "a second server's bind(2) to a port in use succeeds, and takes some of the first one's connections")
 OPTION(SO_BINDTODEVICE, .level = SOL_SOCKET, .optname = SO_BINDTODEVICE,
        .type = OPTION_STRING, .min = 0, .max = 15, STAGES(C_ | UC_, 0, B_ | L_ | UB_), .carried = true, .route = true,
        .at_socket = true,
        .since = "5.10",
        .summary = "send and receive through this interface only; \"\" unbinds",
        .kernel = "looked up by name in the socket's network namespace, ENODEV if there is none; "
-		 "on a socket that is already bound to a device the application needs CAP_NET_RAW")
+		 "on a socket that is already bound to a device the application needs CAP_NET_RAW",
+       .breaks = "peers behind other interfaces, and loopback, cannot be reached")
 OPTION(SO_BINDTOIFINDEX, .level = SOL_SOCKET, .optname = SO_BINDTOIFINDEX,
        .type = OPTION_INT, .min = 0, .max = INT32_MAX, STAGES(C_ | UC_, 0, B_ | L_ | UB_), .carried = true, .route = true,
        .at_socket = true,
        .since = "5.15",
        .summary = "SO_BINDTODEVICE by interface index; 0 unbinds",
-       .kernel = "an index that does not exist is accepted, and connect(2) then fails with ENODEV")
+       .kernel = "an index that does not exist is accepted, and connect(2) then fails with ENODEV",
+       .breaks = "peers behind other interfaces, and loopback, cannot be reached")
 OPTION(SO_MARK, .level = SOL_SOCKET, .optname = SO_MARK,
        .type = OPTION_INT, .min = 0, .max = UINT32_MAX, .hex = true, ALL_ANY_TIME,
        .carried = true, .route = true, .at_socket = true,
@@ -72,17 +76,20 @@ OPTION(SO_RCVBUF, .level = SOL_SOCKET, .optname = SO_RCVBUF,
        ALL_ANY_TIME, .carried = true, .since = "5.10",
        .summary = "receive buffer; for TCP it ends receive autotuning, for good",
        .kernel = "capped at net.core.rmem_max, doubled, at least 2304; the window scale follows it "
-		 "only from before the SYN or on the listener")
+		 "only from before the SYN or on the listener",
+       .breaks = "small: datagrams that arrive in a burst are dropped")
 OPTION(SO_SNDBUF, .level = SOL_SOCKET, .optname = SO_SNDBUF,
        .type = OPTION_SIZE, .min = 1, .max = INT32_MAX, .result = RESULT_DOUBLED_WMEM,
        ALL_ANY_TIME, .since = "5.10",
        .summary = "send buffer; for TCP it ends send autotuning",
-       .kernel = "capped at net.core.wmem_max, doubled, at least 4608")
+       .kernel = "capped at net.core.wmem_max, doubled, at least 4608",
+       .breaks = "below 64K: a send of a larger datagram fails with EMSGSIZE")
 OPTION(SO_RCVLOWAT, .level = SOL_SOCKET, .optname = SO_RCVLOWAT,
        .type = OPTION_SIZE, .min = 0, .max = INT32_MAX, .result = RESULT_RCVLOWAT,
        STAGES(C_ | UX_, PE_, L_), .since = "5.10",
        .summary = "wake a reader only when this many bytes wait",
-       .kernel = "0 becomes 1; capped at half of the largest receive buffer, which may grow for it")
+       .kernel = "0 becomes 1; capped at half of the largest receive buffer, which may grow for it",
+       .breaks = "above 1: requests and answers that are smaller are not read, so both sides wait for ever")
 OPTION(SO_TXREHASH, .level = SOL_SOCKET, .optname = SO_TXREHASH,
        .type = OPTION_INT, .min = -1, .max = 1, TCP_ANY_TIME,
        .since = "6.1",
@@ -145,13 +152,15 @@ OPTION(TCP_SYNCNT, .level = IPPROTO_TCP, .optname = TCP_SYNCNT,
        .since = "5.10",
        .summary = "SYN retransmissions before connect(2) fails; on a listener, SYN-ACK "
 		  "retransmissions",
-       .kernel = "before the SYN only")
+       .kernel = "before the SYN only",
+       .breaks = "small: connect(2) fails where a peer that is slow or restarts would have answered")
 OPTION(TCP_USER_TIMEOUT, .level = IPPROTO_TCP, .optname = TCP_USER_TIMEOUT,
        .type = OPTION_TIME, .min = 0, .max = INT32_MAX, .unit_usec = 1000, TCP_ANY_TIME,
        .since = "5.10",
        .summary = "close the connection when data stays unacknowledged for this long",
        .kernel = "milliseconds; 0s: the host's retransmission limits; it also bounds keepalive "
-		 "probes and the SYN's retransmissions")
+		 "probes and the SYN's retransmissions",
+       .breaks = "small: it also ends the connection to a live peer that does not read for so long")
 OPTION(TCP_KEEPIDLE, .level = IPPROTO_TCP, .optname = TCP_KEEPIDLE,
        .type = OPTION_TIME, .min = 1, .max = 32767, .unit_usec = 1000000, TCP_ANY_TIME,
        .since = "5.10",
@@ -171,7 +180,8 @@ OPTION(SO_KEEPALIVE, .level = SOL_SOCKET, .optname = SO_KEEPALIVE,
        .type = OPTION_BOOL, .max = 1, TCP_ANY_TIME,
        .since = "5.10",
        .summary = "probe an idle peer",
-       .kernel = "arms the timer on an established socket")
+       .kernel = "arms the timer on an established socket",
+       .breaks = "an idle connection ends with ETIMEDOUT where the peer cannot be reached during the probes")
 OPTION(TCP_THIN_LINEAR_TIMEOUTS, .level = IPPROTO_TCP, .optname = TCP_THIN_LINEAR_TIMEOUTS,
        .type = OPTION_BOOL, .max = 1, TCP_ANY_TIME,
        .since = "6.1",

@@ -69,6 +69,9 @@ struct option {
 	const char *since;   /* the first kernel in which bpf_setsockopt takes it */
 	const char *summary; /* one line: what it does for the administrator */
 	const char *kernel;  /* one line: what the kernel really does with it */
+	/* How it can break a program that knows nothing of it, after the values that can ("small:",
+	 * none: all of them); NULL: no value does. */
+	const char *breaks;
 };
 
 /* OPTION_SO_RCVBUF and so on, in the order in which a hook sets them. */

@@ -50,16 +50,17 @@ class Socket:
 
 
 class Nursery:
-    """Where workers are born: a process of its own, until the test's ends."""
+    """Where workers are born: a process of its own, until it is closed or the test's ends."""
 
     one = None
 
-    def __init__(self):
+    def __init__(self, prefix=()):
+        """prefix: what it is started by."""
         self.lock = threading.Lock()
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", WORKER, str(theirs.fileno())],
+                [*prefix, sys.executable, "-I", "-S", WORKER, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()])
 
     @classmethod
@@ -74,15 +75,20 @@ class Nursery:
             socket.send_fds(self.channel, [cgroup.directory.encode()], [channel.fileno()])
             return int(self.channel.recv(32))
 
+    def close(self):
+        """Its workers live on."""
+        self.channel.close()
+        self.process.wait()
+
 
 class Worker:
     """A process in a cgroup."""
 
-    def __init__(self, cgroup):
+    def __init__(self, cgroup, nursery=None):
         self.cgroup = cgroup
         ours, theirs = socket.socketpair()
         with theirs:
-            self.process_id = Nursery.the().bear(cgroup, theirs)
+            self.process_id = (nursery or Nursery.the()).bear(cgroup, theirs)
         self.pidfd = os.pidfd_open(self.process_id)  # it lives at least until the channel closes
         ours.settimeout(30 * PATIENCE)
         self.channel = ours
