@@ -449,10 +449,10 @@ static int collect(struct numbered_globs *to, const struct config *c, bool exclu
 		for (size_t k = 0; k < from->n; k++) {
 			int r = check(&from->v[k], ret_error, ret_at);
 
-			if (r == 0)
-				r = GROW(to->v, to->n);
 			if (r < 0)
 				return r;
+			if (GROW(to->v, to->n) < 0)
+				return -ENOMEM;
 			to->v[to->n++] = (struct numbered_glob){ &from->v[k], (uint32_t)i + 1 };
 		}
 	}

@@ -281,6 +281,7 @@ static int write_tree(struct range_trees *to, const struct pieces *from, uint64_
 		*ret_answer = from->v[0].answer;
 		return 0;
 	}
+	assert(n); /* pieces cover all keys */
 	lasts = calloc(n, sizeof(*lasts));
 	r = lasts ? write_leaves(to, from, lasts) : -ENOMEM;
 	for (; n > 1 && r == 0; levels++) {

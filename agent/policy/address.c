@@ -193,7 +193,7 @@ bool ranges_hold(const struct ranges *list, const struct endpoint *e)
 static int parse_address(const char *text, struct endpoint *e)
 {
 	_cleanup_free_ char *error = NULL;
-	struct range range;
+	struct range range = { 0 };
 	int r = strchr(text, '/') ? -EINVAL : prefix_parse(text, &range, &error);
 
 	if (r < 0)
@@ -207,7 +207,7 @@ static int parse_address(const char *text, struct endpoint *e)
 static int parse_port(const char *text, struct endpoint *e)
 {
 	_cleanup_free_ char *error = NULL;
-	struct range range;
+	struct range range = { 0 };
 	int r = port_range_parse(text, &range, &error);
 
 	if (r < 0)

@@ -62,7 +62,7 @@ static int open_dir(const char *path, struct diags *diags, DIR **ret)
 	*ret = fdopendir(fd);
 	if (!*ret)
 		return -ENOMEM;
-	fd = -1;
+	(void)TAKE_FD(fd);
 	return 0;
 }
 
