@@ -280,7 +280,7 @@ int governor_load(struct governor *g, const char *const *policy_dirs, struct dia
 
 void governor_settle(struct governor *g)
 {
-	if (!g->after)
+	if (!g->kernel || !g->after)
 		return;
 	generation_free_others(g->kernel);
 	if (kernel_use_stages(g->kernel, stages_in_force(g->kernel)) < 0)

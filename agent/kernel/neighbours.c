@@ -192,7 +192,7 @@ int neighbours_read(uint64_t cgroup_id, const struct own_program *own, size_t n_
 
 	if (r == 0)
 		r = cgroup_path_of_id(mount, cgroup_id, &path);
-	if (r < 0)
+	if (r < 0 || !path)
 		return r;
 	if (asprintf(&directory, "%s%s", mount, path) < 0) {
 		directory = NULL;
