@@ -161,8 +161,6 @@ def first_datagrams(box, here, kind, version, n=5):
 
 def first_datagram_test(kind, version):
     def test(box):
-        if kind == "ping":
-            box.sysctl("ping_group_range", "0 0")
         here = Governed(box, f"s4-{kind}{version}", {"SO_MARK": MARK})
         check(f"first datagrams by the marked route, and by the other ({kind}, IPv{version})",
               (5, 0), first_datagrams(box, here, kind, version))
