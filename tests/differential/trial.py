@@ -99,8 +99,9 @@ class Trials:
         least, most = collections.Counter(), collections.Counter()
         for asked, seen in made:
             for facts in expect.passages_of(asked, seen):
-                count(least, model.counted(config, asked["cgroup"], first_of_each_direction(facts)))
-                count(most, model.counted(config, asked["cgroup"], facts))
+                count(least, model.counted(config, asked["cgroup"], first_of_each_direction(facts),
+                                           True))
+                count(most, model.counted(config, asked["cgroup"], facts, False))
         found = {key: after[key] - before[key] for key in after}
         return [f"{'/'.join(filter(None, key))}: counted {found.get(key)} times, not {least[key]}"
                 + (f" to {most[key]}" if most[key] > least[key] else "")
@@ -139,8 +140,9 @@ class Trials:
         return verdict
 
     def compare_kernel(self, verdict, config, stages, by_model, by_explain):
+        given = expect.given_at_socket(config, verdict.asked)
         modelled, explained = (expect.expected(
-            stages, [{option: setting.value for option, setting in winners.items()}
+            given, stages, [{option: setting.value for option, setting in winners.items()}
                      for winners in both]) for both in (by_model, by_explain))
         own = self.own[verdict.asked["kind"], verdict.asked["socket"]]
         for option, value in verdict.seen["options"].items():

@@ -83,7 +83,7 @@ static void test_everything(void **state)
 		{ .rule = "out", .option = "SO_MARK", .error = 524, .count = 5 },
 	};
 	struct overview_policy policies[] = {
-		{ "a", 10, rules, ARRAY_SIZE(rules), failed, ARRAY_SIZE(failed) },
+		{ "a", 10, 0, rules, ARRAY_SIZE(rules), failed, ARRAY_SIZE(failed) },
 		{ "b" },
 	};
 	struct overview_link links[] = {
