@@ -8,6 +8,7 @@ from model import End, Facts, to_address
 from options import OPTIONS, priority_of_tos
 
 BIND_OPTIONS = ("SO_REUSEADDR",)
+OF_FAMILY = {"IP_TOS": "ipv4", "IPV6_TCLASS": "ipv6"}
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,16 @@ class Stage:
     bind_only: bool = False  # bind(2) of a TCP socket
     child: bool = False  # an accepted socket, new from its listener
 
+    def is_beyond_explain(self, option):
+        """`explain` is asked about a sender by the family of a datagram, of an IPv6 socket too."""
+        family = OF_FAMILY.get(option)
+        return (family in self.speaks and family != self.facts.family
+                and model.is_send(self.facts))
+
     def takes(self, option):
         if self.bind_only != (option in BIND_OPTIONS) and self.facts.protocol == "tcp":
             return False
-        family = {"IP_TOS": "ipv4", "IPV6_TCLASS": "ipv6"}.get(option)
+        family = OF_FAMILY.get(option)
         return family is None or family in self.speaks
 
 
@@ -146,5 +153,5 @@ def expected(given, stages, values_by_stage):
 
 def is_telling(option, stages):
     """Does the option mean something on a socket that ends so?"""
-    family = {"IP_TOS": "ipv4", "IPV6_TCLASS": "ipv6"}.get(option)
+    family = OF_FAMILY.get(option)
     return family is None or not stages or family in stages[-1].speaks

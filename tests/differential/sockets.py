@@ -132,10 +132,12 @@ def option_names(kind, family):
     """The options that a socket of this kind can be asked for."""
     protocol, what = kind.split("-", 1)
     direction = what if what in ("accept", "listen") else "connect"
-    if protocol == "raw":
-        protocol = "udp"
+    is_raw = protocol == "raw"
     for name, row in OPTIONS.items():
-        if (protocol in row.protocols and direction in row.readable
+        if is_raw:
+            if row.level == socket.SOL_SOCKET and "udp" in row.protocols:
+                yield name
+        elif (protocol in row.protocols and direction in row.readable
                 and (family == "ipv6" or row.level != socket.IPPROTO_IPV6)):
             yield name
 

@@ -134,6 +134,9 @@ class Trials:
         if errors:
             verdict.problems += errors
             return verdict
+        by_explain = [{**{option: setting for option, setting in ours.items()
+                          if stage.is_beyond_explain(option)}, **theirs}
+                      for stage, ours, theirs in zip(stages, by_model, by_explain)]
         for one in zip(stages, by_model, by_explain):
             verdict.problems += compare_winners(*one)
         verdict.problems += self.compare_kernel(verdict, config, stages, by_model, by_explain)
