@@ -366,6 +366,30 @@ def test_s4_device_that_is_not_there(box):
            for one in here.agent.policy(here.name)["failed"]])
 
 
+def test_s4_device_that_is_made_again(box):
+    """The index is another one then; the name is what the policy says."""
+    def make_device():
+        box.ip("link", "add", "spnew", "type", "veth", "peer", "name", "spnewp")
+
+    here = Governed(box, "s4-again", {"SO_BINDTODEVICE": "spnew"})
+    box.stack.callback(box.ip, "link", "del", "spnew")
+    for _ in range(2):
+        make_device()
+        index = socket.if_nametoindex("spnew")
+        wait_for("a new socket's device, once there is one", "spnew", lambda: of_new(here), 3)
+        box.ip("link", "del", "spnew")
+        box.ip("link", "add", "index", str(index + 50), "spother", "type", "veth", "peer", "name",
+               "spotherp", undo=("link", "del", "spother"))
+        wait_for("a new socket's device, while there is none", "", lambda: of_new(here), 3)
+        box.ip("link", "del", "spother")
+    make_device()
+
+
+def of_new(here):
+    with fresh(here) as one:
+        return device(one)
+
+
 def test_s4_counted_apart(box):
     here = Governed(box, "s4-counted", {"SO_MARK": 1})
     with fresh(here) as one:
