@@ -49,14 +49,16 @@ OPTION(SO_REUSEPORT, .level = SOL_SOCKET, .optname = SO_REUSEPORT,
        .summary = "let several sockets of one user bind to the same address and port",
        .kernel = "looked at by bind(2) only; every socket of the group must have it")
 OPTION(SO_BINDTODEVICE, .level = SOL_SOCKET, .optname = SO_BINDTODEVICE,
-       .type = OPTION_STRING, .min = 0, .max = 15, STAGES(C_ | UC_, 0, B_ | L_ | UB_), .carried = true, .route = true,
+       .type = OPTION_STRING, .min = 0, .max = 15, STAGES(C_ | UC_, 0, B_ | L_ | UB_),
+       .carried = true, .route = true,
        .at_socket = true,
        .since = "5.10",
        .summary = "send and receive through this interface only; \"\" unbinds",
        .kernel = "looked up by name in the socket's network namespace, ENODEV if there is none; "
 		 "on a socket that is already bound to a device the application needs CAP_NET_RAW")
 OPTION(SO_BINDTOIFINDEX, .level = SOL_SOCKET, .optname = SO_BINDTOIFINDEX,
-       .type = OPTION_INT, .min = 0, .max = INT32_MAX, STAGES(C_ | UC_, 0, B_ | L_ | UB_), .carried = true, .route = true,
+       .type = OPTION_INT, .min = 0, .max = INT32_MAX, STAGES(C_ | UC_, 0, B_ | L_ | UB_),
+       .carried = true, .route = true,
        .at_socket = true,
        .since = "5.15",
        .summary = "SO_BINDTODEVICE by interface index; 0 unbinds",

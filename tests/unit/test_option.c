@@ -309,12 +309,12 @@ static void stages_of_sock_ops(void **state)
 			assert_int_equal(stage_of_sock_op(others, op), is_shared ? stage : 0);
 		}
 	}
-	assert_int_equal(stage_of_sock_op(BIT(SP_STAGE_TCP_ACTIVE_EST),
-					  BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB),
-			 SP_STAGE_TCP_PASSIVE_EST);
-	assert_int_equal(stage_of_sock_op(BIT(SP_STAGE_TCP_PASSIVE_EST),
-					  BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB),
-			 0);
+	assert_int_equal(
+		stage_of_sock_op(BIT(SP_STAGE_TCP_ACTIVE_EST), BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB),
+		SP_STAGE_TCP_PASSIVE_EST);
+	assert_int_equal(
+		stage_of_sock_op(BIT(SP_STAGE_TCP_PASSIVE_EST), BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB),
+		0);
 	assert_int_equal(stage_of_sock_op(all, BPF_SOCK_OPS_RTT_CB), 0);
 	assert_int_equal(stage_of_sock_op(BIT(SP_STAGE_TCP_LISTEN), BPF_SOCK_OPS_TCP_LISTEN_CB),
 			 SP_STAGE_TCP_LISTEN);
