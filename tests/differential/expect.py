@@ -3,10 +3,12 @@
 
 from dataclasses import dataclass
 
+import model
 from model import End, Facts, to_address
 from options import OPTIONS, priority_of_tos
 
 BIND_OPTIONS = ("SO_REUSEADDR",)
+OF_FAMILY = {"IP_TOS": "ipv4", "IPV6_TCLASS": "ipv6"}
 
 
 @dataclass(frozen=True)
@@ -17,10 +19,16 @@ class Stage:
     bind_only: bool = False  # bind(2) of a TCP socket
     child: bool = False  # an accepted socket, new from its listener
 
+    def is_beyond_explain(self, option):
+        """`explain` is asked about a sender by the family of a datagram, of an IPv6 socket too."""
+        family = OF_FAMILY.get(option)
+        return (family in self.speaks and family != self.facts.family
+                and model.is_send(self.facts))
+
     def takes(self, option):
         if self.bind_only != (option in BIND_OPTIONS) and self.facts.protocol == "tcp":
             return False
-        family = {"IP_TOS": "ipv4", "IPV6_TCLASS": "ipv6"}.get(option)
+        family = OF_FAMILY.get(option)
         return family is None or family in self.speaks
 
 
@@ -66,7 +74,8 @@ def udp_stages(asked, seen):
         stages = [talking("connect", "udp", end(asked["to"]), End())]
         if "send" in asked["kind"]:  # the family shows, the peer does not count
             first = stages[0]
-            stages = [Stage(Facts("connect", "udp", first.facts.family), first.speaks)]
+            both = frozenset({"ipv4", "ipv6"}) if asked["socket"] == "ipv6" else first.speaks
+            stages = [Stage(Facts("connect", "udp", first.facts.family), both)]
         if "then" in asked:
             stages.append(talking("connect", "udp", end(asked["then"]), End()))
         return stages
@@ -80,7 +89,9 @@ def udp_stages(asked, seen):
 
 
 def stages_of(asked, seen):
-    """In their order."""
+    """In their order; none of a socket that is only made."""
+    if asked["kind"].endswith("-fresh"):
+        return []
     if asked["kind"].startswith("tcp"):
         return tcp_stages(asked, seen)
     if asked["kind"].startswith("udp"):
@@ -107,8 +118,9 @@ class Socket:
         """sk_clone(): everything but the priority."""
         self.values.pop("SO_PRIORITY", None)
 
-    def set(self, option, value):
-        if option == "IP_TOS" and value != self.values.get("IP_TOS", 0):
+    def set(self, option, value, child=False):
+        """An accepted socket gets the priority of its IP_TOS, whether or not its listener had that."""
+        if option == "IP_TOS" and (child or value != self.values.get("IP_TOS", 0)):
             self.values["SO_PRIORITY"] = priority_of_tos(value)
         self.values[option] = OPTIONS[option].kernel(value)
 
@@ -118,11 +130,22 @@ class Socket:
             self.become_child()
         for option in sorted(values, key=lambda name: name != "IP_TOS"):
             if stage.takes(option):
-                self.set(option, values[option])
+                self.set(option, values[option], stage.child)
 
 
-def expected(stages, values_by_stage):
+def given_at_socket(config, asked):
+    """{option: value}"""
+    protocol = asked["kind"].split("-")[0]
+    if protocol == "unix":
+        return {}
+    return model.given_at_socket(config, asked["cgroup"], protocol if protocol != "raw" else None,
+                                 asked["socket"])
+
+
+def expected(given, stages, values_by_stage):
+    """given: what socket(2) brings."""
     sock = Socket()
+    sock.values.update(given)
     for stage, values in zip(stages, values_by_stage):
         sock.pass_stage(stage, values)
     return sock.values
@@ -130,5 +153,5 @@ def expected(stages, values_by_stage):
 
 def is_telling(option, stages):
     """Does the option mean something on a socket that ends so?"""
-    family = {"IP_TOS": "ipv4", "IPV6_TCLASS": "ipv6"}.get(option)
-    return family is None or family in stages[-1].speaks
+    family = OF_FAMILY.get(option)
+    return family is None or not stages or family in stages[-1].speaks

@@ -268,6 +268,9 @@ class Generator:
         address = self.address("ipv4" if mapped else asked["socket"], mapped)
         return {**asked, "then": [address, self.peer_port()]}
 
+    def fresh(self):
+        return {"socket": self.random.choice(("ipv4", "ipv6"))}
+
     def unix_socket(self):
         return {"socket": "unix"}
 
@@ -278,10 +281,12 @@ class Generator:
                   "udp-bind-connect": lambda: self.udp(True),
                   "udp-bind-send": lambda: self.udp(True),
                   "udp-reconnect": self.udp_twice, "udp-send-connect": self.udp_twice,
+                  **{f"{protocol}-fresh": self.fresh for protocol in ("tcp", "udp", "raw")},
                   "unix-connect": self.unix_socket, "unix-send": self.unix_socket}
         weights = {"tcp-connect": 25, "tcp-accept": 25, "tcp-listen": 12, "udp-connect": 8,
                    "udp-send": 6, "udp-bind": 6, "udp-bind-connect": 10, "udp-bind-send": 2,
                    "udp-reconnect": 2, "udp-send-connect": 2,
+                   "tcp-fresh": 2, "udp-fresh": 2, "raw-fresh": 2,
                    "unix-connect": 3 * self.unix, "unix-send": 2 * self.unix}
         kind = self.random.choices(list(weights), list(weights.values()))[0]
         return {"kind": kind, "cgroup": self.root + self.random.choice(TREE), **makers[kind]()}

@@ -204,28 +204,74 @@ def is_effective(option, setting, facts):
     return True
 
 
+# At socket(2)
+
+AT_SOCKET = ("SO_MARK", "SO_PRIORITY")
+MORE = ("direction", "remote", "local", "remote_port", "local_port")
+ALL_DIRECTIONS = {"connect", "accept", "listen"}
+
+
+def asks_for_more(when):
+    """Than family and protocol, which are all that is known then?"""
+    return (not ALL_DIRECTIONS <= set(as_list(when.get("direction", sorted(ALL_DIRECTIONS))))
+            or any(key in when for key in MORE if key != "direction"))
+
+
+def may_hold_later(when, protocol, family):
+    """Does a socket that socket(2) made come to a moment for the rule?  A listener has no peer, and an
+    IPv6 socket may have IPv4 peers."""
+    directions = as_list(when.get("direction", sorted(ALL_DIRECTIONS)))
+    listens = "listen" in directions and not {"remote", "remote_port"} & when.keys()
+    return (protocol in ("tcp", "udp") and protocol in as_list(when.get("protocol", protocol))
+            and bool({"ipv4", family} & set(as_list(when.get("family", family))))
+            and ("connect" in directions or listens))
+
+
+def given_at_socket(config, cgroup, protocol, family):
+    """{option: value}; protocol None: a raw socket or the like."""
+    found = {}
+    for policy in policies_in_order(config, cgroup):
+        for block in ({"options": policy.get("options", {})}, *policy.get("rules", [])):
+            when = block.get("when", {})
+            is_open = asks_for_more(when)
+            if is_open and not may_hold_later(when, protocol, family):
+                continue
+            if not is_open and not (protocol in as_list(when.get("protocol", protocol))
+                                    and family in as_list(when.get("family", family))):
+                continue
+            found.update({option: UNSET if is_open else value
+                          for option, value in values_of(block["options"]) if option in AT_SOCKET})
+    return {option: value for option, value in found.items() if value != UNSET}
+
+
+def is_send(facts):
+    """Of an unconnected UDP socket: it may do without what socket(2) gave."""
+    return (facts.protocol, facts.direction, facts.remote) == ("udp", "connect", End())
+
+
 # What is counted
 
 
-def has_due(options, facts, says_listen=False):
+def has_due(options, facts, without, says_listen=False):
     """Does a block that holds ask for something that is set on such a socket?  An option of the other IP
     family counts, too."""
-    return any(value != UNSET and is_effective(option, Setting("", None, value, says_listen), facts)
+    return any(value != UNSET and option not in without
+               and is_effective(option, Setting("", None, value, says_listen), facts)
                for option, value in values_of(options))
 
 
-def due_blocks(policy, facts):
+def due_blocks(policy, facts, without):
     """None for the base options, and the names of rules, of those that hold and have something due."""
-    if facts.family != "unix" and has_due(policy.get("options", {}), facts):
+    if facts.family != "unix" and has_due(policy.get("options", {}), facts, without):
         yield None
     for rule in policy.get("rules", []):
         when = rule.get("when", {})
-        if rule_holds(when, facts) and has_due(rule["options"], facts,
+        if rule_holds(when, facts) and has_due(rule["options"], facts, without,
                                                "listen" in as_list(when.get("direction", []))):
             yield rule["name"]
 
 
-def counted(config, cgroup, all_facts):
+def counted(config, cgroup, all_facts, sends_do_without):
     """{(policy, rule or None for the policy)} of a socket, with the direction: whatever wins.
 
     A policy counts a socket once a direction, where it first has something due, and a rule where it
@@ -234,7 +280,8 @@ def counted(config, cgroup, all_facts):
     found = set()
     for facts in all_facts:
         for policy in policies_in_order(config, cgroup):
-            blocks = set(due_blocks(policy, facts))
+            without = AT_SOCKET if sends_do_without and is_send(facts) else ()
+            blocks = set(due_blocks(policy, facts, without))
             found |= {(policy["name"], block, facts.direction) for block in blocks | {None} if blocks}
     return found
 

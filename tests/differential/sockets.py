@@ -90,6 +90,16 @@ def udp_reconnect(stack, asked):
     return sock
 
 
+FRESH = {"tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0),
+         "raw": (socket.SOCK_RAW, 253)}
+
+
+def fresh(stack, asked):
+    """Nothing is done with it."""
+    return stack.enter_context(socket.socket(FAMILIES[asked["socket"]],
+                                             *FRESH[asked["kind"].split("-")[0]]))
+
+
 def unix_pair(stack, kind):
     """A receiver with a name of the kernel's choice, and a socket that does not talk yet."""
     receiver = stack.enter_context(socket.socket(socket.AF_UNIX, kind))
@@ -114,6 +124,7 @@ KINDS = {"tcp-connect": tcp_connect, "tcp-listen": tcp_listen, "tcp-accept": tcp
          "udp-bind": udp_bind, "udp-connect": udp_connect, "udp-bind-connect": udp_connect,
          "udp-reconnect": udp_reconnect, "udp-send-connect": udp_send_connect,
          "udp-send": udp_send, "udp-bind-send": udp_send,
+         **{f"{protocol}-fresh": fresh for protocol in FRESH},
          "unix-connect": unix_connect, "unix-send": unix_send}
 
 
@@ -121,8 +132,12 @@ def option_names(kind, family):
     """The options that a socket of this kind can be asked for."""
     protocol, what = kind.split("-", 1)
     direction = what if what in ("accept", "listen") else "connect"
+    is_raw = protocol == "raw"
     for name, row in OPTIONS.items():
-        if (protocol in row.protocols and direction in row.readable
+        if is_raw:
+            if row.level == socket.SOL_SOCKET and "udp" in row.protocols:
+                yield name
+        elif (protocol in row.protocols and direction in row.readable
                 and (family == "ipv6" or row.level != socket.IPPROTO_IPV6)):
             yield name
 

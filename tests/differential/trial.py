@@ -99,8 +99,9 @@ class Trials:
         least, most = collections.Counter(), collections.Counter()
         for asked, seen in made:
             for facts in expect.passages_of(asked, seen):
-                count(least, model.counted(config, asked["cgroup"], first_of_each_direction(facts)))
-                count(most, model.counted(config, asked["cgroup"], facts))
+                count(least, model.counted(config, asked["cgroup"], first_of_each_direction(facts),
+                                           True))
+                count(most, model.counted(config, asked["cgroup"], facts, False))
         found = {key: after[key] - before[key] for key in after}
         return [f"{'/'.join(filter(None, key))}: counted {found.get(key)} times, not {least[key]}"
                 + (f" to {most[key]}" if most[key] > least[key] else "")
@@ -133,14 +134,18 @@ class Trials:
         if errors:
             verdict.problems += errors
             return verdict
+        by_explain = [{**{option: setting for option, setting in ours.items()
+                          if stage.is_beyond_explain(option)}, **theirs}
+                      for stage, ours, theirs in zip(stages, by_model, by_explain)]
         for one in zip(stages, by_model, by_explain):
             verdict.problems += compare_winners(*one)
         verdict.problems += self.compare_kernel(verdict, config, stages, by_model, by_explain)
         return verdict
 
     def compare_kernel(self, verdict, config, stages, by_model, by_explain):
+        given = expect.given_at_socket(config, verdict.asked)
         modelled, explained = (expect.expected(
-            stages, [{option: setting.value for option, setting in winners.items()}
+            given, stages, [{option: setting.value for option, setting in winners.items()}
                      for winners in both]) for both in (by_model, by_explain))
         own = self.own[verdict.asked["kind"], verdict.asked["socket"]]
         for option, value in verdict.seen["options"].items():

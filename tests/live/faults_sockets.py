@@ -161,8 +161,6 @@ def first_datagrams(box, here, kind, version, n=5):
 
 def first_datagram_test(kind, version):
     def test(box):
-        if kind == "ping":
-            box.sysctl("ping_group_range", "0 0")
         here = Governed(box, f"s4-{kind}{version}", {"SO_MARK": MARK})
         check(f"first datagrams by the marked route, and by the other ({kind}, IPv{version})",
               (5, 0), first_datagrams(box, here, kind, version))
@@ -366,6 +364,30 @@ def test_s4_device_that_is_not_there(box):
     check("failed options", [("SO_BINDTODEVICE", "ENODEV")],
           [(one["option"], one["errno"])
            for one in here.agent.policy(here.name)["failed"]])
+
+
+def test_s4_device_that_is_made_again(box):
+    """The index is another one then; the name is what the policy says."""
+    def make_device():
+        box.ip("link", "add", "spnew", "type", "veth", "peer", "name", "spnewp")
+
+    here = Governed(box, "s4-again", {"SO_BINDTODEVICE": "spnew"})
+    box.stack.callback(box.ip, "link", "del", "spnew")
+    for _ in range(2):
+        make_device()
+        index = socket.if_nametoindex("spnew")
+        wait_for("a new socket's device, once there is one", "spnew", lambda: of_new(here), 3)
+        box.ip("link", "del", "spnew")
+        box.ip("link", "add", "index", str(index + 50), "spother", "type", "veth", "peer", "name",
+               "spotherp", undo=("link", "del", "spother"))
+        wait_for("a new socket's device, while there is none", "", lambda: of_new(here), 3)
+        box.ip("link", "del", "spother")
+    make_device()
+
+
+def of_new(here):
+    with fresh(here) as one:
+        return device(one)
 
 
 def test_s4_counted_apart(box):

@@ -188,13 +188,16 @@ def test_refused_connections_are_applied_too(box):
     check("applied", 1, agent.policy("refused")["applied"])
 
 
-def test_other_protocols_are_left_alone(box):
+def test_other_protocols_are_governed_at_socket_alone(box):
     agent, worker, _ = governed(box, "others", lambda cgroup: policy(
-        "others", cgroup, {"SO_PRIORITY": 4}))
-    with worker.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
-        raw.connect(("127.0.0.1", 0))
-        check("SO_PRIORITY of a raw socket", 0, raw.sockopt(*SO_PRIORITY))
-    with worker.socket(socket.AF_INET, socket.SOCK_DGRAM, 136) as lite:  # IPPROTO_UDPLITE
-        lite.connect(("127.0.0.1", 9))
-        check("SO_PRIORITY of a UDP-Lite socket", 0, lite.sockopt(*SO_PRIORITY))
-    check("applied", 0, agent.policy("others")["applied"])
+        "others", cgroup, {"SO_PRIORITY": 4, "SO_SNDBUF": "40K"}))
+    for name, kind, protocol in (("raw", socket.SOCK_RAW, socket.IPPROTO_ICMP),
+                                 ("UDP-Lite", socket.SOCK_DGRAM, 136)):  # IPPROTO_UDPLITE
+        with worker.socket(socket.AF_INET, kind, protocol) as one:
+            check(f"SO_PRIORITY of a {name} socket", 4, one.sockopt(*SO_PRIORITY))
+            one.setsockopt(*SO_PRIORITY, 1)
+            one.connect(("127.0.0.1", 9))
+            check(f"SO_PRIORITY of a {name} socket, and whether SO_SNDBUF is a policy's", (1, False),
+                  (one.sockopt(*SO_PRIORITY), one.sockopt(socket.SOL_SOCKET, 7) == 80 * 1024))
+    shown = agent.policy("others")
+    check("applied, and at socket(2)", (0, 2), (shown["applied"], shown["at_socket"]))

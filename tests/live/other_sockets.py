@@ -174,20 +174,20 @@ def test_udp_sends_leave_a_connected_socket(box):
 
 
 def test_udp_send_once_a_generation(box):
-    here = Governed(box, "udp-once", {"SO_PRIORITY": 3})
+    here = Governed(box, "udp-once", {"IP_TOS": 12})
     with (datagram_server(here.peer, *IPV4) as server,
           here.worker.socket(socket.AF_INET, DATAGRAM) as sender):
         send(sender, server, "127.0.0.1")
-        check("SO_PRIORITY after the first send", 3, priority(sender))
-        sender.setsockopt(*SO_PRIORITY, 6)
+        check("IP_TOS after the first send", 12, sender.sockopt(*IP_TOS))
+        sender.setsockopt(*IP_TOS, 24)
         for _ in range(3):
             send(sender, server, "127.0.0.1")
-        check("SO_PRIORITY that the application set, after more sends", 6, priority(sender))
-        for value in (4, 5):
-            here.reload({"SO_PRIORITY": value})
-            check("SO_PRIORITY after a reload", OneOf([6, 4]), priority(sender))
+        check("IP_TOS that the application set, after more sends", 24, sender.sockopt(*IP_TOS))
+        for value in (16, 20):
+            here.reload({"IP_TOS": value})
+            check("IP_TOS after a reload", OneOf([24, 16]), sender.sockopt(*IP_TOS))
             send(sender, server, "127.0.0.1")
-            check("SO_PRIORITY after a reload and a send", value, priority(sender))
+            check("IP_TOS after a reload and a send", value, sender.sockopt(*IP_TOS))
         here.check_counters(1)
         sender.connect(("127.0.0.1", server.port()))
     here.check_counters(1)
@@ -195,15 +195,15 @@ def test_udp_send_once_a_generation(box):
 
 def test_udp_sender_that_a_reload_governs(box):
     """It has sent already when the first policy comes that speaks of it."""
-    here = Governed(box, "udp-late", {"SO_PRIORITY": 3, "IP_TOS": "unset"},
-                    rule("protocol: udp", SO_PRIORITY="unset"))
+    here = Governed(box, "udp-late", {"IP_TOS": 12, "SO_SNDBUF": "unset"},
+                    rule("protocol: udp", IP_TOS="unset"))
     with (datagram_server(here.peer, *IPV4) as server,
           here.worker.socket(socket.AF_INET, DATAGRAM) as sender):
         send(sender, server, "127.0.0.1")
-        check("SO_PRIORITY while it is unset", 0, priority(sender))
-        here.reload({"SO_PRIORITY": 3})
+        check("IP_TOS while it is unset", 0, sender.sockopt(*IP_TOS))
+        here.reload({"IP_TOS": 12})
         send(sender, server, "127.0.0.1")
-        check("SO_PRIORITY after a reload and a send", 3, priority(sender))
+        check("IP_TOS after a reload and a send", 12, sender.sockopt(*IP_TOS))
 
 
 def test_udp_skips_tcp_options(box):
@@ -226,10 +226,13 @@ def test_udp_skips_tcp_options(box):
 SENDS = {"sendmsg4", "sendmsg6"}
 UNIX = {"connect_unix", "sendmsg_unix"}
 # Settings that reach UDP's first send, and such that do not.
-REACHING = {"base": ({"SO_PRIORITY": 3},),
+REACHING = {"base": ({"SO_SNDBUF": "40K"},),
+            "what socket(2) leaves open": ({"SO_PRIORITY": 3}, rule("remote_port: 53", SO_PRIORITY=4)),
+            "a priority after a TOS": ({"SO_PRIORITY": 3, "IP_TOS": "AF41"},),
             "rule": ({}, rule("protocol: udp, direction: connect", SO_PRIORITY=3)),
             "family": ({}, rule("family: ipv6", SO_PRIORITY=3))}
 NOT_REACHING = {"tcp options": ({"TCP_NODELAY": "on"},),
+                "what socket(2) gives": ({"SO_PRIORITY": 3, "SO_MARK": 7},),
                 "tcp": ({}, rule("protocol: tcp", SO_PRIORITY=3)),
                 "listen": ({}, rule("direction: listen", SO_PRIORITY=3)),
                 "peer": ({}, rule("remote: 127.0.0.0/8", SO_PRIORITY=3)),
@@ -396,10 +399,13 @@ def data_marks(packets):
     return found or "no data"
 
 
-def check_multipath(governed, unaware):
-    """Everything reaches the subflow; the MPTCP socket is as one that no policy governs."""
+def check_multipath(governed, unaware, connects):
+    """Everything reaches the subflow; the MPTCP socket is as one that no policy governs, but for what
+    socket(2) gave to the one that connects, or to the listener, whose mark is inherited."""
     check_subflow(governed, unaware)
-    check("getsockopt of the MPTCP socket", mptcp_socket(unaware), mptcp_socket(governed))
+    at_socket = {"SO_MARK": 7, "SO_PRIORITY": 3} if connects else {"SO_MARK": 7}
+    check("getsockopt of the MPTCP socket", {**mptcp_socket(unaware), **at_socket},
+          mptcp_socket(governed))
     check("congestion controls", (b"cubic", b"reno"),
           (congestion_control(governed), congestion_control(unaware)))
 
@@ -414,14 +420,14 @@ def test_mptcp_subflows_are_governed(box):
                   (syn.tos, syn.options[MSS], MPTCP in syn.options))
             check("DSCP of the client's data", {AF41},
                   data_marks(p for p in packets if p.dport == wire.port))
-            check_multipath(client, accepted)
+            check_multipath(client, accepted, True)
         with multipath(here.peer, here.worker, family, address) as (client, accepted, wire):
             packets = wire.packets()
             synack = next(packet for packet in packets if packet.is_synack)
             check("the SYN-ACK's DSCP and MSS", (AF41, 600), (synack.tos, synack.options[MSS]))
             check("DSCP of the accepted one's data", {AF41},
                   data_marks(p for p in packets if p.sport == wire.port))
-            check_multipath(accepted, client)
+            check_multipath(accepted, client, False)
     check("failed options", [], here.agent.policy("mptcp")["failed"])
 
 

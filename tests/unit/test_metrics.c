@@ -91,7 +91,7 @@ static void test_everything(void **state)
 		" 'attachments': [{'hook': 'sock_ops', 'attached': true}, {'hook': 'connect4', 'attached': false}],"
 		" 'neighbours': [{'hook': 'sock_ops', 'runs_after': true}],"
 		" 'policies': ["
-		"  {'name': 'a', 'applied': 10, 'rules': [{'name': 'out', 'applied': 7}], 'failed': ["
+		"  {'name': 'a', 'applied': 10, 'at_socket': 2, 'rules': [{'name': 'out', 'applied': 7}], 'failed': ["
 		"   {'rule': null, 'option': 'SO_MARK', 'errno': 'EPERM', 'count': 3},"
 		"   {'rule': 'out', 'option': 'SO_MARK', 'errno': '524', 'count': 5}]},"
 		"  {'name': 'b', 'applied': 0, 'rules': [], 'failed': []}],"
@@ -110,6 +110,7 @@ static void test_everything(void **state)
 		"sockpol_policies 2",
 		"sockpol_policy_applied_sockets_total{policy=\"a\"} 10",
 		"sockpol_policy_applied_sockets_total{policy=\"b\"} 0",
+		"sockpol_policy_at_socket_sockets_total{policy=\"a\"} 2",
 		"sockpol_rule_applied_sockets_total{policy=\"a\",rule=\"out\"} 7",
 		"sockpol_failures_total{policy=\"a\",rule=\"\",option=\"SO_MARK\",errno=\"EPERM\"} 3",
 		"sockpol_failures_total{policy=\"a\",rule=\"out\",option=\"SO_MARK\",errno=\"524\"} 5",

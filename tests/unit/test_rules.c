@@ -231,7 +231,7 @@ static enum at_socket at_socket(const struct rule *r, enum sp_stage s, enum sp_f
 		return w->families & families && may_hold_later(w, s) ? MAY_HOLD : HOLDS_NOT;
 	if (stages[s].no_protocol ? w->has_protocol : !(w->protocols & BIT(stages[s].protocol)))
 		return HOLDS_NOT;
-	return w->families & BIT(family) ? HOLDS : HOLDS_NOT;
+	return (w->families & BIT(family)) ? HOLDS : HOLDS_NOT;
 }
 
 /* Is it set at the stage, if it wins?  At SP_STAGE_TCP_SYN as at SP_STAGE_TCP_CONNECT. */

@@ -31,6 +31,7 @@ class Look:
     stages: tuple
     form: str = BASE
     carried: bool = False       # for options that listeners carry, only
+    at_socket: bool = False     # for options that socket(2) gives, only
     old_listener: bool = False  # a listener that was there before the agent; where the table asks
 
 
@@ -47,6 +48,8 @@ LOOKS = (
     Look("connect", "connect", "udp", ("udp-connect",)),
     Look("send", "send", "udp", ("udp-send",)),
     Look("listen", "listen", "udp", ("udp-bind",), "listen"),
+    *(Look("socket", "socket", protocol, (), at_socket=True)  # nothing is done with it
+      for protocol in ("tcp", "mptcp", "udp", "udplite", "ping", "raw")),
     Look("connect", "connect", "unix", ("unix-connect",), "unix"),
     Look("send", "send", "unix", ("unix-send",), "unix"),
 )
@@ -71,14 +74,16 @@ def looks(row, entry):
     """Those that a row of the option table makes sense for."""
     stages = {stage for stages in row["hooks"].values() for stage in stages}
     return [look for look in LOOKS
-            if stages & set(look.stages) and (row["carried"] or not look.carried)
+            if (row["at_socket"] if look.at_socket else stages & set(look.stages))
+            and (row["carried"] or not look.carried)
             and (entry.old_listener or not look.old_listener)]
 
 
 def families(entry, look):
     if look.protocol == "unix":
         return ("unix",)
-    return entry.families + (("mapped",) if entry.mapped else ())
+    # A new socket has no peer whose address could be mapped.
+    return entry.families + (("mapped",) if entry.mapped and not look.at_socket else ())
 
 
 def uncovered(row, cases):

@@ -287,6 +287,11 @@ def bound_device(role):
     return Effect("getsockopt(SO_BINDTODEVICE)", sandbox.DEVICE, look)
 
 
+def device_of_new():
+    return Effect("getsockopt(SO_BINDTODEVICE)", sandbox.DEVICE, lambda place: text(
+        place.scene.subject.getsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, 16)))
+
+
 def refused_route():
     """errno of a send to where only marked sockets may not send, the first one having gone."""
 

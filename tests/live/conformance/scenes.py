@@ -7,13 +7,14 @@ that no policy governs.
 
 import contextlib
 import dataclasses
+import errno
 import socket
 import struct
 
 from harness import sandbox
 from harness.capture import Capture
 from harness.packet import SYN
-from harness.result import Failure
+from harness.result import Failure, Skip
 
 TCP_INFO = 11
 # struct tcp_info (linux/tcp.h)
@@ -228,7 +229,34 @@ def unix_send(worker, peer, family, _=None):
         yield Scene(client, None, None)
 
 
-SCENES = {("connect", "tcp"): tcp_connect, ("accept", "tcp"): tcp_accept,
+IPPROTO_MPTCP, IPPROTO_UDPLITE = 262, 136
+# What socket(2) is asked for, by name; a protocol by family where that makes a difference.
+NEW = {"tcp": (socket.SOCK_STREAM, 0), "mptcp": (socket.SOCK_STREAM, IPPROTO_MPTCP),
+       "udp": (socket.SOCK_DGRAM, 0), "udplite": (socket.SOCK_DGRAM, IPPROTO_UDPLITE),
+       "ping": (socket.SOCK_DGRAM, {4: socket.IPPROTO_ICMP, 6: socket.IPPROTO_ICMPV6}),
+       "raw": (socket.SOCK_RAW, 253)}
+
+
+def new_socket(protocol):
+    """The subject is new: no call but socket(2) was made on it."""
+    kind, number = NEW[protocol]
+
+    @contextlib.contextmanager
+    def scene(worker, _, family, __=None):
+        asked = number[family.wire] if isinstance(number, dict) else number
+        try:
+            subject = worker.socket(family.client, kind, asked)
+        except OSError as error:
+            if error.errno != errno.EPROTONOSUPPORT:
+                raise
+            raise Skip(f"this kernel has no {protocol} sockets") from error
+        with subject:
+            yield Scene(subject, None, None)
+    return scene
+
+
+SCENES = {**{("socket", protocol): new_socket(protocol) for protocol in NEW},
+          ("connect", "tcp"): tcp_connect, ("accept", "tcp"): tcp_accept,
           ("listen", "tcp"): tcp_listen, ("connect", "udp"): udp_connect,
           ("listen", "udp"): udp_listen, ("send", "udp"): udp_send,
           ("connect", "unix"): unix_connect, ("send", "unix"): unix_send}

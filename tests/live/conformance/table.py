@@ -11,7 +11,7 @@ from harness import sandbox
 from harness.result import PATIENCE
 
 from . import effects as see
-from . import replies
+from . import replies, scenes
 
 SOL_SOCKET, TCP = socket.SOL_SOCKET, socket.IPPROTO_TCP
 IP, IPV6 = socket.IPPROTO_IP, socket.IPPROTO_IPV6
@@ -55,6 +55,8 @@ def device(value):
     send = (see.bound_device("send"), see.deaf_sender())
     bound = (see.bound_device("listen"), see.deaf_on_loopback())
     return Entry(value, only={("connect", "tcp"): connect, ("connect", "udp"): connect,
+                              **{("socket", protocol): (see.device_of_new(),)
+                                 for protocol in scenes.NEW},
                               ("send", "udp"): send, ("listen", "tcp"): bound,
                               ("listen", "udp"): bound},
                  late=(see.bound_device("connect"),), mapped=True)

@@ -66,7 +66,9 @@ def routes(version):
 
 # The host's defaults may be anything; what policies ask for differs from these.  reno is always there.
 # And a test that is slow to send is not to find its initial window halved.
-SYSCTLS = {"tcp_congestion_control": "reno", "tcp_ecn": "0", "tcp_slow_start_after_idle": "0"}
+# Ping sockets are root's.
+SYSCTLS = {"tcp_congestion_control": "reno", "tcp_ecn": "0", "tcp_slow_start_after_idle": "0",
+           "ping_group_range": "0 0"}
 
 
 def enter():
