@@ -23,25 +23,6 @@ bool names_have(const struct names *n, const char *name)
 	return false;
 }
 
-void names_print(const struct names *n, const char *what, FILE *to)
-{
-	if (!n->n)
-		return;
-	fputs(what, to);
-	for (size_t i = 0; i < n->n; i++)
-		fprintf(to, "%s %s", i ? "," : "", n->v[i]);
-	fputc('\n', to);
-}
-
-json_t *names_json(const struct names *n)
-{
-	json_t *array = json_array();
-
-	for (size_t i = 0; i < n->n; i++)
-		json_array_append_new(array, json_string(n->v[i]));
-	return array;
-}
-
 void names_clear(struct names *n)
 {
 	for (size_t i = 0; i < n->n; i++)

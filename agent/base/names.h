@@ -3,8 +3,6 @@
 #ifndef SOCKPOL_NAMES_H
 #define SOCKPOL_NAMES_H
 
-#include <jansson.h>
-
 #include "base/util.h"
 
 /* In the order in which they were added. */
@@ -16,9 +14,6 @@ struct names {
 /* Appends a copy.  Returns 0 or -ENOMEM. */
 int names_append(struct names *n, const char *name);
 bool names_have(const struct names *n, const char *name);
-/* Prints "WHAT a, b" on a line, and nothing for an empty list. */
-void names_print(const struct names *n, const char *what, FILE *to);
-json_t *names_json(const struct names *n);
 void names_clear(struct names *n);
 
 /*

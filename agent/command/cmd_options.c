@@ -13,20 +13,14 @@
 
 /* The probe's answers for all options. */
 struct answers {
-	int failed; /* 0, or the errno for which nothing could be asked */
-	int by_option[OPTION_MAX];
+	int failed;		   /* 0, or the errno for which nothing could be asked */
+	int by_option[OPTION_MAX]; /* 0: this kernel takes it; SUPPORT_UNKNOWN; else the errno */
 };
-
-/* Returns 0: this kernel takes the option; SUPPORT_UNKNOWN: it was not asked; else the errno. */
-static int answer_of(const struct answers *a, const struct option *o)
-{
-	return a->failed ? SUPPORT_UNKNOWN : a->by_option[option_id(o)];
-}
 
 /* Prints "yes", "no (EINVAL)", "not probed (no privilege)". */
 static void print_answer(const struct answers *a, const struct option *o)
 {
-	int answer = answer_of(a, o);
+	int answer = a->by_option[option_id(o)];
 
 	if (!answer)
 		printf("yes\n");
@@ -186,7 +180,7 @@ static json_t *option_to_json(const struct option *o, const struct answers *a)
 {
 	_cleanup_free_ char *syntax = value_syntax(o);
 	const char *unit = *value_own_unit_name(o) ? value_own_unit_name(o) : NULL;
-	int answer = answer_of(a, o);
+	int answer = a->by_option[option_id(o)];
 	json_t *supported = answer == SUPPORT_UNKNOWN ? json_null() : json_boolean(!answer);
 	bool refused = answer && answer != SUPPORT_UNKNOWN;
 
@@ -273,6 +267,8 @@ static int run(const void *given, const char *const *arguments)
 	if (shorthand && !q->json)
 		return print_shorthand(shorthand);
 	answers.failed = support_probe_options(answers.by_option);
+	for (size_t i = 0; answers.failed && i < OPTION_MAX; i++)
+		answers.by_option[i] = SUPPORT_UNKNOWN;
 	if (q->json)
 		return print_json(name, &answers);
 	return o ? print_option(o, &answers) : print_table(&answers);

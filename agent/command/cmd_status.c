@@ -285,15 +285,6 @@ static void say_what_is_missing(const char *pin_dir, const char *runtime_dir)
 		log_error("Nothing is in force: no agent has pinned anything at %s", pin_dir);
 }
 
-static int say_why_not(int r, const char *pin_dir, const char *runtime_dir)
-{
-	if (r == -ENOENT)
-		say_what_is_missing(pin_dir, runtime_dir);
-	else
-		overview_complain(r, pin_dir);
-	return EXIT_BAD;
-}
-
 struct request {
 	const char *cgroup, *pin_dir, *runtime_dir;
 	bool cgroups, json;
@@ -384,9 +375,11 @@ static int run(const void *given, const char *const *arguments)
 		return EXIT_USAGE;
 	}
 	r = policy || q->cgroup ? show_cgroups(q, policy) : show_overview(q);
-	if (r == -ENODATA) /* reported already */
-		return EXIT_BAD;
-	return r < 0 ? say_why_not(r, q->pin_dir, q->runtime_dir) : EXIT_GOOD;
+	if (r == -ENOENT)
+		say_what_is_missing(q->pin_dir, q->runtime_dir);
+	else if (r < 0 && r != -ENODATA) /* not reported already */
+		overview_complain(r, q->pin_dir);
+	return r < 0 ? EXIT_BAD : EXIT_GOOD;
 }
 
 const struct command cmd_status = {

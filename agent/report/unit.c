@@ -12,29 +12,12 @@ static bool has_suffix(const char *s, const char *suffix)
 	return a > b && streq(s + a - b, suffix);
 }
 
-static const struct unit_type {
-	const char *suffix;
-	bool has_cgroup;
-} types[] = {
-	{ ".service", true }, { ".socket", true },  { ".scope", true },	     { ".slice", true },
-	{ ".mount", true },   { ".swap", true },    { ".timer", false },     { ".target", false },
-	{ ".path", false },   { ".device", false }, { ".automount", false },
-};
-
-static const struct unit_type *find_type(const char *name)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
-		if (has_suffix(name, types[i].suffix))
-			return &types[i];
-	return NULL;
-}
-
 /* Completes a name as systemctl(1) does: "nginx" is nginx.service. */
 static char *with_type(const char *name)
 {
 	char *full;
 
-	if (find_type(name) || strpbrk(name, "*?["))
+	if (glob_unit_kind(name) || strpbrk(name, "*?["))
 		return strdup(name);
 	return asprintf(&full, "%s.service", name) < 0 ? NULL : full;
 }
@@ -106,9 +89,9 @@ static char *usual_path(const char *name)
 /* Returns a sentence that says why no place can be assumed, or NULL. */
 static const char *no_usual_path(const char *name)
 {
-	const struct unit_type *type = find_type(name);
+	const struct unit_kind *kind = glob_unit_kind(name);
 
-	if (type && !type->has_cgroup)
+	if (kind && !kind->has_cgroup)
 		return "units of this type have no cgroup";
 	if (strpbrk(name, "*?["))
 		return "it matches no cgroup now";
