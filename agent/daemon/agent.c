@@ -2,8 +2,11 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
@@ -30,6 +33,7 @@ struct agent {
 	const struct agent_options *options;
 	int pin_fd; /* holds the lock */
 	sd_event *event;
+	sd_event_source *devices; /* that come and go */
 	struct control *control;
 	struct metrics_file *metrics; /* NULL: not asked for */
 	struct governor governor;
@@ -226,6 +230,43 @@ static json_t *on_request(const char *command, void *userdata)
 	return json_pack("{s:b, s:s}", "ok", 0, "message", "no such command");
 }
 
+/* Devices come and go: what is read of them is thrown away, as their names tell. */
+static int on_devices(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct diags diags = { 0 };
+	struct agent *a = userdata;
+	char bytes[8192];
+
+	(void)source;
+	(void)events;
+	while (recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0 || errno == ENOBUFS)
+		;
+	if (governor_follow_devices(&a->governor, &diags) < 0)
+		log_warning(
+			"A device that policies name has another index, and what socket(2) gives "
+			"stays as it was, until the next reload");
+	diags_clear(&diags);
+	governor_settle(&a->governor);
+	return 0;
+}
+
+/* Without it all goes on, but for names of devices at socket(2). */
+static void watch_devices(struct agent *a)
+{
+	const struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK };
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE), r;
+
+	r = fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0
+		    ? -errno
+		    : sd_event_add_io(a->event, &a->devices, fd, EPOLLIN, on_devices, a);
+	if (r >= 0)
+		r = sd_event_source_set_io_fd_own(a->devices, true);
+	else if (fd >= 0)
+		close(fd);
+	if (r < 0)
+		log_warning_errno(r, "Cannot follow network devices, ignoring");
+}
+
 static int set_up_loop(struct agent *a)
 {
 	int r = sd_event_default(&a->event);
@@ -271,6 +312,7 @@ static void agent_clear(struct agent *a)
 	if (a->metrics)
 		metrics_file_free(a->metrics);
 	governor_clear(&a->governor);
+	sd_event_source_unref(a->devices);
 	sd_event_unref(a->event);
 	if (a->pin_fd >= 0) {
 		/* Whoever made it: empty it is of no use.  Under systemd it is a mount, and stays.
@@ -320,6 +362,7 @@ static int run(struct agent *a)
 		r = set_up_loop(a);
 	if (r < 0)
 		return r;
+	watch_devices(a);
 	a->pin_fd = pin_dir_open(a->options->pin_dir);
 	if (a->pin_fd < 0)
 		return a->pin_fd;

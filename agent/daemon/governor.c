@@ -2,9 +2,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <malloc.h>
+#include <net/if.h>
 
 #include <systemd/sd-daemon.h>
 
+#include "base/digest.h"
 #include "base/log.h"
 #include "compile/image.h"
 #include "daemon/governor.h"
@@ -221,6 +223,32 @@ static int start(struct governor *g, const struct kernel_place *place, struct ch
 	return 0;
 }
 
+static uint32_t digest_settings(const struct settings *settings, uint32_t digest)
+{
+	for (size_t i = 0; i < settings->n; i++) {
+		const struct setting *s = &settings->v[i];
+		if (s->option != &option_table[OPTION_SO_BINDTODEVICE] || s->unset)
+			continue;
+		digest = digest_number(digest, if_nametoindex(sockopt_data(&s->value)));
+	}
+	return digest;
+}
+
+/* Tells apart what the names of devices mean now. */
+static uint32_t digest_devices(const struct config *c)
+{
+	uint32_t digest = DIGEST_START;
+
+	for (size_t i = 0; i < c->n_policies; i++) {
+		const struct policy *p = &c->policies[i];
+
+		digest = digest_settings(&p->base, digest);
+		for (size_t k = 0; k < p->n_rules; k++)
+			digest = digest_settings(&p->rules[k].options, digest);
+	}
+	return digest;
+}
+
 static int activate(struct governor *g, struct change *c, struct diags *diags)
 {
 	struct kernel_place place;
@@ -254,8 +282,10 @@ static int activate(struct governor *g, struct change *c, struct diags *diags)
 			counting_keep_only(g->counters, g->kernel, g->config);
 		return r;
 	}
-	config_free(g->config);
+	if (g->config != c->config)
+		config_free(g->config);
 	g->config = TAKE_PTR(c->config);
+	g->devices = digest_devices(g->config);
 	g->before = TAKE_PTR(c->before);
 	g->after = TAKE_PTR(c->image);
 	return 0;
@@ -275,6 +305,23 @@ int governor_load(struct governor *g, const char *const *policy_dirs, struct dia
 	image_free(c.before);
 	config_free(c.config);
 	malloc_trim(0); /* what probing and compiling took */
+	return r;
+}
+
+int governor_follow_devices(struct governor *g, struct diags *diags)
+{
+	struct change c = { .config = g->config };
+	int r;
+
+	if (!g->kernel || !g->config || digest_devices(g->config) == g->devices)
+		return 0;
+	r = activate(g, &c, diags);
+	image_free(c.image);
+	image_free(c.before);
+	if (r == 0)
+		log_info("a device that policies name was made, or is gone: generation %llu has "
+			 "its index",
+			 (unsigned long long)g->kernel->state->generation);
 	return r;
 }
 

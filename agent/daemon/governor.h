@@ -15,6 +15,7 @@ struct governor {
 	struct kernel *kernel;	      /* NULL: nothing is in force by this governor */
 	struct counting *counters;    /* of the kernel side */
 	struct config *config;	      /* in force; NULL: none, or an earlier agent's */
+	uint32_t devices;	      /* tells apart what its names of devices meant */
 	struct image *before, *after; /* until it is settled: what listeners were set by (or NULL),
 				       * and are */
 };
@@ -34,6 +35,10 @@ void governor_clear(struct governor *g);
  * stays so.
  */
 int governor_load(struct governor *g, const char *const *policy_dirs, struct diags *diags);
+
+/* Puts the same configuration in force again if a device that it names has another index now:
+ * socket(2) gives the index.  Returns as governor_load() does. */
+int governor_follow_devices(struct governor *g, struct diags *diags);
 
 /*
  * After a governor_load() that succeeded, when there is time (a few grace periods): frees what
