@@ -52,6 +52,10 @@ static __always_inline __u32 policies_of(const struct owner *owner, __u64 genera
 {
 	__u32 what;
 
+	/* A hook that the agent before had not attached runs before there is a generation: what it
+	 * found would stay in the cache of the first one. */
+	if (!generation)
+		return 0;
 	if (cache_recall(owner->id, generation, &what))
 		return what;
 	return classify(owner->id, as_number(owner->address), generation);
