@@ -121,6 +121,7 @@ def test_nothing_at_tracepoints(box):
                                   capture_output=True, text=True)
             shown.setdefault((kind, json.loads(done.stdout)["type"]), []).append(number)
     check("programs and links, by type", {("link", "cgroup"), ("prog", "cgroup_sock_addr"),
+                                          ("prog", "cgroup_sock"),
                                           ("prog", "sock_ops")}, set(shown))
 
 

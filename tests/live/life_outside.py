@@ -110,7 +110,7 @@ def test_metrics_are_what_happened(box):
                            "cgroups_classified_total": status["counts"]["classified"]}.items():
         check(f"sockpol_{name}", expected, value(samples, f"sockpol_{name}"))
     check("entries of map failures", 1, value(samples, "sockpol_map_entries", map="failures"))
-    check("counters: two policies, two rules", 4,
+    check("counters: two policies, what socket(2) gives of each, two rules", 6,
           value(samples, "sockpol_map_entries", map="counters"))
     check("hooks attached", {one["hook"] for one in status["attachments"]},
           {dict(labels)["hook"] for (name, labels), number in samples.items()
