@@ -94,8 +94,15 @@ static void lint_route(const struct lint *l, const struct rule *r, const struct 
 {
 	const struct when *w = r ? &r->when : NULL;
 
-	if (!w || !s->option->route || !(w->has_local || w->has_local_port) ||
+	if (!w || !s->option->route)
+		return;
+	if ((w->has_remote || w->has_remote_port) && reaches(r, SP_STAGE_TCP_PASSIVE_EST) &&
 	    !reaches(r, SP_STAGE_TCP_SYN))
+		diag_warning(l->diags, &s->at,
+			     "%s: rule '%s' asks for the peer of accepted sockets, and the SYN-ACK "
+			     "leaves before it holds: by the listener's route, not by this one",
+			     s->option->name, r->name);
+	if (!(w->has_local || w->has_local_port) || !reaches(r, SP_STAGE_TCP_SYN))
 		return;
 	diag_warning(l->diags, &s->at,
 		     "%s: rule '%s' asks for '%s', which a connecting TCP socket has only when its "
@@ -283,6 +290,47 @@ static void lint_keepalive(const struct lint *l, const struct policy *p)
 			     time->option->name);
 }
 
+/* Returns what socket(2) would give of the option without this rule of the policy, or NULL. */
+static const struct setting *given_before(const struct policy *p, const struct rule *r,
+					  const struct option *o)
+{
+	const struct setting *s = NULL;
+
+	while (!s && r-- > p->rules) {
+		s = settings_find_rival(&r->options, o);
+		if (s && stage_rule_is_open(r, SP_STAGE_UDP_SOCKET))
+			return NULL; /* that rule is the one to warn of */
+	}
+	if (!s)
+		s = settings_find_rival(&p->base, o);
+	return s && !s->unset ? s : NULL;
+}
+
+/* Warns of a rule that keeps socket(2) from giving what comes before the rule. */
+static void lint_at_socket(const struct lint *l, const struct policy *p, const struct rule *r)
+{
+	if (!stage_rule_is_open(r, SP_STAGE_UDP_SOCKET) ||
+	    !(reaches(r, SP_STAGE_UDP_SOCKET) || reaches(r, SP_STAGE_TCP_SOCKET)))
+		return;
+	for (size_t i = 0; i < r->options.n; i++) {
+		const struct setting *s = &r->options.v[i];
+		const struct setting *before =
+			s->option->at_socket ? given_before(p, r, s->option) : NULL;
+
+		if (before)
+			diag_warning(l->diags, &s->at,
+				     "%s: at socket(2) it is not known whether rule '%s' holds, so "
+				     "socket(2) does not give the value of line %u, and a first "
+				     "datagram goes without%s",
+				     s->option->name, r->name, before->at.line,
+				     !s->unset ? ""
+				     : s->option == &option_table[OPTION_SO_MARK]
+					     ? "; 0 in a rule for connect(2) alone, or `ip rule to "
+					       "PREFIX`, takes a mark off as well"
+					     : "");
+	}
+}
+
 static void lint_policy(const struct lint *l, const struct policy *p)
 {
 	if (!p->base.n && !p->n_rules)
@@ -292,8 +340,10 @@ static void lint_policy(const struct lint *l, const struct policy *p)
 	lint_delegated(l, p);
 	lint_keepalive(l, p);
 	lint_block(l, NULL, &p->base);
-	for (size_t i = 0; i < p->n_rules; i++)
+	for (size_t i = 0; i < p->n_rules; i++) {
 		lint_rule(l, &p->rules[i]);
+		lint_at_socket(l, p, &p->rules[i]);
+	}
 }
 
 /* --- the configuration ------------------------------------------------------------------------ */
