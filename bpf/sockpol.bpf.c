@@ -102,14 +102,20 @@ static __always_inline bool first_time(struct bpf_sock *sk, __u32 direction)
 	} while (0)
 
 /*
- * Does what is due at a stage of a socket, by the short way or the general one.  merge_: a global
- * function that finds out the facts.  families_: for the short way.  counts_: evaluated where
- * something is due.
+ * Does what is due at a stage of a socket, by the short way or the general one.  apply_: the
+ * policies that do, as policies_of() gives them.  merge_: a global function that finds out the
+ * facts. families_: for the short way.  counts_: evaluated where something is due.
  */
 #define RUN_STAGE(ctx, owner, stage_, families_, counts_, set_, merge_)                            \
 	do {                                                                                       \
-		__u64 generation_ = state.generation;                                              \
-		__u32 what_ = policies_of(owner, generation_), how_;                               \
+		__u64 now_ = state.generation;                                                     \
+                                                                                                   \
+		RUN_POLICIES(ctx, owner, now_, policies_of(owner, now_), stage_, families_,        \
+			     counts_, set_, merge_);                                               \
+	} while (0)
+#define RUN_POLICIES(ctx, owner, generation_, apply_, stage_, families_, counts_, set_, merge_)    \
+	do {                                                                                       \
+		__u32 what_ = (apply_), how_;                                                      \
 		struct sp_policy *p_ = NULL;                                                       \
 		const struct sp_stage_of *s_;                                                      \
                                                                                                    \
@@ -641,8 +647,8 @@ __noinline int merge_given(struct given *to, __u64 id, __u32 what, __u32 how)
 	return merge(to, &facts, id, what, how, 0, CONTEXT_GIVEN);
 }
 
-#define GIVE(to, owner, stage, families)                                                           \
-	RUN_STAGE(to, owner, stage, families, true, set_given, merge_given)
+#define GIVE(to, owner, generation, policies, stage, families)                                     \
+	RUN_POLICIES(to, owner, generation, policies, stage, families, true, set_given, merge_given)
 
 /* The socket is in the cgroup of the task that makes it, whose id is to be had without following
  * the socket. */
@@ -652,18 +658,21 @@ int sock_create(struct bpf_sock *ctx)
 	__u32 what, protocol = ctx->protocol,
 		    families = ctx->family == AF_INET6 ? SP_FAMILY_IPV6 : SP_FAMILY_IPV4;
 	struct owner owner = { .id = bpf_get_current_cgroup_id() };
+	__u64 generation = state.generation;
 	struct given given = { 0 };
 
-	if (cache_recall(owner.id, state.generation, &what) && !what)
-		return ALLOW;
-	if (!owner_of_raw(raw_socket(ctx), &owner))
+	/* The cgroup's address, which takes longest, is for what the cache does not know, or may
+	 * forget. */
+	if (!cache_recall(owner.id, generation, &what) || what == SP_WORD_IN_LISTS)
+		what = owner_of_raw(raw_socket(ctx), &owner) ? policies_of(&owner, generation) : 0;
+	if (!what)
 		return ALLOW;
 	if (ctx->type == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP))
-		GIVE(&given, &owner, SP_STAGE_TCP_SOCKET, families);
+		GIVE(&given, &owner, generation, what, SP_STAGE_TCP_SOCKET, families);
 	else if (protocol == IPPROTO_UDP)
-		GIVE(&given, &owner, SP_STAGE_UDP_SOCKET, families);
+		GIVE(&given, &owner, generation, what, SP_STAGE_UDP_SOCKET, families);
 	else
-		GIVE(&given, &owner, SP_STAGE_OTHER_SOCKET, families);
+		GIVE(&given, &owner, generation, what, SP_STAGE_OTHER_SOCKET, families);
 	if (given.has_mark)
 		ctx->mark = given.mark;
 	if (given.has_priority)
