@@ -10,6 +10,7 @@
 #include "report/generations.h"
 #include "policy/loader.h"
 #include "base/log.h"
+#include "kernel/attachments.h"
 #include "kernel/support.h"
 #include "report/unit.h"
 
@@ -105,6 +106,22 @@ static const char *not_known_because(int error)
 	}
 }
 
+/* Where a hook is not attached, what the maps hold is not in force. */
+static int find_lost_hooks(const struct request *q, struct inputs *s)
+{
+	_cleanup_free_ char *names = NULL;
+	int r = attachments_name_lost(q->pin_dir, &s->generations->state, &names);
+
+	if (r == -ENOMEM || !names)
+		return r == -ENOMEM ? r : 0;
+	if (asprintf(&s->why_not_known,
+		     "not as the files say: nothing is attached at %s (sockpol reload attaches it "
+		     "again)",
+		     names) < 0)
+		s->why_not_known = NULL;
+	return s->why_not_known ? 0 : -ENOMEM;
+}
+
 /* Opens what is in force, if permitted: the rest of the answer does not need it. */
 static int open_generations(const struct request *q, struct inputs *s)
 {
@@ -116,7 +133,9 @@ static int open_generations(const struct request *q, struct inputs *s)
 		generations_close(TAKE_PTR(s->generations));
 		r = -ENOENT;
 	}
-	if (r == 0 || r == -ENOMEM)
+	if (r == 0)
+		return find_lost_hooks(q, s);
+	if (r == -ENOMEM)
 		return r;
 	if (r != -E2BIG)
 		s->why_not_known = strdup(not_known_because(r));
@@ -145,7 +164,7 @@ static int compare(const struct inputs *s, const struct explanation *e, struct i
 	struct glob_list in_force, by_files = { 0 };
 	int r;
 
-	if (!g)
+	if (s->why_not_known)
 		return in_force_unknown(s->why_not_known, ret);
 	for (size_t i = 0; i < e->effective.n_policies; i++)
 		by_files.number[by_files.n++] =

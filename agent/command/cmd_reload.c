@@ -6,6 +6,8 @@
 #include "report/dry_run.h"
 #include "policy/loader.h"
 #include "base/log.h"
+#include "kernel/attachments.h"
+#include "kernel/pinned.h"
 
 /* 100,000 prefixes and a large hierarchy take seconds. */
 #define PATIENCE_SECONDS 60u
@@ -102,6 +104,18 @@ static int print_dry_run(const struct request *q, const struct dry_run *d)
 	return EXIT_GOOD;
 }
 
+/* Beside what the files change. */
+static void say_what_is_attached_again(const char *pin_dir)
+{
+	_cleanup_(pinned_close) struct pinned *p = NULL;
+	_cleanup_free_ char *names = NULL;
+	struct sp_state state;
+
+	if (pinned_open(pin_dir, &p) == 0 && pinned_state(p, &state) == 0 &&
+	    attachments_name_lost(pin_dir, &state, &names) == 0 && names)
+		log_warning("a reload attaches again what somebody detached: %s", names);
+}
+
 static int compare(const struct request *q, const char *const *dirs, const char *pin_dir)
 {
 	struct diags diags = { 0 };
@@ -116,6 +130,8 @@ static int compare(const struct request *q, const char *const *dirs, const char 
 			  diags.n_errors == 1 ? "" : "s");
 	else if (r == 0)
 		status = print_dry_run(q, &d);
+	if (r == 0)
+		say_what_is_attached_again(pin_dir);
 	diags_clear(&diags);
 	dry_run_clear(&d);
 	return status;

@@ -136,14 +136,33 @@ static void print_links(const struct overview *o)
 {
 	printf("\nattachments:\n");
 	for (size_t i = 0; i < o->n_links; i++) {
-		const struct overview_link *l = &o->links[i];
+		const struct attachment *a = &o->links[i];
 
-		printf("  %-15s link %u, program %u, ", l->hook, l->link_id, l->program_id);
-		if (l->cgroup_id)
-			printf("cgroup id %" PRIu64 "\n", l->cgroup_id);
+		printf("  %-15s link %u, program %u, ", hook_table[a->hook].name, a->link_id,
+		       a->program_id);
+		if (a->is_attached && !a->link_id)
+			printf("attached, but its pin is gone\n");
+		else if (a->is_attached)
+			printf("cgroup id %" PRIu64 "\n", a->cgroup_id);
 		else
-			printf("its cgroup is gone, or somebody detached it\n");
+			printf("not attached\n");
 	}
+}
+
+/* Returns -ENODATA where somebody took away what the agent attached or pinned. */
+static int print_not_attached(const struct overview *o)
+{
+	const uint32_t lost = attachments_lost(o->links, o->n_links);
+	_cleanup_free_ char *names = NULL;
+
+	if (!lost)
+		return o->pins_lost ? -ENODATA : 0;
+	names = hook_names(lost);
+	log_error(
+		"Not attached, though policies have something to set there: %s; somebody detached "
+		"that, or the cgroup is gone; `sockpol reload` attaches it again",
+		names ? names : "?");
+	return -ENODATA;
 }
 
 static void print_neighbour(const struct neighbour *n)
@@ -151,16 +170,16 @@ static void print_neighbour(const struct neighbour *n)
 	_cleanup_free_ char *name = utf8_escape(n->name);
 	_cleanup_free_ char *cgroup = n->cgroup ? utf8_escape(n->cgroup) : NULL;
 
-	if (n->cgroup) {
+	if (n->cgroup && n->is_sockpol) {
 		printf("warning: another sockpol is attached below, at %s, and runs before ours: what "
 		       "both set, ours wins\n",
 		       cgroup ? cgroup : "?");
 		return;
 	}
-	printf("warning: at %s program %u (%s) of %s runs too, %s\n", n->hook, n->program_id,
+	printf("warning: at %s%s%s program %u (%s) of %s runs too, %s\n", n->hook,
+	       n->cgroup ? " of " : "", n->cgroup ? (cgroup ? cgroup : "?") : "", n->program_id,
 	       name ? name : "?", n->is_sockpol ? "another sockpol" : "somebody else",
-	       n->runs_after ? "after ours: what both set, it wins"
-			     : "before ours: what both set, ours wins");
+	       neighbour_effect(n));
 }
 
 static void print_neighbours(const struct overview *o)
@@ -312,13 +331,15 @@ static int show_all(const struct request *q, struct overview *o)
 
 	if (r < 0)
 		return r;
-	if (q->json)
-		return status_json(o);
+	if (q->json) {
+		r = status_json(o);
+		return r < 0 ? r : print_not_attached(o);
+	}
 	print_agent(o);
 	print_links(o);
 	print_neighbours(o);
 	print_policies(o);
-	return 0;
+	return print_not_attached(o);
 }
 
 static int show_cgroup(const struct request *q, struct generations *g)
@@ -406,7 +427,9 @@ const struct command cmd_status = {
 	.description =
 		"Says what is in force, from the kernel's maps: attachments, policies, counters.\n"
 		"`applied` counts sockets for which a policy or a rule held, whichever policy won.\n"
-		"Works with and without a running agent, as root.",
+		"Works with and without a running agent, as root.\n"
+		"Exit status: 0 good, 1 nothing is in force, or somebody took an attachment or a pin\n"
+		"away, 2 usage.",
 	CLI_OPTIONS(options, struct request),
 	.defaults = &(const struct request){ .pin_dir = DEFAULT_PIN_DIR,
 					     .runtime_dir = DEFAULT_RUNTIME_DIR },

@@ -25,12 +25,14 @@ static json_t *json_links(const struct overview *o)
 	json_t *links = json_array();
 
 	for (size_t i = 0; i < o->n_links; i++) {
-		const struct overview_link *l = &o->links[i];
+		const struct attachment *a = &o->links[i];
 
-		json_array_append_new(links, json_pack("{s:s, s:I, s:I, s:I}", "hook", l->hook,
-						       "link", (json_int_t)l->link_id, "program",
-						       (json_int_t)l->program_id, "cgroup",
-						       (json_int_t)l->cgroup_id));
+		json_array_append_new(links, json_pack("{s:s, s:I, s:I, s:I, s:b, s:b}", "hook",
+						       hook_table[a->hook].name, "link",
+						       (json_int_t)a->link_id, "program",
+						       (json_int_t)a->program_id, "cgroup",
+						       (json_int_t)a->cgroup_id, "due", a->is_due,
+						       "attached", a->is_attached));
 	}
 	return links;
 }
@@ -45,10 +47,11 @@ static json_t *json_neighbours(const struct overview *o)
 		_cleanup_free_ char *cgroup = n->cgroup ? utf8_escape(n->cgroup) : NULL;
 
 		json_array_append_new(neighbours,
-				      json_pack("{s:s, s:I, s:s?, s:b, s:b, s:s?}", "hook", n->hook,
-						"program", (json_int_t)n->program_id, "name", name,
-						"sockpol", n->is_sockpol, "runs_after",
-						n->runs_after, "cgroup", cgroup));
+				      json_pack("{s:s, s:I, s:s?, s:b, s:b, s:s, s:s?}", "hook",
+						n->hook, "program", (json_int_t)n->program_id,
+						"name", name, "sockpol", n->is_sockpol,
+						"runs_after", n->runs_after, "effect",
+						neighbour_effect(n), "cgroup", cgroup));
 	}
 	return neighbours;
 }

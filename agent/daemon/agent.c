@@ -35,6 +35,8 @@ struct agent {
 	struct governor governor;
 	bool degraded;	   /* the files are not what is in force */
 	bool unpinned;	   /* pins were removed, and cannot be made again */
+	uint32_t mended;   /* BIT(enum hook_id): somebody detached them, and this load attached
+			    * them again */
 	char verdict[256]; /* of the last load, one line */
 };
 
@@ -47,6 +49,19 @@ static void set_verdict(struct agent *a, const char *format, ...)
 	vsnprintf(a->verdict, sizeof(a->verdict), format, ap);
 	va_end(ap);
 	sd_notifyf(0, "STATUS=%s", a->verdict);
+}
+
+/* Whatever became of the load. */
+static void say_what_was_mended(struct agent *a)
+{
+	_cleanup_free_ char *hooks = a->mended ? hook_names(a->mended) : NULL;
+	char before[sizeof(a->verdict)];
+
+	if (!hooks)
+		return;
+	memcpy(before, a->verdict, sizeof(before));
+	set_verdict(a, "%.*s; attached again, as somebody had detached it: %s",
+		    (int)sizeof(before) / 2, before, hooks);
 }
 
 /*
@@ -72,6 +87,7 @@ static int load(struct agent *a, char **ret_diagnostics)
 		set_verdict(a, "%zu %s in force%s", n, n == 1 ? "policy" : "policies",
 			    a->unpinned ? "; they cannot be pinned, and end with the agent" : "");
 	}
+	say_what_was_mended(a);
 	if (ret_diagnostics)
 		*ret_diagnostics = diags_text(&diags, DIAGNOSTICS_REPLY_MAX);
 	diags_clear(&diags);
@@ -112,7 +128,7 @@ static int renew_pins(struct agent *a)
 		close(a->pin_fd);
 		a->pin_fd = fd;
 	}
-	return kernel_mend(k);
+	return kernel_mend(k, &a->mended);
 }
 
 static int reload(struct agent *a, char **ret_diagnostics)
@@ -120,6 +136,7 @@ static int reload(struct agent *a, char **ret_diagnostics)
 	int r;
 
 	sd_notify(0, "RELOADING=1");
+	a->mended = 0;
 	a->unpinned = renew_pins(a) < 0;
 	r = load(a, ret_diagnostics);
 	governor_settle(&a->governor);

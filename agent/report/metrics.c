@@ -145,9 +145,10 @@ static void print_stage_used(const struct overview *o, const char *name, FILE *t
 static void print_attached(const struct overview *o, const char *name, FILE *to)
 {
 	for (size_t i = 0; i < o->n_links; i++) {
-		const struct overview_link *l = &o->links[i];
+		const struct attachment *a = &o->links[i];
 
-		exposition_sample(to, name, LABELS({ "hook", l->hook }), l->cgroup_id != 0);
+		exposition_sample(to, name, LABELS({ "hook", hook_table[a->hook].name }),
+				  a->is_attached);
 	}
 }
 
@@ -162,16 +163,36 @@ static uint64_t count_neighbours(const struct overview *o, const char *hook, boo
 	return n;
 }
 
+static void print_neighbours_at(const struct overview *o, const char *hook, const char *name,
+				FILE *to)
+{
+	exposition_sample(to, name, LABELS({ "hook", hook }, { "runs", "before" }),
+			  count_neighbours(o, hook, false));
+	exposition_sample(to, name, LABELS({ "hook", hook }, { "runs", "after" }),
+			  count_neighbours(o, hook, true));
+}
+
+/* Was the hook of this neighbour printed already? */
+static bool is_printed(const struct overview *o, size_t neighbour)
+{
+	const char *hook = o->neighbours[neighbour].hook;
+
+	for (size_t i = 0; i < o->n_links; i++)
+		if (streq(hook_table[o->links[i].hook].name, hook))
+			return true;
+	for (size_t i = 0; i < neighbour; i++)
+		if (streq(o->neighbours[i].hook, hook))
+			return true;
+	return false;
+}
+
 static void print_neighbours(const struct overview *o, const char *name, FILE *to)
 {
-	for (size_t i = 0; i < o->n_links; i++) {
-		const char *hook = o->links[i].hook;
-
-		exposition_sample(to, name, LABELS({ "hook", hook }, { "runs", "before" }),
-				  count_neighbours(o, hook, false));
-		exposition_sample(to, name, LABELS({ "hook", hook }, { "runs", "after" }),
-				  count_neighbours(o, hook, true));
-	}
+	for (size_t i = 0; i < o->n_links; i++)
+		print_neighbours_at(o, hook_table[o->links[i].hook].name, name, to);
+	for (size_t i = 0; i < o->n_neighbours; i++)
+		if (!is_printed(o, i))
+			print_neighbours_at(o, o->neighbours[i].hook, name, to);
 }
 
 static void print_of_maps(uint64_t failures, uint64_t counters, const char *name, FILE *to)

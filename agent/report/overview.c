@@ -4,7 +4,6 @@
 
 #include "base/control_call.h"
 #include "base/log.h"
-#include "kernel/pin.h"
 #include "option/option.h"
 #include "policy/hook.h"
 #include "report/governed.h"
@@ -53,40 +52,10 @@ void overview_ask(struct overview *o, const char *pin_dir, const char *runtime_d
 	o->pins_lost = (uint64_t)json_integer_value(json_object_get(reply, "pins_lost"));
 }
 
-static int read_link(const char *dir, const struct hook *hook, struct overview_link *ret)
-{
-	_cleanup_close_ int fd = pin_get(dir, hook->name, PIN_LINK);
-	struct pin_link info;
-
-	if (fd < 0)
-		return fd;
-	pin_link_info(fd, &info);
-	*ret = (struct overview_link){
-		.hook = hook->name,
-		.link_id = info.id,
-		.program_id = info.program_id,
-		.attach_type = hook->attach_type,
-		.cgroup_id = info.cgroup_id,
-	};
-	return 0;
-}
-
 static int read_links(struct overview *o, const char *pin_dir)
 {
-	_cleanup_free_ char *dir = pin_path(pin_dir, PIN_CURRENT);
-
 	o->links = calloc(HOOK_MAX, sizeof(*o->links));
-	if (!dir || !o->links)
-		return -ENOMEM;
-	for (size_t i = 0; i < HOOK_MAX; i++) {
-		int r = read_link(dir, &hook_table[i], &o->links[o->n_links]);
-
-		if (r == 0)
-			o->n_links++;
-		else if (r != -ENOENT)
-			return r;
-	}
-	return 0;
+	return o->links ? attachments_read(pin_dir, &o->state, o->links, &o->n_links) : -ENOMEM;
 }
 
 static int read_neighbours(struct overview *o)
@@ -96,13 +65,15 @@ static int read_neighbours(struct overview *o)
 	int r;
 
 	for (size_t i = 0; i < o->n_links; i++) {
-		const struct overview_link *l = &o->links[i];
+		const struct attachment *a = &o->links[i];
+		const struct hook *hook = &hook_table[a->hook];
 
-		if (l->cgroup_id)
-			own[n++] = (struct own_program){ l->hook, l->attach_type, l->program_id };
+		if (a->is_attached)
+			own[n++] = (struct own_program){ hook->name, hook->attach_type,
+							 a->program_id };
 	}
-	r = n ? neighbours_read(o->state.cgroup_root_id, own, n, &o->neighbours, &o->n_neighbours)
-	      : 0;
+	r = neighbours_read(o->state.cgroup_root_id, o->state.of[o->state.generation & 1].stages,
+			    own, n, &o->neighbours, &o->n_neighbours);
 	return r == -ENOENT ? 0 : r; /* the cgroup is gone: nothing runs there at all */
 }
 

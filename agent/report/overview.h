@@ -8,16 +8,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "kernel/attachments.h"
 #include "kernel/neighbours.h"
 #include "kernel/pinned.h"
 
 /* A program at its hook. */
-struct overview_link {
-	const char *hook; /* the program's name */
-	uint32_t link_id, program_id;
-	uint32_t attach_type; /* enum bpf_attach_type, on a cgroup */
-	uint64_t cgroup_id;   /* 0: that cgroup is gone, or somebody detached it */
-};
 
 struct overview_failure {
 	const char *rule; /* "" for the policy's base options */
@@ -63,7 +58,7 @@ struct overview {
 	uint64_t pins_lost; /* pins of the agent that somebody removed */
 
 	struct sp_state state;
-	struct overview_link *links;
+	struct attachment *links;
 	size_t n_links;
 	struct neighbour *neighbours; /* programs of others at the same hooks */
 	size_t n_neighbours;

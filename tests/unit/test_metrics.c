@@ -86,9 +86,9 @@ static void test_everything(void **state)
 		{ "a", 10, rules, ARRAY_SIZE(rules), failed, ARRAY_SIZE(failed) },
 		{ "b" },
 	};
-	struct overview_link links[] = {
-		{ .hook = "sock_ops", .cgroup_id = 1 },
-		{ .hook = "connect4" },
+	struct attachment links[] = {
+		{ .hook = HOOK_SOCK_OPS, .is_attached = true },
+		{ .hook = HOOK_CONNECT4, .is_due = true },
 	};
 	struct neighbour neighbours[] = { { .hook = "sock_ops", .runs_after = true } };
 	const struct overview o = {
