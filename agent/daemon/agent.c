@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/stat.h>
@@ -72,6 +73,7 @@ static int load(struct agent *a, char **ret_diagnostics)
 {
 	struct diags diags = { 0 };
 	int r = governor_load(&a->governor, a->options->policy_dirs, &diags);
+	char only[64] = "";
 	size_t n;
 
 	diags_sort(&diags);
@@ -84,7 +86,10 @@ static int load(struct agent *a, char **ret_diagnostics)
 		set_verdict(a, "failed: %s; what was in force stays", strerror(-r));
 	} else {
 		n = a->governor.config->n_policies;
-		set_verdict(a, "%zu %s in force%s", n, n == 1 ? "policy" : "policies",
+		if (a->governor.only)
+			snprintf(only, sizeof(only), ", attached at cgroup %" PRIu64 " only",
+				 a->governor.only);
+		set_verdict(a, "%zu %s in force%s%s", n, n == 1 ? "policy" : "policies", only,
 			    a->unpinned ? "; they cannot be pinned, and end with the agent" : "");
 	}
 	say_what_was_mended(a);
