@@ -12,6 +12,7 @@
 #include "report/in_force.h"
 #include "policy/loader.h"
 #include "base/log.h"
+#include "kernel/attachments.h"
 #include "kernel/support.h"
 #include "report/unit.h"
 
@@ -101,6 +102,20 @@ static const char *not_known_because(int error)
 	}
 }
 
+/* Where a hook is not attached, what the maps hold is not in force. */
+static int find_lost_hooks(const struct request *q, struct inputs *s)
+{
+	_cleanup_free_ char *names = NULL;
+	int r = attachments_name_lost(q->pin_dir, &s->generations->state, &names);
+
+	if (r == -ENOMEM || !names)
+		return r == -ENOMEM ? r : 0;
+	s->why_not_known = json_sprintf("not as the files say: nothing is attached at %s (sockpol "
+					"reload attaches it again)",
+					names);
+	return s->why_not_known ? 0 : -ENOMEM;
+}
+
 /* Opens what is in force, if permitted: the rest of the answer does not need it. */
 static int open_generations(const struct request *q, struct inputs *s)
 {
@@ -112,7 +127,9 @@ static int open_generations(const struct request *q, struct inputs *s)
 		generations_close(TAKE_PTR(s->generations));
 		r = -ENOENT;
 	}
-	if (r == 0 || r == -ENOMEM)
+	if (r == 0)
+		return find_lost_hooks(q, s);
+	if (r == -ENOMEM)
 		return r;
 	s->why_not_known =
 		r == -E2BIG ? json_sprintf("not known (the files would be refused: %s)", error)
@@ -149,7 +166,7 @@ static int compare(const struct inputs *s, const char *cgroup, const struct effe
 	const char *why = json_string_value(s->why_not_known);
 	int r = 0;
 
-	if (g) {
+	if (g && !why) {
 		for (size_t i = 0; i < e->n_policies; i++)
 			by_files.number[by_files.n++] =
 				(uint16_t)image_policy_number(g->built, e->policies[i]);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/socket.h>
@@ -39,6 +40,8 @@ struct agent {
 	struct governor governor;
 	bool degraded;	   /* the files are not what is in force */
 	bool unpinned;	   /* pins were removed, and cannot be made again */
+	uint32_t mended;   /* BIT(enum hook_id): somebody detached them, and this load attached
+			    * them again */
 	char verdict[256]; /* of the last load, one line */
 };
 
@@ -53,6 +56,19 @@ static void set_verdict(struct agent *a, const char *format, ...)
 	sd_notifyf(0, "STATUS=%s", a->verdict);
 }
 
+/* Whatever became of the load. */
+static void say_what_was_mended(struct agent *a)
+{
+	_cleanup_free_ char *hooks = a->mended ? hook_names(a->mended) : NULL;
+	char before[sizeof(a->verdict)];
+
+	if (!hooks)
+		return;
+	memcpy(before, a->verdict, sizeof(before));
+	set_verdict(a, "%.*s; attached again, as somebody had detached it: %s",
+		    (int)sizeof(before) / 2, before, hooks);
+}
+
 /*
  * Files to force: see governor_load().  Logs what is wrong with them, but not the verdict.
  * *ret_diagnostics: the same as text, owned; NULL: memory is out.
@@ -61,6 +77,7 @@ static int load(struct agent *a, char **ret_diagnostics)
 {
 	struct diags diags = { 0 };
 	int r = governor_load(&a->governor, a->options->policy_dirs, &diags);
+	char only[64] = "";
 	size_t n;
 
 	diags_sort(&diags);
@@ -73,9 +90,13 @@ static int load(struct agent *a, char **ret_diagnostics)
 		set_verdict(a, "failed: %s; what was in force stays", strerror(-r));
 	} else {
 		n = a->governor.config->n_policies;
-		set_verdict(a, "%zu %s in force%s", n, n == 1 ? "policy" : "policies",
+		if (a->governor.only)
+			snprintf(only, sizeof(only), ", attached at cgroup %" PRIu64 " only",
+				 a->governor.only);
+		set_verdict(a, "%zu %s in force%s%s", n, n == 1 ? "policy" : "policies", only,
 			    a->unpinned ? "; they cannot be pinned, and end with the agent" : "");
 	}
+	say_what_was_mended(a);
 	if (ret_diagnostics)
 		*ret_diagnostics = diags_text(&diags, DIAGNOSTICS_REPLY_MAX);
 	diags_clear(&diags);
@@ -116,7 +137,7 @@ static int renew_pins(struct agent *a)
 		close(a->pin_fd);
 		a->pin_fd = fd;
 	}
-	return kernel_mend(k);
+	return kernel_mend(k, &a->mended);
 }
 
 static int reload(struct agent *a, char **ret_diagnostics)
@@ -124,6 +145,7 @@ static int reload(struct agent *a, char **ret_diagnostics)
 	int r;
 
 	sd_notify(0, "RELOADING=1");
+	a->mended = 0;
 	a->unpinned = renew_pins(a) < 0;
 	r = load(a, ret_diagnostics);
 	governor_settle(&a->governor);
