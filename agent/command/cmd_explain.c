@@ -162,7 +162,7 @@ static int compare(const struct inputs *s, const char *cgroup, const struct effe
 		   json_t **ret)
 {
 	struct generations *g = s->generations;
-	struct glob_list in_force, by_files = { 0 };
+	struct glob_list in_force = { 0 }, by_files = { 0 };
 	const char *why = json_string_value(s->why_not_known);
 	int r = 0;
 

@@ -337,9 +337,7 @@ int governor_follow_devices(struct governor *g, struct diags *diags)
 	image_free(c.image);
 	image_free(c.before);
 	if (r == 0)
-		log_info("a device that policies name was made, or is gone: generation %llu has "
-			 "its index",
-			 (unsigned long long)g->kernel->state->generation);
+		log_info("a device that policies name was made, or is gone: its index is in force");
 	return r;
 }
 
