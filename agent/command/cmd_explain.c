@@ -154,7 +154,7 @@ struct answer {
 	const struct asked *asked;
 	struct names cgroups; /* explained so far */
 	json_t *root;	      /* the document: the cgroup asked for ... */
-	json_t *also;	      /* ... and with it the others */
+	json_t *also;	      /* ... and with it the others, and other protocols */
 };
 
 /* Compares.  The files' side is what was explained, by the patterns alone. */
@@ -181,11 +181,48 @@ static int compare(const struct inputs *s, const char *cgroup, const struct effe
 	return *ret ? 0 : -ENOMEM;
 }
 
+/* Does some rule hold for one of the protocols that the question leaves open, but not for all? */
+static bool hangs_on_protocol(const struct asked *asked, const struct effective *e)
+{
+	for (size_t i = 0; i < e->n_blocks; i++)
+		if (e->blocks[i].rule && asked_hangs_on_protocol(asked, &e->blocks[i].rule->when))
+			return true;
+	return false;
+}
+
+/* Adds an explanation.  NULL: memory is out. */
+static int add_explanation(json_t *e, struct answer *a)
+{
+	if (!a->root)
+		a->root = e;
+	else
+		a->also = document_append(a->also, e);
+	return e && a->also ? 0 : -ENOMEM;
+}
+
+/* Explains for each protocol, if the question leaves it open and the answers differ. */
+static int explain_effective(const struct inputs *s, const char *cgroup, const struct effective *e,
+			     json_t *in_force, struct answer *a)
+{
+	struct asked one = *a->asked;
+	int r = 0;
+
+	if (!hangs_on_protocol(a->asked, e))
+		return add_explanation(
+			explanation_new(cgroup, e, &s->host, a->asked, json_incref(in_force)), a);
+	for (unsigned p = 0; p < PROTOCOL_MAX && r == 0; p++) {
+		one.protocols = BIT(p);
+		r = add_explanation(
+			explanation_new(cgroup, e, &s->host, &one, json_incref(in_force)), a);
+	}
+	return r;
+}
+
 /* Explains the cgroup, unless that was done already. */
 static int explain_cgroup(const struct inputs *s, const char *cgroup, struct answer *a)
 {
 	struct effective effective;
-	json_t *in_force, *e = NULL;
+	json_t *in_force;
 	int r;
 
 	if (names_have(&a->cgroups, cgroup))
@@ -196,16 +233,12 @@ static int explain_cgroup(const struct inputs *s, const char *cgroup, struct ans
 	if (r < 0)
 		return r;
 	r = compare(s, cgroup, &effective, &in_force);
-	if (r == 0)
-		e = explanation_new(cgroup, &effective, &s->host, a->asked, in_force);
+	if (r == 0) {
+		r = explain_effective(s, cgroup, &effective, in_force, a);
+		json_decref(in_force);
+	}
 	effective_clear(&effective);
-	if (r < 0)
-		return r;
-	if (!a->root)
-		a->root = e;
-	else
-		a->also = document_append(a->also, e);
-	return e && a->also ? 0 : -ENOMEM;
+	return r;
 }
 
 static int explain_path(const struct inputs *s, const char *path, struct answer *a)
@@ -309,6 +342,17 @@ static void print_sockets(const json_t *root, FILE *to)
 	}
 }
 
+/* An explanation may be for one protocol of those that were asked for. */
+static void print_explanation(const json_t *e, struct asked asked, FILE *to)
+{
+	const char *protocol = document_text(json_object_get(e, "connection"), "protocol");
+
+	for (unsigned p = 0; protocol && p < PROTOCOL_MAX; p++)
+		if (streq(protocol, protocol_words[p]))
+			asked.protocols = BIT(p);
+	explanation_print(e, &asked, to);
+}
+
 static void print_answer(const struct request *q, const struct answer *a, FILE *to)
 {
 	const char *note = document_text(a->root, "note");
@@ -319,9 +363,9 @@ static void print_answer(const struct request *q, const struct answer *a, FILE *
 		fprintf(to, "note: %s\n", note);
 	if (q->pid)
 		print_sockets(a->root, to);
-	explanation_print(a->root, a->asked, to);
+	print_explanation(a->root, *a->asked, to);
 	json_array_foreach (a->also, i, one)
-		explanation_print(one, a->asked, to);
+		print_explanation(one, *a->asked, to);
 }
 
 /* Checks for exactly one of the three, and for a possible connection. */
@@ -400,7 +444,8 @@ const struct command cmd_explain = {
 		"Says which options the new sockets of a cgroup, a systemd unit or a process get by the\n"
 		"policy files, which policy, rule and line set each, and what that beat: for every\n"
 		"connection, with the conditions of the rules, or for the one that --remote, --local,\n"
-		"--protocol and --family describe.  A rule that asks for more than these give does not hold.\n"
+		"--protocol and --family describe.  A rule that asks for more than these give does not hold;\n"
+		"without --protocol the answer is for tcp and for udp, where these differ.\n"
 		"Needs no privilege; as root it also says where what is in force differs from the files,\n"
 		"and leaves out what the running kernel lacks.\n"
 		"Exit status: 0 good, 1 errors in the files or no such process or unit, 2 usage.",
