@@ -67,11 +67,11 @@ static void inputs_clear(struct inputs *s)
 
 /* Leaves out what `run` leaves out here.  Without the privilege to ask the kernel nothing is left
  * out. */
-static int leave_out_unsupported(struct config *c, struct diags *diags)
+static int leave_out_unsupported(struct config *c, const struct host *host, struct diags *diags)
 {
 	const struct kernel_support *k;
 
-	return support_probe(&k) < 0 ? 0 : support_apply(k, c, diags);
+	return support_probe(&k) < 0 ? 0 : support_apply(k, host, c, diags);
 }
 
 static int load_policies(const struct request *q, struct inputs *s)
@@ -83,7 +83,7 @@ static int load_policies(const struct request *q, struct inputs *s)
 	host_read(&s->host);
 	r = config_load(dirs, NULL, &s->host, &diags, &s->config);
 	if (r == 0)
-		r = leave_out_unsupported(s->config, &diags);
+		r = leave_out_unsupported(s->config, &s->host, &diags);
 	diags_sort(&diags);
 	diags_log(&diags);
 	diags_clear(&diags);

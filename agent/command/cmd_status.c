@@ -45,10 +45,12 @@ static void print_unsupported(const struct overview *o)
 	json_array_foreach(o->unsupported, i, one)
 	{
 		const char *rule = json_string_value(json_object_get(one, "rule"));
+		const char *since = json_string_value(json_object_get(one, "since"));
 
-		printf("warning: this kernel has no %s (since %s): left out of policy %s%s%s\n",
-		       json_text(one, "what"), json_text(one, "since"), json_text(one, "policy"),
-		       rule ? ", rule " : "", rule ? rule : "");
+		printf("warning: this kernel has no %s%s%s%s: left out of policy %s%s%s\n",
+		       json_text(one, "what"), since ? " (since " : "", since ? since : "",
+		       since ? ")" : "", json_text(one, "policy"), rule ? ", rule " : "",
+		       rule ? rule : "");
 	}
 }
 

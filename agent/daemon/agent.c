@@ -187,7 +187,7 @@ static json_t *json_unsupported(const struct agent *a)
 	for (size_t i = 0; i < c->n_unsupported; i++) {
 		const struct unsupported *u = &c->unsupported[i];
 
-		json_array_append_new(list, json_pack("{s:s, s:s?, s:s, s:s}", "policy", u->policy,
+		json_array_append_new(list, json_pack("{s:s, s:s?, s:s, s:s?}", "policy", u->policy,
 						      "rule", u->rule, "what", u->what, "since",
 						      u->since));
 	}

@@ -28,7 +28,7 @@ static void lint_congestion(const struct lint *l, const struct setting *s)
 	    host_has_congestion(l->host, name) == 0)
 		diag_warning(l->diags, &s->at,
 			     "congestion control '%s' is not loaded in the running kernel; the "
-			     "agent has it loaded, and refuses the configuration if that fails",
+			     "agent has it loaded, and leaves the option out if that fails",
 			     EXCERPT(name));
 }
 

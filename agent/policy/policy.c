@@ -65,6 +65,8 @@ void config_free(struct config *c)
 	for (size_t i = 0; i < c->n_files; i++)
 		free(c->files[i]);
 	free(c->files);
+	for (size_t i = 0; i < c->n_unsupported; i++)
+		free(c->unsupported[i].what);
 	free(c->unsupported);
 	free(c);
 }

@@ -59,8 +59,8 @@ struct policy {
 /* Something that a block asks for and that the running kernel lacks (agent/kernel/support.h). */
 struct unsupported {
 	const char *policy, *rule; /* names; rule NULL: the base options */
-	const char *what;	   /* an option's name, or which hooks */
-	const char *since;	   /* the first kernel that has it */
+	char *what;	   /* an option's name, which hooks, or which congestion control; owned */
+	const char *since; /* the first kernel that has it; NULL: it is a module */
 };
 
 /* A whole configuration, its policies in order of precedence (files, then position in the file). */
