@@ -87,6 +87,21 @@ static void print_whether_running(const struct overview *o)
 		       o->verdict ? o->verdict : "?", o->degraded ? " (degraded)" : "");
 }
 
+/* Says where what is in force comes from, if not from files that the agent could read. */
+static void print_source(const struct overview *o)
+{
+	_cleanup_free_ char *names = NULL;
+
+	if (!o->degraded || !o->source || streq(o->source, "files"))
+		return;
+	names = overview_name_policies(o);
+	if (o->source_dir)
+		printf("degraded: in force from the last good files (%s): %s\n", o->source_dir,
+		       names ? names : "?");
+	else
+		printf("degraded: in force from an earlier agent: %s\n", names ? names : "?");
+}
+
 static void print_lost(FILE *to, const struct overview *o)
 {
 	if (o->pins_lost)
@@ -122,6 +137,7 @@ static void print_agent(const struct overview *o)
 	char when[64];
 
 	print_whether_running(o);
+	print_source(o);
 	format_time(when, sizeof(when), in_force->loaded_usec);
 	printf("in force: generation %" PRIu64 " since %s, %u policies\n",
 	       (uint64_t)o->state.generation, when, in_force->n_policies);

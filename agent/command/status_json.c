@@ -82,11 +82,12 @@ static json_t *json_policy(const struct overview *o, const struct overview_polic
 
 static json_t *json_agent(const struct overview *o)
 {
-	return json_pack("{s:b, s:b, s:o, s:s?, s:s?, s:b, s:I}", "running", o->running, "answers",
-			 o->answers, "pid",
+	return json_pack("{s:b, s:b, s:o, s:s?, s:s?, s:b, s:s?, s:s?, s:I}", "running", o->running,
+			 "answers", o->answers, "pid",
 			 o->running && o->pid ? json_integer(o->pid) : json_null(), "other_pins",
-			 o->other_pins, "last_load", o->verdict, "degraded", o->degraded,
-			 "pins_lost", (json_int_t)o->pins_lost);
+			 o->other_pins, "last_load", o->verdict, "degraded", o->degraded, "source",
+			 o->source, "source_dir", o->source_dir, "pins_lost",
+			 (json_int_t)o->pins_lost);
 }
 
 static json_t *json_counts(const struct sp_state *state)

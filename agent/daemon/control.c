@@ -172,7 +172,7 @@ static int open_runtime_dir(struct control *c, const char *dir)
 	c->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (c->dir_fd < 0 || fstat(c->dir_fd, &st) < 0)
 		return log_error_errno(errno, "Cannot open the runtime directory %s", dir);
-	if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & (S_IWGRP | S_IWOTH))) {
+	if (!only_we_write(&st)) {
 		log_error("The runtime directory %s can be written by others than root: refused",
 			  dir);
 		return -EPERM;

@@ -63,14 +63,20 @@ struct unsupported {
 	const char *since; /* the first kernel that has it; NULL: it is a module */
 };
 
+struct config_file {
+	char *path; /* owned; positions point here */
+	char *text; /* as it was read, owned; NULL after config_drop_texts() */
+	size_t size;
+};
+
 /* A whole configuration, its policies in order of precedence (files, then position in the file). */
 struct config {
 	struct policy *policies;
 	size_t n_policies;
 	struct unsupported *unsupported; /* by policy and rule; found by support_apply() */
 	size_t n_unsupported;
-	size_t n_prefixes; /* entries of `remote` and `local`, of all rules */
-	char **files;	   /* every file read, in order; positions point here */
+	size_t n_prefixes;	   /* entries of `remote` and `local`, of all rules */
+	struct config_file *files; /* every one that was read, in order */
 	size_t n_files;
 };
 
@@ -81,6 +87,8 @@ bool patterns_match(const struct patterns *p, const char *path);
 void settings_clear(struct settings *s);
 void policy_clear(struct policy *p);
 struct config *config_new(void);
+/* For when nobody needs the files' texts any more. */
+void config_drop_texts(struct config *c);
 void config_free(struct config *c);
 DEFINE_CLEANUP(struct config *, config_free)
 

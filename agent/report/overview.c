@@ -12,6 +12,7 @@
 
 DEFINE_CLEANUP(json_t *, json_decref)
 
+#define NAMED_MAX	 16 /* policies */
 #define PATIENCE_SECONDS 2u /* the maps can be read without the agent */
 
 /* Are these the agent's pins?  A path may have several names, so the agent also gives the
@@ -30,13 +31,20 @@ static bool same_pins(const json_t *reply, const char *pin_dir)
 		json_integer_value(inode) == (json_int_t)st.st_ino);
 }
 
+static char *text_of(const json_t *reply, const char *key)
+{
+	const char *text = json_string_value(json_object_get(reply, key));
+
+	return text ? strdup(text) : NULL;
+}
+
 void overview_ask(struct overview *o, const char *pin_dir, const char *runtime_dir)
 {
 	_cleanup_(json_decref) json_t *reply = NULL;
 	int r = control_call(runtime_dir, "status", PATIENCE_SECONDS, &reply, &o->pid);
-	const char *message, *pins;
+	const char *pins;
 
-	o->running = r == 0 || r == -ETIMEDOUT;
+	o->running = r == 0 || r == -ETIMEDOUT || r == -EBADMSG;
 	if (r < 0 || !json_is_true(json_object_get(reply, "ok")))
 		return;
 	if (!same_pins(reply, pin_dir)) {
@@ -45,9 +53,10 @@ void overview_ask(struct overview *o, const char *pin_dir, const char *runtime_d
 		o->other_pins = strdup(pins ? pins : "?");
 		return;
 	}
-	message = json_string_value(json_object_get(reply, "message"));
 	o->answers = true;
-	o->verdict = message ? strdup(message) : NULL;
+	o->verdict = text_of(reply, "message");
+	o->source = text_of(reply, "source");
+	o->source_dir = text_of(reply, "source_dir");
 	o->degraded = json_is_true(json_object_get(reply, "degraded"));
 	o->unsupported = json_incref(json_object_get(reply, "unsupported"));
 	o->pins_lost = (uint64_t)json_integer_value(json_object_get(reply, "pins_lost"));
@@ -255,6 +264,26 @@ int overview_read(const char *pin_dir, const char *runtime_dir, const struct pin
 	return r;
 }
 
+char *overview_name_policies(const struct overview *o)
+{
+	size_t size, named = o->n_policies < NAMED_MAX ? o->n_policies : NAMED_MAX;
+	char *text = NULL;
+	FILE *to = open_memstream(&text, &size);
+
+	if (!to)
+		return NULL;
+	for (size_t i = 0; i < named; i++)
+		fprintf(to, "%s%s", i ? ", " : "", o->policies[i].name);
+	if (named < o->n_policies)
+		fprintf(to, " and %zu more", o->n_policies - named);
+	else if (!named)
+		fprintf(to, "no policy");
+	if (fclose(to) == 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
 void overview_clear(struct overview *o)
 {
 	for (size_t i = 0; i < o->n_policies; i++) {
@@ -267,6 +296,8 @@ void overview_clear(struct overview *o)
 	neighbours_free(o->neighbours, o->n_neighbours);
 	json_decref(o->unsupported);
 	free(o->verdict);
+	free(o->source);
+	free(o->source_dir);
 	free(o->other_pins);
 	*o = (struct overview){ 0 };
 }

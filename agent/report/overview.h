@@ -57,6 +57,7 @@ struct overview {
 	char *other_pins; /* where the agent at the control socket, if not ours, has its pins */
 	char *verdict;	  /* on its last load */
 	bool degraded;
+	char *source, *source_dir; /* where what is in force comes from; NULL: not known */
 	/* What policies ask for and this kernel lacks: objects with `policy`, `rule` (or null),
 	 * `what`, `since`.  NULL: no agent answers. */
 	json_t *unsupported;
@@ -89,6 +90,8 @@ int overview_read(const char *pin_dir, const char *runtime_dir, const struct pin
 /* Counts the live cgroups of each policy.  only_overridden: only if some policy can be overridden.
  * Returns 0 or a negative errno. */
 int overview_count_cgroups(struct overview *o, const char *pin_dir, bool only_overridden);
+/* Returns the names of the policies, the first few of many; owned.  NULL: memory is out. */
+char *overview_name_policies(const struct overview *o);
 /* Asks only the agent, for when there is nothing to read. */
 void overview_ask(struct overview *o, const char *pin_dir, const char *runtime_dir);
 void overview_clear(struct overview *o);
