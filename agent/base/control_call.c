@@ -72,7 +72,7 @@ int control_call(const char *runtime_dir, const char *command, unsigned seconds,
 	r = send_request(fd, command);
 	if (r < 0)
 		return r;
-	r = poll(&wait, 1, (int)seconds * 1000); /* the reply comes in one go */
+	r = poll(&wait, 1, (int)seconds * 1000); /* for the reply's beginning */
 	if (r <= 0)
 		return r < 0 ? -errno : -ETIMEDOUT;
 	reply = json_loadfd(fd, JSON_DISABLE_EOF_CHECK, NULL);

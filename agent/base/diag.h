@@ -44,6 +44,7 @@ struct diags {
 	struct diag_file *files; /* in the order in which they were first added */
 	size_t n_files;
 	size_t lost; /* for want of memory */
+	int failure; /* negative errno: some error is not the files' but the host's; else 0 */
 };
 
 /* A diagnostic is counted even where there is no memory for its text. */

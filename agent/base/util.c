@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "base/util.h"
 
@@ -18,6 +19,11 @@ int grow_array(void **v, size_t n, size_t element_size)
 		return -ENOMEM;
 	*v = grown;
 	return 0;
+}
+
+bool only_we_write(const struct stat *st)
+{
+	return (st->st_uid == 0 || st->st_uid == geteuid()) && !(st->st_mode & (S_IWGRP | S_IWOTH));
 }
 
 int sentence(char **ret, int r, const char *format, ...)

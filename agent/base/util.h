@@ -61,6 +61,10 @@ static inline bool streq(const char *a, const char *b)
 	return strcmp(a, b) == 0;
 }
 
+struct stat;
+/* Can nobody but root or this user write what it is of?  (Who owns it can.) */
+bool only_we_write(const struct stat *st);
+
 /* Formats a sentence into *ret, owned by the caller.  Returns r, or -ENOMEM (*ret is NULL then). */
 int sentence(char **ret, int r, const char *format, ...) PRINTF_LIKE(3, 4);
 

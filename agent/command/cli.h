@@ -16,6 +16,7 @@ enum exit_status {
 
 #define DEFAULT_PIN_DIR	    "/sys/fs/bpf/sockpol"
 #define DEFAULT_RUNTIME_DIR "/run/sockpol"
+#define DEFAULT_STATE_DIR   "/var/lib/sockpol"
 
 #define CLI_NAMES_MAX 32 /* commands; options of one */
 

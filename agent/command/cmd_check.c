@@ -68,12 +68,31 @@ static void print_concerned(const struct config *c, const char *what, FILE *to)
 
 static void print_lack(const struct config *c, const char *what, const char *since, FILE *to)
 {
-	fprintf(to, "  lacks %s (since %s)", what, since);
+	fprintf(to, since ? "  lacks %s (since %s)" : "  lacks %s", what, since);
 	if (c) {
 		fprintf(to, ": ");
 		print_concerned(c, what, to);
 	}
 	fprintf(to, "\n");
+}
+
+/* Modules that policies name.  Returns how many the kernel lacks. */
+static size_t print_modules(const struct config *c, FILE *to)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; c && i < c->n_unsupported; i++) {
+		const struct unsupported *u = &c->unsupported[i];
+		size_t first = 0;
+
+		while (!streq(c->unsupported[first].what, u->what))
+			first++;
+		if (u->since || first < i)
+			continue;
+		print_lack(c, u->what, NULL, to);
+		n++;
+	}
+	return n;
 }
 
 void cmd_check_print_kernel(const char *release, const struct kernel_support *k,
@@ -98,6 +117,7 @@ void cmd_check_print_kernel(const char *release, const struct kernel_support *k,
 		print_lack(c, missing_hooks[i].what, missing_hooks[i].since, to);
 		n++;
 	}
+	n += print_modules(c, to);
 	if (!n)
 		fprintf(to, "  has every option and every hook\n");
 }

@@ -80,7 +80,7 @@ static int load_policies(const struct request *q, struct inputs *s)
 	host_read(&s->host);
 	r = config_load(dirs, NULL, &s->host, &diags, &s->config);
 	if (r == 0 && support_probe(&k) == 0)
-		r = support_apply(k, s->config, &diags);
+		r = support_apply(k, &s->host, s->config, &diags);
 	diags_sort(&diags);
 	diags_log(&diags);
 	diags_clear(&diags);

@@ -22,6 +22,10 @@ static const struct cli_option options[] = {
 	  CLI_TEXT(struct request, agent.pin_dir) },
 	{ "runtime-dir", "DIR", "the control socket's directory (" DEFAULT_RUNTIME_DIR ")",
 	  CLI_TEXT(struct request, agent.runtime_dir) },
+	{ "state-dir", "DIR",
+	  "keep the files that came in force last here (" DEFAULT_STATE_DIR ";\n"
+	  "                        with --pin-dir: nowhere)",
+	  CLI_TEXT(struct request, agent.state_dir) },
 	{ "persist", NULL,
 	  "when stopped, leave the policies in force (sockpol detach takes\n"
 	  "                        them out)",
@@ -39,6 +43,8 @@ static int run(const void *given, const char *const *arguments)
 	(void)arguments;
 	o.policy_dirs = q->dirs[0] ? q->dirs : loader_default_dirs;
 	o.pin_dir_is_default = streq(o.pin_dir, DEFAULT_PIN_DIR);
+	if (!o.state_dir && o.pin_dir_is_default)
+		o.state_dir = DEFAULT_STATE_DIR;
 	r = agent_run(&o);
 	if (r == -EBADMSG)
 		return EXIT_CONFIG;
@@ -52,7 +58,9 @@ const struct command cmd_run = {
 	.description =
 		"Governs sockets as the policy files say, in the foreground.  SIGHUP reads the "
 		"files\nagain; SIGTERM and SIGINT take everything out of the kernel, unless --persist is "
-		"given.\nExit status: 78 when errors in the files keep it from starting, else as for all commands.",
+		"given.  With errors in the files it starts with what an earlier agent left in force, or with\n"
+		"the files that came in force last.\n"
+		"Exit status: 78 when errors in the files keep it from starting, else as for all commands.",
 	CLI_OPTIONS(options, struct request),
 	.defaults = &(const struct request){ .agent = { .pin_dir = DEFAULT_PIN_DIR,
 							.runtime_dir = DEFAULT_RUNTIME_DIR } },

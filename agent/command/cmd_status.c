@@ -25,9 +25,12 @@ static void print_missing(const json_t *o)
 	size_t i;
 
 	json_array_foreach (unsupported, i, one) {
-		printf("warning: this kernel has no %s (since %s): left out of policy %s",
-		       document_text(one, "what"), document_text(one, "since"),
-		       document_text(one, "policy"));
+		const char *since = document_text(one, "since");
+
+		printf("warning: this kernel has no %s", document_text(one, "what"));
+		if (since)
+			printf(" (since %s)", since);
+		printf(": left out of policy %s", document_text(one, "policy"));
 		print_with(", rule ", document_text(one, "rule"));
 		putchar('\n');
 	}
@@ -58,6 +61,24 @@ static void print_whether_running(const json_t *agent)
 	else
 		printf("agent: running, pid %lld; last load: %s%s\n", pid, verdict ? verdict : "?",
 		       document_is(agent, "degraded") ? " (degraded)" : "");
+}
+
+/* Says where what is in force comes from, if not from files that the agent could read. */
+static void print_source(const json_t *o)
+{
+	const json_t *agent = json_object_get(o, "agent");
+	const char *source = document_text(agent, "source"),
+		   *dir = document_text(agent, "source_dir");
+	_cleanup_free_ char *names = NULL;
+
+	if (!document_is(agent, "degraded") || !source || streq(source, "files"))
+		return;
+	names = overview_name_policies(o);
+	if (dir)
+		printf("degraded: in force from the last good files (%s): %s\n", dir,
+		       names ? names : "?");
+	else
+		printf("degraded: in force from an earlier agent: %s\n", names ? names : "?");
 }
 
 static void print_lost(const json_t *agent, FILE *to)
@@ -101,6 +122,7 @@ static void print_agent(const json_t *o)
 	if (localtime_r(&loaded, &tm))
 		strftime(when, sizeof(when), "%F %T %z", &tm);
 	print_whether_running(agent);
+	print_source(o);
 	printf("in force: generation %lld since %s, %lld policies\n",
 	       document_number(o, "generation"), when, document_number(o, "n_policies"));
 	printf("cgroups classified at a socket: %lld\n", document_number(counts, "classified"));

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -17,8 +21,10 @@
 #include "daemon/control.h"
 #include "base/diag.h"
 #include "daemon/governor.h"
+#include "daemon/last_good.h"
 #include "base/log.h"
 #include "report/metrics.h"
+#include "report/overview.h"
 #include "daemon/metrics_file.h"
 #include "kernel/kernel.h"
 #include "kernel/pin_dir.h"
@@ -28,7 +34,26 @@
 
 #define DIAGNOSTICS_REPLY_MAX 65536 /* bytes; the rest is in the journal */
 
+#define RETRY_FIRST_USEC (5 * 1000000ull)
+#define RETRY_LAST_USEC	 (600 * 1000000ull)
+
 DEFINE_CLEANUP(sd_event *, sd_event_unref)
+DEFINE_CLEANUP(sd_event_source *, sd_event_source_unref)
+
+/* Where what is in force comes from. */
+enum source {
+	SOURCE_FILES,	  /* files that this agent has read */
+	SOURCE_PINS,	  /* what an earlier agent left */
+	SOURCE_LAST_GOOD, /* see last_good.h */
+	SOURCE_MAX,
+};
+
+static const char *const source_names[] = {
+	[SOURCE_FILES] = "files",
+	[SOURCE_PINS] = "pins",
+	[SOURCE_LAST_GOOD] = "last-good",
+};
+static_assert(ARRAY_SIZE(source_names) == SOURCE_MAX, "a name for each source");
 
 struct agent {
 	const struct agent_options *options;
@@ -38,7 +63,13 @@ struct agent {
 	struct control *control;
 	struct metrics_file *metrics; /* NULL: not asked for */
 	struct governor governor;
-	bool degraded;	   /* the files are not what is in force */
+	bool degraded; /* the files are not what is in force */
+	enum source source;
+	char *source_dir;	 /* SOURCE_LAST_GOOD: the files; owned */
+	bool to_keep;		 /* the files of what is in force ... */
+	sd_event_source *keeper; /* ... by this, when there is time */
+	sd_event_source *retry;	 /* of a start that failed, but not for the files */
+	uint64_t retry_usec;
 	bool unpinned;	   /* pins were removed, and cannot be made again */
 	uint32_t mended;   /* BIT(enum hook_id): somebody detached them, and this load attached
 			    * them again */
@@ -69,6 +100,19 @@ static void say_what_was_mended(struct agent *a)
 		    (int)sizeof(before) / 2, before, hooks);
 }
 
+/* Takes dir. */
+static void come_from(struct agent *a, enum source source, char *dir)
+{
+	free(a->source_dir);
+	a->source_dir = dir;
+	a->source = source;
+	a->to_keep = source == SOURCE_FILES && a->options->state_dir;
+	if (a->to_keep)
+		(void)sd_event_source_set_enabled(a->keeper, SD_EVENT_ONESHOT);
+	else if (a->governor.config)
+		config_drop_texts(a->governor.config);
+}
+
 /*
  * Files to force: see governor_load().  Logs what is wrong with them, but not the verdict.
  * *ret_diagnostics: the same as text, owned; NULL: memory is out.
@@ -83,6 +127,8 @@ static int load(struct agent *a, char **ret_diagnostics)
 	diags_sort(&diags);
 	diags_log(&diags);
 	a->degraded = r < 0;
+	if (r == 0)
+		come_from(a, SOURCE_FILES, NULL);
 	if (r == -EBADMSG) {
 		set_verdict(a, "refused: %zu error%s; what was in force stays", diags.n_errors,
 			    diags.n_errors == 1 ? "" : "s");
@@ -165,6 +211,8 @@ static int on_sighup(sd_event_source *s, const struct signalfd_siginfo *si, void
 
 	(void)s;
 	(void)si;
+	if (!a->control) /* it still waits for a bpffs */
+		return 0;
 	control_renew(a->control);
 	reload(a, NULL);
 	return 0;
@@ -213,7 +261,7 @@ static json_t *json_unsupported(const struct agent *a)
 	for (size_t i = 0; i < c->n_unsupported; i++) {
 		const struct unsupported *u = &c->unsupported[i];
 
-		json_array_append_new(list, json_pack("{s:s, s:s?, s:s, s:s}", "policy", u->policy,
+		json_array_append_new(list, json_pack("{s:s, s:s?, s:s, s:s?}", "policy", u->policy,
 						      "rule", u->rule, "what", u->what, "since",
 						      u->since));
 	}
@@ -226,10 +274,12 @@ static json_t *answer_status(const struct agent *a)
 	_cleanup_free_ char *real = realpath(a->options->pin_dir, NULL);
 	_cleanup_free_ char *pins = utf8_escape(real ? real : a->options->pin_dir);
 	const struct kernel *k = a->governor.kernel;
-	json_t *reply = json_pack(
-		"{s:b, s:s, s:b, s:s, s:s?, s:I, s:o?}", "ok", 1, "message", a->verdict, "degraded",
-		a->degraded, "version", SOCKPOL_VERSION, "pin_dir", pins, "pins_lost",
-		k ? (json_int_t)kernel_n_lost(k) : 0, "policy_dirs", policy_dirs_json(a));
+	json_t *reply =
+		json_pack("{s:b, s:s, s:b, s:s, s:o, s:s, s:s?, s:I, s:o?}", "ok", 1, "message",
+			  a->verdict, "degraded", a->degraded, "source", source_names[a->source],
+			  "source_dir", document_string(a->source_dir), "version", SOCKPOL_VERSION,
+			  "pin_dir", pins, "pins_lost", k ? (json_int_t)kernel_n_lost(k) : 0,
+			  "policy_dirs", policy_dirs_json(a));
 	struct stat st;
 
 	if (reply && stat(a->options->pin_dir, &st) == 0) {
@@ -289,6 +339,24 @@ static void watch_devices(struct agent *a)
 		log_warning_errno(r, "Cannot follow network devices, ignoring");
 }
 
+/* When whoever waits for the load knows the outcome. */
+static void keep_files(struct agent *a)
+{
+	if (!a->to_keep || !a->governor.config)
+		return;
+	a->to_keep = false;
+	last_good_keep(a->options->state_dir, a->governor.config);
+	config_drop_texts(a->governor.config);
+	malloc_trim(0);
+}
+
+static int on_idle(sd_event_source *s, void *userdata)
+{
+	(void)s;
+	keep_files(userdata);
+	return 0;
+}
+
 static int set_up_loop(struct agent *a)
 {
 	int r = sd_event_default(&a->event);
@@ -296,21 +364,106 @@ static int set_up_loop(struct agent *a)
 	if (r >= 0)
 		r = sd_event_set_signal_exit(a->event, true); /* SIGTERM and SIGINT */
 	if (r >= 0)
-		r = sd_event_add_signal(a->event, NULL, SIGHUP | SD_EVENT_SIGNAL_PROCMASK,
-					on_sighup, a);
+		r = sd_event_add_signal(a->event, NULL, SIGHUP, on_sighup, a);
+	if (r >= 0)
+		r = sd_event_add_defer(a->event, &a->keeper, on_idle, a);
+	if (r >= 0)
+		r = sd_event_source_set_priority(a->keeper, SD_EVENT_PRIORITY_IDLE);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(a->keeper, SD_EVENT_OFF);
 	return r < 0 ? log_error_errno(r, "Cannot set up the event loop") : 0;
+}
+
+/* What failed may work now. */
+static int on_retry(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct agent *a = userdata;
+	int r = a->degraded && a->source == SOURCE_PINS ? reload(a, NULL) : 0;
+
+	(void)usec;
+	if (r == 0 || r == -EBADMSG)
+		return 0;
+	if (a->retry_usec < RETRY_LAST_USEC)
+		a->retry_usec *= 2;
+	r = sd_event_source_set_time_relative(s, a->retry_usec);
+	return r < 0 ? r : sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+static void retry_later(struct agent *a)
+{
+	int r;
+
+	a->retry_usec = RETRY_FIRST_USEC;
+	r = sd_event_add_time_relative(a->event, &a->retry, CLOCK_MONOTONIC, a->retry_usec, 0,
+				       on_retry, a);
+	if (r < 0)
+		log_warning_errno(r, "Only a reload will try that again");
+}
+
+/* The files are wrong: those that came in force last.  -EBADMSG: there are none, or they are not
+ * good either. */
+static int load_last_good(struct agent *a)
+{
+	_cleanup_free_ char *dir = NULL;
+	struct diags diags = { 0 };
+	size_t n;
+	int r = a->options->state_dir ? last_good_find(a->options->state_dir, &dir) : -ENOENT;
+
+	if (r < 0)
+		return r == -ENOMEM ? r : -EBADMSG;
+	r = governor_load(&a->governor, (const char *const[]){ dir, NULL }, &diags);
+	diags_sort(&diags);
+	diags_log(&diags);
+	diags_clear(&diags);
+	if (r < 0)
+		return r;
+	come_from(a, SOURCE_LAST_GOOD, TAKE_PTR(dir));
+	n = a->governor.config->n_policies;
+	set_verdict(a, "the policy files have errors: %zu %s in force from the last good files", n,
+		    n == 1 ? "policy is" : "policies are");
+	return 0;
+}
+
+static void name_policies(const struct agent *a)
+{
+	_cleanup_(pinned_close) struct pinned *p = NULL;
+	_cleanup_(json_decref) json_t *o = NULL;
+	_cleanup_free_ char *names = NULL;
+
+	if (pinned_open(a->options->pin_dir, &p) < 0 ||
+	    overview_read(a->options->pin_dir, NULL, p, &o) < 0)
+		return;
+	names = overview_name_policies(o);
+	if (names && a->source_dir)
+		log_warning("in force from %s: %s", a->source_dir, names);
+	else if (names)
+		log_warning("in force from an earlier agent: %s", names);
 }
 
 /*
  * The first load.  With wrong files an agent that finds an earlier one's pins leaves those in
- * force, and waits for a reload; one that finds none has nothing to offer.
+ * force; one that finds none puts the last good files in force.  Returns 0 if something is.
  */
-static int start(struct agent *a)
+static int load_first(struct agent *a)
 {
 	bool pins = pin_dir_has_policy(a->options->pin_dir);
 	int r = load(a, NULL);
 
-	if (r < 0 && !a->governor.kernel && !(r == -EBADMSG && pins)) {
+	if (r == 0)
+		return 0;
+	if (!a->governor.kernel && !(r == -EBADMSG && pins))
+		return r == -EBADMSG ? load_last_good(a) : r;
+	come_from(a, SOURCE_PINS, NULL);
+	if (r != -EBADMSG)
+		retry_later(a);
+	return 0;
+}
+
+static int start(struct agent *a)
+{
+	int r = load_first(a);
+
+	if (r < 0) {
 		set_verdict(a, "not started: %s",
 			    r == -EBADMSG ? "the policy files have errors" : strerror(-r));
 		log_error("%s", a->verdict);
@@ -318,10 +471,12 @@ static int start(struct agent *a)
 	}
 	if (a->metrics)
 		metrics_file_refresh(a->metrics);
-	if (r < 0)
+	if (a->degraded) {
 		log_warning("ready, but degraded: %s", a->verdict);
-	else
+		name_policies(a);
+	} else {
 		log_info("ready: %s", a->verdict);
+	}
 	sd_notify(0, "READY=1");
 	governor_settle(&a->governor);
 	return 0;
@@ -329,6 +484,9 @@ static int start(struct agent *a)
 
 static void agent_clear(struct agent *a)
 {
+	sd_event_source_disable_unref(a->keeper);
+	sd_event_source_disable_unref(a->retry);
+	free(a->source_dir);
 	if (a->control)
 		control_free(a->control);
 	if (a->metrics)
@@ -363,6 +521,7 @@ static void say_what_stays(struct agent *a)
 
 static void stop(struct agent *a)
 {
+	keep_files(a);
 	if (a->options->persist) {
 		say_what_stays(a);
 	} else {
@@ -370,6 +529,60 @@ static void stop(struct agent *a)
 		set_verdict(a, "stopped: nothing is governed any more");
 	}
 	log_info("%s", a->verdict); /* the service manager shows it when the agent is gone, too */
+}
+
+/* The loop looks again after each change of the mounts. */
+static int on_mount(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+	(void)s;
+	(void)fd;
+	(void)revents;
+	(void)userdata;
+	return 0;
+}
+
+/*
+ * Returns when a bpffs is mounted where the pins go: 1; 0: it was told to stop.  A service manager
+ * would fill its log with starts that all fail for the same reason; so it is told that the agent is
+ * ready, in order to hold up no boot, and that nothing is governed.
+ */
+static int wait_for_bpffs(struct agent *a)
+{
+	_cleanup_close_ int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	_cleanup_(sd_event_source_unref) sd_event_source *mounts = NULL;
+	int r = fd < 0 ? -errno : 0;
+
+	if (r == 0)
+		r = sd_event_add_io(a->event, &mounts, fd, EPOLLPRI, on_mount, NULL);
+	if (r >= 0)
+		r = sd_event_set_watchdog(a->event, true);
+	if (r < 0)
+		return log_error_errno(r, "Cannot wait for a bpffs");
+	set_verdict(a, "nothing is governed: waiting for a bpffs");
+	log_warning("ready, but %s", a->verdict);
+	sd_notify(0, "READY=1");
+	while (!pin_dir_has_bpffs(a->options->pin_dir)) {
+		r = sd_event_run(a->event, UINT64_MAX);
+		if (r < 0)
+			return log_error_errno(r, "Cannot wait for a bpffs");
+		if (sd_event_get_state(a->event) == SD_EVENT_FINISHED)
+			return 0;
+	}
+	return 1;
+}
+
+static int open_pin_dir(struct agent *a)
+{
+	int r;
+
+	a->pin_fd = pin_dir_open(a->options->pin_dir);
+	if (a->pin_fd != -ENODEV || !getenv("NOTIFY_SOCKET"))
+		return a->pin_fd < 0 ? a->pin_fd : 1;
+	r = wait_for_bpffs(a);
+	if (r <= 0)
+		return r;
+	a->pin_fd = pin_dir_open(a->options->pin_dir);
+	return a->pin_fd < 0 ? a->pin_fd : 1;
 }
 
 static int run(struct agent *a)
@@ -382,12 +595,11 @@ static int run(struct agent *a)
 		r = governor_init(&a->governor, a->options->cgroup_root, a->options->pin_dir);
 	if (r == 0)
 		r = set_up_loop(a);
-	if (r < 0)
+	if (r == 0)
+		r = open_pin_dir(a);
+	if (r <= 0) /* 0: told to stop */
 		return r;
 	watch_devices(a);
-	a->pin_fd = pin_dir_open(a->options->pin_dir);
-	if (a->pin_fd < 0)
-		return a->pin_fd;
 	r = pin_dir_recover(a->options->pin_dir);
 	if (r == 0)
 		r = control_new(a->options->runtime_dir, a->event, on_request, a, &a->control);
@@ -413,8 +625,13 @@ static int run(struct agent *a)
 int agent_run(const struct agent_options *options)
 {
 	struct agent a = { .options = options, .pin_fd = -1 };
-	int r = run(&a);
+	sigset_t hup;
+	int r;
 
+	/* One that comes before the loop waits for it. */
+	sigemptyset(&hup);
+	sigaddset(&hup, SIGHUP);
+	r = sigprocmask(SIG_BLOCK, &hup, NULL) < 0 ? -errno : run(&a);
 	if (r < 0 && !log_has_erred()) /* rather this than no word */
 		log_error_errno(r, "sockpol run ends");
 	agent_clear(&a);

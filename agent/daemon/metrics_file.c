@@ -79,7 +79,7 @@ static int open_dir(const struct metrics_file *m, const char **ret_complaint)
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	*ret_complaint = "its directory can be written by others than root";
-	if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & (S_IWGRP | S_IWOTH)))
+	if (!only_we_write(&st))
 		return -EPERM;
 	return TAKE_FD(fd);
 }

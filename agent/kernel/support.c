@@ -10,6 +10,7 @@
 
 #include "host/host.h"
 #include "base/log.h"
+#include "base/progress.h"
 #include "kernel/programs.h"
 #include "policy/stage.h"
 #include "kernel/support.h"
@@ -37,19 +38,23 @@ struct support {
 	int error; /* -ENOMEM */
 };
 
+/* since: NULL for a module, which may come with any kernel. */
 static void note(struct support *s, const char *what, const char *since)
 {
 	struct config *c = s->config;
+	char *text = strdup(what);
 
-	if (GROW(c->unsupported, c->n_unsupported) < 0)
+	if (!text || GROW(c->unsupported, c->n_unsupported) < 0) {
+		free(text);
 		s->error = -ENOMEM;
-	else
-		c->unsupported[c->n_unsupported++] = (struct unsupported){
-			.policy = s->policy->name,
-			.rule = s->rule ? s->rule->name : NULL,
-			.what = what,
-			.since = since,
-		};
+		return;
+	}
+	c->unsupported[c->n_unsupported++] = (struct unsupported){
+		.policy = s->policy->name,
+		.rule = s->rule ? s->rule->name : NULL,
+		.what = text,
+		.since = since,
+	};
 }
 
 bool support_has_option(const struct kernel_support *k, enum option_id id)
@@ -71,15 +76,27 @@ static bool has_congestion(const struct support *s, const char *name)
 	       errno == EPERM;
 }
 
-static void check_congestion(struct support *s, const struct settings *block)
+/* False: the setting goes, so that a weaker one may win. */
+static bool check_congestion(struct support *s, const struct setting *setting)
 {
-	const struct setting *set = settings_find(block, &option_table[OPTION_TCP_CONGESTION]);
+	const char *name = sockopt_data(&setting->value);
+	char what[64];
 
-	if (!set || set->unset || has_congestion(s, sockopt_data(&set->value)))
-		return;
-	diag_error(s->diags, &set->at, "this kernel has no congestion control '%s'",
-		   (const char *)sockopt_data(&set->value));
-	s->bad = true;
+	if (has_congestion(s, name))
+		return true;
+	snprintf(what, sizeof(what), "congestion control '%s'", name);
+	note(s, what, NULL);
+	if (s->policy->refuse_unsupported) {
+		diag_error(s->diags, &setting->at,
+			   "this kernel has no %s, and policy '%s' says on_unsupported: refuse",
+			   what, s->policy->name);
+		s->bad = true;
+	} else {
+		diag_warning(s->diags, &setting->at,
+			     "this kernel has no %s: left out of policy '%s'", what,
+			     s->policy->name);
+	}
+	return false;
 }
 
 /* False: the setting goes. */
@@ -87,8 +104,10 @@ static bool check_setting(struct support *s, const struct setting *setting)
 {
 	const struct option *o = setting->option;
 
-	if (setting->unset || support_has_option(s->kernel, option_id(o)))
+	if (setting->unset)
 		return true;
+	if (support_has_option(s->kernel, option_id(o)))
+		return option_id(o) != OPTION_TCP_CONGESTION || check_congestion(s, setting);
 	note(s, o->name, o->since);
 	if (s->policy->refuse_unsupported) {
 		diag_error(s->diags, &setting->at,
@@ -116,7 +135,6 @@ static void check_block(struct support *s, struct settings *block)
 			sockopt_destroy(&block->v[i].value);
 	}
 	block->n = kept;
-	check_congestion(s, block);
 }
 
 static bool may_hold_at(const struct when *w, uint64_t stages)
@@ -152,6 +170,7 @@ static int apply(struct support *s)
 	for (size_t i = 0; i < s->config->n_policies; i++) {
 		struct policy *p = &s->config->policies[i];
 
+		progress_made();
 		s->policy = p;
 		s->rule = NULL;
 		check_block(s, &p->base);
@@ -166,9 +185,10 @@ static int apply(struct support *s)
 	return s->bad ? -EBADMSG : 0;
 }
 
-int support_apply(const struct kernel_support *k, struct config *c, struct diags *diags)
+int support_apply(const struct kernel_support *k, const struct host *host, struct config *c,
+		  struct diags *diags)
 {
-	struct support s = { .kernel = k, .config = c, .diags = diags, .socket = -1 };
+	struct support s = { .kernel = k, .config = c, .diags = diags, .host = host, .socket = -1 };
 
 	return apply(&s);
 }

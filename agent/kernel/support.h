@@ -37,16 +37,18 @@ int support_probe(const struct kernel_support **ret);
 bool support_has_option(const struct kernel_support *k, enum option_id id);
 
 /*
- * Takes options that the kernel lacks out of the configuration, with a warning, and notes them and
- * rules that need hooks it lacks in c->unsupported; with `on_unsupported: refuse` each is an error.
+ * Takes options that the kernel lacks, and congestion controls that host does not name, out of the
+ * configuration, with a warning, and notes them and rules that need hooks it lacks in
+ * c->unsupported; with `on_unsupported: refuse` each is an error.
  * Returns 0, -EBADMSG (errors in diags) or -ENOMEM.
  */
-int support_apply(const struct kernel_support *k, struct config *c, struct diags *diags);
+int support_apply(const struct kernel_support *k, const struct host *host, struct config *c,
+		  struct diags *diags);
 
 /*
  * The same for the running kernel, and has it load the congestion controls that the configuration
- * names: one that does not exist is an error.  Returns 0, -EBADMSG (errors in diags) or another
- * negative errno, logged.
+ * names: one that does not exist is an option that it lacks.  Returns 0, -EBADMSG (errors in diags)
+ * or another negative errno, logged.
  */
 int support_prepare(struct config *c, struct diags *diags);
 /* The same without a change to the kernel: congestion controls are looked up, in host. */

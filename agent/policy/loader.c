@@ -6,6 +6,7 @@
 #include <sys/sysmacros.h>
 
 #include "base/diag.h"
+#include "base/progress.h"
 #include "policy/lint.h"
 #include "policy/loader.h"
 #include "policy/policy_parse.h"
@@ -20,6 +21,25 @@ const char *const loader_default_dirs[] = {
 
 /* Reports an error.  Returns -EBADMSG. */
 #define REFUSE(diags, at, ...) (diag_error(diags, at, __VA_ARGS__), -EBADMSG)
+
+/* Reports that a file or directory cannot be read.  Returns -EBADMSG. */
+static int refuse_errno(struct diags *diags, const struct position *at, const char *what, int err)
+{
+	switch (err) {
+	case ENOENT:
+	case EACCES:
+	case EPERM:
+	case ELOOP:
+	case ENOTDIR:
+	case EISDIR:
+	case ENAMETOOLONG:
+	case ENXIO:
+		break;
+	default:
+		diags->failure = -err;
+	}
+	return REFUSE(diags, at, "%s: %s", what, strerror(err));
+}
 
 /* --- directories ------------------------------------------------------------------------------ */
 
@@ -56,7 +76,7 @@ static int open_dir(const char *path, struct diags *diags, DIR **ret)
 	if (fd < 0 && errno == ENOENT && is_missing(path))
 		return -ENOENT;
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return REFUSE(diags, &at, "cannot open the policy directory: %s", strerror(errno));
+		return refuse_errno(diags, &at, "cannot open the policy directory", errno);
 	if (!is_trusted(&st, &at, diags))
 		return -EBADMSG;
 	*ret = fdopendir(fd);
@@ -109,8 +129,7 @@ static int scan_entries(struct loader_files *f, DIR *dir, const char *dir_path, 
 		};
 		path = NULL;
 	}
-	return errno ? REFUSE(diags, &at, "cannot read the policy directory: %s", strerror(errno))
-		     : 0;
+	return errno ? refuse_errno(diags, &at, "cannot read the policy directory", errno) : 0;
 }
 
 /* Has this directory been read already, under whatever name? */
@@ -129,7 +148,7 @@ static bool was_scanned(const struct loader_files *f, DIR *dir)
 
 static int scan_dir(struct loader_files *f, const char *path, struct diags *diags)
 {
-	DIR *dir;
+	DIR *dir = NULL;
 	int r;
 
 	r = open_dir(path, diags, &dir);
@@ -221,7 +240,7 @@ static int report_open_error(int dir_fd, const char *name, const struct position
 	if (err == ENOENT && fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    S_ISLNK(st.st_mode))
 		return REFUSE(diags, at, "a link that leads nowhere");
-	return REFUSE(diags, at, "cannot open: %s", strerror(err));
+	return refuse_errno(diags, at, "cannot open", err);
 }
 
 int loader_read(int dir_fd, const char *name, const char *path, struct diags *diags,
@@ -256,7 +275,7 @@ int loader_read(int dir_fd, const char *name, const char *path, struct diags *di
 	for (; n > 0 && size < room; size += (size_t)n) {
 		n = TEMP_FAILURE_RETRY(read(fd, text + size, room - size));
 		if (n < 0)
-			return REFUSE(diags, &at, "cannot read: %s", strerror(errno));
+			return refuse_errno(diags, &at, "cannot read", errno);
 	}
 	if (size == room)
 		return REFUSE(diags, &at, "grows while it is read");
@@ -267,35 +286,43 @@ int loader_read(int dir_fd, const char *name, const char *path, struct diags *di
 
 /* --- the configuration ------------------------------------------------------------------------ */
 
-/* Returns the configuration's own copy of a path, for positions to point at. */
-static const char *add_path(struct config *c, const char *path)
+/* Takes the text.  Returns the configuration's own file, for positions to point at; NULL: memory
+ * is out. */
+static const struct config_file *add_file(struct config *c, const char *path, char **text,
+					  size_t size)
 {
+	struct config_file *f;
+
 	if (GROW(c->files, c->n_files) < 0)
 		return NULL;
-	c->files[c->n_files] = strdup(path);
-	if (!c->files[c->n_files])
+	f = &c->files[c->n_files];
+	*f = (struct config_file){ .path = strdup(path), .size = size };
+	if (!f->path)
 		return NULL;
-	return c->files[c->n_files++];
+	f->text = TAKE_PTR(*text);
+	c->n_files++;
+	return f;
 }
 
 static int load_file(struct config *c, int dir_fd, const char *name, const char *path,
 		     struct diags *diags)
 {
 	_cleanup_free_ char *text = NULL;
+	const struct config_file *file;
 	struct yaml_doc doc;
-	const char *file;
 	size_t size;
 	int r;
 
+	progress_made();
 	r = loader_read(dir_fd, name, path, diags, &text, &size);
 	if (r == -EBADMSG || (r == 0 && !text))
 		return 0;
 	if (r < 0)
 		return r;
-	file = add_path(c, path);
+	file = add_file(c, path, &text, size);
 	if (!file)
 		return -ENOMEM;
-	r = yaml_doc_parse(text, size, file, diags, &doc);
+	r = yaml_doc_parse(file->text, size, file->path, diags, &doc);
 	if (r < 0)
 		return r;
 	if (doc.root)
@@ -360,7 +387,7 @@ int config_load(const char *const *dirs, const char *const *files, const struct 
 		lint_config(c, host, diags);
 	diags_sort(diags);
 	if (diags->n_errors > errors)
-		return -EBADMSG;
+		return diags->failure < 0 ? diags->failure : -EBADMSG;
 	*ret = TAKE_PTR(c);
 	return 0;
 }

@@ -23,7 +23,8 @@ extern const char *const loader_default_dirs[];
  * warning unless it is a default one) and then `files` (NULL-terminated or NULL, read as they are,
  * no masking).  Everything wrong in everything is added to `diags`; also warnings (see lint.h),
  * with `host` as the kernel's facts. Returns 0 with a configuration that the caller owns, -EBADMSG
- * when diags holds an error (then *ret is untouched), or -ENOMEM.
+ * when diags holds an error (then *ret is untouched), or another negative errno: something else
+ * than the files is wrong (-EMFILE, -EIO, -ENOMEM), and the next time may be better.
  */
 int config_load(const char *const *dirs, const char *const *files, const struct host *host,
 		struct diags *diags, struct config **ret);

@@ -63,16 +63,27 @@ struct config *config_new(void)
 	return calloc(1, sizeof(struct config));
 }
 
+void config_drop_texts(struct config *c)
+{
+	for (size_t i = 0; i < c->n_files; i++) {
+		free(c->files[i].text);
+		c->files[i].text = NULL;
+	}
+}
+
 void config_free(struct config *c)
 {
 	if (!c)
 		return;
+	config_drop_texts(c);
 	for (size_t i = 0; i < c->n_policies; i++)
 		policy_clear(&c->policies[i]);
 	free(c->policies);
 	for (size_t i = 0; i < c->n_files; i++)
-		free(c->files[i]);
+		free(c->files[i].path);
 	free(c->files);
+	for (size_t i = 0; i < c->n_unsupported; i++)
+		free(c->unsupported[i].what);
 	free(c->unsupported);
 	free(c);
 }

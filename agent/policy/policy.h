@@ -59,8 +59,14 @@ struct policy {
 /* Something that a block asks for and that the running kernel lacks (agent/kernel/support.h). */
 struct unsupported {
 	const char *policy, *rule; /* names; rule NULL: the base options */
-	const char *what;	   /* an option's name, or which hooks */
-	const char *since;	   /* the first kernel that has it */
+	char *what;	   /* an option's name, which hooks, or which congestion control; owned */
+	const char *since; /* the first kernel that has it; NULL: it is a module */
+};
+
+struct config_file {
+	char *path; /* owned; positions point here */
+	char *text; /* as it was read, owned; NULL after config_drop_texts() */
+	size_t size;
 };
 
 /* A whole configuration, its policies in order of precedence (files, then position in the file). */
@@ -69,8 +75,8 @@ struct config {
 	size_t n_policies;
 	struct unsupported *unsupported; /* by policy and rule; found by support_apply() */
 	size_t n_unsupported;
-	size_t n_prefixes; /* entries of `remote` and `local`, of all rules */
-	char **files;	   /* every file read, in order; positions point here */
+	size_t n_prefixes;	   /* entries of `remote` and `local`, of all rules */
+	struct config_file *files; /* every one that was read, in order */
 	size_t n_files;
 };
 
@@ -83,6 +89,8 @@ bool patterns_match(const struct patterns *p, const char *path);
 void settings_clear(struct settings *s);
 void policy_clear(struct policy *p);
 struct config *config_new(void);
+/* For when nobody needs the files' texts any more. */
+void config_drop_texts(struct config *c);
 void config_free(struct config *c);
 DEFINE_CLEANUP(struct config *, config_free)
 

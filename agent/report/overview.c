@@ -13,6 +13,7 @@
 #include "report/contest.h"
 #include "report/overview.h"
 
+#define NAMED_MAX	 16 /* policies */
 #define PATIENCE_SECONDS 2u /* the maps can be read without the agent */
 
 /* Are these the agent's pins?  A path may have several names, so the agent also gives the
@@ -38,16 +39,19 @@ static json_t *ask(const char *pin_dir, const char *runtime_dir)
 	pid_t pid = 0;
 	const int r = control_call(runtime_dir, "status", PATIENCE_SECONDS, &reply, &pid);
 	const bool ok = r == 0 && document_is(reply, "ok"), ours = !ok || same_pins(reply, pin_dir),
-		   answers = ok && ours, running = (r == 0 || r == -ETIMEDOUT) && ours;
+		   answers = ok && ours,
+		   running = (r == 0 || r == -ETIMEDOUT || r == -EBADMSG) && ours;
 	const char *pins = document_text(reply, "pin_dir");
 	_cleanup_(json_decref) json_t *number = pid ? json_integer(pid) : json_null();
 
-	return json_pack("{s:{s:b, s:b, s:O?, s:s?, s:O?, s:s?, s:b, s:I}, s:O?}", "agent",
-			 "running", running, "answers", answers, "pid", running ? number : NULL,
-			 "other_pins", ours ? NULL : (pins ? pins : "?"), "other_pid",
-			 ours ? NULL : number, "last_load",
+	return json_pack("{s:{s:b, s:b, s:O?, s:s?, s:O?, s:s?, s:b, s:s?, s:s?, s:I}, s:O?}",
+			 "agent", "running", running, "answers", answers, "pid",
+			 running ? number : NULL, "other_pins", ours ? NULL : (pins ? pins : "?"),
+			 "other_pid", ours ? NULL : number, "last_load",
 			 answers ? document_text(reply, "message") : NULL, "degraded",
-			 answers && document_is(reply, "degraded"), "pins_lost",
+			 answers && document_is(reply, "degraded"), "source",
+			 answers ? document_text(reply, "source") : NULL, "source_dir",
+			 answers ? document_text(reply, "source_dir") : NULL, "pins_lost",
 			 answers ? document_number(reply, "pins_lost") : 0, "unsupported",
 			 answers ? json_object_get(reply, "unsupported") : NULL);
 }
@@ -271,6 +275,28 @@ int overview_read(const char *pin_dir, const char *runtime_dir, const struct pin
 	else
 		*ret = o;
 	return r;
+}
+
+char *overview_name_policies(const json_t *o)
+{
+	const json_t *policies = json_object_get(o, "policies"), *policy;
+	size_t size, i, n = json_array_size(policies);
+	char *text = NULL;
+	FILE *to = open_memstream(&text, &size);
+
+	if (!to)
+		return NULL;
+	json_array_foreach (policies, i, policy)
+		if (i < NAMED_MAX)
+			fprintf(to, "%s%s", i ? ", " : "", document_text(policy, "name"));
+	if (n > NAMED_MAX)
+		fprintf(to, " and %zu more", n - NAMED_MAX);
+	else if (!n)
+		fprintf(to, "no policy");
+	if (fclose(to) == 0)
+		return text;
+	free(text);
+	return NULL;
 }
 
 /* A policy in force.  Options are BIT(enum option_id), by stage. */

@@ -21,6 +21,8 @@ int overview_read(const char *pin_dir, const char *runtime_dir, const struct pin
 int overview_count_cgroups(json_t *o, const char *pin_dir, bool only_overridden);
 /* Reads what is in force for one cgroup.  Returns 0 or a negative errno. */
 int overview_read_cgroup(struct generations *g, const char *path, uint64_t id, json_t **ret);
+/* Returns the names of the policies, the first few of many; owned.  NULL: memory is out. */
+char *overview_name_policies(const json_t *o);
 /* Logs why there is no overview: an error of pinned_open() or overview_read(). */
 void overview_complain(int err, const char *pin_dir);
 

@@ -592,12 +592,18 @@ def test_dry_run_of_wrong_files(box):
 def test_dry_run_foresees_what_the_kernel_lacks(box):
     agent = box.agent("lacks")
     worker = governed_worker(box, agent, "lacks", 4)
-    path = agent.write(FILE, policies(policy("lacks", worker.cgroup,
-                                             {"TCP_CONGESTION": "nosuchcc"})))
+    text = policies(policy("lacks", worker.cgroup, {"TCP_CONGESTION": "nosuchcc"}))
+    missing = "this kernel has no congestion control 'nosuchcc'"
+    path = agent.write(FILE, text.replace("    match:", "    on_unsupported: refuse\n    match:"))
     for done in (dry_run(agent), agent.reload()):
-        check("status", 1, done.returncode)
-        check("why", Containing(f"{path}:4:16: error: this kernel has no congestion control "
-                                "'nosuchcc'"), done.stderr)
+        check("refused: status", 1, done.returncode)
+        check("why", Containing(f"{path}:5:16: error: {missing}, and policy 'lacks' says "
+                                "on_unsupported: refuse"), done.stderr)
+    agent.write(FILE, text)
+    for done in (dry_run(agent), agent.reload()):
+        check("left out: status", 0, done.returncode)
+        check("a warning", Containing(f"{path}:4:16: warning: {missing}: left out of policy "
+                                      "'lacks'"), done.stderr)
 
 
 def test_dry_run_names_listeners(box):

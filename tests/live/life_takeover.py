@@ -189,6 +189,7 @@ def flat_pins(agent):
 
 def test_first_edition_under_load(box):
     agent = box.agent("first", sockpol=first_edition(box))
+    agent.state_dir = None  # it knows none
     worker = governed_worker(box, agent, "first", 4)
     held = agent.objects()
     with Load(worker.cgroup, 4) as load:
@@ -210,6 +211,7 @@ def test_first_edition_under_load(box):
 def test_first_edition_and_kills(box):
     """Wherever the take-over is cut off, something whole is in force, and the next one ends it."""
     agent = box.agent("first-kills", sockpol=first_edition(box))
+    agent.state_dir = None  # it knows none
     worker = governed_worker(box, agent, "first-kills", 4)
     with Load(worker.cgroup, 4) as load:
         load.go()
@@ -227,6 +229,7 @@ def test_first_edition_and_kills(box):
 
 def test_detach_the_first_edition(box):
     agent = box.agent("first-detach", sockpol=first_edition(box))
+    agent.state_dir = None  # it knows none
     worker = governed_worker(box, agent, "first-detach", 4)
     held = agent.objects()
     agent.kill()

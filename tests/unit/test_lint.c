@@ -80,7 +80,7 @@ static void test_congestion(void **state)
 {
 	lint_one(*state, &host, OPTIONS("TCP_CONGESTION: vegas"),
 		 "4:15: congestion control 'vegas' is not loaded in the running kernel; the agent "
-		 "has it loaded, and refuses the configuration if that fails\n");
+		 "has it loaded, and leaves the option out if that fails\n");
 }
 
 static void test_unknown_host(void **state)

@@ -67,7 +67,7 @@ static void test_whole_policy(void **state)
 	assert_string_equal(p->name, "web");
 	assert_int_equal(p->at.line, 2);
 	assert_int_equal(p->at.column, 11);
-	assert_ptr_equal(p->at.file, c->files[0]);
+	assert_ptr_equal(p->at.file, c->files[0].path);
 	assert_string_equal(p->description, "front ends");
 	assert_true(p->refuse_unsupported);
 	assert_int_equal(p->match.n, 3);

@@ -59,7 +59,8 @@ static char *said(const struct config *c, const struct diags *diags)
 	for (size_t i = 0; i < c->n_unsupported; i++) {
 		const struct unsupported *u = &c->unsupported[i];
 
-		fprintf(f, "%s/%s: %s %s\n", u->policy, u->rule ? u->rule : "", u->what, u->since);
+		fprintf(f, "%s/%s: %s %s\n", u->policy, u->rule ? u->rule : "", u->what,
+			u->since ? u->since : "");
 	}
 	for (size_t i = 0; i < diags->n; i++)
 		fprintf(f, "%u:%u: %s: %s\n", diags->v[i].line, diags->v[i].column,
@@ -73,7 +74,7 @@ static void apply_one(const struct kernel_support *k, struct config *c, int r, c
 	_cleanup_free_ char *got = NULL;
 	struct diags diags = { 0 };
 
-	assert_int_equal(support_apply(k, c, &diags), r);
+	assert_int_equal(support_apply(k, NULL, c, &diags), r);
 	got = said(c, &diags);
 	assert_string_equal(got, expected);
 	diags_clear(&diags);
@@ -174,6 +175,43 @@ static void test_report_of_nobody(void **state)
 		   "  lacks hooks for AF_UNIX sockets (since 6.7)\n");
 }
 
+static void test_congestion_control(void **state)
+{
+	const struct host host = { -1, -1, -1, -1, (char *)(uintptr_t) "reno cubic" };
+	struct config *c = load(*state, "policies:\n"
+					"  - name: a\n" MATCH
+					"    options: {TCP_CONGESTION: westwood, SO_MARK: 1}\n"
+					"    rules:\n"
+					"      - name: reno\n"
+					"        options: {TCP_CONGESTION: reno}\n"
+					"      - name: unset\n"
+					"        options: {TCP_CONGESTION: unset}\n"
+					"  - name: b\n    on_unsupported: refuse\n" MATCH
+					"    options: {TCP_CONGESTION: westwood}\n");
+	_cleanup_free_ char *got = NULL;
+	struct diags diags = { 0 };
+
+	assert_int_equal(support_apply(&whole, &host, c, &diags), -EBADMSG);
+	got = said(c, &diags);
+	assert_string_equal(
+		got,
+		"a/: congestion control 'westwood' \n"
+		"b/: congestion control 'westwood' \n"
+		"4:15: warning: this kernel has no congestion control 'westwood': left out of "
+		"policy 'a'\n"
+		"13:15: error: this kernel has no congestion control 'westwood', and policy 'b' "
+		"says on_unsupported: refuse\n");
+	assert_int_equal(c->policies[0].base.n, 1);
+	assert_ptr_equal(c->policies[0].base.v[0].option, &option_table[OPTION_SO_MARK]);
+	assert_int_equal(c->policies[0].rules[0].options.n, 1);
+	assert_int_equal(c->policies[0].rules[1].options.n, 1);
+	report_one(&whole, c,
+		   "kernel 6.1.0-test:\n"
+		   "  lacks congestion control 'westwood': policy a; policy b\n");
+	diags_clear(&diags);
+	config_free(c);
+}
+
 /* A string value that is allocated goes with its setting: the sanitized build looks. */
 static void test_strings_are_freed(void **state)
 {
@@ -204,6 +242,7 @@ int main(void)
 		SCRATCH_TEST(test_degrade),
 		SCRATCH_TEST(test_refuse),
 		SCRATCH_TEST(test_report_of_nobody),
+		SCRATCH_TEST(test_congestion_control),
 		SCRATCH_TEST(test_strings_are_freed),
 	};
 

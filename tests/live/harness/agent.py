@@ -30,6 +30,7 @@ class Agent:
         self.cgroup_root = cgroup_root
         self.policy_dir = os.path.join(directory, "policies.d")
         self.runtime_dir = os.path.join(directory, "run")
+        self.state_dir = os.path.join(directory, "state")
         self.pin_dir = bpffs
         self.options = []  # more of `sockpol run`
         self.environment = {**os.environ, **(environment or {})}
@@ -57,7 +58,7 @@ class Agent:
             ["setpriv", "--pdeathsig", "KILL", "--", *self.prefix, self.sockpol, "run",
              "--policy-dir", self.policy_dir, "--cgroup-root", self.cgroup_root,
              "--pin-dir", self.pin_dir, "--runtime-dir", self.runtime_dir,
-             *self.options],
+             *(["--state-dir", self.state_dir] if self.state_dir else []), *self.options],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             env=self.environment)
         self.reader = threading.Thread(target=self.read, args=(self.process.stderr,), daemon=True)
