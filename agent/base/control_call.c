@@ -56,6 +56,7 @@ int control_call(const char *runtime_dir, const char *command, unsigned seconds,
 		 pid_t *ret_pid)
 {
 	_cleanup_close_ int fd = connect_to(runtime_dir, seconds);
+	_cleanup_fclose_ FILE *file = NULL;
 	struct pollfd wait = { .fd = fd, .events = POLLIN };
 	struct ucred peer;
 	socklen_t size = sizeof(peer);
@@ -75,7 +76,12 @@ int control_call(const char *runtime_dir, const char *command, unsigned seconds,
 	r = poll(&wait, 1, (int)seconds * 1000); /* for the reply's beginning */
 	if (r <= 0)
 		return r < 0 ? -errno : -ETIMEDOUT;
-	reply = json_loadfd(fd, JSON_DISABLE_EOF_CHECK, NULL);
+	/* json_loadfd() reads byte by byte, for which the agent would not wait. */
+	file = fdopen(fd, "r");
+	if (!file)
+		return -errno;
+	fd = -1;
+	reply = json_loadf(file, JSON_DISABLE_EOF_CHECK, NULL);
 	if (!reply)
 		return -EBADMSG;
 	*ret = reply;

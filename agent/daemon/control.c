@@ -357,7 +357,7 @@ void control_free(struct control *c)
 {
 	while (c->clients)
 		client_free(c->clients);
-	if (c->made_dir && c->lock_fd >= 0)
+	if (c->lock_fd >= 0)
 		remove_lock(c);
 	stop(c);
 	if (c->made_dir)

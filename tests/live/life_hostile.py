@@ -292,7 +292,7 @@ def test_read_only_bpffs(box):
     read_only = mounted(f'mount --bind "{box.bpffs}" "{box.bpffs}"\n'
                         f'mount -o remount,bind,ro "{box.bpffs}"')
     agent.prefix = read_only
-    check_refused_to_start(agent, f"{box.bpffs} is read-only", worker)
+    check_refused_to_start(agent, "is read-only", worker)
     agent.prefix = []
     agent.start()
     agent.kill()
@@ -489,11 +489,11 @@ def test_runtime_directory_is_full(box):
     os.makedirs(agent.runtime_dir)
     with box.scope():
         small_tmpfs(box, agent.runtime_dir, "nr_inodes=1")
-        check_refused_to_start(agent, f"Cannot listen at {agent.runtime_dir}/control: No space "
-                               "left on device", worker)
+        check_refused_to_start(agent, f"Cannot open {agent.runtime_dir}/lock: No space left on device",
+                               worker)
         check("pins left behind", False, os.path.exists(agent.pin_dir))
     with box.scope():
-        small_tmpfs(box, agent.runtime_dir, "size=4k,nr_inodes=2")  # for the socket, and no more
+        small_tmpfs(box, agent.runtime_dir, "size=4k,nr_inodes=3")  # for the socket and the lock, and no more
         agent.start()
         check_priority("governed", worker, 4)
         with box.scope():
@@ -501,7 +501,7 @@ def test_runtime_directory_is_full(box):
             agent.write(FILE, priority_policy("full-run", worker.cgroup, 5))
             agent.signal(signal.SIGHUP)
             wait_for("SIGHUP to bring the new value", 5, lambda: connected_option(worker))
-            agent.wait_line(f"Cannot listen at {agent.runtime_dir}/control: No space left")
+            agent.wait_line(f"Cannot open {agent.runtime_dir}/lock: No space left")
         agent.signal(signal.SIGHUP)
         wait_for("an answer at the socket made again", True, lambda: agent.status()["agent"]["answers"])
         agent.reload_good()
