@@ -17,6 +17,7 @@ def test_status(machine, _):
     out = machine.good("systemctl", "status", "--no-pager", "sockpol")
     check("the verdict in systemctl status", Containing('Status: "1 policy in force'), out)
     check("the verdict in the journal", Containing("ready: 1 policy in force"), out)
+    check("a single policy", Containing(", 1 policy\n"), machine.good("sockpol", "status"))
 
 
 def test_ordinary_users(machine, _):
