@@ -123,8 +123,9 @@ static void print_agent(const json_t *o)
 		strftime(when, sizeof(when), "%F %T %z", &tm);
 	print_whether_running(agent);
 	print_source(o);
-	printf("in force: generation %lld since %s, %lld policies\n",
-	       document_number(o, "generation"), when, document_number(o, "n_policies"));
+	printf("in force: generation %lld since %s, %lld polic%s\n",
+	       document_number(o, "generation"), when, document_number(o, "n_policies"),
+	       document_number(o, "n_policies") == 1 ? "y" : "ies");
 	printf("cgroups classified at a socket: %lld\n", document_number(counts, "classified"));
 	if (cgroups)
 		printf("cgroups governed: %lld of %lld that live\n",

@@ -251,20 +251,17 @@ const struct option_refused *option_find_refused(const char *name)
 
 const char *option_suggest(const char *name)
 {
-	size_t n = 0, room = OPTION_MAX + n_option_shorthands +
-			     n_option_refused * ARRAY_SIZE(option_refused->names);
-	_cleanup_free_ const char **candidates = calloc(room, sizeof(*candidates));
+	size_t n = 0;
+	_cleanup_free_ const char **candidates =
+		calloc(OPTION_MAX + n_option_shorthands, sizeof(*candidates));
 
 	if (!candidates)
 		return NULL;
-	/* Options that can be set come first: the better advice of two names equally near. */
+	/* Options come first: the better advice of two names equally near. */
 	for (size_t i = 0; i < OPTION_MAX; i++)
 		candidates[n++] = option_table[i].name;
 	for (size_t i = 0; i < n_option_shorthands; i++)
 		candidates[n++] = option_shorthands[i].as_option.name;
-	for (size_t i = 0; i < n_option_refused; i++)
-		for (const char *const *name_of = option_refused[i].names; *name_of; name_of++)
-			candidates[n++] = *name_of;
 	return suggest(name, candidates, n);
 }
 

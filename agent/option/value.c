@@ -8,8 +8,9 @@
 #include "base/diag.h"
 #include "option/value.h"
 
-#define DSCP_NAMES  "CS0-CS7, AF11-AF43, EF, VA, LE, DF"
-#define RATE_SYNTAX "bytes/s, or with kbit/s, Mbit/s, Gbit/s, kB/s, MB/s, GB/s, KiB/s, MiB/s, GiB/s"
+#define DSCP_NAMES "CS0-CS7, AF11-AF43, EF, VA, LE, DF"
+#define RATE_SYNTAX                                                                                \
+	"bytes/s (B/s), or with kbit/s, Mbit/s, Gbit/s, kB/s, MB/s, GB/s, KiB/s, MiB/s, GiB/s"
 
 /* The SO_MAX_PACING_RATE that does not limit, and how it is written. */
 #define RATE_UNLIMITED	    UINT32_MAX
@@ -30,6 +31,7 @@ static const struct unit size_units[] = {
 
 static const struct unit rate_units[] = {
 	{ "", 1, 1 },
+	{ "B/s", 1, 1 },
 	{ "kbit/s", KB, 8 },
 	{ "kB/s", KB, 1 },
 	{ "KiB/s", KIB, 1 },
@@ -114,6 +116,8 @@ char *value_format_units(enum option_type type, uint64_t value)
 		/* Units of bits are only read: a whole number of them is a whole number of
 		 * bytes. */
 		if (u->den != 1 || value % u->num)
+			continue;
+		if (type == OPTION_RATE && !*u->name) /* bits or bytes? */
 			continue;
 		snprintf(text, sizeof(text), "%" PRIu64 "%s", value / u->num, u->name);
 		if (!best[0] || strlen(text) < strlen(best))

@@ -240,12 +240,29 @@ static void lint_unit(const struct lint *l, const struct pattern *pattern)
 			     unit->suffix);
 }
 
+/* Warns of a path as the file system has it: a cgroup's path begins below the mount. */
+static void lint_mount(const struct lint *l, const struct pattern *pattern)
+{
+	static const char mount[] = "/sys/fs/cgroup";
+	const char *text = pattern->glob->pattern;
+	const size_t n = sizeof(mount) - 1;
+
+	if (pattern->glob->kind != GLOB_CGROUP || strncmp(text, mount, n) != 0 ||
+	    (text[n] && text[n] != '/'))
+		return;
+	diag_warning(l->diags, &pattern->at,
+		     "cgroup '%s' matches nothing: the paths of cgroups begin below the mount; "
+		     "did you mean '%s'?",
+		     EXCERPT(text), EXCERPT(text[n] ? text + n : "/"));
+}
+
 static void lint_patterns(const struct lint *l, const struct policy *p)
 {
 	for (size_t i = 0; i < p->match.n; i++) {
 		const struct glob *glob = p->match.v[i].glob;
 
 		lint_unit(l, &p->match.v[i]);
+		lint_mount(l, &p->match.v[i]);
 		for (size_t j = 0; j < p->exclude.n; j++)
 			if (glob->kind == p->exclude.v[j].glob->kind &&
 			    streq(glob->pattern, p->exclude.v[j].glob->pattern))
@@ -253,8 +270,10 @@ static void lint_patterns(const struct lint *l, const struct policy *p)
 					     "'%s' can never match: 'exclude' has it as well",
 					     EXCERPT(glob->pattern));
 	}
-	for (size_t i = 0; i < p->exclude.n; i++)
+	for (size_t i = 0; i < p->exclude.n; i++) {
 		lint_unit(l, &p->exclude.v[i]);
+		lint_mount(l, &p->exclude.v[i]);
+	}
 }
 
 /* Returns a keepalive time that the block sets, or NULL. */

@@ -267,7 +267,7 @@ static void suggestions(void **state)
 	suggest_one("tcp_nodelay", "TCP_NODELAY");
 	suggest_one("SO_SNDBFU", "SO_SNDBUF");
 	suggest_one("DCSP", "DSCP");
-	suggest_one("SO_LINGR", "SO_LINGER");
+	suggest_one("TCP_LINGR2", NULL); /* TCP_LINGER2 cannot be set */
 	suggest_one("nothing like an option", NULL);
 }
 

@@ -441,8 +441,10 @@ static void shortest_form(void **state)
 	format_one("SO_MAX_PACING_RATE", "200000000", "200MB/s");
 	format_one("SO_MAX_PACING_RATE", "1600Mbit/s", "200MB/s");
 	format_one("SO_MAX_PACING_RATE", "1048576", "1MiB/s");
+	format_one("SO_MAX_PACING_RATE", "500Mbit/s", "62500kB/s");
+	format_one("SO_MAX_PACING_RATE", "62500001", "62500001B/s");
 	format_one("SO_MAX_PACING_RATE", "unlimited", "unlimited");
-	format_one("SO_MAX_PACING_RATE", "7", "7");
+	format_one("SO_MAX_PACING_RATE", "7", "7B/s");
 	format_one("IP_TOS", "136", "AF41");
 	format_one("IP_TOS", "137", "137");
 	format_one("IP_TOS", "0", "CS0");
