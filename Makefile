@@ -13,6 +13,7 @@ MANDIR      := $(PREFIX)/share/man
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 CC      ?= cc
 CLANG   ?= clang
+PKG_CONFIG ?= pkg-config
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /sbin/bpftool) bpftool)
 
 ifeq ($(origin CC),default)
@@ -41,13 +42,17 @@ LINT_DEPS   := clang-format clang-tidy cppcheck pyflakes3 patch
 FUZZ_DEPS   := libclang-rt-dev
 
 LIBS        := libbpf libelf zlib yaml-0.1 libsystemd jansson libmnl
-PKG_CFLAGS   = $(shell pkg-config --cflags $(LIBS))
-PKG_LDLIBS   = $(shell pkg-config --libs $(LIBS))
+PKG_CFLAGS   = $(shell $(PKG_CONFIG) --cflags $(LIBS))
+PKG_LDLIBS   = $(shell $(PKG_CONFIG) --libs $(LIBS))
+
+# The machine that CC compiles for: "x86_64", "aarch64".
+TARGET      := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+TARGET_AR   := $(shell $(CC) -print-prog-name=ar)
 
 WARNINGS    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
                -Wpointer-arith -Wwrite-strings -Wformat=2 -Wundef -Wno-missing-field-initializers
 HARDENING   := -fstack-protector-strong -fstack-clash-protection -fPIE -D_FORTIFY_SOURCE=2 \
-               $(if $(filter x86_64,$(shell uname -m)),-fcf-protection)
+               $(if $(filter x86_64,$(TARGET)),-fcf-protection)
 SANITIZE    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 # -w: clang's warnings differ from gcc's, which every other build has.
 FUZZ_CFLAGS := -O1 -g -w -fPIE $(SANITIZE) -fsanitize=fuzzer-no-link
@@ -75,7 +80,8 @@ DEBTEST_DEPS := lintian debootstrap systemd-container
 
 # The manual: its table of options comes from the agent's own.
 MAN_PAGES  := $(O)/doc/sockpol.8 $(O)/doc/sockpol.policy.5
-MAN_BUILT  := $(if $(and $(shell command -v scdoc),$(shell command -v python3)),$(MAN_PAGES))
+# So a build for another machine comes without.
+MAN_BUILT  := $(if $(and $(shell command -v scdoc),$(shell command -v python3),$(filter $(TARGET),$(shell uname -m))),$(MAN_PAGES))
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -95,7 +101,7 @@ $(O)/$(1)/%.o: agent/%.c Makefile | $(O)/$(1) $(SKELETONS)
 
 $(O)/$(1)/libagent.a: $(patsubst agent/%.c,$(O)/$(1)/%.o,$(LIB_SRC))
 	$$(say) AR $$@
-	$$(Q)rm -f $$@ && ar rcs $$@ $$^
+	$$(Q)rm -f $$@ && $$(TARGET_AR) rcs $$@ $$^
 
 $(O)/$(1)/sockpol: $(O)/$(1)/command/main.o $(O)/$(1)/libagent.a
 	$$(say) LINK $$@
@@ -132,8 +138,9 @@ $(O)/first-edition/sockpol:
 		$(SUBMAKE) -C $(@D)/source O=build build/sockpol && ln -f $(@D)/source/build/sockpol $@; }
 
 # The kernel side: built without any kernel's headers or BTF, relocated (CO-RE) when loaded.
+# <asm/types.h> is where the compiler for the target looks for it.
 BPF_CFLAGS = $(ABI_FLAGS) -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Werror -Iinclude \
-              -idirafter /usr/include/$(shell $(CC) -print-multiarch)
+              $(shell $(CC) -E -Wp,-v -x c /dev/null 2>&1 | sed -n 's/^ \//-idirafter \//p')
 
 # The object becomes a part of the agent: where it was built shall not be in it.
 BPF_CFLAGS += -fdebug-compilation-dir=.
@@ -342,7 +349,7 @@ test-mutants: $(O)/mutant/sockpol ## with each option left out, do its cases and
 	$(Q)tests/run-all --counts "mutants=tests/live/mutants.py --sockpol $(O)/mutant/sockpol"
 
 # What the virtual machines of other kernels need besides, by Debian 12's names.
-KERNELS_DEPS := qemu-system-x86 cpio kmod bpftool procps
+KERNELS_DEPS := $(if $(filter aarch64,$(shell uname -m)),qemu-system-arm,qemu-system-x86) cpio kmod bpftool procps
 KERNELS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sockpol/kernels
 
 .PHONY: test-kernels

@@ -12,6 +12,7 @@
 #include "report/in_force.h"
 #include "policy/loader.h"
 #include "base/log.h"
+#include "kernel/attachments.h"
 #include "kernel/support.h"
 #include "report/unit.h"
 
@@ -101,6 +102,20 @@ static const char *not_known_because(int error)
 	}
 }
 
+/* Where a hook is not attached, what the maps hold is not in force. */
+static int find_lost_hooks(const struct request *q, struct inputs *s)
+{
+	_cleanup_free_ char *names = NULL;
+	int r = attachments_name_lost(q->pin_dir, &s->generations->state, &names);
+
+	if (r == -ENOMEM || !names)
+		return r == -ENOMEM ? r : 0;
+	s->why_not_known = json_sprintf("not as the files say: nothing is attached at %s (sockpol "
+					"reload attaches it again)",
+					names);
+	return s->why_not_known ? 0 : -ENOMEM;
+}
+
 /* Opens what is in force, if permitted: the rest of the answer does not need it. */
 static int open_generations(const struct request *q, struct inputs *s)
 {
@@ -112,7 +127,9 @@ static int open_generations(const struct request *q, struct inputs *s)
 		generations_close(TAKE_PTR(s->generations));
 		r = -ENOENT;
 	}
-	if (r == 0 || r == -ENOMEM)
+	if (r == 0)
+		return find_lost_hooks(q, s);
+	if (r == -ENOMEM)
 		return r;
 	s->why_not_known =
 		r == -E2BIG ? json_sprintf("not known (the files would be refused: %s)", error)
@@ -137,7 +154,7 @@ struct answer {
 	const struct asked *asked;
 	struct names cgroups; /* explained so far */
 	json_t *root;	      /* the document: the cgroup asked for ... */
-	json_t *also;	      /* ... and with it the others */
+	json_t *also;	      /* ... and with it the others, and other protocols */
 };
 
 /* Compares.  The files' side is what was explained, by the patterns alone. */
@@ -145,11 +162,11 @@ static int compare(const struct inputs *s, const char *cgroup, const struct effe
 		   json_t **ret)
 {
 	struct generations *g = s->generations;
-	struct glob_list in_force, by_files = { 0 };
+	struct glob_list in_force = { 0 }, by_files = { 0 };
 	const char *why = json_string_value(s->why_not_known);
 	int r = 0;
 
-	if (g) {
+	if (g && !why) {
 		for (size_t i = 0; i < e->n_policies; i++)
 			by_files.number[by_files.n++] =
 				(uint16_t)image_policy_number(g->built, e->policies[i]);
@@ -164,11 +181,48 @@ static int compare(const struct inputs *s, const char *cgroup, const struct effe
 	return *ret ? 0 : -ENOMEM;
 }
 
+/* Does some rule hold for one of the protocols that the question leaves open, but not for all? */
+static bool hangs_on_protocol(const struct asked *asked, const struct effective *e)
+{
+	for (size_t i = 0; i < e->n_blocks; i++)
+		if (e->blocks[i].rule && asked_hangs_on_protocol(asked, &e->blocks[i].rule->when))
+			return true;
+	return false;
+}
+
+/* Adds an explanation.  NULL: memory is out. */
+static int add_explanation(json_t *e, struct answer *a)
+{
+	if (!a->root)
+		a->root = e;
+	else
+		a->also = document_append(a->also, e);
+	return e && a->also ? 0 : -ENOMEM;
+}
+
+/* Explains for each protocol, if the question leaves it open and the answers differ. */
+static int explain_effective(const struct inputs *s, const char *cgroup, const struct effective *e,
+			     json_t *in_force, struct answer *a)
+{
+	struct asked one = *a->asked;
+	int r = 0;
+
+	if (!hangs_on_protocol(a->asked, e))
+		return add_explanation(
+			explanation_new(cgroup, e, &s->host, a->asked, json_incref(in_force)), a);
+	for (unsigned p = 0; p < PROTOCOL_MAX && r == 0; p++) {
+		one.protocols = BIT(p);
+		r = add_explanation(
+			explanation_new(cgroup, e, &s->host, &one, json_incref(in_force)), a);
+	}
+	return r;
+}
+
 /* Explains the cgroup, unless that was done already. */
 static int explain_cgroup(const struct inputs *s, const char *cgroup, struct answer *a)
 {
 	struct effective effective;
-	json_t *in_force, *e = NULL;
+	json_t *in_force;
 	int r;
 
 	if (names_have(&a->cgroups, cgroup))
@@ -179,16 +233,12 @@ static int explain_cgroup(const struct inputs *s, const char *cgroup, struct ans
 	if (r < 0)
 		return r;
 	r = compare(s, cgroup, &effective, &in_force);
-	if (r == 0)
-		e = explanation_new(cgroup, &effective, &s->host, a->asked, in_force);
+	if (r == 0) {
+		r = explain_effective(s, cgroup, &effective, in_force, a);
+		json_decref(in_force);
+	}
 	effective_clear(&effective);
-	if (r < 0)
-		return r;
-	if (!a->root)
-		a->root = e;
-	else
-		a->also = document_append(a->also, e);
-	return e && a->also ? 0 : -ENOMEM;
+	return r;
 }
 
 static int explain_path(const struct inputs *s, const char *path, struct answer *a)
@@ -292,6 +342,17 @@ static void print_sockets(const json_t *root, FILE *to)
 	}
 }
 
+/* An explanation may be for one protocol of those that were asked for. */
+static void print_explanation(const json_t *e, struct asked asked, FILE *to)
+{
+	const char *protocol = document_text(json_object_get(e, "connection"), "protocol");
+
+	for (unsigned p = 0; protocol && p < PROTOCOL_MAX; p++)
+		if (streq(protocol, protocol_words[p]))
+			asked.protocols = BIT(p);
+	explanation_print(e, &asked, to);
+}
+
 static void print_answer(const struct request *q, const struct answer *a, FILE *to)
 {
 	const char *note = document_text(a->root, "note");
@@ -302,9 +363,9 @@ static void print_answer(const struct request *q, const struct answer *a, FILE *
 		fprintf(to, "note: %s\n", note);
 	if (q->pid)
 		print_sockets(a->root, to);
-	explanation_print(a->root, a->asked, to);
+	print_explanation(a->root, *a->asked, to);
 	json_array_foreach (a->also, i, one)
-		explanation_print(one, a->asked, to);
+		print_explanation(one, *a->asked, to);
 }
 
 /* Checks for exactly one of the three, and for a possible connection. */
@@ -383,7 +444,8 @@ const struct command cmd_explain = {
 		"Says which options the new sockets of a cgroup, a systemd unit or a process get by the\n"
 		"policy files, which policy, rule and line set each, and what that beat: for every\n"
 		"connection, with the conditions of the rules, or for the one that --remote, --local,\n"
-		"--protocol and --family describe.  A rule that asks for more than these give does not hold.\n"
+		"--protocol and --family describe.  A rule that asks for more than these give does not hold;\n"
+		"without --protocol the answer is for tcp and for udp, where these differ.\n"
 		"Needs no privilege; as root it also says where what is in force differs from the files,\n"
 		"and leaves out what the running kernel lacks.\n"
 		"Exit status: 0 good, 1 errors in the files or no such process or unit, 2 usage.",

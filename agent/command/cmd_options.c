@@ -7,6 +7,8 @@
 #include "command/commands.h"
 #include "policy/stage.h"
 #include "option/option.h"
+#include "host/host.h"
+#include "kernel/programs.h"
 #include "kernel/support.h"
 #include "option/value.h"
 #include "report/document.h"
@@ -26,7 +28,7 @@ static void print_answer(const struct answers *a, const struct option *o)
 		printf("yes\n");
 	else if (answer != SUPPORT_UNKNOWN)
 		printf("no (%s)\n", strerrorname_np(-answer));
-	else if (a->failed == -EPERM || a->failed == -EACCES)
+	else if ((a->failed == -EPERM || a->failed == -EACCES) && !host_is_privileged())
 		printf("not probed (no privilege)\n");
 	else if (a->failed)
 		printf("not probed (%s)\n", strerror(-a->failed));
@@ -105,7 +107,9 @@ static int print_table(const struct answers *a)
 		       "shorthand", type_name(option_shorthands[i].as_option.type),
 		       option_shorthands[i].expands_to[0]->name,
 		       option_shorthands[i].expands_to[1]->name);
-	printf("\nsockpol options NAME says more about one.\n");
+	printf("\nSINCE is the kernel that took the option first; sockpol itself needs Linux " PROGRAMS_KERNEL_FLOOR
+	       " or later.\n"
+	       "sockpol options NAME says more about one.\n");
 	return EXIT_GOOD;
 }
 
@@ -142,7 +146,8 @@ static int print_option(const struct option *o, const struct answers *a)
 		printf("  listeners    %s\n",
 		       o->carried ? "TCP listeners get a policy's base value too"
 				  : "TCP listeners get it only from a rule with direction: listen");
-	printf("  since        Linux %s\n", o->since);
+	printf("  since        Linux %s (sockpol itself needs " PROGRAMS_KERNEL_FLOOR ")\n",
+	       o->since);
 	printf("  this kernel  ");
 	print_answer(a, o);
 	return EXIT_GOOD;
@@ -266,7 +271,9 @@ static int run(const void *given, const char *const *arguments)
 	}
 	if (shorthand && !q->json)
 		return print_shorthand(shorthand);
-	answers.failed = support_probe_options(answers.by_option);
+	answers.failed = programs_check_kernel();
+	if (!answers.failed)
+		answers.failed = support_probe_options(answers.by_option);
 	for (size_t i = 0; answers.failed && i < OPTION_MAX; i++)
 		answers.by_option[i] = SUPPORT_UNKNOWN;
 	if (q->json)

@@ -6,6 +6,8 @@
 #include "report/dry_run.h"
 #include "policy/loader.h"
 #include "base/log.h"
+#include "kernel/attachments.h"
+#include "kernel/pinned.h"
 
 /* 100,000 prefixes and a large hierarchy take seconds. */
 #define PATIENCE_SECONDS 60u
@@ -82,6 +84,18 @@ static bool are_default(const char *const *dirs)
 	return !dirs[i] && !loader_default_dirs[i];
 }
 
+/* Beside what the files change. */
+static void say_what_is_attached_again(const char *pin_dir)
+{
+	_cleanup_(pinned_close) struct pinned *p = NULL;
+	_cleanup_free_ char *names = NULL;
+	struct sp_state state;
+
+	if (pinned_open(pin_dir, &p) == 0 && pinned_state(p, &state) == 0 &&
+	    attachments_name_lost(pin_dir, &state, &names) == 0 && names)
+		log_warning("a reload attaches again what somebody detached: %s", names);
+}
+
 static int compare(const struct request *q, const char *const *dirs, const char *pin_dir)
 {
 	struct diags diags = { 0 };
@@ -93,6 +107,8 @@ static int compare(const struct request *q, const char *const *dirs, const char 
 	if (r == -EBADMSG)
 		log_error("a reload would be refused: %zu error%s", diags.n_errors,
 			  diags.n_errors == 1 ? "" : "s");
+	if (r == 0)
+		say_what_is_attached_again(pin_dir);
 	diags_clear(&diags);
 	if (r == 0 && q->json)
 		r = document_write(json_incref(d), stdout);

@@ -143,11 +143,32 @@ static void print_links(const json_t *links)
 	json_array_foreach (links, i, one) {
 		printf("  %-15s link %lld, program %lld, ", document_text(one, "hook"),
 		       document_number(one, "link"), document_number(one, "program"));
-		if (document_number(one, "cgroup"))
-			printf("cgroup id %lld\n", document_number(one, "cgroup"));
+		if (!document_is(one, "attached"))
+			printf("not attached\n");
+		else if (!document_number(one, "link"))
+			printf("attached, but its pin is gone\n");
 		else
-			printf("its cgroup is gone, or somebody detached it\n");
+			printf("cgroup id %lld\n", document_number(one, "cgroup"));
 	}
+}
+
+/* Returns -ENODATA where somebody took away what the agent attached or pinned. */
+static int print_not_attached(const json_t *o)
+{
+	_cleanup_(json_decref) json_t *names = json_array();
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach (json_object_get(o, "attachments"), i, one)
+		if (document_is(one, "due") && !document_is(one, "attached"))
+			json_array_append(names, json_object_get(one, "hook"));
+	if (!json_array_size(names))
+		return document_number(json_object_get(o, "agent"), "pins_lost") ? -ENODATA : 0;
+	document_print_names(names,
+			     "Not attached, though policies have something to set there:", stderr);
+	log_error("Somebody detached that, or the cgroup is gone; `sockpol reload` attaches it "
+		  "again");
+	return -ENODATA;
 }
 
 static void print_neighbours(const json_t *neighbours)
@@ -158,18 +179,17 @@ static void print_neighbours(const json_t *neighbours)
 	json_array_foreach (neighbours, i, one) {
 		const char *cgroup = document_text(one, "cgroup");
 
-		if (cgroup)
+		if (cgroup && document_is(one, "sockpol"))
 			printf("warning: another sockpol is attached below, at %s, and runs before "
 			       "ours: what both set, ours wins\n",
 			       cgroup);
 		else
-			printf("warning: at %s program %lld (%s) of %s runs too, %s\n",
-			       document_text(one, "hook"), document_number(one, "program"),
+			printf("warning: at %s%s%s program %lld (%s) of %s runs too, %s\n",
+			       document_text(one, "hook"), cgroup ? " of " : "",
+			       cgroup ? cgroup : "", document_number(one, "program"),
 			       document_text(one, "name"),
 			       document_is(one, "sockpol") ? "another sockpol" : "somebody else",
-			       document_is(one, "runs_after") ? "after ours: what both set, it wins"
-							      : "before ours: what both set, ours "
-								"wins");
+			       document_text(one, "effect"));
 	}
 }
 
@@ -362,13 +382,15 @@ static int show_overview(const struct request *q)
 		r = overview_count_cgroups(o, q->pin_dir, !q->cgroups);
 	if (r < 0)
 		return r;
-	if (q->json)
-		return document_write(TAKE_PTR(o), stdout);
+	if (q->json) {
+		r = document_write(json_incref(o), stdout);
+		return r < 0 ? r : print_not_attached(o);
+	}
 	print_agent(o);
 	print_links(json_object_get(o, "attachments"));
 	print_neighbours(json_object_get(o, "neighbours"));
 	print_policies(o);
-	return 0;
+	return print_not_attached(o);
 }
 
 static const struct cli_option options[] = {
@@ -411,7 +433,9 @@ const struct command cmd_status = {
 	.description =
 		"Says what is in force, from the kernel's maps: attachments, policies, counters.\n"
 		"`applied` counts sockets for which a policy or a rule held, whichever policy won.\n"
-		"Works with and without a running agent, as root.",
+		"Works with and without a running agent, as root.\n"
+		"Exit status: 0 good, 1 nothing is in force, or somebody took an attachment or a pin\n"
+		"away, 2 usage.",
 	CLI_OPTIONS(options, struct request),
 	.defaults = &(const struct request){ .pin_dir = DEFAULT_PIN_DIR,
 					     .runtime_dir = DEFAULT_RUNTIME_DIR },

@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -70,6 +71,8 @@ struct agent {
 	sd_event_source *retry;	 /* of a start that failed, but not for the files */
 	uint64_t retry_usec;
 	bool unpinned;	   /* pins were removed, and cannot be made again */
+	uint32_t mended;   /* BIT(enum hook_id): somebody detached them, and this load attached
+			    * them again */
 	char verdict[256]; /* of the last load, one line */
 };
 
@@ -97,6 +100,19 @@ static void come_from(struct agent *a, enum source source, char *dir)
 		config_drop_texts(a->governor.config);
 }
 
+/* Whatever became of the load. */
+static void say_what_was_mended(struct agent *a)
+{
+	_cleanup_free_ char *hooks = a->mended ? hook_names(a->mended) : NULL;
+	char before[sizeof(a->verdict)];
+
+	if (!hooks)
+		return;
+	memcpy(before, a->verdict, sizeof(before));
+	set_verdict(a, "%.*s; attached again, as somebody had detached it: %s",
+		    (int)sizeof(before) / 2, before, hooks);
+}
+
 /*
  * Files to force: see governor_load().  Logs what is wrong with them, but not the verdict.
  * *ret_diagnostics: the same as text, owned; NULL: memory is out.
@@ -105,6 +121,7 @@ static int load(struct agent *a, char **ret_diagnostics)
 {
 	struct diags diags = { 0 };
 	int r = governor_load(&a->governor, a->options->policy_dirs, &diags);
+	char only[64] = "";
 	size_t n;
 
 	diags_sort(&diags);
@@ -119,9 +136,13 @@ static int load(struct agent *a, char **ret_diagnostics)
 		set_verdict(a, "failed: %s; what was in force stays", strerror(-r));
 	} else {
 		n = a->governor.config->n_policies;
-		set_verdict(a, "%zu %s in force%s", n, n == 1 ? "policy" : "policies",
+		if (a->governor.only)
+			snprintf(only, sizeof(only), ", attached at cgroup %" PRIu64 " only",
+				 a->governor.only);
+		set_verdict(a, "%zu %s in force%s%s", n, n == 1 ? "policy" : "policies", only,
 			    a->unpinned ? "; they cannot be pinned, and end with the agent" : "");
 	}
+	say_what_was_mended(a);
 	if (ret_diagnostics)
 		*ret_diagnostics = diags_text(&diags, DIAGNOSTICS_REPLY_MAX);
 	diags_clear(&diags);
@@ -162,7 +183,7 @@ static int renew_pins(struct agent *a)
 		close(a->pin_fd);
 		a->pin_fd = fd;
 	}
-	return kernel_mend(k);
+	return kernel_mend(k, &a->mended);
 }
 
 static int reload(struct agent *a, char **ret_diagnostics)
@@ -170,6 +191,7 @@ static int reload(struct agent *a, char **ret_diagnostics)
 	int r;
 
 	sd_notify(0, "RELOADING=1");
+	a->mended = 0;
 	a->unpinned = renew_pins(a) < 0;
 	r = load(a, ret_diagnostics);
 	governor_settle(&a->governor);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "daemon/control.h"
 
+#define LOCK_NAME "lock"
 /* For a request to arrive whole, and for its reply to be taken. */
 #define CLIENT_PATIENCE_USEC (5 * 1000000ull)
 
@@ -31,7 +32,7 @@ struct client {
 struct control {
 	const char *dir; /* borrowed */
 	bool made_dir;
-	int dir_fd, fd;
+	int lock_fd, fd;
 	struct stat socket; /* as it was made */
 	sd_event *event;
 	sd_event_source *io;
@@ -187,28 +188,55 @@ static int on_connection(sd_event_source *s, int fd, uint32_t revents, void *use
 	return 0;
 }
 
-static int open_runtime_dir(struct control *c, const char *dir)
+/* Others may look into the directory, and could lock it themselves: the lock is a file of root's.
+ */
+static int lock(struct control *c, int dir_fd)
 {
 	struct stat st;
+	int r;
 
-	if (mkdir(dir, 0700) == 0)
+	c->lock_fd = openat(dir_fd, LOCK_NAME, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (c->lock_fd < 0)
+		return log_error_errno(errno, "Cannot open %s/" LOCK_NAME, c->dir);
+	r = flock(c->lock_fd, LOCK_EX | LOCK_NB) < 0 || fstat(c->lock_fd, &st) < 0 ? -errno : 0;
+	/* No links: an agent that ended has removed it meanwhile. */
+	if (r == 0 && st.st_nlink)
+		return 0;
+	if (r == 0 || r == -EWOULDBLOCK)
+		return log_error_errno(EBUSY, "Another sockpol runs with the runtime directory %s",
+				       c->dir);
+	return log_error_errno(r, "Cannot lock %s/" LOCK_NAME, c->dir);
+}
+
+/* Makes the directory, where there is none, for others to read policies in. */
+static int make_runtime_dir(struct control *c)
+{
+	const mode_t mask = umask(0022);
+	const int r = mkdir(c->dir, 0755) < 0 ? -errno : 0;
+
+	umask(mask);
+	if (r == 0)
 		c->made_dir = true;
-	else if (errno != EEXIST)
-		return log_error_errno(errno, "Cannot make the runtime directory %s", dir);
-	c->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (c->dir_fd < 0 || fstat(c->dir_fd, &st) < 0)
-		return log_error_errno(errno, "Cannot open the runtime directory %s", dir);
+	return r == -EEXIST ? 0 : r;
+}
+
+static int open_runtime_dir(struct control *c)
+{
+	_cleanup_close_ int dir_fd = -1;
+	struct stat st;
+	int r = make_runtime_dir(c);
+
+	if (r < 0)
+		return log_error_errno(r, "Cannot make the runtime directory %s", c->dir);
+	dir_fd = open(c->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (dir_fd < 0 || fstat(dir_fd, &st) < 0)
+		return log_error_errno(errno, "Cannot open the runtime directory %s", c->dir);
 	if (!only_we_write(&st)) {
 		log_error("The runtime directory %s can be written by others than root: refused",
-			  dir);
+			  c->dir);
 		return -EPERM;
 	}
-	if (flock(c->dir_fd, LOCK_EX | LOCK_NB) == 0)
-		return 0;
-	if (errno == EWOULDBLOCK)
-		return log_error_errno(EBUSY, "Another sockpol runs with the runtime directory %s",
-				       dir);
-	return log_error_errno(errno, "Cannot lock the runtime directory %s", dir);
+	return lock(c, dir_fd);
 }
 
 /* The lock is ours, so a socket that is there is a dead agent's. */
@@ -250,7 +278,7 @@ static int listen_at(struct control *c, const char *dir)
 
 static int start(struct control *c)
 {
-	int r = open_runtime_dir(c, c->dir);
+	int r = open_runtime_dir(c);
 
 	if (r == 0)
 		r = listen_at(c, c->dir);
@@ -279,9 +307,9 @@ static void stop(struct control *c)
 		unlink(address.sun_path);
 	if (c->fd >= 0)
 		close(c->fd);
-	if (c->dir_fd >= 0)
-		close(c->dir_fd);
-	c->fd = c->dir_fd = -1;
+	if (c->lock_fd >= 0)
+		close(c->lock_fd);
+	c->fd = c->lock_fd = -1;
 }
 
 int control_new(const char *runtime_dir, sd_event *event, control_fn *fn, void *userdata,
@@ -292,7 +320,7 @@ int control_new(const char *runtime_dir, sd_event *event, control_fn *fn, void *
 
 	if (!c)
 		return log_oom();
-	c->fd = c->dir_fd = -1;
+	c->fd = c->lock_fd = -1;
 	c->event = event;
 	c->fn = fn;
 	c->userdata = userdata;
@@ -316,10 +344,21 @@ void control_renew(struct control *c)
 		stop(c);
 }
 
+/* Removes the lock while it is held. */
+static void remove_lock(const struct control *c)
+{
+	_cleanup_close_ int dir_fd = open(c->dir, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (dir_fd >= 0)
+		unlinkat(dir_fd, LOCK_NAME, 0);
+}
+
 void control_free(struct control *c)
 {
 	while (c->clients)
 		client_free(c->clients);
+	if (c->made_dir && c->lock_fd >= 0)
+		remove_lock(c);
 	stop(c);
 	if (c->made_dir)
 		rmdir(c->dir);

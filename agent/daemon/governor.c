@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <malloc.h>
 #include <net/if.h>
 
@@ -27,6 +28,23 @@ static void still_alive(void)
 	sd_notify(0, "WATCHDOG=1\nEXTEND_TIMEOUT_USEC=30000000");
 }
 
+/* A container has such a view of the hierarchy, and paths in policies are below its root. */
+static int find_namespace(struct governor *g)
+{
+	int r;
+
+	if (!streq(g->root_path, "/") || cgroup_mount_is_whole(g->mount))
+		return 0;
+	r = cgroup_id_of_dir(g->mount, &g->only);
+	if (r < 0)
+		return log_error_errno(r, "Cannot look at the cgroup %s", g->mount);
+	log_warning("This process is in a cgroup namespace of its own: attached at cgroup %" PRIu64
+		    " only, which %s shows; nothing outside of it is governed.  To govern the host "
+		    "from a container, start it with --cgroupns=host and the host's /sys/fs/cgroup",
+		    g->only, g->mount);
+	return 0;
+}
+
 int governor_init(struct governor *g, const char *cgroup_root, const char *pin_dir)
 {
 	int r = cgroup_mount(&g->mount);
@@ -43,7 +61,7 @@ int governor_init(struct governor *g, const char *cgroup_root, const char *pin_d
 		g->directory = NULL;
 		return log_oom();
 	}
-	return 0;
+	return find_namespace(g);
 }
 
 static void free_images(struct governor *g)
@@ -322,9 +340,7 @@ int governor_follow_devices(struct governor *g, struct diags *diags)
 	image_free(c.image);
 	image_free(c.before);
 	if (r == 0)
-		log_info("a device that policies name was made, or is gone: generation %llu has "
-			 "its index",
-			 (unsigned long long)g->kernel->state->generation);
+		log_info("a device that policies name was made, or is gone: its index is in force");
 	return r;
 }
 

@@ -12,6 +12,8 @@ struct governor {
 	char *root_path;	      /* of the cgroup that it governs, below the mount */
 	char *directory;	      /* of that */
 	const char *pin_dir;	      /* borrowed */
+	uint64_t only;		      /* id of the cgroup that is all it sees of the hierarchy; 0:
+				       * it sees the whole */
 	struct kernel *kernel;	      /* NULL: nothing is in force by this governor */
 	struct counting *counters;    /* of the kernel side */
 	struct config *config;	      /* in force; NULL: none, or an earlier agent's */

@@ -33,6 +33,9 @@ static inline void cleanup_mount_clear(struct mount *m)
 int cgroup_mount(char **ret);
 /* Finds the cgroup2 mount in an open file that has mountinfo's format. */
 int cgroup_mount_in(FILE *mountinfo, char **ret);
+/* Is the root of the mount the root of the hierarchy?  In a cgroup namespace that is not the
+ * host's, as in most containers, it is only the cgroup of the namespace. */
+bool cgroup_mount_is_whole(const char *mount);
 /* Tells the id (st_ino) of the cgroup whose directory this is. */
 int cgroup_id_of_dir(const char *directory, uint64_t *ret);
 /* Finds the cgroup of a process, as a path below the mount ("/a/b"), in /proc/PID/cgroup; owned by

@@ -168,7 +168,8 @@ int host_has_congestion(const struct host *h, const char *name)
 	return 0;
 }
 
-int host_check_capabilities(void)
+/* Names those that are missing; "": none, or they cannot be told. */
+static void missing_capabilities(char ret[64])
 {
 	static const struct {
 		unsigned number;
@@ -180,21 +181,36 @@ int host_check_capabilities(void)
 	};
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
-	char missing[64] = "";
 
+	ret[0] = '\0';
 	/* Where they cannot be told, loading reports what is wrong.  CAP_SYS_ADMIN includes them
 	 * all. */
 	if (syscall(SYS_capget, &header, data) < 0 ||
 	    data[0].effective & CAP_TO_MASK(CAP_SYS_ADMIN))
-		return 0;
+		return;
 	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
 		const unsigned n = needed[i].number;
 
 		if (data[CAP_TO_INDEX(n)].effective & CAP_TO_MASK(n))
 			continue;
-		strcat(missing, missing[0] ? ", " : "");
-		strcat(missing, needed[i].name);
+		strcat(ret, ret[0] ? ", " : "");
+		strcat(ret, needed[i].name);
 	}
+}
+
+bool host_is_privileged(void)
+{
+	char missing[64];
+
+	missing_capabilities(missing);
+	return !missing[0];
+}
+
+int host_check_capabilities(void)
+{
+	char missing[64];
+
+	missing_capabilities(missing);
 	if (!missing[0])
 		return 0;
 	log_error("Not permitted: an agent needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and "

@@ -36,5 +36,7 @@ int host_has_congestion(const struct host *h, const char *name);
 /* Does the process have what an agent needs: CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON?  Returns 0, or
  * -EPERM, logged. */
 int host_check_capabilities(void);
+/* The same, without a word.  True also where it cannot be told. */
+bool host_is_privileged(void);
 
 #endif

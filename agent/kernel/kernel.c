@@ -405,11 +405,20 @@ static void adopt_hook(struct kernel *k, enum hook_id id, uint32_t state, bool s
 		close_fd(&a->program);
 }
 
+/* While no agent ran, somebody took the links of these hooks away. */
+static void say_what_is_lost(const struct kernel *k, uint32_t hooks)
+{
+	for (int i = 0; i < HOOK_MAX; i++)
+		if (hooks & BIT(i) && k->hooks[i].link < 0)
+			log_warning("somebody detached %s: attaching it again", hook_table[i].name);
+}
+
 int kernel_adopt(const struct kernel_place *place, struct kernel **ret)
 {
 	_cleanup_(kernel_free) struct kernel *k = NULL;
 	struct bpf_map_info state;
 	const uint64_t digest = programs_digest();
+	uint64_t stages;
 	int r = find_current(place);
 
 	if (r < 0)
@@ -429,7 +438,9 @@ int kernel_adopt(const struct kernel_place *place, struct kernel **ret)
 	for (int i = 0; i < HOOK_MAX; i++)
 		adopt_hook(k, i, state.id, k->state->programs == digest);
 	/* An agent that was killed in a reload may have left the stages of both generations. */
-	r = kernel_use_stages(k, k->state->of[k->state->generation & 1].stages);
+	stages = k->state->of[k->state->generation & 1].stages;
+	say_what_is_lost(k, wanted(k, stages));
+	r = kernel_use_stages(k, stages);
 	if (r < 0)
 		return r;
 	k->state->programs = digest;
@@ -476,11 +487,12 @@ size_t kernel_n_lost(const struct kernel *k)
 	return n;
 }
 
-int kernel_mend(struct kernel *k)
+int kernel_mend(struct kernel *k, uint32_t *ret_attached)
 {
 	size_t n_pins = 0;
 	int r = 0;
 
+	*ret_attached = 0;
 	if (mkdir(k->dir, 0700) < 0 && errno != EEXIST)
 		return log_error_errno(errno, "Cannot make the directory %s", k->dir);
 	for (int i = 0; i < MAP_ID_MAX && r == 0; i++) {
@@ -497,6 +509,7 @@ int kernel_mend(struct kernel *k)
 			log_warning("somebody detached %s: attaching it again", hook_table[i].name);
 			close_fd(&a->link);
 			r = attach(k, i);
+			*ret_attached |= r == 0 ? BIT(i) : 0;
 		} else if (!n) {
 			continue;
 		}

@@ -76,9 +76,10 @@ int kernel_use_stages(struct kernel *k, uint64_t stages);
 void kernel_detach(struct kernel *k);
 
 /* How many pins somebody else removed and links somebody detached; mends that.  pin_dir
- * may have been made again.  Errors are logged. */
+ * may have been made again.  *ret_attached: hooks (BIT(enum hook_id)) attached again.  Errors are
+ * logged. */
 size_t kernel_n_lost(const struct kernel *k);
-int kernel_mend(struct kernel *k);
+int kernel_mend(struct kernel *k, uint32_t *ret_attached);
 
 /* The next generation's number: they go on counting from one version of the state to the next. */
 uint64_t kernel_next_generation(const struct kernel *k);

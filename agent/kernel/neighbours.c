@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 
 #include <bpf/bpf.h>
 
 #include "host/cgroup.h"
+#include "kernel/attachments.h"
 #include "kernel/neighbours.h"
 #include "kernel/pin.h"
-#include "policy/hook.h"
+#include "policy/stage.h"
 
 /* Our hook by this name, or NULL. */
 static const char *own_hook(const char *name)
@@ -56,30 +57,6 @@ bool neighbours_is_sockpol(uint32_t program_id)
 	return describe(program_id).is_sockpol;
 }
 
-/* The programs of a hook that run for sockets in the cgroup, in their order; *ret: owned. */
-static int query(int cgroup_fd, uint32_t attach_type, uint32_t **ret, uint32_t *ret_n)
-{
-	_cleanup_free_ uint32_t *ids = NULL;
-	uint32_t room = 64;
-
-	for (;;) {
-		uint32_t n = room, *more = reallocarray(ids, room, sizeof(*ids));
-
-		if (!more)
-			return -ENOMEM;
-		ids = more;
-		if (bpf_prog_query(cgroup_fd, (enum bpf_attach_type)attach_type,
-				   BPF_F_QUERY_EFFECTIVE, NULL, ids, &n) == 0) {
-			*ret = TAKE_PTR(ids);
-			*ret_n = n;
-			return 0;
-		}
-		if (errno != ENOSPC)
-			return -errno;
-		room *= 2;
-	}
-}
-
 struct found {
 	struct neighbour *v; /* owned */
 	size_t n;
@@ -93,23 +70,169 @@ static int add(struct found *found, const struct neighbour *n)
 	return 0;
 }
 
-static int add_at_hook(int cgroup_fd, const struct own_program *own, struct found *found)
+/* When in a socket's life a hook runs; what is set later wins. */
+enum moment {
+	MOMENT_SOCKET,
+	MOMENT_BIND,
+	MOMENT_CONNECT,
+	MOMENT_LATER, /* listen, the SYN, established; each send */
+	MOMENT_AFTER, /* whenever the application calls */
+};
+
+static const enum moment moments[] = {
+	[SP_STAGE_TCP_BIND] = MOMENT_BIND,	   [SP_STAGE_TCP_CONNECT] = MOMENT_CONNECT,
+	[SP_STAGE_TCP_SYN] = MOMENT_LATER,	   [SP_STAGE_TCP_ACTIVE_EST] = MOMENT_LATER,
+	[SP_STAGE_TCP_PASSIVE_EST] = MOMENT_LATER, [SP_STAGE_TCP_LISTEN] = MOMENT_LATER,
+	[SP_STAGE_UDP_BIND] = MOMENT_BIND,	   [SP_STAGE_UDP_CONNECT] = MOMENT_CONNECT,
+	[SP_STAGE_UDP_SEND] = MOMENT_LATER,	   [SP_STAGE_UNIX_CONNECT] = MOMENT_CONNECT,
+	[SP_STAGE_UNIX_SEND] = MOMENT_LATER,	   [SP_STAGE_REPLY_ACTIVE] = MOMENT_LATER,
+	[SP_STAGE_REPLY_PASSIVE] = MOMENT_LATER,   [SP_STAGE_TCP_SOCKET] = MOMENT_SOCKET,
+	[SP_STAGE_UDP_SOCKET] = MOMENT_SOCKET,	   [SP_STAGE_OTHER_SOCKET] = MOMENT_SOCKET,
+};
+static_assert(ARRAY_SIZE(moments) == SP_STAGE_MAX, "a moment for each stage");
+
+/* A hook where a program can set options of sockets. */
+struct setter {
+	const char *name;
+	uint32_t attach_type;
+	unsigned transports; /* BIT(enum transport): of the sockets that it sees */
+	enum moment moment;
+};
+
+#define INET (BIT(TRANSPORT_TCP) | BIT(TRANSPORT_UDP) | BIT(TRANSPORT_OTHER))
+#define UDP  BIT(TRANSPORT_UDP)
+#define UNIX BIT(TRANSPORT_UNIX)
+
+/* Those that hook_table does not have.  By number: Debian 12's headers lack the last three, of 6.7.
+ */
+static const struct setter other_setters[] = {
+	{ "recvmsg4", BPF_CGROUP_UDP4_RECVMSG, UDP, MOMENT_AFTER },
+	{ "recvmsg6", BPF_CGROUP_UDP6_RECVMSG, UDP, MOMENT_AFTER },
+	{ "setsockopt", BPF_CGROUP_SETSOCKOPT, INET | UNIX, MOMENT_AFTER },
+	{ "getpeername4", BPF_CGROUP_INET4_GETPEERNAME, INET, MOMENT_AFTER },
+	{ "getpeername6", BPF_CGROUP_INET6_GETPEERNAME, INET, MOMENT_AFTER },
+	{ "getsockname4", BPF_CGROUP_INET4_GETSOCKNAME, INET, MOMENT_AFTER },
+	{ "getsockname6", BPF_CGROUP_INET6_GETSOCKNAME, INET, MOMENT_AFTER },
+	{ "recvmsg_unix", 51, UNIX, MOMENT_AFTER },
+	{ "getpeername_unix", 52, UNIX, MOMENT_AFTER },
+	{ "getsockname_unix", 53, UNIX, MOMENT_AFTER },
+};
+
+#define SETTERS_MAX (HOOK_MAX + ARRAY_SIZE(other_setters))
+
+static struct setter own_setter(const struct hook *hook)
+{
+	struct setter s = { hook->name, hook->attach_type, 0, MOMENT_AFTER };
+
+	for (int i = 0; i < SP_STAGE_MAX; i++) {
+		if (!(hook->stages & BIT(i)))
+			continue;
+		s.transports |= BIT(stage_table[i].transport);
+		if (moments[i] < s.moment)
+			s.moment = moments[i];
+	}
+	return s;
+}
+
+/* Returns how many there are. */
+static size_t list_setters(struct setter ret[SETTERS_MAX])
+{
+	size_t n = 0;
+
+	for (int i = 0; i < HOOK_MAX; i++)
+		ret[n++] = own_setter(&hook_table[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(other_setters); i++) {
+		bool is_own = false;
+
+		for (int j = 0; j < HOOK_MAX; j++)
+			is_own |= hook_table[j].attach_type == other_setters[i].attach_type;
+		if (!is_own)
+			ret[n++] = other_setters[i];
+	}
+	return n;
+}
+
+/* Do policies set something on sockets that the hook sees?  *ret_first: when, for the first time.
+ */
+static bool meets(const struct setter *s, uint64_t stages, enum moment *ret_first)
+{
+	bool any = false;
+
+	*ret_first = MOMENT_AFTER;
+	for (int i = 0; i < SP_STAGE_MAX; i++) {
+		if (!(stages & BIT(i)) || !(s->transports & BIT(stage_table[i].transport)))
+			continue;
+		any = true;
+		if (moments[i] < *ret_first)
+			*ret_first = moments[i];
+	}
+	return any;
+}
+
+static const char *const effects[] = {
+	[NEIGHBOUR_BEFORE] = "before ours: what both set, ours wins",
+	[NEIGHBOUR_BEFORE_BUT_LATER] =
+		"before ours there: what both set there, ours wins; over what "
+		"ours set at earlier hooks it wins",
+	[NEIGHBOUR_AFTER] = "after ours: what both set, it wins",
+	[NEIGHBOUR_AFTER_ADDRESS] =
+		"after ours: what both set, it wins; if it translates addresses, as load balancers "
+		"do, rules see those before translation",
+	[NEIGHBOUR_EARLIER] = "at a hook before all of ours: what both set, ours wins",
+	[NEIGHBOUR_LATER] = "at a hook after ours: what both set, it wins",
+};
+
+const char *neighbour_effect(const struct neighbour *n)
+{
+	return effects[n->order];
+}
+
+/* first: when ours set something.  own: ours at this hook, NULL: none. */
+static enum neighbour_order order_of(const struct setter *s, enum moment first, bool own,
+				     bool after)
+{
+	const bool translates = s->attach_type == BPF_CGROUP_INET4_CONNECT ||
+				s->attach_type == BPF_CGROUP_INET6_CONNECT ||
+				s->attach_type == BPF_CGROUP_UDP4_SENDMSG ||
+				s->attach_type == BPF_CGROUP_UDP6_SENDMSG;
+
+	if (!own)
+		return first < s->moment ? NEIGHBOUR_LATER : NEIGHBOUR_EARLIER;
+	if (after)
+		return translates ? NEIGHBOUR_AFTER_ADDRESS : NEIGHBOUR_AFTER;
+	return first < s->moment ? NEIGHBOUR_BEFORE_BUT_LATER : NEIGHBOUR_BEFORE;
+}
+
+static const struct own_program *find_own(const struct own_program *own, size_t n,
+					  uint32_t attach_type)
+{
+	for (size_t i = 0; i < n; i++)
+		if (own[i].attach_type == attach_type)
+			return &own[i];
+	return NULL;
+}
+
+static int add_at_hook(int cgroup_fd, const struct setter *s, enum moment first,
+		       const struct own_program *own, struct found *found)
 {
 	_cleanup_free_ uint32_t *ids = NULL;
 	bool after = false;
 	uint32_t n = 0;
-	int r = query(cgroup_fd, own->attach_type, &ids, &n);
+	int r = attachments_query(cgroup_fd, s->attach_type, &ids, &n);
 
+	if (r == -EINVAL && !own) /* this kernel has no such hook */
+		return 0;
 	for (uint32_t i = 0; r == 0 && i < n; i++) {
 		struct neighbour neighbour;
 
-		if (ids[i] == own->id) {
+		if (own && ids[i] == own->id) {
 			after = true;
 			continue;
 		}
 		neighbour = describe(ids[i]);
-		neighbour.hook = own->hook;
-		neighbour.runs_after = after;
+		neighbour.hook = s->name;
+		neighbour.order = order_of(s, first, own, after);
+		neighbour.runs_after = neighbour.order == NEIGHBOUR_LATER || (own && after);
 		r = add(found, &neighbour);
 	}
 	return r;
@@ -122,19 +245,44 @@ static bool is_below(const char *path, const char *root)
 	return strncmp(path, root, n) == 0 && path[n] == '/' && path[n + 1];
 }
 
-static bool is_among(uint64_t id, const uint64_t *ids, size_t n)
+/* Is a sockpol of this cgroup among them? */
+static bool is_known(const struct found *found, const uint64_t *cgroups, uint64_t cgroup)
 {
-	for (size_t i = 0; i < n; i++)
-		if (ids[i] == id)
+	for (size_t i = 0; i < found->n; i++)
+		if (found->v[i].is_sockpol && cgroups[i] == cgroup)
 			return true;
 	return false;
 }
 
 /*
- * Other sockpols, one program of each cgroup that they are attached to; *ret_cgroups: owned, as
- * many. By their links, as there may be very many cgroups.  To list those takes CAP_SYS_ADMIN.
+ * Is it a program of somebody else, at a hook after ours?  Fills in what depends on the hook. Those
+ * at bind are left out: systemd has one for each unit with SocketBindDeny=, and it sets nothing.
  */
-static int find_others(uint64_t own_cgroup, struct found *ret, uint64_t **ret_cgroups)
+static bool runs_later(const struct pin_link *link, uint64_t stages, struct neighbour *n)
+{
+	struct setter setters[SETTERS_MAX];
+	const size_t n_setters = list_setters(setters);
+	enum moment first;
+
+	for (size_t i = 0; i < n_setters && link->type == BPF_LINK_TYPE_CGROUP; i++) {
+		if (setters[i].attach_type != link->attach_type)
+			continue;
+		n->hook = setters[i].name;
+		n->order = NEIGHBOUR_LATER;
+		n->runs_after = true;
+		return setters[i].moment >= MOMENT_CONNECT && meets(&setters[i], stages, &first) &&
+		       first < setters[i].moment;
+	}
+	return false;
+}
+
+/*
+ * Other sockpols, one program of each cgroup that they are attached to, and what others have there
+ * at hooks after ours; *ret_cgroups: owned, as many. By their links, as there may be very many
+ * cgroups.  To list those takes CAP_SYS_ADMIN.
+ */
+static int find_others(uint64_t own_cgroup, uint64_t stages, struct found *ret,
+		       uint64_t **ret_cgroups)
 {
 	uint32_t id = 0;
 
@@ -145,13 +293,15 @@ static int find_others(uint64_t own_cgroup, struct found *ret, uint64_t **ret_cg
 
 		if (fd >= 0)
 			pin_link_info(fd, &link);
-		if (!link.cgroup_id || link.cgroup_id == own_cgroup ||
-		    is_among(link.cgroup_id, *ret_cgroups, ret->n))
+		if (!link.cgroup_id || link.cgroup_id == own_cgroup)
 			continue;
 		n = describe(link.program_id);
-		if (!n.is_sockpol)
+		if (n.is_sockpol && is_known(ret, *ret_cgroups, link.cgroup_id))
 			continue;
-		n.hook = own_hook(n.name);
+		if (n.is_sockpol)
+			n.hook = own_hook(n.name);
+		else if (!runs_later(&link, stages, &n))
+			continue;
 		if (GROW(*ret_cgroups, ret->n) < 0 || add(ret, &n) < 0)
 			return -ENOMEM;
 		(*ret_cgroups)[ret->n - 1] = link.cgroup_id;
@@ -159,12 +309,13 @@ static int find_others(uint64_t own_cgroup, struct found *ret, uint64_t **ret_cg
 	return 0;
 }
 
-static int add_below(const char *mount, const char *root, uint64_t own_cgroup, struct found *found)
+static int add_below(const char *mount, const char *root, uint64_t own_cgroup, uint64_t stages,
+		     struct found *found)
 {
 	_cleanup_free_ uint64_t *cgroups = NULL;
 	_cleanup_free_ char **paths = NULL;
 	struct found others = { 0 };
-	int r = find_others(own_cgroup, &others, &cgroups);
+	int r = find_others(own_cgroup, stages, &others, &cgroups);
 
 	if (r == 0 && others.n) {
 		paths = calloc(others.n, sizeof(*paths));
@@ -182,28 +333,25 @@ static int add_below(const char *mount, const char *root, uint64_t own_cgroup, s
 	return r;
 }
 
-int neighbours_read(uint64_t cgroup_id, const struct own_program *own, size_t n_own,
-		    struct neighbour **ret, size_t *ret_n)
+int neighbours_read(uint64_t cgroup_id, uint64_t stages, const struct own_program *own,
+		    size_t n_own, struct neighbour **ret, size_t *ret_n)
 {
-	_cleanup_free_ char *mount = NULL, *path = NULL, *directory = NULL;
-	_cleanup_close_ int fd = -1;
+	_cleanup_free_ char *mount = NULL, *path = NULL;
+	_cleanup_close_ int fd = attachments_open_cgroup(cgroup_id, &mount, &path);
+	struct setter setters[SETTERS_MAX];
+	const size_t n_setters = list_setters(setters);
 	struct found found = { 0 };
-	int r = cgroup_mount(&mount);
+	int r = fd < 0 ? fd : 0;
 
-	if (r == 0)
-		r = cgroup_path_of_id(mount, cgroup_id, &path);
-	if (r < 0 || !path)
-		return r;
-	if (asprintf(&directory, "%s%s", mount, path) < 0) {
-		directory = NULL;
-		return -ENOMEM;
+	for (size_t i = 0; i < n_setters && r == 0; i++) {
+		enum moment first;
+
+		if (meets(&setters[i], stages, &first))
+			r = add_at_hook(fd, &setters[i], first,
+					find_own(own, n_own, setters[i].attach_type), &found);
 	}
-	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = fd < 0 ? -errno : 0;
-	for (size_t i = 0; i < n_own && r == 0; i++)
-		r = add_at_hook(fd, &own[i], &found);
 	if (r == 0)
-		r = add_below(mount, path, cgroup_id, &found);
+		r = add_below(mount, path, cgroup_id, stages, &found);
 	if (r < 0) {
 		neighbours_free(found.v, found.n);
 		return r;

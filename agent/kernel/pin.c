@@ -103,8 +103,10 @@ void pin_link_info(int fd, struct pin_link *ret)
 	ret->id = info.id;
 	ret->program_id = info.prog_id;
 	ret->type = info.type;
-	if (info.type == BPF_LINK_TYPE_CGROUP)
+	if (info.type == BPF_LINK_TYPE_CGROUP) {
 		ret->cgroup_id = info.cgroup.cgroup_id;
+		ret->attach_type = info.cgroup.attach_type;
+	}
 }
 
 int pin_program_info(int fd, struct pin_program *ret)

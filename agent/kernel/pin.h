@@ -45,8 +45,9 @@ int pin_map_info(int fd, struct bpf_map_info *ret);
 
 struct pin_link {
 	uint32_t id, program_id;
-	uint32_t type;	    /* enum bpf_link_type */
-	uint64_t cgroup_id; /* 0: it is attached to none, or was detached by force */
+	uint32_t type;	      /* enum bpf_link_type */
+	uint32_t attach_type; /* enum bpf_attach_type */
+	uint64_t cgroup_id;   /* 0: it is attached to none, or was detached by force */
 };
 /* All is 0 where the kernel says nothing. */
 void pin_link_info(int fd, struct pin_link *ret);

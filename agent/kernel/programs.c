@@ -45,8 +45,8 @@ int programs_check_kernel(void)
 	}
 	r = libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_loop, NULL);
 	if (r == 0) {
-		log_error("This kernel has no bpf_loop(), which the programs call: Linux 5.17 or "
-			  "later is needed");
+		log_error("This kernel has no bpf_loop(), a helper that the programs call: "
+			  "Linux " PROGRAMS_KERNEL_FLOOR " or later is needed");
 		return -ENOTSUP;
 	}
 	return 0; /* where it cannot be told, loading says what is wrong */

@@ -8,6 +8,9 @@
 #include "compile/maps.h"
 #include "policy/hook.h"
 
+/* The first version of Linux that has all helpers that the programs call. */
+#define PROGRAMS_KERNEL_FLOOR "5.17"
+
 /* Tells builds with different programs apart; never 0. */
 uint64_t programs_digest(void);
 

@@ -52,3 +52,34 @@ uint32_t hook_set(uint64_t stages)
 			hooks |= BIT(i);
 	return hooks;
 }
+
+uint32_t hook_set_there(uint64_t stages, uint64_t missing_stages)
+{
+	uint32_t hooks = hook_set(stages);
+
+	for (int i = 0; i < HOOK_MAX; i++)
+		if (hook_table[i].stages & missing_stages)
+			hooks &= ~BIT(i);
+	return hooks;
+}
+
+char *hook_names(uint32_t hooks)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+	const char *separator = "";
+
+	if (!f)
+		return NULL;
+	for (int i = 0; i < HOOK_MAX; i++) {
+		if (!(hooks & BIT(i)))
+			continue;
+		fprintf(f, "%s%s", separator, hook_table[i].name);
+		separator = ", ";
+	}
+	if (fclose(f) == 0)
+		return text;
+	free(text);
+	return NULL;
+}

@@ -40,5 +40,9 @@ extern const struct hook hook_table[HOOK_MAX];
 /* Returns the hooks (BIT(enum hook_id)) that are attached while something is due at these
  * stages. */
 uint32_t hook_set(uint64_t stages);
+/* Returns those of them that a kernel without hooks for these stages has. */
+uint32_t hook_set_there(uint64_t stages, uint64_t missing_stages);
+/* Names the hooks: "connect4, connect6"; owned.  NULL: memory is out. */
+char *hook_names(uint32_t hooks);
 
 #endif

@@ -130,6 +130,19 @@ enum when_key asked_fails(const struct asked *a, const struct when *w)
 	return WHEN_KEY_MAX;
 }
 
+static bool holds_for(struct asked a, unsigned protocol, const struct when *w)
+{
+	a.protocols = BIT(protocol);
+	return asked_fails(&a, w) == WHEN_KEY_MAX;
+}
+
+bool asked_hangs_on_protocol(const struct asked *a, const struct when *w)
+{
+	if (!a->connection || a->protocols != BOTH)
+		return false;
+	return holds_for(*a, PROTOCOL_TCP, w) != holds_for(*a, PROTOCOL_UDP, w);
+}
+
 bool asked_is_unknown(const struct asked *a, enum when_key key)
 {
 	/* Only these may be unknown; other keys have an answer for every connection. */

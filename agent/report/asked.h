@@ -35,6 +35,8 @@ int asked_parse(const struct asked_words *words, struct asked *ret, char **ret_e
  * all do.  A key whose property was not given does not hold.
  */
 enum when_key asked_fails(const struct asked *a, const struct when *w);
+/* Was the protocol left open, and does the condition hold for one but not for the other? */
+bool asked_hangs_on_protocol(const struct asked *a, const struct when *w);
 /* Was the property that the key of `when` looks at left open? */
 bool asked_is_unknown(const struct asked *a, enum when_key key);
 

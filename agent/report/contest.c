@@ -215,7 +215,9 @@ static int find_op(const struct generation_view *v, const struct read_block *b,
 
 		if (!op || op->option >= OPTION_MAX || !op->optlen || op->optlen > SP_VALUE_SIZE)
 			return -EPROTO;
-		if (options_rival(&option_table[op->option], option))
+		/* IP_TOS brings a second one, for SO_PRIORITY: see program_encode_ops() */
+		if (options_rival(&option_table[op->option], option) &&
+		    op->optname == option_table[op->option].optname)
 			*ret = op;
 	}
 	return 0;

@@ -49,18 +49,29 @@ static uint64_t count_neighbours(const json_t *o, const char *hook, bool runs_af
 	return n;
 }
 
+static void print_neighbours_at(const json_t *o, const char *hook, const char *name, FILE *to)
+{
+	exposition_sample(to, name, LABELS({ "hook", hook }, { "runs", "before" }),
+			  count_neighbours(o, hook, false));
+	exposition_sample(to, name, LABELS({ "hook", hook }, { "runs", "after" }),
+			  count_neighbours(o, hook, true));
+}
+
+/* At each hook of ours, and at others that have some. */
 static void print_neighbours(const json_t *o, const char *name, FILE *to)
 {
-	const json_t *link;
+	_cleanup_(json_decref) json_t *printed = json_object();
+	const json_t *one;
 	size_t i;
 
-	json_array_foreach (json_object_get(o, "attachments"), i, link) {
-		const char *hook = document_text(link, "hook");
-
-		exposition_sample(to, name, LABELS({ "hook", hook }, { "runs", "before" }),
-				  count_neighbours(o, hook, false));
-		exposition_sample(to, name, LABELS({ "hook", hook }, { "runs", "after" }),
-				  count_neighbours(o, hook, true));
+	json_array_foreach (json_object_get(o, "attachments"), i, one) {
+		print_neighbours_at(o, document_text(one, "hook"), name, to);
+		json_object_set_new(printed, document_text(one, "hook"), json_true());
+	}
+	json_array_foreach (json_object_get(o, "neighbours"), i, one) {
+		if (!json_object_get(printed, document_text(one, "hook")))
+			print_neighbours_at(o, document_text(one, "hook"), name, to);
+		json_object_set_new(printed, document_text(one, "hook"), json_true());
 	}
 }
 
@@ -127,7 +138,7 @@ static const struct family families[] = {
 	  "policy needs it.",
 	  .of = "attachments", .value = "attached", .labels = { { "hook", "hook" } } },
 	{ "sockpol_neighbour_programs", "gauge",
-	  "Programs of others at the same hook and cgroup; what runs after sockpol's wins.",
+	  "Programs of others that set options of the same sockets; what runs after sockpol's wins.",
 	  .of = "attachments", .print = print_neighbours },
 	{ "sockpol_map_entries", "gauge", "Entries in the maps that fill up.", .of = "maps",
 	  .value = "entries", .labels = { { "map", "map" } } },

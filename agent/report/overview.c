@@ -4,8 +4,8 @@
 
 #include "base/control_call.h"
 #include "base/log.h"
+#include "kernel/attachments.h"
 #include "kernel/neighbours.h"
-#include "kernel/pin.h"
 #include "host/living.h"
 #include "option/option.h"
 #include "policy/hook.h"
@@ -56,51 +56,47 @@ static json_t *ask(const char *pin_dir, const char *runtime_dir)
 			 answers ? json_object_get(reply, "unsupported") : NULL);
 }
 
-/* Reads the programs at their hooks, and what runs beside them.  `cgroup` 0: that cgroup is gone,
- * or somebody detached the program. */
-static int read_links(const char *pin_dir, struct own_program own[static HOOK_MAX], size_t *ret_n,
-		      json_t **links)
+/* Reads the programs at their hooks.  `cgroup` 0: that cgroup is gone, or somebody detached the
+ * program. */
+static int read_links(const char *pin_dir, const struct sp_state *state,
+		      struct own_program own[static HOOK_MAX], size_t *ret_n, json_t **links)
 {
-	_cleanup_free_ char *dir = pin_path(pin_dir, PIN_CURRENT);
+	struct attachment v[HOOK_MAX];
+	size_t n = 0;
+	int r = attachments_read(pin_dir, state, v, &n);
 
 	*ret_n = 0;
-	if (!dir)
-		return -ENOMEM;
-	for (size_t i = 0; i < HOOK_MAX; i++) {
-		const struct hook *hook = &hook_table[i];
-		_cleanup_close_ int fd = pin_get(dir, hook->name, PIN_LINK);
-		struct pin_link info;
+	for (size_t i = 0; i < n && r == 0; i++) {
+		const struct hook *hook = &hook_table[v[i].hook];
 
-		if (fd == -ENOENT)
-			continue;
-		if (fd < 0)
-			return fd;
-		pin_link_info(fd, &info);
-		if (info.cgroup_id)
+		if (v[i].is_attached)
 			own[(*ret_n)++] = (struct own_program){ hook->name, hook->attach_type,
-								info.program_id };
-		*links = document_append(*links, json_pack("{s:s, s:I, s:I, s:I, s:b}", "hook",
-							   hook->name, "link", (json_int_t)info.id,
-							   "program", (json_int_t)info.program_id,
-							   "cgroup", (json_int_t)info.cgroup_id,
-							   "attached", info.cgroup_id != 0));
+								v[i].program_id };
+		*links = document_append(*links,
+					 json_pack("{s:s, s:I, s:I, s:I, s:b, s:b}", "hook",
+						   hook->name, "link", (json_int_t)v[i].link_id,
+						   "program", (json_int_t)v[i].program_id, "cgroup",
+						   (json_int_t)v[i].cgroup_id, "due", v[i].is_due,
+						   "attached", v[i].is_attached));
 	}
-	return 0;
+	return r;
 }
 
-static int read_neighbours(uint64_t cgroup_id, const struct own_program *own, size_t n_own,
-			   json_t **neighbours)
+static int read_neighbours(const struct sp_state *state, const struct own_program *own,
+			   size_t n_own, json_t **neighbours)
 {
 	struct neighbour *v = NULL;
 	size_t n = 0;
-	int r = n_own ? neighbours_read(cgroup_id, own, n_own, &v, &n) : 0;
+	int r = neighbours_read(state->cgroup_root_id, state->of[state->generation & 1].stages, own,
+				n_own, &v, &n);
 
 	for (size_t i = 0; i < n; i++)
 		*neighbours = document_append(
 			*neighbours,
-			json_pack("{s:s, s:I, s:o, s:b, s:b, s:o}", "hook", v[i].hook, "program",
-				  (json_int_t)v[i].program_id, "name", document_string(v[i].name),
-				  "sockpol", v[i].is_sockpol, "runs_after", v[i].runs_after,
+			json_pack("{s:s, s:I, s:o, s:b, s:b, s:s, s:o}", "hook", v[i].hook,
+				  "program", (json_int_t)v[i].program_id, "name",
+				  document_string(v[i].name), "sockpol", v[i].is_sockpol,
+				  "runs_after", v[i].runs_after, "effect", neighbour_effect(&v[i]),
 				  "cgroup", document_string(v[i].cgroup)));
 	neighbours_free(v, n);
 	return r == -ENOENT ? 0 : r; /* the cgroup is gone: nothing runs there at all */
@@ -243,9 +239,9 @@ static int read_pinned(const char *pin_dir, const struct pinned *p, json_t *o)
 	int r = pinned_state(p, &state);
 
 	if (r == 0)
-		r = read_links(pin_dir, own, &n_own, &links);
+		r = read_links(pin_dir, &state, own, &n_own, &links);
 	if (r == 0)
-		r = read_neighbours(state.cgroup_root_id, own, n_own, &neighbours);
+		r = read_neighbours(&state, own, n_own, &neighbours);
 	if (r == 0)
 		r = read_policies(p, &policies, &maps);
 	in_force = &state.of[state.generation & 1];

@@ -2,6 +2,7 @@
 """A virtual machine that runs the live tests and tells on its console how they went."""
 
 import os
+import platform
 import re
 import selectors
 import signal
@@ -19,6 +20,11 @@ DONE = re.compile(r"^sockpol-guest: done (\d+)")
 PANIC = re.compile(r"Kernel panic|Oops:|BUG: ")
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
 TERMINAL = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z]|c)")
+
+
+# By machine: QEMU's emulator with what it needs besides, and the console.
+EMULATORS = {"x86_64": (["qemu-system-x86_64"], "ttyS0"),
+             "aarch64": (["qemu-system-aarch64", "-machine", "virt"], "ttyAMA0")}
 
 
 class Died(Exception):
@@ -41,12 +47,13 @@ class Guest:
         self.running = self.timed_out = False
         self.deadline = float("inf")
         self.processor = 0.0  # seconds of the host's, of all boots
-        append = ["console=ttyS0", "panic=-1", "quiet", "loglevel=4", "mitigations=off",
+        emulator, console = EMULATORS[platform.machine()]
+        append = [f"console={console}", "panic=-1", "quiet", "loglevel=4", "mitigations=off",
                   # On a busy host the boot finds its timer too slow to be true, and panics.
                   "no_timer_check",
                   f"sockpol.patience={patience}",
                   f"sockpol.arguments={'%20'.join(arguments)}"]
-        self.command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "1",
+        self.command = [*emulator, "-accel", "tcg", "-cpu", "max", "-smp", "1",
                         "-m", "2048", "-nodefaults", "-display", "none", "-serial", "stdio",
                         "-no-reboot", "-nic", "none", "-kernel", vmlinuz, "-initrd", initrd,
                         "-append", " ".join(append)]

@@ -8,6 +8,7 @@ but the kernels, and those only once: they are kept in a cache.
 import glob
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -27,6 +28,10 @@ LEFT_OUT = re.compile(r"^/usr/share/(doc|man|locale|info|lintian|bug|zoneinfo)/|
                       r"^/usr/lib/python3[^/]*/(test|idlelib|lib2to3|pydoc_data|ensurepip)/")
 # The kernel's modules that the tests' sockets, devices and policies need are below these.
 MODULES = ("kernel/net", "kernel/drivers/net", "kernel/crypto", "kernel/lib", "kernel/arch")
+
+
+# This machine's, by Debian's name; the agent and the packages are made for it.
+ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
 class ImageError(Exception):
@@ -105,8 +110,8 @@ class Kernel:
 
     def find_package(self):
         """The package that the metapackage of the series depends on."""
-        pattern = re.compile(rf"^ *Depends: (linux-image-{re.escape(self.series)}\.\S+-cloud-amd64)$",
-                             re.M)
+        pattern = re.compile(rf"^ *Depends: (linux-image-{re.escape(self.series)}\.\S+-cloud-"
+                             rf"{ARCHITECTURE})$", re.M)
         for attempt in range(2):
             found = pattern.search(output("apt-cache", "depends", self.metapackage)
                                    if self.is_known() else "")

@@ -19,10 +19,11 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
 from guest import Died, Guest, TooSlow  # noqa: E402
-from image import ImageError, Kernel, join, make_packages, make_tests  # noqa: E402
+from image import ARCHITECTURE, ImageError, Kernel, join, make_packages, make_tests  # noqa: E402
 
 # By the name of the metapackage that names the newest one of the series.
-KERNELS = {"6.1": "linux-image-cloud-amd64", "6.12": "linux-image-6.12-cloud-amd64"}
+KERNELS = {"6.1": f"linux-image-cloud-{ARCHITECTURE}",
+           "6.12": f"linux-image-6.12-cloud-{ARCHITECTURE}"}
 # Under QEMU 7.2 without KVM some boots die, whatever runs in them.
 BOOTS = 5
 # How much more time the tests give: TCG is that much slower, and more.

@@ -107,3 +107,21 @@ def test_contradictions_are_usage_errors(box):
              *arguments], capture_output=True, text=True, check=False)
         check(f"exit status of {arguments}", 2, done.returncode)
         check(f"what is wrong with {arguments} is named", True, arguments[-1] in done.stderr)
+
+
+def test_each_protocol(box):
+    """F4: without --protocol the answer is for each, where a rule asks for one."""
+    agent = box.agent("explain-protocol")
+    agent.write("a.yaml", """policies:
+  - name: p
+    match: {cgroup: /app}
+    rules:
+      - {name: tcp, when: {protocol: tcp, remote: 10.7.0.0/16}, options: {SO_PRIORITY: 5}}
+""")
+    question = ("--cgroup", "/app", "--remote", "10.7.0.1:5432")
+    answer = explain(agent, *question)
+    check("the answers", [("tcp", [(5, "tcp")]), ("udp", [])],
+          [(one["connection"]["protocol"], said(one)) for one in (answer, *answer["also"])])
+    text = agent.command("explain", "--policy-dir", agent.policy_dir, "--pin-dir", agent.pin_dir,
+                         *question).stdout
+    check("printed", [True, True], [f"connect {one} ipv4" in text for one in ("tcp", "udp")])

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """The life of an installed sockpol, on one machine, in this order."""
 
+import os
+
 from harness.result import Containing, check, wait_for
 from scene import (BAD_PLACE, BAD_POLICY, OTHER_SECONDS, POLICY, POLICY_FILE, SECONDS, Flood,
                    check_first_sockets, counted, drop_in, is_governed, main_pid, pins, settle,
@@ -15,6 +17,34 @@ def test_status(machine, _):
     out = machine.good("systemctl", "status", "--no-pager", "sockpol")
     check("the verdict in systemctl status", Containing('Status: "1 policy in force'), out)
     check("the verdict in the journal", Containing("ready: 1 policy in force"), out)
+
+
+def test_ordinary_users(machine, _):
+    """F1: check and explain read the files while the service runs; the control socket is root's."""
+    settle(machine)
+    user = ("setpriv", "--reuid=nobody", "--clear-groups", "sockpol")
+    machine.good(*user, "check")
+    check("explained", Containing("governed"), machine.good(*user, "explain", "--unit", "governed"))
+    check("modes", ["755", "600", "600"], machine.good(
+        "stat", "-c", "%a", "/run/sockpol", "/run/sockpol/control", "/run/sockpol/lock").split())
+    check("reload by an ordinary user", 1, machine.run(*user, "reload").returncode)
+
+
+def test_run_policies_stay(machine, _):
+    """F2: what was written into /run lives until reboot, however the agent ends."""
+    settle(machine)
+    name = "/run/sockpol/policies.d/70-run.yaml"
+    machine.good("mkdir", "-p", os.path.dirname(name))
+    machine.write(name, "policies: []\n")
+    try:
+        machine.good("systemctl", "restart", "sockpol")
+        old = main_pid(machine)
+        machine.signal_main("sockpol", "KILL")
+        wait_new_agent(machine, old)
+        machine.good("systemctl", "stop", "sockpol")
+        machine.good("test", "-f", name)
+    finally:
+        machine.good("rm", "-rf", os.path.dirname(name))
 
 
 def test_reload(machine, _):
@@ -217,4 +247,5 @@ def test_uninstall(machine, scene):
     check("pins", [], pins(machine))
     check("governed", False, is_governed(machine))
     check("files that are left", "", machine.good(
-        "find", "/usr", "/etc/systemd", "/run", "-name", "*sockpol*", "-not", "-path", "/run/log/*"))
+        "find", "/usr", "/etc/systemd", "/run", "-name", "*sockpol*", "-not", "-path", "/run/log/*",
+        "-not", "-path", "/run/sockpol"))  # with the policies there, like those in /etc

@@ -183,6 +183,38 @@ static void test_not_told(void **state)
 	fails_one(remote, (struct fixture_rule){ .protocols = BIT(PROTOCOL_MAX) - 1 }, "nothing");
 }
 
+static void hangs_one(struct asked_words words, struct fixture_rule rule, bool expected)
+{
+	struct fixture_policy policy = { "p", .rules = { rule } };
+	struct asked a = parse(words);
+	struct config *c;
+
+	policy.rules[0].name = "r";
+	c = fixture_config(&policy, 1);
+	assert_int_equal(asked_hangs_on_protocol(&a, &c->policies[0].rules[0].when), expected);
+	config_free(c);
+}
+
+static void test_hangs_on_protocol(void **state)
+{
+	const struct asked_words remote = { .remote = "10.0.0.1:5432" };
+	const struct fixture_rule tcp = { .protocols = BIT(PROTOCOL_TCP) };
+
+	(void)state;
+	hangs_one(remote, tcp, true);
+	hangs_one(remote, (struct fixture_rule){ .protocols = BIT(PROTOCOL_UDP) }, true);
+	hangs_one(remote, (struct fixture_rule){ .remote = { "10.0.0.0/8" } }, false);
+	hangs_one(remote,
+		  (struct fixture_rule){ .protocols = BIT(PROTOCOL_TCP),
+					 .remote = { "10.1.0.0/16" } },
+		  false); /* holds for neither */
+	hangs_one((struct asked_words){ .remote = "10.0.0.1", .protocols = BIT(PROTOCOL_TCP) }, tcp,
+		  false);
+	hangs_one((struct asked_words){ .directions = BIT(DIRECTION_ACCEPT), .remote = "10.0.0.1" },
+		  tcp, false);
+	hangs_one((struct asked_words){ 0 }, tcp, false);
+}
+
 /* The kernel chooses the address of a connecting socket that is bound to none; a listener keeps it.
  */
 static void test_wildcard(void **state)
@@ -269,8 +301,9 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_endpoints),      cmocka_unit_test(test_bad_endpoints),
 		cmocka_unit_test(test_contradictions), cmocka_unit_test(test_directions_alone),
-		cmocka_unit_test(test_not_told),       cmocka_unit_test(test_wildcard),
-		cmocka_unit_test(test_stages),	       cmocka_unit_test(test_speaks),
+		cmocka_unit_test(test_not_told),       cmocka_unit_test(test_hangs_on_protocol),
+		cmocka_unit_test(test_wildcard),       cmocka_unit_test(test_stages),
+		cmocka_unit_test(test_speaks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

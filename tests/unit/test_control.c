@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* Server and client of the control socket: the server's loop in a child process. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -84,6 +86,8 @@ static int teardown(void **state)
 	waitpid(f->server, NULL, 0);
 	snprintf(path, sizeof(path), "%s/control", f->runtime);
 	unlink(path);
+	snprintf(path, sizeof(path), "%s/lock", f->runtime);
+	unlink(path);
 	rmdir(f->runtime);
 	rmdir(f->dir);
 	free(f);
@@ -140,7 +144,48 @@ static void only_the_owner_may_connect(void **state)
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
 	assert_int_equal(stat(f->runtime, &st), 0);
-	assert_int_equal(st.st_mode & 0777, 0700);
+	assert_int_equal(st.st_mode & 0777, 0755); /* to read the policies there */
+}
+
+/* The directory is open to others, who could lock it. */
+static void a_locked_directory_keeps_no_agent_away(void **state)
+{
+	const struct fixture *f = *state;
+	struct control *control = NULL;
+	char dir[96], lock[128];
+	sd_event *event;
+	struct stat st;
+	int fd;
+
+	snprintf(dir, sizeof(dir), "%s/locked", f->dir);
+	snprintf(lock, sizeof(lock), "%s/lock", dir);
+	assert_int_equal(mkdir(dir, 0755), 0);
+	fd = open(dir, O_RDONLY | O_DIRECTORY);
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	assert_int_equal(sd_event_new(&event), 0);
+	assert_int_equal(control_new(dir, event, echo, NULL, &control), 0);
+	assert_int_equal(stat(lock, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	control_free(control);
+	close(fd);
+	assert_int_equal(unlink(lock), 0);
+	assert_int_equal(rmdir(dir), 0); /* the socket is gone */
+	sd_event_unref(event);
+}
+
+static void a_directory_of_its_own_is_removed(void **state)
+{
+	const struct fixture *f = *state;
+	struct control *control = NULL;
+	char dir[96];
+	sd_event *event;
+
+	snprintf(dir, sizeof(dir), "%s/own", f->dir);
+	assert_int_equal(sd_event_new(&event), 0);
+	assert_int_equal(control_new(dir, event, echo, NULL, &control), 0);
+	control_free(control);
+	assert_int_equal(access(dir, F_OK), -1);
+	sd_event_unref(event);
 }
 
 static void a_second_agent_is_refused(void **state)
@@ -269,6 +314,8 @@ static void a_removed_socket_is_made_again(void **state)
 	assert_int_equal(control_call(f->runtime, "hello", 5, &reply, NULL), 0);
 	json_decref(reply);
 	assert_int_equal(unlink(path), 0);
+	snprintf(path, sizeof(path), "%s/lock", f->runtime);
+	assert_int_equal(unlink(path), 0);
 	assert_int_equal(rmdir(f->runtime), 0);
 	renew(second);
 	assert_int_equal(control_call(f->runtime, "hello", 5, &reply, NULL), 0);
@@ -303,6 +350,8 @@ int main(void)
 		TEST(a_large_reply_arrives_whole),
 		TEST(only_the_owner_may_connect),
 		TEST(a_second_agent_is_refused),
+		TEST(a_locked_directory_keeps_no_agent_away),
+		TEST(a_directory_of_its_own_is_removed),
 		TEST(a_directory_that_others_write_is_refused),
 		TEST(no_agent),
 		TEST(garbage_is_not_a_request),

@@ -38,6 +38,23 @@ static void only_what_is_due_is_attached(void **state)
 	assert_int_equal(hook_set(BIT(SP_STAGE_UNIX_CONNECT)), BIT(HOOK_CONNECT_UNIX));
 }
 
+static void what_a_kernel_lacks_is_not_due(void **state)
+{
+	const uint64_t stages = BIT(SP_STAGE_TCP_CONNECT) | BIT(SP_STAGE_UNIX_CONNECT);
+	const uint32_t connects = BIT(HOOK_CONNECT4) | BIT(HOOK_CONNECT6);
+	char *names;
+
+	(void)state;
+	assert_int_equal(hook_set_there(stages, 0), connects | BIT(HOOK_CONNECT_UNIX));
+	assert_int_equal(hook_set_there(stages, BIT(SP_STAGE_UNIX_CONNECT)), connects);
+	names = hook_names(connects | BIT(HOOK_SOCK_OPS));
+	assert_string_equal(names, "sock_ops, connect4, connect6");
+	free(names);
+	names = hook_names(0);
+	assert_string_equal(names, "");
+	free(names);
+}
+
 static void hooks_of_stages_in_words(void **state)
 {
 	(void)state;
@@ -55,6 +72,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_stage_has_a_hook),
 		cmocka_unit_test(only_what_is_due_is_attached),
+		cmocka_unit_test(what_a_kernel_lacks_is_not_due),
 		cmocka_unit_test(hooks_of_stages_in_words),
 	};
 

@@ -300,18 +300,18 @@ static void test_unset_for_some_peers(void **state)
 	static const char text[] = "policies:\n"
 				   "  - name: a\n"
 				   "    match: {unit: a.service}\n"
-				   "    options: {SO_MARK: 1}\n"
+				   "    options: {IP_TOS: 1}\n"
 				   "    rules:\n"
 				   "      - name: r\n"
 				   "        when: {%s}\n"
-				   "        options: {SO_MARK: unset}\n";
+				   "        options: {IP_TOS: unset}\n";
 	_cleanup_free_ char *inside = NULL, *anywhere = NULL, *expected = NULL;
 	struct scratch *s = *state;
 
 	assert_true(asprintf(&inside, text, "remote: 10.0.0.0/8") > 0);
 	assert_true(asprintf(&anywhere, text, "local_port: 80") > 0);
 	assert_true(asprintf(&expected,
-			     "8:19: SO_MARK: unset has no effect on accepted sockets: listeners "
+			     "8:19: IP_TOS: unset has no effect on accepted sockets: listeners "
 			     "carry the value of %s/a.yaml:4:15, and accepted sockets inherit it\n",
 			     s->path) > 0);
 	lint_one(s, &host, inside, expected);

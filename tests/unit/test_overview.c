@@ -2,6 +2,7 @@
 /* What is in force, on directories in place of cgroups. */
 #include "fake_pinned.h"
 #include "host/cgroup.h"
+#include "kernel/attachments.h"
 #include "kernel/neighbours.h"
 #include "report/overview.h"
 #include "scratch_dir.h"
@@ -25,10 +26,11 @@ int cgroup_path_of_id(const char *mount, uint64_t id, char **ret)
 }
 
 /* Nothing runs beside it. */
-int neighbours_read(uint64_t cgroup_id, const struct own_program *own, size_t n_own,
-		    struct neighbour **ret, size_t *ret_n)
+int neighbours_read(uint64_t cgroup_id, uint64_t stages, const struct own_program *own,
+		    size_t n_own, struct neighbour **ret, size_t *ret_n)
 {
 	(void)cgroup_id;
+	(void)stages;
 	(void)own;
 	(void)n_own;
 	*ret = NULL;
@@ -40,6 +42,23 @@ void neighbours_free(struct neighbour *v, size_t n)
 {
 	(void)n;
 	free(v);
+}
+
+const char *neighbour_effect(const struct neighbour *n)
+{
+	(void)n;
+	return "";
+}
+
+/* Nothing is attached. */
+int attachments_read(const char *pin_dir, const struct sp_state *state,
+		     struct attachment ret[HOOK_MAX], size_t *ret_n)
+{
+	(void)pin_dir;
+	(void)state;
+	(void)ret;
+	*ret_n = 0;
+	return 0;
 }
 
 static int setup(void **state)

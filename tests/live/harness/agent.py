@@ -166,15 +166,16 @@ class Agent:
         check(f"a reload to succeed; it said\n{done.stdout}{done.stderr}\n   ", 0,
               done.returncode)
 
-    def json(self, *arguments):
+    def json(self, *arguments, expected=0):
         done = self.command(*arguments, "--json")
-        check(f"sockpol {' '.join(arguments)} --json to succeed; it said\n{done.stderr}\n   ", 0,
-              done.returncode)
+        check(f"exit status of sockpol {' '.join(arguments)} --json; it said\n{done.stderr}\n   ",
+              expected, done.returncode)
         return json.loads(done.stdout)
 
-    def status(self, *arguments):
+    def status(self, *arguments, expected=0):
+        """expected: 1 where something that is due is not attached."""
         return self.json("status", "--pin-dir", self.pin_dir, "--runtime-dir", self.runtime_dir,
-                         *arguments)
+                         *arguments, expected=expected)
 
     def n_governed(self):
         """Cgroups that live and that some policy governs."""
