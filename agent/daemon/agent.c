@@ -87,19 +87,6 @@ static void set_verdict(struct agent *a, const char *format, ...)
 	sd_notifyf(0, "STATUS=%s", a->verdict);
 }
 
-/* Takes dir. */
-static void come_from(struct agent *a, enum source source, char *dir)
-{
-	free(a->source_dir);
-	a->source_dir = dir;
-	a->source = source;
-	a->to_keep = source == SOURCE_FILES && a->options->state_dir;
-	if (a->to_keep)
-		(void)sd_event_source_set_enabled(a->keeper, SD_EVENT_ONESHOT);
-	else if (a->governor.config)
-		config_drop_texts(a->governor.config);
-}
-
 /* Whatever became of the load. */
 static void say_what_was_mended(struct agent *a)
 {
@@ -111,6 +98,19 @@ static void say_what_was_mended(struct agent *a)
 	memcpy(before, a->verdict, sizeof(before));
 	set_verdict(a, "%.*s; attached again, as somebody had detached it: %s",
 		    (int)sizeof(before) / 2, before, hooks);
+}
+
+/* Takes dir. */
+static void come_from(struct agent *a, enum source source, char *dir)
+{
+	free(a->source_dir);
+	a->source_dir = dir;
+	a->source = source;
+	a->to_keep = source == SOURCE_FILES && a->options->state_dir;
+	if (a->to_keep)
+		(void)sd_event_source_set_enabled(a->keeper, SD_EVENT_ONESHOT);
+	else if (a->governor.config)
+		config_drop_texts(a->governor.config);
 }
 
 /*

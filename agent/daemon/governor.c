@@ -22,12 +22,6 @@
 #include "kernel/support.h"
 #include "policy/loader.h"
 
-/* The service manager waits on, however long a part of the work takes. */
-static void still_alive(void)
-{
-	sd_notify(0, "WATCHDOG=1\nEXTEND_TIMEOUT_USEC=30000000");
-}
-
 /* A container has such a view of the hierarchy, and paths in policies are below its root. */
 static int find_namespace(struct governor *g)
 {
@@ -43,6 +37,12 @@ static int find_namespace(struct governor *g)
 		    "from a container, start it with --cgroupns=host and the host's /sys/fs/cgroup",
 		    g->only, g->mount);
 	return 0;
+}
+
+/* The service manager waits on, however long a part of the work takes. */
+static void still_alive(void)
+{
+	sd_notify(0, "WATCHDOG=1\nEXTEND_TIMEOUT_USEC=30000000");
 }
 
 int governor_init(struct governor *g, const char *cgroup_root, const char *pin_dir)
