@@ -52,11 +52,16 @@ static int send_request(int fd, const char *command)
 	return 0;
 }
 
+/* For json_load_callback(). */
+static size_t read_some(void *buffer, size_t size, void *fd)
+{
+	return (size_t)TEMP_FAILURE_RETRY(read(*(const int *)fd, buffer, size));
+}
+
 int control_call(const char *runtime_dir, const char *command, unsigned seconds, json_t **ret,
 		 pid_t *ret_pid)
 {
 	_cleanup_close_ int fd = connect_to(runtime_dir, seconds);
-	_cleanup_fclose_ FILE *file = NULL;
 	struct pollfd wait = { .fd = fd, .events = POLLIN };
 	struct ucred peer;
 	socklen_t size = sizeof(peer);
@@ -76,12 +81,7 @@ int control_call(const char *runtime_dir, const char *command, unsigned seconds,
 	r = poll(&wait, 1, (int)seconds * 1000); /* for the reply's beginning */
 	if (r <= 0)
 		return r < 0 ? -errno : -ETIMEDOUT;
-	/* json_loadfd() reads byte by byte, for which the agent would not wait. */
-	file = fdopen(fd, "r");
-	if (!file)
-		return -errno;
-	fd = -1;
-	reply = json_loadf(file, JSON_DISABLE_EOF_CHECK, NULL);
+	reply = json_load_callback(read_some, &fd, JSON_DISABLE_EOF_CHECK, NULL);
 	if (!reply)
 		return -EBADMSG;
 	*ret = reply;

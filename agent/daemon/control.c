@@ -128,7 +128,8 @@ static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 	(void)s;
 	(void)revents;
 	if (client->reply) {
-		if (!send_more(client))
+		if (!send_more(client) ||
+		    sd_event_source_set_time_relative(client->timer, CLIENT_PATIENCE_USEC) < 0)
 			client_free(client);
 		return 0;
 	}

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 
-from harness.flows import check_priority, connected_option, governed_worker, policies, policy, priority_policy
+from harness.flows import check_priority, connected_option, policies, policy, priority_policy
 from harness.injection import BPF, Injection
 from harness.result import PATIENCE, Containing, Failure, check, wait_for
 
