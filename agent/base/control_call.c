@@ -52,6 +52,12 @@ static int send_request(int fd, const char *command)
 	return 0;
 }
 
+/* For json_load_callback(). */
+static size_t read_some(void *buffer, size_t size, void *fd)
+{
+	return (size_t)TEMP_FAILURE_RETRY(read(*(const int *)fd, buffer, size));
+}
+
 int control_call(const char *runtime_dir, const char *command, unsigned seconds, json_t **ret,
 		 pid_t *ret_pid)
 {
@@ -72,10 +78,10 @@ int control_call(const char *runtime_dir, const char *command, unsigned seconds,
 	r = send_request(fd, command);
 	if (r < 0)
 		return r;
-	r = poll(&wait, 1, (int)seconds * 1000); /* the reply comes in one go */
+	r = poll(&wait, 1, (int)seconds * 1000); /* for the reply's beginning */
 	if (r <= 0)
 		return r < 0 ? -errno : -ETIMEDOUT;
-	reply = json_loadfd(fd, JSON_DISABLE_EOF_CHECK, NULL);
+	reply = json_load_callback(read_some, &fd, JSON_DISABLE_EOF_CHECK, NULL);
 	if (!reply)
 		return -EBADMSG;
 	*ret = reply;

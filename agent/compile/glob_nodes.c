@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
+#include "base/progress.h"
 #include "compile/glob_nodes.h"
 #include "compile/glob_tree.h"
 
@@ -514,6 +515,7 @@ static int add_tables(const struct config *c, bool exclude, struct glob_tables *
 				   SP_GLOB_TABLES_MAX);
 			break;
 		}
+		progress_made();
 		r = fill_table(&globs, i, &to->v[at]);
 		if (r == -ENOSPC)
 			r = REFUSE(first, ret_error, ret_at, "too long");

@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "base/progress.h"
 #include "compile/image.h"
 #include "compile/program.h"
 #include "compile/range_tree.h"
@@ -267,8 +268,10 @@ static int build(struct building *b)
 	int r = append(b, MAP_ID_policies, &none, 1, &number);
 
 	survey(b);
-	for (size_t i = 0; i < b->config->n_policies && r == 0; i++)
+	for (size_t i = 0; i < b->config->n_policies && r == 0; i++) {
+		progress_made();
 		r = write_policy(b, &b->config->policies[i]);
+	}
 	return r;
 }
 

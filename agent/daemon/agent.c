@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 
 #include <systemd/sd-daemon.h>
@@ -32,6 +34,7 @@
 #define RETRY_LAST_USEC	 (600 * 1000000ull)
 
 DEFINE_CLEANUP(sd_event *, sd_event_unref)
+DEFINE_CLEANUP(sd_event_source *, sd_event_source_unref)
 
 /* Where what is in force comes from. */
 enum source {
@@ -182,6 +185,8 @@ static int on_sighup(sd_event_source *s, const struct signalfd_siginfo *si, void
 
 	(void)s;
 	(void)si;
+	if (!a->control) /* it still waits for a bpffs */
+		return 0;
 	control_renew(a->control);
 	reload(a, NULL);
 	return 0;
@@ -462,6 +467,60 @@ static void stop(struct agent *a)
 	log_info("%s", a->verdict); /* the service manager shows it when the agent is gone, too */
 }
 
+/* The loop looks again after each change of the mounts. */
+static int on_mount(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+	(void)s;
+	(void)fd;
+	(void)revents;
+	(void)userdata;
+	return 0;
+}
+
+/*
+ * Returns when a bpffs is mounted where the pins go: 1; 0: it was told to stop.  A service manager
+ * would fill its log with starts that all fail for the same reason; so it is told that the agent is
+ * ready, in order to hold up no boot, and that nothing is governed.
+ */
+static int wait_for_bpffs(struct agent *a)
+{
+	_cleanup_close_ int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	_cleanup_(sd_event_source_unref) sd_event_source *mounts = NULL;
+	int r = fd < 0 ? -errno : 0;
+
+	if (r == 0)
+		r = sd_event_add_io(a->event, &mounts, fd, EPOLLPRI, on_mount, NULL);
+	if (r >= 0)
+		r = sd_event_set_watchdog(a->event, true);
+	if (r < 0)
+		return log_error_errno(r, "Cannot wait for a bpffs");
+	set_verdict(a, "nothing is governed: waiting for a bpffs");
+	log_warning("ready, but %s", a->verdict);
+	sd_notify(0, "READY=1");
+	while (!pin_dir_has_bpffs(a->options->pin_dir)) {
+		r = sd_event_run(a->event, UINT64_MAX);
+		if (r < 0)
+			return log_error_errno(r, "Cannot wait for a bpffs");
+		if (sd_event_get_state(a->event) == SD_EVENT_FINISHED)
+			return 0;
+	}
+	return 1;
+}
+
+static int open_pin_dir(struct agent *a)
+{
+	int r;
+
+	a->pin_fd = pin_dir_open(a->options->pin_dir);
+	if (a->pin_fd != -ENODEV || !getenv("NOTIFY_SOCKET"))
+		return a->pin_fd < 0 ? a->pin_fd : 1;
+	r = wait_for_bpffs(a);
+	if (r <= 0)
+		return r;
+	a->pin_fd = pin_dir_open(a->options->pin_dir);
+	return a->pin_fd < 0 ? a->pin_fd : 1;
+}
+
 static int run(struct agent *a)
 {
 	int r = host_check_capabilities();
@@ -472,11 +531,10 @@ static int run(struct agent *a)
 		r = governor_init(&a->governor, a->options->cgroup_root, a->options->pin_dir);
 	if (r == 0)
 		r = set_up_loop(a);
-	if (r < 0)
+	if (r == 0)
+		r = open_pin_dir(a);
+	if (r <= 0) /* 0: told to stop */
 		return r;
-	a->pin_fd = pin_dir_open(a->options->pin_dir);
-	if (a->pin_fd < 0)
-		return a->pin_fd;
 	r = pin_dir_recover(a->options->pin_dir);
 	if (r == 0)
 		r = control_new(a->options->runtime_dir, a->event, on_request, a, &a->control);

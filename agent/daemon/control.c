@@ -12,7 +12,8 @@
 #include "base/log.h"
 #include "daemon/control.h"
 
-#define CLIENT_PATIENCE_USEC (5 * 1000000ull) /* for a request to arrive whole */
+/* For a request to arrive whole, and for its reply to be taken. */
+#define CLIENT_PATIENCE_USEC (5 * 1000000ull)
 
 DEFINE_CLEANUP(json_t *, json_decref)
 
@@ -22,6 +23,8 @@ struct client {
 	sd_event_source *io, *timer;
 	char request[CONTROL_REQUEST_MAX];
 	size_t n;
+	char *reply; /* NULL: the request is not here yet; owned */
+	size_t reply_size, sent;
 	struct client *next;
 };
 
@@ -49,6 +52,7 @@ static void client_free(struct client *client)
 	sd_event_source_disable_unref(client->io);
 	sd_event_source_disable_unref(client->timer);
 	close(client->fd);
+	free(client->reply);
 	free(client);
 }
 
@@ -66,21 +70,41 @@ static char *dump(const json_t *reply, size_t *ret_size)
 	return TAKE_PTR(text);
 }
 
-/* A reply (NULL: memory is out) is small beside a socket's buffer; a client that does not read
- * loses its own. */
-static void send_reply(int fd, const json_t *reply)
+/* In one go: any socket's buffer has room for it. */
+static void send_brief(int fd, bool ok, const char *message)
 {
 	char brief[64];
-	size_t n;
-	_cleanup_free_ char *text = dump(reply, &n);
+	int n = snprintf(brief, sizeof(brief), "{\"ok\":%s,\"message\":\"%s\"}\n",
+			 ok ? "true" : "false", message);
 
-	/* Without memory for all of it, the client must still learn the outcome. */
-	if (!text)
-		n = (size_t)snprintf(brief, sizeof(brief),
-				     "{\"ok\":%s,\"message\":\"out of memory\"}\n",
-				     json_is_true(json_object_get(reply, "ok")) ? "true" : "false");
-	if (send(fd, text ? text : brief, n, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)n)
+	if (send(fd, brief, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) != n)
 		log_debug("A client of the control socket did not take its reply");
+}
+
+/* Sends what the socket takes.  Returns whether there is more, for which a client that reads makes
+ * room. */
+static bool send_more(struct client *client)
+{
+	ssize_t n = send(client->fd, client->reply + client->sent,
+			 client->reply_size - client->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR;
+	client->sent += (size_t)n;
+	return client->sent < client->reply_size;
+}
+
+/* A reply (NULL: memory is out) may be larger than a socket's buffer. */
+static void send_reply(struct client *client, const json_t *reply)
+{
+	client->reply = dump(reply, &client->reply_size);
+	if (!client->reply)
+		/* Without memory for all of it, the client must still learn the outcome. */
+		send_brief(client->fd, json_is_true(json_object_get(reply, "ok")), "out of memory");
+	else if (send_more(client) && sd_event_source_set_io_events(client->io, EPOLLOUT) >= 0 &&
+		 sd_event_source_set_time_relative(client->timer, CLIENT_PATIENCE_USEC) >= 0)
+		return;
+	client_free(client);
 }
 
 static json_t *answer(struct control *c, const char *request, size_t n)
@@ -94,14 +118,21 @@ static json_t *answer(struct control *c, const char *request, size_t n)
 	return c->fn(command, c->userdata);
 }
 
-static int on_readable(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 {
 	struct client *client = userdata;
-	ssize_t n = read(fd, client->request + client->n, sizeof(client->request) - client->n);
 	const char *end;
+	ssize_t n;
 
 	(void)s;
 	(void)revents;
+	if (client->reply) {
+		if (!send_more(client) ||
+		    sd_event_source_set_time_relative(client->timer, CLIENT_PATIENCE_USEC) < 0)
+			client_free(client);
+		return 0;
+	}
+	n = read(fd, client->request + client->n, sizeof(client->request) - client->n);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	if (n <= 0) {
@@ -115,8 +146,7 @@ static int on_readable(sd_event_source *s, int fd, uint32_t revents, void *userd
 			answer(client->control, client->request,
 			       end ? (size_t)(end - client->request) : 0);
 
-		send_reply(fd, reply);
-		client_free(client);
+		send_reply(client, reply);
 	}
 	return 0;
 }
@@ -140,10 +170,7 @@ static int on_connection(sd_event_source *s, int fd, uint32_t revents, void *use
 	if (peer < 0)
 		return 0;
 	if (c->n_clients == CONTROL_CLIENTS_MAX) {
-		_cleanup_(json_decref) json_t *busy =
-			json_pack("{s:b, s:s}", "ok", 0, "message", "busy");
-
-		send_reply(peer, busy);
+		send_brief(peer, false, "busy");
 		return 0;
 	}
 	client = calloc(1, sizeof(*client));
@@ -154,7 +181,7 @@ static int on_connection(sd_event_source *s, int fd, uint32_t revents, void *use
 	client->next = c->clients;
 	c->clients = client;
 	c->n_clients++;
-	if (sd_event_add_io(c->event, &client->io, client->fd, EPOLLIN, on_readable, client) < 0 ||
+	if (sd_event_add_io(c->event, &client->io, client->fd, EPOLLIN, on_io, client) < 0 ||
 	    sd_event_add_time_relative(c->event, &client->timer, CLOCK_MONOTONIC,
 				       CLIENT_PATIENCE_USEC, 0, on_impatience, client) < 0)
 		client_free(client);

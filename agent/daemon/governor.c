@@ -6,6 +6,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "base/log.h"
+#include "base/progress.h"
 #include "compile/image.h"
 #include "daemon/governor.h"
 #include "daemon/stale.h"
@@ -18,10 +19,17 @@
 #include "kernel/support.h"
 #include "policy/loader.h"
 
+/* The service manager waits on, however long a part of the work takes. */
+static void still_alive(void)
+{
+	sd_notify(0, "WATCHDOG=1\nEXTEND_TIMEOUT_USEC=30000000");
+}
+
 int governor_init(struct governor *g, const char *cgroup_root, const char *pin_dir)
 {
 	int r = cgroup_mount(&g->mount);
 
+	progress_tell(still_alive);
 	g->pin_dir = pin_dir;
 	if (r < 0)
 		return log_error_errno(r, "No cgroup2 hierarchy is mounted, and cgroup v1 will not "
@@ -58,16 +66,11 @@ static void drop_kernel(struct governor *g)
 
 void governor_clear(struct governor *g)
 {
+	progress_tell(NULL);
 	drop_kernel(g);
 	free(g->mount);
 	free(g->root_path);
 	free(g->directory);
-}
-
-/* The service manager waits on, however long a part of the work takes. */
-static void still_alive(void)
-{
-	sd_notify(0, "WATCHDOG=1\nEXTEND_TIMEOUT_USEC=30000000");
 }
 
 static int find_place(const struct governor *g, struct kernel_place *ret)
@@ -183,14 +186,14 @@ static int replace(struct governor *g, struct change *c)
 
 	if (r == 0)
 		r = kernel_use_stages(g->kernel, before | after);
-	still_alive();
+	progress_made();
 	if (r == 0)
 		r = generation_write(g->kernel, c->image);
 	if (r < 0) {
 		(void)kernel_use_stages(g->kernel, before);
 		return r;
 	}
-	still_alive();
+	progress_made();
 	generation_switch(g->kernel, c->image);
 	return 0;
 }
@@ -201,7 +204,7 @@ static int start(struct governor *g, const struct kernel_place *place, struct ch
 	_cleanup_(kernel_free) struct kernel *k = NULL;
 	int r = kernel_load(place, c->image->generation.stages, &k);
 
-	still_alive();
+	progress_made();
 	if (r == 0)
 		r = counting_write(c->counters, k);
 	if (r == 0)
@@ -268,7 +271,7 @@ int governor_load(struct governor *g, const char *const *policy_dirs, struct dia
 
 	if (r == 0)
 		r = load_files(policy_dirs, diags, &c.config);
-	still_alive();
+	progress_made();
 	if (r == 0)
 		r = activate(g, &c, diags);
 	image_free(c.image);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "base/progress.h"
 #include "daemon/last_good.h"
 
 #define NEW_LINK "." LAST_GOOD_LINK ".new"
@@ -147,8 +148,10 @@ static int write_set(int state_fd, const char *name, const struct config *c)
 	fd = open_set(state_fd, name);
 	if (fd < 0)
 		return fd;
-	for (size_t i = 0; i < c->n_files && r == 0; i++)
+	for (size_t i = 0; i < c->n_files && r == 0; i++) {
+		progress_made();
 		r = write_file(fd, &c->files[i]);
+	}
 	return r == 0 && fsync(fd) < 0 ? -errno : r;
 }
 

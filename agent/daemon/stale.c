@@ -3,10 +3,13 @@
 
 #include "base/digest.h"
 #include "base/log.h"
+#include "base/progress.h"
 #include "compile/glob_walk.h"
 #include "daemon/stale.h"
 #include "host/cgroup.h"
 #include "kernel/pinned.h"
+
+#define NAMED_MAX 10 /* listeners */
 
 static_assert(sizeof(struct sp_op_cell) == SP_OPS_CELL * sizeof(struct sp_op),
 	      "the operations of all cells are one array");
@@ -78,6 +81,7 @@ void stale_name_listeners(const char *mount, const char *root_path, const struct
 			  const struct image *after)
 {
 	struct sock_diag_list listeners = { 0 };
+	size_t n = 0;
 	int r;
 
 	if (!(before->generation.stages & BIT(SP_STAGE_TCP_LISTEN)))
@@ -89,14 +93,17 @@ void stale_name_listeners(const char *mount, const char *root_path, const struct
 		const struct sock_diag_socket *l = &listeners.v[i];
 		uint32_t digest;
 
+		progress_made();
 		if (!l->cgroup || !is_at_or_below(l->cgroup, root_path))
 			continue;
 		digest = listen_digest(before, l->cgroup);
-		if (digest && digest != listen_digest(after, l->cgroup))
+		if (digest && digest != listen_digest(after, l->cgroup) && n++ < NAMED_MAX)
 			log_warning("listener %s in cgroup %s keeps what the old policy gave it "
 				    "until it is opened again",
 				    l->local, l->cgroup);
 	}
+	if (n > NAMED_MAX)
+		log_warning("and %zu more listeners do", n - NAMED_MAX);
 	if (r < 0)
 		log_warning_errno(r, "Cannot find the listeners that keep old values, ignoring");
 	sock_diag_clear(&listeners);

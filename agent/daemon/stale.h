@@ -6,9 +6,9 @@
 #include "compile/image.h"
 
 /*
- * Names in the log the listeners that keep old values, after a change from one generation to
- * another (NULL: to none); only those of cgroups at or below root_path.  As a courtesy: what fails
- * is logged, and changes nothing.
+ * Names in the log the listeners that keep old values (the first few, and how many more), after a
+ * change from one generation to another (NULL: to none); only those of cgroups at or below
+ * root_path.  As a courtesy: what fails is logged, and changes nothing.
  */
 void stale_name_listeners(const char *mount, const char *root_path, const struct image *before,
 			  const struct image *after);

@@ -7,6 +7,7 @@
 #include <uthash.h>
 
 #include "base/log.h"
+#include "base/progress.h"
 #include "kernel/counting.h"
 #include "kernel/generation.h"
 #include "kernel/pin.h"
@@ -119,6 +120,7 @@ int counting_add_config(struct counting *c, const struct config *config)
 	for (size_t i = 0; i < config->n_policies && r == 0; i++) {
 		const struct policy *p = &config->policies[i];
 
+		progress_made();
 		r = add(c, p, NULL);
 		for (size_t j = 0; r == 0 && j < p->n_rules; j++)
 			r = add(c, p, &p->rules[j]);

@@ -9,6 +9,7 @@
 #include <bpf/bpf.h>
 
 #include "base/log.h"
+#include "base/progress.h"
 #include "kernel/generation.h"
 #include "kernel/pin.h"
 #include "policy/stage.h"
@@ -154,8 +155,10 @@ static int make_all(const struct kernel *k, const struct image *im, struct chang
 		for (uint32_t t = 0; t < n_tables(&im->generation, id); t++) {
 			struct contents c = contents_of(im, id, t);
 			uint32_t slot = generation_slot(next, t);
-			int fd = make_inner(id, slot, &c);
+			int fd;
 
+			progress_made();
+			fd = make_inner(id, slot, &c);
 			if (fd < 0)
 				return fd;
 			all->v[all->n++] = (struct change){

@@ -272,7 +272,7 @@ static int not_on_bpffs(const char *path)
 	log_error("%s is not on a bpffs (mount -t bpf bpf /sys/fs/bpf), so nothing can be "
 		  "pinned there",
 		  path);
-	return -EINVAL;
+	return -ENODEV;
 }
 
 static int refuse_read_only(const char *path)
@@ -283,20 +283,27 @@ static int refuse_read_only(const char *path)
 			       path);
 }
 
+bool pin_dir_has_bpffs(const char *path)
+{
+	_cleanup_free_ char *copy = strdup(path);
+	struct statfs fs;
+
+	/* Where that cannot be told, what comes next reports it. */
+	return !copy || statfs(dirname(copy), &fs) < 0 || fs.f_type == BPF_FS_MAGIC;
+}
+
 /* Below something else than a bpffs mkdir() has any error, and none that helps. */
 static int cannot_make(const char *path, int err)
 {
 	_cleanup_free_ char *copy = strdup(path);
-	const char *name = strrchr(path, '/'), *parent;
-	struct statfs fs;
+	const char *name = strrchr(path, '/');
 
 	if (!copy)
 		return log_oom();
-	parent = dirname(copy);
-	if (statfs(parent, &fs) == 0 && fs.f_type != BPF_FS_MAGIC)
+	if (!pin_dir_has_bpffs(path))
 		return not_on_bpffs(path);
 	if (err == EROFS)
-		return refuse_read_only(parent);
+		return refuse_read_only(dirname(copy));
 	if (err == EPERM && strchr(name ? name : path, '.'))
 		log_error("A name on a bpffs has no dots"); /* bpf_lookup() */
 	return log_error_errno(err, "Cannot make the pin directory %s", path);

@@ -18,8 +18,11 @@ int pin_dir_lock(const char *path);
 /*
  * The same for an agent: makes it, 0700, where there is none; and refuses it
  * (-EEXIST) where something that is not sockpol's lies in the way.  All errors are logged.
+ * -ENODEV: there is no bpffs.
  */
 int pin_dir_open(const char *path);
+/* Is the directory's parent on one? */
+bool pin_dir_has_bpffs(const char *path);
 
 struct pin_entry {
 	char *path;	  /* owned */

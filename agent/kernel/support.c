@@ -10,6 +10,7 @@
 
 #include "host/host.h"
 #include "base/log.h"
+#include "base/progress.h"
 #include "kernel/programs.h"
 #include "policy/stage.h"
 #include "kernel/support.h"
@@ -169,6 +170,7 @@ static int apply(struct support *s)
 	for (size_t i = 0; i < s->config->n_policies; i++) {
 		struct policy *p = &s->config->policies[i];
 
+		progress_made();
 		s->policy = p;
 		s->rule = NULL;
 		check_block(s, &p->base);

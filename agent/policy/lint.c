@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "base/progress.h"
 #include "policy/lint.h"
 #include "option/value.h"
 #include "policy/stage.h"
@@ -323,6 +324,8 @@ void lint_config(const struct config *c, const struct host *host, struct diags *
 		for (size_t j = 0; j < p->n_rules; j++)
 			note_carried(&l, &p->rules[j], &p->rules[j].options);
 	}
-	for (size_t i = 0; i < c->n_policies; i++)
+	for (size_t i = 0; i < c->n_policies; i++) {
+		progress_made();
 		lint_policy(&l, &c->policies[i]);
+	}
 }

@@ -6,6 +6,7 @@
 #include <sys/sysmacros.h>
 
 #include "base/diag.h"
+#include "base/progress.h"
 #include "policy/lint.h"
 #include "policy/loader.h"
 #include "policy/policy_parse.h"
@@ -312,6 +313,7 @@ static int load_file(struct config *c, int dir_fd, const char *name, const char 
 	size_t size;
 	int r;
 
+	progress_made();
 	r = loader_read(dir_fd, name, path, diags, &text, &size);
 	if (r == -EBADMSG || (r == 0 && !text))
 		return 0;

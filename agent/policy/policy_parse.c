@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
+#include "base/progress.h"
 #include "base/diag.h"
 #include "policy/keys.h"
 #include "policy/loader.h"
@@ -461,6 +462,7 @@ static int parse_policies(struct parse *p, const struct yaml_node *key,
 				   LOADER_POLICIES_MAX);
 			return 0;
 		}
+		progress_made();
 		r = parse_policy(p, node);
 		if (r < 0)
 			return r;

@@ -266,17 +266,18 @@ int overview_read(const char *pin_dir, const char *runtime_dir, const struct pin
 
 char *overview_name_policies(const struct overview *o)
 {
-	size_t size, named = o->n_policies < NAMED_MAX ? o->n_policies : NAMED_MAX;
+	const size_t more = o->n_policies > NAMED_MAX ? o->n_policies - NAMED_MAX : 0;
+	size_t size;
 	char *text = NULL;
 	FILE *to = open_memstream(&text, &size);
 
 	if (!to)
 		return NULL;
-	for (size_t i = 0; i < named; i++)
+	for (size_t i = 0; i < o->n_policies - more; i++)
 		fprintf(to, "%s%s", i ? ", " : "", o->policies[i].name);
-	if (named < o->n_policies)
-		fprintf(to, " and %zu more", o->n_policies - named);
-	else if (!named)
+	if (more)
+		fprintf(to, " and %zu more", more);
+	if (o->n_policies == 0)
 		fprintf(to, "no policy");
 	if (fclose(to) == 0)
 		return text;

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,7 +29,7 @@ struct request {
 	uint64_t at;	/* the first call is 0 */
 	uint64_t count; /* calls of the kinds since it was armed */
 	uint32_t calls; /* how many fail, from `at` on */
-	int32_t error;
+	int32_t error;	/* negative: they do not fail, but this signal comes */
 	uint64_t fired;
 };
 
@@ -73,6 +74,10 @@ static bool fails(enum kind kind)
 	if (n < request->at || n - request->at >= request->calls)
 		return false;
 	__atomic_fetch_add(&request->fired, 1, __ATOMIC_ACQ_REL);
+	if (request->error < 0) {
+		(void)kill(getpid(), -request->error);
+		return false;
+	}
 	errno = request->error;
 	return true;
 }

@@ -305,7 +305,7 @@ def test_last_good_tries_again_over_pins(box):
     worker = box.worker(box.cgroup.child("last-again"))
     agent.write(FILE, priority_policy("again", worker.cgroup, 4))
     agent.start()
-    for at in range(60):
+    for at in range(15, 300):
         agent.kill()
         before = connected_option(worker)
         agent.write(FILE, priority_policy("again", worker.cgroup, 9 - before))

@@ -180,6 +180,13 @@ class Machine:
         if self.process:
             self.process.wait()
 
+    def boot_again(self):
+        """What was written to its disk is there, and nothing else."""
+        self.kill()
+        self.cgroup.make()
+        self.leader = None
+        return self.boot()
+
     # What is asked of it
 
     def run(self, *command, seconds=60):

@@ -17,6 +17,8 @@
 #include "daemon/control.h"
 #include "base/log.h"
 
+#define LARGE (4u << 20) /* bytes; more than any socket's buffer has room for */
+
 struct fixture {
 	char dir[64], runtime[96];
 	pid_t server;
@@ -26,6 +28,12 @@ static json_t *echo(const char *command, void *userdata)
 {
 	struct control **control = userdata;
 
+	if (streq(command, "large")) {
+		static char text[LARGE];
+
+		memset(text, 'x', sizeof(text) - 1);
+		return json_pack("{s:b, s:s}", "ok", 1, "message", text);
+	}
 	if (streq(command, "renew"))
 		control_renew(*control);
 	return json_pack("{s:b, s:s}", "ok", 1, "message", command);
@@ -94,6 +102,34 @@ static void a_command_gets_its_answer(void **state)
 	json_decref(reply);
 }
 
+static int connect_raw(const struct fixture *f)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/control", f->runtime);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+static void a_large_reply_arrives_whole(void **state)
+{
+	const struct fixture *f = *state;
+	int idle = connect_raw(f);
+	json_t *reply = NULL;
+
+	/* A client that asks and does not read gets in nobody's way. */
+	assert_int_equal(send(idle, "{\"command\":\"large\"}\n", 20, MSG_NOSIGNAL), 20);
+	assert_int_equal(control_call(f->runtime, "large", 5, &reply, NULL), 0);
+	assert_int_equal(json_string_length(json_object_get(reply, "message")), LARGE - 1);
+	json_decref(reply);
+	assert_int_equal(control_call(f->runtime, "hello", 5, &reply, NULL), 0);
+	json_decref(reply);
+	close(idle);
+	assert_int_equal(control_call(f->runtime, "hello", 5, &reply, NULL), 0);
+	json_decref(reply);
+}
+
 static void only_the_owner_may_connect(void **state)
 {
 	const struct fixture *f = *state;
@@ -143,16 +179,6 @@ static void no_agent(void **state)
 	waitpid(f->server, NULL, 0);
 	assert_int_equal(control_call(f->runtime, "hello", 5, &reply, NULL), -ECONNREFUSED);
 	assert_null(reply);
-}
-
-static int connect_raw(const struct fixture *f)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/control", f->runtime);
-	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	return fd;
 }
 
 static void ask_raw(const struct fixture *f, const char *bytes, size_t n, const char *expected)
@@ -274,6 +300,7 @@ int main(void)
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(a_command_gets_its_answer),
+		TEST(a_large_reply_arrives_whole),
 		TEST(only_the_owner_may_connect),
 		TEST(a_second_agent_is_refused),
 		TEST(a_directory_that_others_write_is_refused),
