@@ -295,12 +295,15 @@ bool pin_dir_has_bpffs(const char *path)
 /* Below something else than a bpffs mkdir() has any error, and none that helps. */
 static int cannot_make(const char *path, int err)
 {
+	_cleanup_free_ char *copy = strdup(path);
 	const char *name = strrchr(path, '/');
 
+	if (!copy)
+		return log_oom();
 	if (!pin_dir_has_bpffs(path))
 		return not_on_bpffs(path);
 	if (err == EROFS)
-		return refuse_read_only(path);
+		return refuse_read_only(dirname(copy));
 	if (err == EPERM && strchr(name ? name : path, '.'))
 		log_error("A name on a bpffs has no dots"); /* bpf_lookup() */
 	return log_error_errno(err, "Cannot make the pin directory %s", path);
