@@ -61,8 +61,11 @@ def traffic_classes(here, first, second):
 def test_s1_dual_stack_sender(box):
     here = Governed(box, "s1", {"DSCP": "EF"})
     for first, second in (("::1", "::ffff:127.0.0.1"), ("::ffff:127.0.0.1", "::1")):
-        check(f"DSCP of datagrams to {first} twice, then to {second}", [0, EF, EF, EF],
-              traffic_classes(here, first, second))
+        seen = traffic_classes(here, first, second)
+        check(f"DSCP of datagrams to {first} twice, then to {second}, but for the first", [EF] * 3,
+              seen[1:])
+        # That one has the old value where the kernel reads it before the hook runs: not on 6.1.
+        check("DSCP of the first datagram", True, seen[0] in (0, EF))
     here.check_counters(2)
 
 
