@@ -383,11 +383,11 @@ def test_s4_device_that_is_made_again(box):
     for _ in range(2):
         make_device()
         index = socket.if_nametoindex("spnew")
-        wait_for("a new socket's device, once there is one", "spnew", lambda: of_new(here), 3)
+        wait_for("a new socket's device, once there is one", "spnew", lambda: of_new(here))
         box.ip("link", "del", "spnew")
         box.ip("link", "add", "index", str(index + 50), "spother", "type", "veth", "peer", "name",
                "spotherp")
-        wait_for("a new socket's device, while there is none", "", lambda: of_new(here), 3)
+        wait_for("a new socket's device, while there is none", "", lambda: of_new(here))
         box.ip("link", "del", "spother")
 
 
