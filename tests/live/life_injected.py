@@ -99,7 +99,7 @@ class Scene:
     def footprint(self):
         """Descriptors, and what they are of."""
         kinds = collections.Counter(kind for kind, _ in self.agent.objects())
-        kinds["fd"] = len(os.listdir(f"/proc/{self.agent.process.pid}/fd"))
+        kinds["fd"] = self.agent.n_descriptors()
         return dict(kinds)
 
 

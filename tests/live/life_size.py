@@ -179,7 +179,7 @@ def many(cgroup, offset):
 
 def footprint(agent):
     return {"memory": memory(agent, "VmRSS"), "maps": maps(agent),
-            "descriptors": len(os.listdir(f"/proc/{agent.process.pid}/fd"))}
+            "descriptors": agent.n_descriptors()}
 
 
 def check_growth(what, before, after):
