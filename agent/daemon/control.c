@@ -193,7 +193,7 @@ static int on_connection(sd_event_source *s, int fd, uint32_t revents, void *use
  */
 static int lock(struct control *c, int dir_fd)
 {
-	struct stat st;
+	struct stat st = { 0 };
 	int r;
 
 	c->lock_fd = openat(dir_fd, LOCK_NAME, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
