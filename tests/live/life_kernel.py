@@ -21,7 +21,7 @@ RULES = """    rules:
 
 
 def text(cgroup, name="old", more=""):
-    return policies(policy(name, cgroup, {"TCP_RTO_MAX_MS": "5s", "SO_PRIORITY": 4}, RULES + more))
+    return policies(policy(name, cgroup, {"TCP_RTO_MAX_MS": "5s"}, RULES + more))
 
 
 def expected(name="old"):
