@@ -505,7 +505,7 @@ static void expect_given(const struct world *w, enum sp_stage s, const struct co
 	if (has != (winner.setting != NULL) || (has && value != integer_of(winner.setting)))
 		SEEDED_FAIL(w->random, "stage %d gives %s %s (%u)", s, has ? "a" : "no", o->name,
 			    value);
-	if (has && is_device(o))
+	if (winner.setting && is_device(o))
 		assert_int_equal(twin_given.is_by_name,
 				 winner.setting->option->type == OPTION_STRING);
 	n_given += has;
