@@ -221,7 +221,7 @@ static int explain_effective(const struct inputs *s, const char *cgroup, const s
 /* Explains the cgroup, unless that was done already. */
 static int explain_cgroup(const struct inputs *s, const char *cgroup, struct answer *a)
 {
-	struct effective effective;
+	struct effective effective = { 0 };
 	json_t *in_force;
 	int r;
 

@@ -152,7 +152,7 @@ static int scan_dir(struct loader_files *f, const char *path, struct diags *diag
 	int r;
 
 	r = open_dir(path, diags, &dir);
-	if (r < 0)
+	if (r < 0 || !dir)
 		return r;
 	r = was_scanned(f, dir) ? 1 : GROW(f->dirs, f->n_dirs);
 	if (r) {
@@ -310,7 +310,7 @@ static int load_file(struct config *c, int dir_fd, const char *name, const char 
 	_cleanup_free_ char *text = NULL;
 	const struct config_file *file;
 	struct yaml_doc doc;
-	size_t size;
+	size_t size = 0;
 	int r;
 
 	progress_made();

@@ -173,7 +173,7 @@ static char *write_list(char *to, const struct glob_list *list)
 static int find_pair(struct comparison *c, const struct glob_list *now,
 		     const struct glob_list *then, const json_t **ret)
 {
-	char key[2 * SP_LIST_MAX * sizeof("65535") + 2], *end = write_list(key, now);
+	char key[2ul * SP_LIST_MAX * sizeof("65535") + 2], *end = write_list(key, now);
 
 	*end++ = '/';
 	*write_list(end, then) = '\0';

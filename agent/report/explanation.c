@@ -43,6 +43,8 @@ static json_t *policy_json(const struct policy *p, const char *cgroup)
 		depth++;
 		pattern = matching_pattern(&p->match, path);
 	}
+	if (!pattern)
+		return NULL;
 	path[end] = '\0';
 	return json_pack("{s:s, s:o, s:i, s:o, s:i, s:s, s:s}", "name", p->name, "file",
 			 document_string(p->at.file), "line", (int)p->at.line, "cgroup",
