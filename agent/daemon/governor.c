@@ -156,6 +156,7 @@ struct change {
 	struct counting *counters;
 	struct image *image;  /* of the configuration */
 	struct image *before; /* what listeners were set by; NULL: nothing, or it is not known */
+	uint32_t devices;     /* what the image took the names of devices for */
 };
 
 static int compile(struct change *c, struct diags *diags)
@@ -248,6 +249,7 @@ static uint32_t digest_settings(const struct settings *settings, uint32_t digest
 {
 	for (size_t i = 0; i < settings->n; i++) {
 		const struct setting *s = &settings->v[i];
+
 		if (s->option != &option_table[OPTION_SO_BINDTODEVICE] || s->unset)
 			continue;
 		digest = digest_number(digest, if_nametoindex(sockopt_data(&s->value)));
@@ -255,7 +257,7 @@ static uint32_t digest_settings(const struct settings *settings, uint32_t digest
 	return digest;
 }
 
-/* Tells apart what the names of devices mean now. */
+/* Tells apart what the names of devices mean now; DIGEST_START: there are none. */
 static uint32_t digest_devices(const struct config *c)
 {
 	uint32_t digest = DIGEST_START;
@@ -270,24 +272,31 @@ static uint32_t digest_devices(const struct config *c)
 	return digest;
 }
 
-static int activate(struct governor *g, struct change *c, struct diags *diags)
+/* What is in force was for the cgroup that had this path before, if that was made anew. */
+static int drop_lost_cgroup(struct governor *g)
 {
 	struct kernel_place place;
 	int r = find_place(g, &place);
-	bool fresh;
+
+	if (r < 0 || !g->kernel || place.cgroup_id == g->kernel->state->cgroup_root_id)
+		return r;
+	governor_settle(g);
+	drop_kernel(g);
+	return pin_dir_recover(g->pin_dir);
+}
+
+/* The change's configuration may be the one in force. */
+static int activate(struct governor *g, struct change *c, struct diags *diags)
+{
+	struct kernel_place place;
+	bool fresh = !g->kernel;
+	int r = find_place(g, &place);
 
 	if (r < 0)
 		return r;
 	governor_settle(g);
-	/* The cgroup was made anew. */
-	if (g->kernel && place.cgroup_id != g->kernel->state->cgroup_root_id) {
-		drop_kernel(g);
-		r = pin_dir_recover(g->pin_dir);
-		if (r < 0)
-			return r;
-	}
-	fresh = !g->kernel;
 	c->counters = g->counters;
+	c->devices = digest_devices(c->config); /* first: what changes later is seen later */
 	r = fresh ? counting_new(&c->counters) : 0;
 	if (r == 0)
 		r = compile(c, diags);
@@ -306,7 +315,7 @@ static int activate(struct governor *g, struct change *c, struct diags *diags)
 	if (g->config != c->config)
 		config_free(g->config);
 	g->config = TAKE_PTR(c->config);
-	g->devices = digest_devices(g->config);
+	g->devices = c->devices;
 	g->before = TAKE_PTR(c->before);
 	g->after = TAKE_PTR(c->image);
 	return 0;
@@ -321,6 +330,8 @@ int governor_load(struct governor *g, const char *const *policy_dirs, struct dia
 		r = load_files(policy_dirs, diags, &c.config);
 	progress_made();
 	if (r == 0)
+		r = drop_lost_cgroup(g);
+	if (r == 0)
 		r = activate(g, &c, diags);
 	image_free(c.image);
 	image_free(c.before);
@@ -334,7 +345,8 @@ int governor_follow_devices(struct governor *g, struct diags *diags)
 	struct change c = { .config = g->config };
 	int r;
 
-	if (!g->kernel || !g->config || digest_devices(g->config) == g->devices)
+	if (!g->kernel || !g->config || g->devices == DIGEST_START ||
+	    digest_devices(g->config) == g->devices)
 		return 0;
 	r = activate(g, &c, diags);
 	image_free(c.image);
