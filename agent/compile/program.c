@@ -186,13 +186,12 @@ static const struct option *first_spelling(const struct option *o)
 	return &option_table[__builtin_ctzll(option_bits(o))];
 }
 
-/* Adds what a rule or the base of a policy says of the options in `of`; a rule that cannot hold at
- * the stage leaves them alone. */
+/* Adds what a rule or the base of a policy says of the options in `of`; without may_hold it leaves
+ * them alone. */
 static int add_choices(struct program_block *to, const struct policy *p, const struct rule *r,
-		       enum sp_stage s, uint64_t of)
+		       enum sp_stage s, bool may_hold, uint64_t of)
 {
 	const struct settings *settings = settings_of(p, r);
-	bool holds = stage_rule_may_hold(r, s);
 
 	for (size_t i = 0; i < settings->n; i++) {
 		const struct setting *setting = &settings->v[i];
@@ -203,7 +202,7 @@ static int add_choices(struct program_block *to, const struct policy *p, const s
 			return -ENOMEM;
 		to->choices[to->n_choices++] = (struct program_choice){
 			.option = first_spelling(setting->option),
-			.setting = holds && is_due(r, setting, s) ? setting : NULL,
+			.setting = may_hold && is_due(r, setting, s) ? setting : NULL,
 			.rule = r,
 		};
 	}
@@ -234,23 +233,24 @@ static int decide(struct program *p, enum sp_stage s, uint64_t set)
 	for (size_t i = p->policy->n_rules + 1; i-- > 0 && ret == 0;) {
 		const struct rule *r = i ? &p->policy->rules[i - 1] : NULL;
 		uint64_t named = named_at(settings_of(p->policy, r), s) & set;
+		bool may_hold = stage_rule_may_hold(r, s);
 
 		if (bit && p->rules[bit - 1] == r)
 			bit--;
-		if (!stage_rule_may_hold(r, s)) {
+		if (!may_hold) {
 			if (s != SP_STAGE_TCP_BIND || !stage_rule_may_hold(r, SP_STAGE_TCP_SYN))
 				continue;
 			named &= option_bits(&option_table[OPTION_SO_BINDTODEVICE]);
 		}
-		if (!stage_rule_may_hold(r, s) || !stage_rule_depends(r, s)) {
-			ret = add_choices(&to->base, p->policy, r, s, named);
+		if (!may_hold || !stage_rule_depends(r, s)) {
+			ret = add_choices(&to->base, p->policy, r, s, may_hold, named);
 			set &= ~named;
 		} else if (named || to->counted >> bit & 1) {
 			if (GROW(to->rules, to->n_rules) < 0)
 				return -ENOMEM;
 			to->rules[to->n_rules] = (struct program_block){ .rule = r, .bit = bit };
 			to->looked_at |= 1ull << bit;
-			ret = add_choices(&to->rules[to->n_rules++], p->policy, r, s, named);
+			ret = add_choices(&to->rules[to->n_rules++], p->policy, r, s, true, named);
 		}
 	}
 	if (to->base.n_choices)
