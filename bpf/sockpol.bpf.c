@@ -447,9 +447,8 @@ static __always_inline bool is_to_be_governed(struct bpf_sock_addr *ctx, struct 
 /* Returns the families whose options a sender takes: an IPv6 socket may send to either. */
 static __always_inline __u32 families_of_sender(struct bpf_sock *sk)
 {
-	return (sk->family == AF_INET6 ? SP_FAMILY_IPV4 | SP_FAMILY_IPV6 | DUAL_STACK
-				       : SP_FAMILY_IPV4) |
-	       (sk->bound_dev_if ? 0 : SP_FAMILY_UNBOUND);
+	return sk->family == AF_INET6 ? SP_FAMILY_IPV4 | SP_FAMILY_IPV6 | DUAL_STACK
+				      : SP_FAMILY_IPV4;
 }
 
 SEC("cgroup/sendmsg4")
@@ -459,7 +458,7 @@ int sendmsg4(struct bpf_sock_addr *ctx)
 	struct owner owner;
 
 	if (is_to_be_governed(ctx, sk, &owner))
-		RUN_STAGE(ctx, &owner, SP_STAGE_UDP_SEND, families_of_sender(sk),
+		RUN_STAGE(ctx, &owner, SP_STAGE_UDP_SEND, families_of_sender(sk) | UNBOUND(ctx),
 			  first_time(sk, COUNTED_CONNECT), set_addr, merge_send4);
 	return ALLOW;
 }
@@ -471,7 +470,7 @@ int sendmsg6(struct bpf_sock_addr *ctx)
 	struct owner owner;
 
 	if (is_to_be_governed(ctx, sk, &owner))
-		RUN_STAGE(ctx, &owner, SP_STAGE_UDP_SEND, families_of_sender(sk),
+		RUN_STAGE(ctx, &owner, SP_STAGE_UDP_SEND, families_of_sender(sk) | UNBOUND(ctx),
 			  first_time(sk, COUNTED_CONNECT), set_addr, merge_send6);
 	return ALLOW;
 }
