@@ -15,8 +15,8 @@ from intervals import shuffled
 FILE = "50-bench.yaml"
 LOCAL = 'remote: [127.0.0.0/8, "::1"]'
 # enum bpf_attach_type, by our programs' names
-HOOKS = {"sock_ops": 3, "bind4": 8, "bind6": 9, "connect4": 10, "connect6": 11, "sendmsg4": 14,
-         "sendmsg6": 15}
+HOOKS = {"sock_create": 2, "sock_ops": 3, "bind4": 8, "bind6": 9, "connect4": 10, "connect6": 11,
+         "sendmsg4": 14, "sendmsg6": 15}
 # Which end of a connection has the eight options
 ENDS = {"none": (False, False), "connect": (True, False), "accept": (False, True)}
 

@@ -19,6 +19,12 @@ EMPTY("connect6", connect6)
 EMPTY("sendmsg4", sendmsg4)
 EMPTY("sendmsg6", sendmsg6)
 
+SEC("cgroup/sock_create")
+int sock_create(struct bpf_sock *ctx)
+{
+	return ALLOW;
+}
+
 SEC("sockops")
 int sock_ops(struct bpf_sock_ops *ctx)
 {

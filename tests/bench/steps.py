@@ -38,7 +38,8 @@ SECONDS, FEWEST = 45, 8
 HEADS = ("step", "ns over the empty program [95 % interval]", "more than the step before")
 
 # As include/abi.h has them; Map.write() looks whether the sizes agree.
-STAGES, CONNECT, PASSIVE = 13, 1, 4
+IN_SLOT_0 = 2  # a generation whose maps are in slot 0; 0 is none
+STAGES, CONNECT, PASSIVE = 16, 1, 4
 STATE, STATE_COUNTED = "<8QII7Q", 64
 GENERATION, STAGE, POLICY = "<QIHHQQI28x", "<5QIHBBIHHII", "<64x4QI28x"
 OP, OPS_CELL = "<HHBBBBII16s", 8
@@ -87,7 +88,7 @@ def say_due(made, due=False):
     stages, sock_ops = 1 << PASSIVE if due else 0, bytearray(64)
     sock_ops[PASSIVE_ESTABLISHED_CB] = PASSIVE if due else 0
     generation = struct.pack(GENERATION, 0, 0, 0, 0, stages, 0, 1)
-    value = (struct.pack(STATE, 0, SEED, stages, *14 * [0]) + 2 * generation + sock_ops + bytes(64)
+    value = (struct.pack(STATE, IN_SLOT_0, SEED, stages, *14 * [0]) + 2 * generation + sock_ops + bytes(64)
              + bytes(STATE_COUNTED))
     state = made.map(".data.state")
     if state:
