@@ -125,18 +125,19 @@ def test_nothing_at_tracepoints(box):
                                           ("prog", "sock_ops")}, set(shown))
 
 
-def accept_only(name, cgroup, priority, more=""):
-    """Nothing but accepted sockets is governed: the first hook is a softirq's."""
-    return policy(name, cgroup, {}, "    rules:\n      - name: accept\n"
-                  f"        when: {{ direction: accept{more} }}\n"
+def only(direction, name, cgroup, priority, more=""):
+    """Nothing is governed but sockets of one direction: socket(2) gives nothing, so that the cgroup is found
+    out where they connect, or in softirq where they are accepted."""
+    return policy(name, cgroup, {}, "    rules:\n      - name: only\n"
+                  f"        when: {{ direction: {direction}{more} }}\n"
                   f"        options: {{ SO_PRIORITY: {priority} }}\n")
 
 
 def test_in_softirq(box):
     agent, cgroup = box.agent("softirq"), box.cgroup.child("softirq")
-    agent.write(FILE, policies(accept_only("one", f"{cgroup.path}/**/svc-*", 3),
-                               accept_only("two", f"{cgroup.path}/**/*-b", 5,
-                                           ", remote: 127.0.0.0/8")))
+    agent.write(FILE, policies(only("accept", "one", f"{cgroup.path}/**/svc-*", 3),
+                               only("accept", "two", f"{cgroup.path}/**/*-b", 5,
+                                    ", remote: 127.0.0.0/8")))
     agent.start()
     check("hooks", {"sock_ops"}, {one["hook"] for one in agent.status()["attachments"]})
     expected = {}
@@ -149,9 +150,11 @@ def test_in_softirq(box):
 
 def test_removed_before_its_first_connect(box):
     agent, cgroup = box.agent("removed"), box.cgroup.child("removed")
-    agent.write(FILE, policies(policy("one", f"{cgroup.path}/**/svc-*", {"SO_PRIORITY": 3}),
-                               policy("two", f"{cgroup.path}/*/svc-?b", {"SO_PRIORITY": 4})))
+    agent.write(FILE, policies(only("connect", "one", f"{cgroup.path}/**/svc-*", 3),
+                               only("connect", "two", f"{cgroup.path}/*/svc-?b", 4)))
     agent.start()
+    check("is socket(2) looked at", False,
+          "sock_create" in {one["hook"] for one in agent.status()["attachments"]})
     expected = {}
     for number in range(20):
         expected |= {f"svc-{number}": 3, f"a{number}/svc-ab": 4, f"none-{number}": 0}
