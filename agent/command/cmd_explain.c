@@ -108,11 +108,11 @@ static int find_lost_hooks(const struct request *q, struct inputs *s)
 	_cleanup_free_ char *names = NULL;
 	int r = attachments_name_lost(q->pin_dir, &s->generations->state, &names);
 
-	if (r == -ENOMEM || !names)
+	if (!names)
 		return r == -ENOMEM ? r : 0;
-	s->why_not_known = json_sprintf("not as the files say: nothing is attached at %s (sockpol "
-					"reload attaches it again)",
-					names);
+	s->why_not_known = json_sprintf(
+		"not as the files say: nothing is attached at %s (sockpol reload attaches it again)",
+		names);
 	return s->why_not_known ? 0 : -ENOMEM;
 }
 

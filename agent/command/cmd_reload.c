@@ -107,14 +107,14 @@ static int compare(const struct request *q, const char *const *dirs, const char 
 	if (r == -EBADMSG)
 		log_error("a reload would be refused: %zu error%s", diags.n_errors,
 			  diags.n_errors == 1 ? "" : "s");
-	if (r == 0)
-		say_what_is_attached_again(pin_dir);
 	diags_clear(&diags);
 	if (r == 0 && q->json)
 		r = document_write(json_incref(d), stdout);
 	else if (r == 0)
 		dry_run_print(d, q->verbose, stdout);
 	json_decref(d);
+	if (r == 0)
+		say_what_is_attached_again(pin_dir);
 	return r < 0 ? EXIT_BAD : EXIT_GOOD;
 }
 

@@ -7,6 +7,7 @@
 #include "host/cgroup.h"
 #include "host/living.h"
 #include "kernel/pin_dir.h"
+#include "policy/hook.h"
 #include "policy/stage.h"
 #include "report/overview.h"
 
@@ -156,20 +157,20 @@ static void print_links(const json_t *links)
 /* Returns -ENODATA where somebody took away what the agent attached or pinned. */
 static int print_not_attached(const json_t *o)
 {
-	_cleanup_(json_decref) json_t *names = json_array();
+	char names[32 * HOOK_MAX] = "";
 	const json_t *one;
-	size_t i;
+	size_t i, n = 0;
 
 	json_array_foreach (json_object_get(o, "attachments"), i, one)
 		if (document_is(one, "due") && !document_is(one, "attached"))
-			json_array_append(names, json_object_get(one, "hook"));
-	if (!json_array_size(names))
-		return document_number(json_object_get(o, "agent"), "pins_lost") ? -ENODATA : 0;
-	document_print_names(names,
-			     "Not attached, though policies have something to set there:", stderr);
-	log_error("Somebody detached that, or the cgroup is gone; `sockpol reload` attaches it "
-		  "again");
-	return -ENODATA;
+			n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s", n ? ", " : "",
+					      document_text(one, "hook"));
+	if (n)
+		log_error(
+			"Not attached, though policies have something to set there: %s; somebody "
+			"detached that, or the cgroup is gone; `sockpol reload` attaches it again",
+			names);
+	return n || document_number(json_object_get(o, "agent"), "pins_lost") ? -ENODATA : 0;
 }
 
 static void print_neighbours(const json_t *neighbours)
@@ -179,18 +180,19 @@ static void print_neighbours(const json_t *neighbours)
 
 	json_array_foreach (neighbours, i, one) {
 		const char *cgroup = document_text(one, "cgroup");
+		const bool is_sockpol = document_is(one, "sockpol");
 
-		if (cgroup && document_is(one, "sockpol"))
+		if (cgroup && is_sockpol) {
 			printf("warning: another sockpol is attached below, at %s, and runs before "
 			       "ours: what both set, ours wins\n",
 			       cgroup);
-		else
-			printf("warning: at %s%s%s program %lld (%s) of %s runs too, %s\n",
-			       document_text(one, "hook"), cgroup ? " of " : "",
-			       cgroup ? cgroup : "", document_number(one, "program"),
-			       document_text(one, "name"),
-			       document_is(one, "sockpol") ? "another sockpol" : "somebody else",
-			       document_text(one, "effect"));
+			continue;
+		}
+		printf("warning: at %s", document_text(one, "hook"));
+		print_with(" of ", cgroup);
+		printf(" program %lld (%s) of %s runs too, %s\n", document_number(one, "program"),
+		       document_text(one, "name"), is_sockpol ? "another sockpol" : "somebody else",
+		       document_text(one, "effect"));
 	}
 }
 

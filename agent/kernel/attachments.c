@@ -142,26 +142,18 @@ int attachments_read(const char *pin_dir, const struct sp_state *state,
 	return 0;
 }
 
-uint32_t attachments_lost(const struct attachment *v, size_t n)
-{
-	uint32_t lost = 0;
-
-	for (size_t i = 0; i < n; i++)
-		if (v[i].is_due && !v[i].is_attached)
-			lost |= BIT(v[i].hook);
-	return lost;
-}
-
 int attachments_name_lost(const char *pin_dir, const struct sp_state *state, char **ret)
 {
 	struct attachment v[HOOK_MAX];
-	uint32_t lost;
+	uint32_t lost = 0;
 	size_t n;
 	int r = attachments_read(pin_dir, state, v, &n);
 
-	if (r < 0)
+	for (size_t i = 0; r == 0 && i < n; i++)
+		if (v[i].is_due && !v[i].is_attached)
+			lost |= BIT(v[i].hook);
+	if (r < 0 || !lost)
 		return r;
-	lost = attachments_lost(v, n);
-	*ret = lost ? hook_names(lost) : NULL;
-	return lost && !*ret ? -ENOMEM : 0;
+	*ret = hook_names(lost);
+	return *ret ? 0 : -ENOMEM;
 }

@@ -23,10 +23,8 @@ struct attachment {
 int attachments_read(const char *pin_dir, const struct sp_state *state,
 		     struct attachment ret[HOOK_MAX], size_t *ret_n);
 
-/* Returns those (BIT(enum hook_id)) that are due and not attached. */
-uint32_t attachments_lost(const struct attachment *v, size_t n);
-/* Reads them, and names those: "connect4, connect6"; owned, NULL: none.  Returns 0 or a negative
- * errno. */
+/* Names the hooks that are due and not attached: "connect4, connect6"; owned, NULL: none.  Returns
+ * 0 or a negative errno. */
 int attachments_name_lost(const char *pin_dir, const struct sp_state *state, char **ret);
 
 /* Opens the directory of the cgroup with this id.  ret_mount, ret_path: where it is; owned, or

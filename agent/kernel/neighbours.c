@@ -203,17 +203,18 @@ static enum neighbour_order order_of(const struct setter *s, enum moment first, 
 	return first < s->moment ? NEIGHBOUR_BEFORE_BUT_LATER : NEIGHBOUR_BEFORE;
 }
 
-static const struct own_program *find_own(const struct own_program *own, size_t n,
-					  uint32_t attach_type)
+/* Returns the program of ours that runs at the hook, or NULL. */
+static const struct attachment *find_own(const struct attachment *own, size_t n,
+					 const struct setter *s)
 {
 	for (size_t i = 0; i < n; i++)
-		if (own[i].attach_type == attach_type)
+		if (own[i].is_attached && hook_table[own[i].hook].attach_type == s->attach_type)
 			return &own[i];
 	return NULL;
 }
 
 static int add_at_hook(int cgroup_fd, const struct setter *s, enum moment first,
-		       const struct own_program *own, struct found *found)
+		       const struct attachment *own, struct found *found)
 {
 	_cleanup_free_ uint32_t *ids = NULL;
 	bool after = false;
@@ -225,7 +226,7 @@ static int add_at_hook(int cgroup_fd, const struct setter *s, enum moment first,
 	for (uint32_t i = 0; r == 0 && i < n; i++) {
 		struct neighbour neighbour;
 
-		if (own && ids[i] == own->id) {
+		if (own && ids[i] == own->program_id) {
 			after = true;
 			continue;
 		}
@@ -333,9 +334,11 @@ static int add_below(const char *mount, const char *root, uint64_t own_cgroup, u
 	return r;
 }
 
-int neighbours_read(uint64_t cgroup_id, uint64_t stages, const struct own_program *own,
-		    size_t n_own, struct neighbour **ret, size_t *ret_n)
+int neighbours_read(const struct sp_state *state, const struct attachment *own, size_t n_own,
+		    struct neighbour **ret, size_t *ret_n)
 {
+	const uint64_t cgroup_id = state->cgroup_root_id,
+		       stages = state->of[state->generation & 1].stages;
 	_cleanup_free_ char *mount = NULL, *path = NULL;
 	_cleanup_close_ int fd = attachments_open_cgroup(cgroup_id, &mount, &path);
 	struct setter setters[SETTERS_MAX];
@@ -347,8 +350,8 @@ int neighbours_read(uint64_t cgroup_id, uint64_t stages, const struct own_progra
 		enum moment first;
 
 		if (meets(&setters[i], stages, &first))
-			r = add_at_hook(fd, &setters[i], first,
-					find_own(own, n_own, setters[i].attach_type), &found);
+			r = add_at_hook(fd, &setters[i], first, find_own(own, n_own, &setters[i]),
+					&found);
 	}
 	if (r == 0)
 		r = add_below(mount, path, cgroup_id, stages, &found);

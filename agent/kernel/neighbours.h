@@ -11,14 +11,7 @@
 
 #include <linux/bpf.h>
 
-#include "base/util.h"
-
-/* One of our programs, where it is attached. */
-struct own_program {
-	const char *hook;
-	uint32_t attach_type; /* enum bpf_attach_type */
-	uint32_t id;
-};
+#include "kernel/attachments.h"
 
 /* When it runs, beside ours. */
 enum neighbour_order {
@@ -41,13 +34,12 @@ struct neighbour {
 };
 
 /*
- * What runs beside `own` for sockets in the cgroup with this id on which policies set something at
- * these stages (BIT(enum sp_stage)): what is attached to it and to those above it; what is attached
- * below by links at hooks after ours; and other sockpols below, each once.  -ENOENT: the cgroup is
- * gone.
+ * What runs beside `own`, the programs of ours, for sockets in our cgroup on which policies in
+ * force set something: what is attached to it and to those above it; what is attached below by
+ * links at hooks after ours; and other sockpols below, each once.  -ENOENT: the cgroup is gone.
  */
-int neighbours_read(uint64_t cgroup_id, uint64_t stages, const struct own_program *own,
-		    size_t n_own, struct neighbour **ret, size_t *ret_n);
+int neighbours_read(const struct sp_state *state, const struct attachment *own, size_t n_own,
+		    struct neighbour **ret, size_t *ret_n);
 /* Says who wins: "after ours: what both set, it wins". */
 const char *neighbour_effect(const struct neighbour *n);
 

@@ -49,29 +49,26 @@ static uint64_t count_neighbours(const json_t *o, const char *hook, bool runs_af
 	return n;
 }
 
-static void print_neighbours_at(const json_t *o, const char *hook, const char *name, FILE *to)
-{
-	exposition_sample(to, name, LABELS({ "hook", hook }, { "runs", "before" }),
-			  count_neighbours(o, hook, false));
-	exposition_sample(to, name, LABELS({ "hook", hook }, { "runs", "after" }),
-			  count_neighbours(o, hook, true));
-}
-
-/* At each hook of ours, and at others that have some. */
+/* At our hooks, and at others' where a neighbour runs; each hook once. */
 static void print_neighbours(const json_t *o, const char *name, FILE *to)
 {
-	_cleanup_(json_decref) json_t *printed = json_object();
+	static const char *const lists[] = { "attachments", "neighbours" };
+	_cleanup_(json_decref) json_t *done = json_object();
 	const json_t *one;
 	size_t i;
 
-	json_array_foreach (json_object_get(o, "attachments"), i, one) {
-		print_neighbours_at(o, document_text(one, "hook"), name, to);
-		json_object_set_new(printed, document_text(one, "hook"), json_true());
-	}
-	json_array_foreach (json_object_get(o, "neighbours"), i, one) {
-		if (!json_object_get(printed, document_text(one, "hook")))
-			print_neighbours_at(o, document_text(one, "hook"), name, to);
-		json_object_set_new(printed, document_text(one, "hook"), json_true());
+	for (size_t k = 0; k < ARRAY_SIZE(lists); k++) {
+		json_array_foreach (json_object_get(o, lists[k]), i, one) {
+			const char *hook = document_text(one, "hook");
+
+			if (json_object_get(done, hook) ||
+			    json_object_set_new(done, hook, json_true()) < 0)
+				continue;
+			exposition_sample(to, name, LABELS({ "hook", hook }, { "runs", "before" }),
+					  count_neighbours(o, hook, false));
+			exposition_sample(to, name, LABELS({ "hook", hook }, { "runs", "after" }),
+					  count_neighbours(o, hook, true));
+		}
 	}
 }
 

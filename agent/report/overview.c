@@ -56,50 +56,54 @@ static json_t *ask(const char *pin_dir, const char *runtime_dir)
 			 answers ? json_object_get(reply, "unsupported") : NULL);
 }
 
-/* Reads the programs at their hooks.  `cgroup` 0: that cgroup is gone, or somebody detached the
- * program. */
-static int read_links(const char *pin_dir, const struct sp_state *state,
-		      struct own_program own[static HOOK_MAX], size_t *ret_n, json_t **links)
+static json_t *links_json(const struct attachment *v, size_t n)
 {
-	struct attachment v[HOOK_MAX];
-	size_t n = 0;
-	int r = attachments_read(pin_dir, state, v, &n);
-
-	*ret_n = 0;
-	for (size_t i = 0; i < n && r == 0; i++) {
-		const struct hook *hook = &hook_table[v[i].hook];
-
-		if (v[i].is_attached)
-			own[(*ret_n)++] = (struct own_program){ hook->name, hook->attach_type,
-								v[i].program_id };
-		*links = document_append(*links,
-					 json_pack("{s:s, s:I, s:I, s:I, s:b, s:b}", "hook",
-						   hook->name, "link", (json_int_t)v[i].link_id,
-						   "program", (json_int_t)v[i].program_id, "cgroup",
-						   (json_int_t)v[i].cgroup_id, "due", v[i].is_due,
-						   "attached", v[i].is_attached));
-	}
-	return r;
-}
-
-static int read_neighbours(const struct sp_state *state, const struct own_program *own,
-			   size_t n_own, json_t **neighbours)
-{
-	struct neighbour *v = NULL;
-	size_t n = 0;
-	int r = neighbours_read(state->cgroup_root_id, state->of[state->generation & 1].stages, own,
-				n_own, &v, &n);
+	json_t *links = json_array();
 
 	for (size_t i = 0; i < n; i++)
-		*neighbours = document_append(
-			*neighbours,
+		links = document_append(links,
+					json_pack("{s:s, s:I, s:I, s:I, s:b, s:b}", "hook",
+						  hook_table[v[i].hook].name, "link",
+						  (json_int_t)v[i].link_id, "program",
+						  (json_int_t)v[i].program_id, "cgroup",
+						  (json_int_t)v[i].cgroup_id, "due", v[i].is_due,
+						  "attached", v[i].is_attached));
+	return links;
+}
+
+static json_t *neighbours_json(const struct neighbour *v, size_t n)
+{
+	json_t *neighbours = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		neighbours = document_append(
+			neighbours,
 			json_pack("{s:s, s:I, s:o, s:b, s:b, s:s, s:o}", "hook", v[i].hook,
 				  "program", (json_int_t)v[i].program_id, "name",
 				  document_string(v[i].name), "sockpol", v[i].is_sockpol,
 				  "runs_after", v[i].runs_after, "effect", neighbour_effect(&v[i]),
 				  "cgroup", document_string(v[i].cgroup)));
+	return neighbours;
+}
+
+/* Reads the programs at their hooks, and what runs beside them. */
+static int read_programs(const char *pin_dir, const struct sp_state *state, json_t **ret_links,
+			 json_t **ret_neighbours)
+{
+	struct attachment own[HOOK_MAX];
+	struct neighbour *v = NULL;
+	size_t n_own, n = 0;
+	int r = attachments_read(pin_dir, state, own, &n_own);
+
+	if (r < 0)
+		return r;
+	r = neighbours_read(state, own, n_own, &v, &n);
+	if (r < 0 && r != -ENOENT) /* the cgroup is gone: nothing runs there at all */
+		return r;
+	*ret_links = links_json(own, n_own);
+	*ret_neighbours = neighbours_json(v, n);
 	neighbours_free(v, n);
-	return r == -ENOENT ? 0 : r; /* the cgroup is gone: nothing runs there at all */
+	return 0;
 }
 
 /* A counter and its names. */
@@ -230,18 +234,14 @@ static json_t *stages_json(const struct sp_state *state)
 
 static int read_pinned(const char *pin_dir, const struct pinned *p, json_t *o)
 {
-	json_t *links = json_array(), *neighbours = json_array(), *policies = NULL, *maps = NULL;
+	json_t *links = NULL, *neighbours = NULL, *policies = NULL, *maps = NULL;
 	_cleanup_(json_decref) json_t *members = NULL;
 	const struct sp_generation *in_force;
-	struct own_program own[HOOK_MAX];
 	struct sp_state state = { 0 };
-	size_t n_own = 0;
 	int r = pinned_state(p, &state);
 
 	if (r == 0)
-		r = read_links(pin_dir, &state, own, &n_own, &links);
-	if (r == 0)
-		r = read_neighbours(&state, own, n_own, &neighbours);
+		r = read_programs(pin_dir, &state, &links, &neighbours);
 	if (r == 0)
 		r = read_policies(p, &policies, &maps);
 	in_force = &state.of[state.generation & 1];

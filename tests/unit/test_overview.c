@@ -26,11 +26,10 @@ int cgroup_path_of_id(const char *mount, uint64_t id, char **ret)
 }
 
 /* Nothing runs beside it. */
-int neighbours_read(uint64_t cgroup_id, uint64_t stages, const struct own_program *own,
-		    size_t n_own, struct neighbour **ret, size_t *ret_n)
+int neighbours_read(const struct sp_state *state, const struct attachment *own, size_t n_own,
+		    struct neighbour **ret, size_t *ret_n)
 {
-	(void)cgroup_id;
-	(void)stages;
+	(void)state;
 	(void)own;
 	(void)n_own;
 	*ret = NULL;
