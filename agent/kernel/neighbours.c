@@ -118,7 +118,7 @@ static const struct setter other_setters[] = {
 	{ "getsockname_unix", 53, UNIX, MOMENT_AFTER },
 };
 
-#define SETTERS_MAX (HOOK_MAX + ARRAY_SIZE(other_setters))
+#define N_SETTERS (HOOK_MAX + ARRAY_SIZE(other_setters))
 
 static struct setter own_setter(const struct hook *hook)
 {
@@ -134,22 +134,11 @@ static struct setter own_setter(const struct hook *hook)
 	return s;
 }
 
-/* Returns how many there are. */
-static size_t list_setters(struct setter ret[SETTERS_MAX])
+static void list_setters(struct setter ret[N_SETTERS])
 {
-	size_t n = 0;
-
 	for (int i = 0; i < HOOK_MAX; i++)
-		ret[n++] = own_setter(&hook_table[i]);
-	for (size_t i = 0; i < ARRAY_SIZE(other_setters); i++) {
-		bool is_own = false;
-
-		for (int j = 0; j < HOOK_MAX; j++)
-			is_own |= hook_table[j].attach_type == other_setters[i].attach_type;
-		if (!is_own)
-			ret[n++] = other_setters[i];
-	}
-	return n;
+		ret[i] = own_setter(&hook_table[i]);
+	memcpy(ret + HOOK_MAX, other_setters, sizeof(other_setters));
 }
 
 /* Do policies set something on sockets that the hook sees?  *ret_first: when, for the first time.
@@ -259,13 +248,12 @@ static bool is_known(const struct found *found, const uint64_t *cgroups, uint64_
  * Is it a program of somebody else, at a hook after ours?  Fills in what depends on the hook. Those
  * at bind are left out: systemd has one for each unit with SocketBindDeny=, and it sets nothing.
  */
-static bool runs_later(const struct pin_link *link, uint64_t stages, struct neighbour *n)
+static bool runs_later(const struct pin_link *link, const struct setter setters[N_SETTERS],
+		       uint64_t stages, struct neighbour *n)
 {
-	struct setter setters[SETTERS_MAX];
-	const size_t n_setters = list_setters(setters);
 	enum moment first;
 
-	for (size_t i = 0; i < n_setters && link->type == BPF_LINK_TYPE_CGROUP; i++) {
+	for (size_t i = 0; i < N_SETTERS && link->type == BPF_LINK_TYPE_CGROUP; i++) {
 		if (setters[i].attach_type != link->attach_type)
 			continue;
 		n->hook = setters[i].name;
@@ -282,8 +270,8 @@ static bool runs_later(const struct pin_link *link, uint64_t stages, struct neig
  * at hooks after ours; *ret_cgroups: owned, as many. By their links, as there may be very many
  * cgroups.  To list those takes CAP_SYS_ADMIN.
  */
-static int find_others(uint64_t own_cgroup, uint64_t stages, struct found *ret,
-		       uint64_t **ret_cgroups)
+static int find_others(uint64_t own_cgroup, const struct setter setters[N_SETTERS], uint64_t stages,
+		       struct found *ret, uint64_t **ret_cgroups)
 {
 	uint32_t id = 0;
 
@@ -301,7 +289,7 @@ static int find_others(uint64_t own_cgroup, uint64_t stages, struct found *ret,
 			continue;
 		if (n.is_sockpol)
 			n.hook = own_hook(n.name);
-		else if (!runs_later(&link, stages, &n))
+		else if (!runs_later(&link, setters, stages, &n))
 			continue;
 		if (GROW(*ret_cgroups, ret->n) < 0 || add(ret, &n) < 0)
 			return -ENOMEM;
@@ -310,13 +298,13 @@ static int find_others(uint64_t own_cgroup, uint64_t stages, struct found *ret,
 	return 0;
 }
 
-static int add_below(const char *mount, const char *root, uint64_t own_cgroup, uint64_t stages,
-		     struct found *found)
+static int add_below(const char *mount, const char *root, uint64_t own_cgroup,
+		     const struct setter setters[N_SETTERS], uint64_t stages, struct found *found)
 {
 	_cleanup_free_ uint64_t *cgroups = NULL;
 	_cleanup_free_ char **paths = NULL;
 	struct found others = { 0 };
-	int r = find_others(own_cgroup, stages, &others, &cgroups);
+	int r = find_others(own_cgroup, setters, stages, &others, &cgroups);
 
 	if (r == 0 && others.n) {
 		paths = calloc(others.n, sizeof(*paths));
@@ -341,12 +329,12 @@ int neighbours_read(const struct sp_state *state, const struct attachment *own, 
 		       stages = state->of[state->generation & 1].stages;
 	_cleanup_free_ char *mount = NULL, *path = NULL;
 	_cleanup_close_ int fd = attachments_open_cgroup(cgroup_id, &mount, &path);
-	struct setter setters[SETTERS_MAX];
-	const size_t n_setters = list_setters(setters);
+	struct setter setters[N_SETTERS];
 	struct found found = { 0 };
 	int r = fd < 0 ? fd : 0;
 
-	for (size_t i = 0; i < n_setters && r == 0; i++) {
+	list_setters(setters);
+	for (size_t i = 0; i < N_SETTERS && r == 0; i++) {
 		enum moment first;
 
 		if (meets(&setters[i], stages, &first))
@@ -354,7 +342,7 @@ int neighbours_read(const struct sp_state *state, const struct attachment *own, 
 					&found);
 	}
 	if (r == 0)
-		r = add_below(mount, path, cgroup_id, stages, &found);
+		r = add_below(mount, path, cgroup_id, setters, stages, &found);
 	if (r < 0) {
 		neighbours_free(found.v, found.n);
 		return r;
