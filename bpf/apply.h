@@ -62,12 +62,6 @@ static __always_inline const struct sp_stage_of *stage_of(const struct sp_policy
 	return &p->stage[stage & (SP_STAGE_MAX - 1)];
 }
 
-/* Returns the policy's counter: what socket(2) gives is counted apart, and for rules not at all. */
-static __always_inline __u32 counter_at(const struct sp_policy *p, __u32 stage)
-{
-	return SP_STAGE_IS_SOCKET(stage) ? p->counter_at_socket : p->counter;
-}
-
 /*
  * Counts the rules that always hold at a stage: vectors[first] and the n - 1 after it have their
  * counters.  A global function: the verifier walks it once, not again from each place that calls
@@ -243,7 +237,7 @@ static __always_inline void count_plain(const struct sp_policy *p, const struct 
 	if (!HOW_COUNTS(how))
 		return;
 	if (s->counts)
-		raise_applied(counter_at(p, HOW_STAGE(how)));
+		raise_applied(s->counter);
 	if (s->n_always)
 		raise_always(s->first_always, s->n_always, HOW_GENERATION(how));
 }
@@ -304,7 +298,7 @@ static __always_inline void begin_policy(struct merge *m, const struct policy_li
 	s = stage_of(p, stage);
 	held = rules_that_hold(p, s, facts, generation);
 	if (counts && is_counted(s, held))
-		raise_applied(counter_at(p, stage));
+		raise_applied(s->counter);
 	if (counts && s->n_always)
 		raise_always(s->first_always, s->n_always, generation);
 	m->counted = counts && !SP_STAGE_IS_SOCKET(stage) ? s->counted : 0;
@@ -417,7 +411,7 @@ static long merge_turn_given(__u32 i, struct merging *x)
 			if (s_->rules || s_->n_always || s_->n_ops > SP_OPS_CELL)                  \
 				break;                                                             \
 			if (s_->counts && HOW_COUNTS(how_))                                        \
-				raise_applied(counter_at(p_, stage_));                             \
+				raise_applied(s_->counter);                                        \
 			due_ = s_->options & ~(m)->done;                                           \
 			(m)->done |= due_;                                                         \
 			(m)->turn = i_ + 1;                                                        \
@@ -452,19 +446,21 @@ __noinline int set_plain_given(struct given *to, struct merge *m, const struct p
 /* Handles one block a turn, in one flat loop: a nested one would need another frame. */
 #define MERGE_TURNS_MAX (2 * SP_LIST_MAX * (SP_RULES_MAX + 1))
 
-/* Returns the options that one of the policies decides only at SP_STAGE_TCP_SYN. */
+/* Returns the options that a policy decides only at SP_STAGE_TCP_SYN. */
+__noinline __u64 decided_late_by(__u32 number, __u32 generation)
+{
+	struct sp_policy *p = MAP_LOOK(policies, generation & 1, &number);
+
+	return p ? p->decided_late : 0;
+}
+
+/* Returns those that one of the policies does. */
 __noinline __u64 decided_late(const struct policy_list *list, __u32 generation)
 {
-	void *map = MAP_IN(policies, generation & 1);
 	__u64 late = 0;
 
-	for (__u32 i = 0; map && list && i < SP_LIST_MAX && i < list->n; i++) {
-		__u32 number = list->number[i];
-		struct sp_policy *p = bpf_map_lookup_elem(map, &number);
-
-		if (p)
-			late |= p->decided_late;
-	}
+	for (__u32 i = 0; list && i < SP_LIST_MAX && i < list->n; i++)
+		late |= decided_late_by(list->number[i], generation);
 	return late;
 }
 

@@ -92,7 +92,10 @@ struct walk {
 	__u8 left_out;		   /* more policies matched than there is room for */
 	__u8 is_deeper;		   /* deeper than SP_LEVELS_MAX */
 	__u32 found[SP_LIST_MAX];  /* ascending, FOUND_FREE behind */
-	__u16 ring[SP_GLOB_ACTIVE_MAX];
+	union {
+		__u16 ring[SP_GLOB_ACTIVE_MAX];
+		__u64 ring_words[SP_GLOB_ACTIVE_MAX / 4];
+	};
 	char chunk[WALK_CHUNK + 1]; /* NUL-terminated */
 };
 
@@ -156,39 +159,52 @@ static __always_inline struct sp_walk_state *walk_state_at(const struct walk *w,
 /* --- over the bytes ----------------------------------------------------------------------------
  */
 
-/* Has no branch around the end, since in a loop each branch that comes back costs the verifier. */
-static __always_inline bool walk_has_from(const struct walk *w, __u32 first, __u32 end, __u32 node)
+/* Returns the places of the ring at which the node is, a bit each.  Without a branch, four places at
+ * a time: a loop over them would be a tenth of what the verifier walks through. */
+static __always_inline __u64 walk_places_of(const struct walk *w, __u64 node)
 {
-	for (__u32 i = 0; i < SP_GLOB_ACTIVE_MAX; i++) {
-		__u32 at = first + i;
+	const __u64 each = 0x0001000100010001, top = each << 15;
+	__u64 places = 0;
 
-		asm volatile("" : "+r"(at));
-		if (at >= end || at >= SP_GLOB_ACTIVE_MAX)
-			return false;
-		if (w->ring[at] == node)
-			return true;
+	_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first place is the lowest");
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < SP_GLOB_ACTIVE_MAX / 4; i++) {
+		__u64 other = w->ring_words[i] ^ node * each;
+		__u64 same = ~(((other | top) - each) | other) & top;
+
+		/* The product has the bits 15, 31, 47 and 63 side by side at its end. */
+		places |= (same >> 15) * 0x0001000200040008 >> 48 << 4 * i;
 	}
-	return false;
+	return places;
+}
+
+/* Returns n places of the ring from one on, which is less than two lengths from its beginning. */
+static __always_inline __u64 walk_places_from(__u32 first, __u32 n)
+{
+	__u64 places;
+
+	if (first >= SP_GLOB_ACTIVE_MAX)
+		first -= SP_GLOB_ACTIVE_MAX;
+	places = ((1ULL << (n & 63)) - 1) << (first & 63);
+	if (first + n > SP_GLOB_ACTIVE_MAX)
+		places |= (1ULL << ((first + n - SP_GLOB_ACTIVE_MAX) & 63)) - 1;
+	return places;
 }
 
 /* Is the node among those that will be active, or those that are active and stay? */
 __noinline int walk_has(struct walk *w, __u32 node, __u32 flags)
 {
-	__u32 first, end;
+	__u32 first, n;
 
 	if (!w)
 		return 1;
-	end = w->head + w->now + w->next;
 	first = w->head;
-	if (!(flags & (w->byte == '/' ? SP_GLOB_STAYS_SLASH : SP_GLOB_STAYS)))
+	n = w->next;
+	if (flags & (w->byte == '/' ? SP_GLOB_STAYS_SLASH : SP_GLOB_STAYS))
+		n += w->now;
+	else
 		first += w->now;
-	if (first >= SP_GLOB_ACTIVE_MAX) {
-		first -= SP_GLOB_ACTIVE_MAX;
-		end -= SP_GLOB_ACTIVE_MAX;
-	}
-	if (walk_has_from(w, first, end, node))
-		return 1;
-	return end > SP_GLOB_ACTIVE_MAX && walk_has_from(w, 0, end - SP_GLOB_ACTIVE_MAX, node);
+	return !!(walk_places_of(w, node) & walk_places_from(first, n));
 }
 
 /* Returns the next byte of the name; 0: the name is over. */
@@ -421,41 +437,55 @@ __noinline int walk_begin_at_state(struct walk *w)
 	return 1;
 }
 
-/* Takes over the table's active nodes at the level of the state.  Returns 0 if the state is
- * gone. */
-__noinline int walk_resume(struct walk *w)
+/* Takes over one active node of the state, if it is of this table.  Returns 0 if the state is gone.
+ * Kept out of the loop, whose every turn the verifier follows. */
+__noinline int walk_resume_node(struct walk *w, __u32 i)
 {
 	struct sp_walk_state *s;
-	__u64 id, first;
-	__u32 n;
+	__u64 id, word;
+	__u32 at;
 
 	if (!w)
 		return 0;
 	s = walk_state_at(w, w->start, &id);
-	if (!s)
+	at = w->now;
+	if (!s || i >= SP_WALK_ACTIVE_MAX || at >= SP_GLOB_ACTIVE_MAX)
 		return 0;
+	word = cache_read(&s->word[1 + SP_LIST_MAX + i]);
+	if (!SP_WORD_IS_OF(word, id))
+		return 0;
+	w->ring[at] = SP_WORD_WHAT(word);
+	w->now = at + !((SP_WORD_WHAT(word) >> SP_WALK_NODE_BITS) ^ w->table);
+	return 1;
+}
+
+/* Returns how many active nodes the state has, of all tables; -1: the state is gone. */
+__noinline int walk_count_nodes(struct walk *w)
+{
+	struct sp_walk_state *s;
+	__u64 id, first;
+
+	if (!w)
+		return -1;
+	s = walk_state_at(w, w->start, &id);
+	if (!s)
+		return -1;
 	first = cache_read(&s->word[0]);
 	if (!SP_WORD_IS_OF(first, id))
-		return 0;
-	n = SP_WORD_WHAT(first) >> SP_WALK_N_BITS & ((1u << SP_WALK_N_BITS) - 1);
-	w->now = 0;
-	for (__u32 i = 0; i < SP_WALK_ACTIVE_MAX; i++) {
-		__u64 word;
-		__u32 at;
+		return -1;
+	return SP_WORD_WHAT(first) >> SP_WALK_N_BITS & ((1u << SP_WALK_N_BITS) - 1);
+}
 
-		if (i >= n)
-			break;
-		word = cache_read(&s->word[1 + SP_LIST_MAX + i]);
-		if (!SP_WORD_IS_OF(word, id))
-			return 0;
-		at = *(volatile __u8 *)&w->now;
-		asm volatile("" : "+r"(at));
-		if (at >= SP_GLOB_ACTIVE_MAX)
-			return 0;
-		w->ring[at] = SP_WORD_WHAT(word); /* kept if it is of this table */
-		w->now = at + !((SP_WORD_WHAT(word) >> SP_WALK_NODE_BITS) ^ w->table);
-	}
-	return 1;
+/* Takes over the table's active nodes at the level of the state; false: the state is gone. */
+static __always_inline bool walk_resume(struct walk *w)
+{
+	int n = walk_count_nodes(w);
+
+	w->now = 0;
+	for (int i = 0; i < SP_WALK_ACTIVE_MAX && i < n; i++)
+		if (!walk_resume_node(w, i))
+			return false;
+	return n >= 0;
 }
 
 /* Puts one active node into the parent's state.  Kept out of the loop, whose every turn the

@@ -32,7 +32,7 @@
 #include <linux/types.h>
 
 #ifndef SP_ABI_VERSION /* a test build has another */
-#define SP_ABI_VERSION 7
+#define SP_ABI_VERSION 8
 #endif
 
 /* Names of policies and of rules: 1-63 bytes of a-z 0-9 . _ - and a NUL. */
@@ -226,7 +226,7 @@ struct sp_stage_of {
 			   hold here */
 	__u16 reserved;
 	__u32 first_always;
-	__u32 reserved2;
+	__u32 counter; /* index of the policy's own: what socket(2) gives is counted apart */
 };
 
 /* Properties of a connection that rules look at. */
@@ -257,9 +257,8 @@ struct sp_policy {
 	__u64 families[SP_FAMILY_INDEX_MAX]; /* the rules that may hold for each */
 	__u64 decided_late; /* options that a connect rule with `local` may win: for every policy of
 			       the cgroup they are decided at SP_STAGE_TCP_SYN */
-	__u32 counter;	    /* index of its counter, see `applied` */
-	__u32 counter_at_socket; /* index of the counter of what socket(2) gives */
-	__u32 reserved[6];
+	__u32 counter;	    /* index of its own counter, see `applied` */
+	__u32 reserved[7];
 };
 
 /*

@@ -207,18 +207,19 @@ static int write_program(struct building *b, const struct program *program)
 		.decided_late = program->decided_late,
 		.counter = counter_of(b, program->policy, NULL),
 	};
-	uint32_t number;
+	uint32_t number, at_socket = 0;
 	int r;
 
 	for (int id = 0; id < MAP_ID_MAX; id++)
 		b->of[id].since = b->of[id].n;
 	fill_families(program, &policy);
 	if (stage_policy_gives_at_socket(program->policy))
-		policy.counter_at_socket =
-			b->counter(program->policy, SP_COUNTER_AT_SOCKET, b->userdata);
+		at_socket = b->counter(program->policy, SP_COUNTER_AT_SOCKET, b->userdata);
 	r = write_tests(b, program, &policy);
-	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++)
+	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++) {
+		policy.stage[s].counter = stage_table[s].is_socket ? at_socket : policy.counter;
 		r = write_stage(b, program, (enum sp_stage)s, &policy.stage[s]);
+	}
 	return r < 0 ? r : append(b, MAP_ID_policies, &policy, 1, &number);
 }
 
