@@ -159,7 +159,7 @@ static __always_inline struct sp_walk_state *walk_state_at(const struct walk *w,
 /* --- over the bytes ----------------------------------------------------------------------------
  */
 
-/* Returns the places of the ring at which the node is, a bit each.  Without a branch, four places at
+/* Returns the places of the ring at which the node is, a bit each.  Without a branch, four at a
  * a time: a loop over them would be a tenth of what the verifier walks through. */
 static __always_inline __u64 walk_places_of(const struct walk *w, __u64 node)
 {
