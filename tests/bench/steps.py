@@ -110,7 +110,7 @@ def put(made, name, index, value, entries, **keywords):
 def fill(made, cgroup):
     """One policy with the eight options for this cgroup, and no rule.  Returns the counters."""
     due = struct.pack(STAGE, 0, 0, 0, 0, (1 << len(CALLS)) - 1, CELL, len(CALLS), 0, COUNTS_ALWAYS,
-                      0, 0, 0, 0, 0)
+                      0, 0, 0, 0, COUNTER)
     stages = [due if at in (CONNECT, PASSIVE) else bytes(len(due)) for at in range(STAGES)]
     place = (cgroup.id * SEED & (1 << 64) - 1) >> 64 - CACHE_BITS
     words = [0] * (CACHE_WAYS - 1) + [(cgroup.id << 20 | IN_FORCE) & (1 << 64) - 1]
