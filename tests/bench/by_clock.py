@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Rows about calls: connections, sendto(2), mkdir(2).  CPU time and time on the clock of whole loops,
+"""Rows about calls: connections, sendto(2), socket(2), mkdir(2).  CPU time and time on the clock of whole loops,
 in turns: pairs of a round, new processes in each, every one as often early as late."""
 
 
@@ -11,14 +11,16 @@ from harness.result import wait_for
 from intervals import differences, interval, ratios
 from rows import Row
 
-PAIRS, TURNS, CONNECTIONS, SENDS = 40, 4, 400, 10_000
+PAIRS, TURNS, CONNECTIONS, SENDS, SOCKETS = 40, 4, 400, 10_000, 4_000
 SIDE_ROUNDS, SIDE_CONNECTIONS = 7, 200  # each time that the contestants are set up
 MKDIRS, DIRECTORIES = 30, 150
-# Two agents, by base options and a rule.  One needs each hook of TCP's and UDP's; the other needs
-# connect4 and connect6 only, so nothing else is attached.
+# Agents, by base options and a rule.  One needs each hook of TCP's and UDP's; one needs connect4 and
+# connect6 only, so nothing else is attached; what one brings is given at socket(2), so it needs no
+# hook at sends.
 AGENTS = {
     "sockpol": (EIGHT, ("sends", "protocol: udp, direction: connect", {"SO_PRIORITY": 4})),
     "connect-only": ({}, ("connects", "protocol: tcp, direction: connect", EIGHT)),
+    "at-socket": ({"SO_MARK": 5, "SO_PRIORITY": 4, "SO_BINDTOIFINDEX": 1}, None),
 }
 
 
@@ -74,7 +76,7 @@ class Attached:
     def agent(self, box, name, base, its_rule):
         agent = box.agent(f"bench-in-turn-{name}", self.made.root)
         agent.write(FILE, policies(policy("in-turn", self.made.governed, base,
-                                          f"    rules:\n{rule(*its_rule)}")))
+                                          f"    rules:\n{rule(*its_rule)}" if its_rule else "")))
         return agent
 
     def switch(self, name, on):
@@ -92,13 +94,14 @@ class Attached:
                 found[mode] = mean(load, mode)
         if name in self.agents:
             with self.made.load("connect") as load:
-                found["governed"] = mean(load, "send")
+                found |= {f"governed {mode}": mean(load, mode) for mode in GOVERNED}
         self.switch(name, False)
         return found
 
 
 # How many of each in a turn
-MODES = {"tcp4": CONNECTIONS, "tcp6": CONNECTIONS, "send": SENDS}
+MODES = {"tcp4": CONNECTIONS, "tcp6": CONNECTIONS, "send": SENDS, "socket": SOCKETS}
+GOVERNED = ("send", "socket")
 
 
 def mean(load, mode):
@@ -116,6 +119,7 @@ def compared(rounds, name, mode, mode_of_others=None):
         for other in ("nothing", "empty"):
             its = [one[other][mode_of_others or mode][what] for one in rounds]
             found[f"{what}_over_{other}"] = interval(ratios(its, mine))
+            found[f"{what}_ns_over_{other}"] = interval(differences(mine, its))
     return found
 
 
@@ -130,17 +134,19 @@ def run_in_turn(setup, found):
             order = (names[at:] + names[:at])[::-1 if number // len(names) % 2 else 1]
             rounds.append({name: attached.turn(name) for name in order})
     seen = {f"{name}/{mode}": compared(rounds, name, mode) for name in names for mode in MODES}
-    seen |= {f"{name}/governed": compared(rounds, name, "governed", "send") for name in AGENTS}
+    seen |= {f"{name}/governed {mode}": compared(rounds, name, f"governed {mode}", mode)
+             for name in AGENTS for mode in GOVERNED}
     found["in_turn"] = seen
     return list(rows_in_turn(seen))
 
 
-NEEDS = {"sockpol": "policies that need all hooks", "connect-only": "policies for connect of TCP only"}
+NEEDS = {"sockpol": "policies that need all hooks", "connect-only": "policies for connect of TCP only",
+         "at-socket": "a policy of mark, priority and device"}
 
 
 def rows_in_turn(seen):
     for mode, family in (("tcp4", "IPv4"), ("tcp6", "IPv6")):
-        for name in AGENTS:
+        for name in ("sockpol", "connect-only"):
             yield from rows_over_nothing(
                 f"connections a second, ungoverned, {NEEDS[name]}, over nothing attached, {family}",
                 seen[f"{name}/{mode}"], 0.99)
@@ -150,15 +156,31 @@ def rows_in_turn(seen):
                   seen[f"empty-connect/{mode}"]["cpu_over_nothing"], digits=3)
         yield Row(f"  ungoverned, {NEEDS['sockpol']}, over empty programs, {family}",
                   seen[f"sockpol/{mode}"]["cpu_over_empty"], digits=3)
-    for who, mode in (("governed", "governed"), ("ungoverned", "send")):
+    for who, mode in (("governed", "governed send"), ("ungoverned", "send")):
         for name in AGENTS:
             yield from rows_over_nothing(
                 f"datagrams a second, sendto(), {who}, {NEEDS[name]}, over nothing attached",
-                seen[f"{name}/{mode}"], 0.97)
+                seen[f"{name}/{mode}"], 0.99 if name == "at-socket" else 0.97)
         yield Row(f"  {who}, {NEEDS['sockpol']}, over empty programs",
                   seen[f"sockpol/{mode}"]["cpu_over_empty"], digits=3)
     yield Row("  empty programs at all hooks over nothing attached",
               seen["empty/send"]["cpu_over_nothing"], digits=3)
+    yield from rows_of_sockets(seen)
+
+
+def rows_of_sockets(seen):
+    """Time, not how many a second: the bars are about that."""
+    for who, mode, most in (("ungoverned", "socket", 1.05), ("governed", "governed socket", 1.06)):
+        one = seen[f"at-socket/{mode}"]
+        yield Row(f"socket() and close(), {who}, {NEEDS['at-socket']}, time over nothing attached",
+                  inverse(one["cpu_over_nothing"]), most=most, digits=3)
+        yield Row("  over an empty program at socket(2) and all other hooks", one["cpu_ns_over_empty"],
+                  " ns", most=110 if who == "ungoverned" else None)
+
+
+def inverse(seen):
+    """Of an interval of ratios."""
+    return seen | {"median": 1 / seen["median"], "low": 1 / seen["high"], "high": 1 / seen["low"]}
 
 
 def rows_over_nothing(title, one, least):

@@ -179,6 +179,8 @@ static int run(struct sockets *s, const struct cgroups *in, const struct turn *t
 		return run_udp_connects(turn->mode[3] == '6', turn->n);
 	if (strcmp(turn->mode, "send") == 0)
 		return run_sends(s, turn->n);
+	if (strcmp(turn->mode, "socket") == 0)
+		return run_sockets(turn->n);
 	if (strcmp(turn->mode, "mkdir") == 0)
 		return each_directory(in->server, turn->n, make_directory);
 	if (strcmp(turn->mode, "fresh") == 0)

@@ -61,6 +61,9 @@ int show_tcp(const struct sockets *s, bool v6, enum application a);
 /* n fresh UDP sockets connect, each to another random address; no packet is sent. */
 int run_udp_connects(bool v6, unsigned long n);
 
+/* n UDP sockets, each closed as soon as it is made. */
+int run_sockets(unsigned long n);
+
 /* n datagrams to a socket that nobody reads. */
 int run_sends(struct sockets *s, unsigned long n);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* UDP: connects to random peers, and datagrams from a socket neither bound nor connected. */
+/* UDP: connects to random peers, datagrams from a socket neither bound nor connected, and sockets
+ * that are made and closed. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -66,6 +67,18 @@ int run_udp_connects(bool v6, unsigned long n)
 	while (n-- && r == 0)
 		r = v6 ? connect_once_ipv6() : connect_once();
 	return r;
+}
+
+int run_sockets(unsigned long n)
+{
+	while (n--) {
+		int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+		if (fd < 0)
+			return -errno;
+		close(fd);
+	}
+	return 0;
 }
 
 int run_sends(struct sockets *s, unsigned long n)
