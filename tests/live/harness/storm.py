@@ -21,12 +21,14 @@ import signal
 import socket
 import struct
 import sys
+import time
 
 SYS_CLONE3 = 435
 CLONE_INTO_CGROUP = 0x200000000
 AT_A_TIME = 4100  # cgroups
 HELD = 6000  # sockets, or as many as may be open
 DEPTH = 3000  # levels
+DEEP_EVERY = 20  # seconds: while it goes that deep, a mkdir(2) of anybody takes milliseconds
 SHORT = 17  # levels: more than a path may have bytes
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -50,6 +52,7 @@ class Storm:
         self.mkdirs = self.sockets = 0
         self.held = []
         self.names = names()
+        self.deep_again = 0.0
 
     def mkdir(self, name, at=None):
         os.mkdir(name, dir_fd=self.at if at is None else at)
@@ -79,21 +82,23 @@ class Storm:
                 self.held.pop(0).close()
 
     def run_deep(self):
-        """Down and up again; a few short ways for each long one."""
-        for depth in (*[SHORT] * 20, DEPTH):
-            way = [os.dup(self.at)]
-            while len(way) <= depth and not told():
-                name = f"web-{len(way)}-".ljust(247, "x") + "-db"
-                try:
-                    self.mkdir(name, way[-1])
-                except OSError:
-                    break  # as deep as it gets
-                below = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=way[-1])
-                if len(way) > SHORT:  # descriptors are few
-                    os.close(way[-2])
-                    way[-2] = -1
-                way.append(below)
-            climb(way)
+        """Down and up again, now and then a long way."""
+        depth = SHORT
+        if time.monotonic() >= self.deep_again:
+            depth, self.deep_again = DEPTH, time.monotonic() + DEEP_EVERY
+        way = [os.dup(self.at)]
+        while len(way) <= depth and not told():
+            name = f"web-{len(way)}-".ljust(247, "x") + "-db"
+            try:
+                self.mkdir(name, way[-1])
+            except OSError:
+                break  # as deep as it gets
+            below = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=way[-1])
+            if len(way) > SHORT:  # descriptors are few
+                os.close(way[-2])
+                way[-2] = -1
+            way.append(below)
+        climb(way)
 
 
 def climb(way):
