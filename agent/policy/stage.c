@@ -132,11 +132,6 @@ bool stage_rule_has_bit(const struct rule *r)
 	return false;
 }
 
-static bool names_direction(const struct rule *r, enum direction d)
-{
-	return r && r->when.has_direction && r->when.directions & BIT(d);
-}
-
 bool stage_setting_due(const struct rule *r, const struct option *o, enum direction d,
 		       enum sp_stage s)
 {
@@ -146,7 +141,7 @@ bool stage_setting_due(const struct rule *r, const struct option *o, enum direct
 		return o->at_socket;
 	if (!(o->stages[d] & BIT(as)))
 		return false;
-	return s != SP_STAGE_TCP_LISTEN || o->carried || names_direction(r, DIRECTION_LISTEN);
+	return s != SP_STAGE_TCP_LISTEN || o->carried || r;
 }
 
 unsigned stage_settings(const struct rule *r, const struct option *o, enum direction d)

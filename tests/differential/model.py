@@ -38,7 +38,6 @@ class Setting:
     policy: str
     rule: str | None
     value: object
-    says_listen: bool = False
 
 
 def as_list(value):
@@ -182,15 +181,13 @@ def contenders(config, cgroup, facts):
     """{option: [Setting, the weakest first]} of every block that applies and holds."""
     found = {}
     for policy in policies_in_order(config, cgroup):
-        blocks = [] if facts.family == "unix" else [(None, {}, policy.get("options", {}))]
-        blocks += [(rule["name"], rule.get("when", {}), rule["options"])
+        blocks = [] if facts.family == "unix" else [(None, policy.get("options", {}))]
+        blocks += [(rule["name"], rule["options"])
                    for rule in policy.get("rules", [])
                    if rule_holds(rule.get("when", {}), facts)]
-        for rule, when, options in blocks:
-            listen = "listen" in as_list(when.get("direction", []))
+        for rule, options in blocks:
             for option, value in values_of(options):
-                found.setdefault(option, []).append(
-                    Setting(policy["name"], rule, value, listen))
+                found.setdefault(option, []).append(Setting(policy["name"], rule, value))
     return found
 
 
@@ -200,7 +197,7 @@ def is_effective(option, setting, facts):
     if facts.direction not in row.directions or (facts.protocol or "unix") not in row.protocols:
         return False
     if facts.direction == "listen" and facts.protocol == "tcp":
-        return setting.says_listen or row.carried
+        return setting.rule is not None or row.carried
     return True
 
 
@@ -252,11 +249,11 @@ def is_send(facts):
 # What is counted
 
 
-def has_due(options, facts, without, says_listen=False):
+def has_due(options, facts, without, rule=None):
     """Does a block that holds ask for something that is set on such a socket?  An option of the other IP
     family counts, too."""
     return any(value != UNSET and option not in without
-               and is_effective(option, Setting("", None, value, says_listen), facts)
+               and is_effective(option, Setting("", rule, value), facts)
                for option, value in values_of(options))
 
 
@@ -266,8 +263,7 @@ def due_blocks(policy, facts, without):
         yield None
     for rule in policy.get("rules", []):
         when = rule.get("when", {})
-        if rule_holds(when, facts) and has_due(rule["options"], facts, without,
-                                               "listen" in as_list(when.get("direction", []))):
+        if rule_holds(when, facts) and has_due(rule["options"], facts, without, rule["name"]):
             yield rule["name"]
 
 

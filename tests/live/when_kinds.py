@@ -56,11 +56,6 @@ def protocol(one):
     return one.kind.split()[1]
 
 
-def listener(one):
-    """What is set on a TCP listener is what rules that name `listen` ask for."""
-    return one.kind == "listen tcp"
-
-
 DIRECTIONS = {
     "connect": select("direction: connect", lambda one, _: direction(one) == "connect"),
     "accept": select("direction: accept", lambda one, _: direction(one) == "accept"),
@@ -70,13 +65,13 @@ DIRECTIONS = {
     "listen-connect": select("direction: [listen, connect]",
                              lambda one, _: direction(one) != "accept"),
     "all-three": select("direction: [connect, accept, listen]", lambda *_: True),
-    "empty": select("", lambda one, _: not listener(one)),
+    "empty": select("", lambda *_: True),
 }
 
 PROTOCOLS = {
-    "tcp": select("protocol: tcp", lambda one, _: protocol(one) == "tcp" and not listener(one)),
+    "tcp": select("protocol: tcp", lambda one, _: protocol(one) == "tcp"),
     "udp": select("protocol: udp", lambda one, _: protocol(one) == "udp"),
-    "both": select("protocol: [tcp, udp]", lambda one, _: not listener(one)),
+    "both": select("protocol: [tcp, udp]", lambda *_: True),
 }
 PROTOCOLS.update({
     f"{which}-{protocols}": select(
@@ -86,9 +81,9 @@ PROTOCOLS.update({
     for which in ("connect", "accept", "listen") for protocols in ("tcp", "udp")})
 
 FAMILIES = {
-    "ipv4": select("family: ipv4", lambda one, version: version == 4 and not listener(one)),
-    "ipv6": select("family: ipv6", lambda one, version: version == 6 and not listener(one)),
-    "both": select("family: [ipv4, ipv6]", lambda one, _: not listener(one)),
+    "ipv4": select("family: ipv4", lambda _, version: version == 4),
+    "ipv6": select("family: ipv6", lambda _, version: version == 6),
+    "both": select("family: [ipv4, ipv6]", lambda *_: True),
     "unix": select("family: unix", lambda *_: False),
 }
 FAMILIES.update({

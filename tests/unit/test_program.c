@@ -69,7 +69,7 @@ static void test_listener(void **state)
 
 	(void)state;
 	expect_blocks(&f, SP_STAGE_TCP_LISTEN,
-		      "SO_MARK=1@any TCP_CONGESTION=reno@ear TCP_NODELAY=- TCP_KEEPCNT=-@any "
+		      "SO_MARK=1@any TCP_CONGESTION=reno@ear TCP_NODELAY=- TCP_KEEPCNT=3@any "
 		      "SO_KEEPALIVE=1@in");
 	expect_counts(&f, SP_STAGE_TCP_LISTEN, "always *any *in *ear");
 	expect_blocks(&f, SP_STAGE_TCP_CONNECT,
@@ -139,7 +139,7 @@ static void test_order(void **state)
 		      "SO_MARK=1 SO_SNDBUF=3@tcp; 0 net: SO_MARK=2; 1 port: SO_SNDBUF=4");
 	expect_blocks(&f, SP_STAGE_UDP_CONNECT,
 		      "SO_MARK=1 SO_SNDBUF=1; 0 net: SO_MARK=2 SO_SNDBUF=2; 1 port: SO_SNDBUF=4");
-	expect_blocks(&f, SP_STAGE_TCP_LISTEN, "SO_MARK=1 SO_SNDBUF=-@tcp");
+	expect_blocks(&f, SP_STAGE_TCP_LISTEN, "SO_MARK=1 SO_SNDBUF=3@tcp");
 	/* A rule that is beaten here holds all the same. */
 	expect_counts(&f, SP_STAGE_TCP_CONNECT, "always +0 +1 *tcp");
 	assert_int_equal(f.program.n_rules, 2);
@@ -249,7 +249,7 @@ static void test_conditional_listener(void **state)
 	(void)state;
 	expect_blocks(&f, SP_STAGE_TCP_LISTEN,
 		      "SO_RCVBUF=1 TCP_NODELAY=-; 0 ear: TCP_NODELAY=2; "
-		      "1 any: SO_RCVBUF=3 TCP_NODELAY=-");
+		      "1 any: SO_RCVBUF=3 TCP_NODELAY=3");
 	expect_counts(&f, SP_STAGE_TCP_LISTEN, "always +0 +1");
 	expect_blocks(&f, SP_STAGE_UDP_BIND, "SO_RCVBUF=1; 1 any: SO_RCVBUF=3");
 	/* a rule that can never hold has no bit */

@@ -242,8 +242,7 @@ static bool is_set_at(const struct rule *r, const struct setting *setting, enum 
 
 	if (setting->unset || !(o->stages[stages[s].direction] & BIT(as)))
 		return false;
-	return s != SP_STAGE_TCP_LISTEN || o->carried ||
-	       (r && r->when.has_direction && r->when.directions & BIT(DIRECTION_LISTEN));
+	return s != SP_STAGE_TCP_LISTEN || o->carried || r;
 }
 
 struct winner {

@@ -17,9 +17,9 @@ static void test_settings(void **state)
 					  *const reuse = &option_table[OPTION_SO_REUSEPORT];
 
 	(void)state;
-	/* A listener gets what it is said to get, and what only it can carry. */
+	/* A listener gets what rules name, and of a base what only it can carry. */
 	assert_int_equal(stage_settings(NULL, nodelay, DIRECTION_LISTEN), 0);
-	assert_int_equal(stage_settings(any, nodelay, DIRECTION_LISTEN), 0);
+	assert_int_equal(stage_settings(any, nodelay, DIRECTION_LISTEN), BIT(SP_STAGE_TCP_LISTEN));
 	assert_int_equal(stage_settings(ear, nodelay, DIRECTION_LISTEN), BIT(SP_STAGE_TCP_LISTEN));
 	assert_int_equal(stage_settings(NULL, mark, DIRECTION_LISTEN),
 			 BIT(SP_STAGE_TCP_LISTEN) | BIT(SP_STAGE_UDP_BIND));
