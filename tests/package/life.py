@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """The life of the package: in a chroot, installed, upgraded under load, removed, purged."""
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -131,6 +132,21 @@ def test_disabled_stays_disabled(machine, _):
     machine.good("dpkg", "-i", "/srv/newer.deb")
     machine.check_show("sockpol", UnitFileState="disabled")
     machine.good("systemctl", "enable", "sockpol")
+
+
+def generation(machine):
+    return json.loads(machine.good("sockpol", "status", "--json"))["generation"]
+
+
+def test_downgrade(machine, _):
+    """What an older version could not take over is taken out before it comes, and it puts the files in
+    force anew."""
+    machine.good("systemctl", "reload", "sockpol")
+    check("generations before", True, generation(machine) > 1)
+    machine.good("dpkg", "-i", "/srv/old.deb")
+    check("the first generation of new maps", 1, generation(machine))
+    check("governed", True, is_governed(machine))
+    machine.good("dpkg", "-i", "/srv/newer.deb")
 
 
 def test_remove(machine, _):
