@@ -21,8 +21,7 @@
 #define SO_MARK		 36
 #define SO_BINDTOIFINDEX 62
 
-/* What a run of a hook knows besides pointers, in one word, since functions have at most five
- * arguments. */
+/* The facts of a run of a hook in one word, since functions have at most five arguments. */
 #define HOW(stage, families, counts, generation)                                                   \
 	((__u32)(stage) | (__u32)(families) << 8 | (__u32)(counts) << 16 |                         \
 	 ((__u32)(generation)&1) << 24)
@@ -167,7 +166,7 @@ __noinline int set_cell_ops(struct bpf_sock_ops *ctx, __u32 cell, __u32 n, __u32
 	return 0;
 }
 
-/* What a new socket is given: the kernel's hook takes members of the socket, and up to 6.18 does
+/* The values for a new socket: the kernel's hook takes members of the socket, and up to 6.18 does
  * not let it call bpf_setsockopt. */
 struct given {
 	__u32 mark, priority, device;
@@ -387,7 +386,7 @@ static long merge_turn_given(__u32 i, struct merging *x)
 	return merge_turn(x, CONTEXT_GIVEN);
 }
 
-/* How many policies, the strongest, are handled in a plain loop. */
+/* The number of policies, from the strongest down, that are handled in a plain loop. */
 #define SP_PLAIN_MAX 8
 
 /*

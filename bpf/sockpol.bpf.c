@@ -649,7 +649,7 @@ __noinline int merge_given(struct given *to, __u64 id, __u32 what, __u32 how)
 #define GIVE(to, owner, generation, policies, stage, families)                                     \
 	RUN_POLICIES(to, owner, generation, policies, stage, families, true, set_given, merge_given)
 
-/* The socket is in the cgroup of the task that makes it, whose id is to be had without following
+/* The socket is in the cgroup of the task that makes it, so a helper gives the id without following
  * the socket. */
 SEC("cgroup/sock_create")
 int sock_create(struct bpf_sock *ctx)

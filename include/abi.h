@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the BPF programs and userspace share: the keys and values of the maps.
+ * The keys and values of the maps, which the BPF programs and userspace share.
  *
  * All integers are in host byte order.  Every structure has fixed-width members and no implicit
  * padding; its size is asserted at compile time, so that a change of layout is noticed.  A change

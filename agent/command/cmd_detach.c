@@ -155,7 +155,7 @@ const struct command cmd_detach = {
 	.synopsis = "detach [--all | --pin-dir DIR]",
 	.description =
 		"Takes out of the kernel what an agent that is gone left in force, of whatever "
-		"version;\nnothing is governed by it from then on.  What is not sockpol's stays. "
+		"version;\nno socket is governed by it from then on.  What is not sockpol's stays. "
 		"Where an agent runs,\nits policies stay: stop it.\nExit status: 0 nothing is left "
 		"there, 1 something is.",
 	CLI_OPTIONS(options, struct request),

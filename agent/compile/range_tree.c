@@ -7,12 +7,12 @@
 #include "compile/range_tree.h"
 #include "policy/loader.h"
 
-/* An address or a port.  What fits `high` has all of `low`. */
+/* An address or a port.  A key that fits into `high` stands for all values of `low`. */
 struct key {
 	uint64_t high, low;
 };
 
-/* Where a range of a rule begins, or the key behind it. */
+/* The first key of a rule's range, or the key after its last. */
 struct edge {
 	struct key at;
 	unsigned bit; /* of the rule */

@@ -40,7 +40,7 @@
 DEFINE_CLEANUP(sd_event *, sd_event_unref)
 DEFINE_CLEANUP(sd_event_source *, sd_event_source_unref)
 
-/* Where what is in force comes from. */
+/* The source of the configuration in force. */
 enum source {
 	SOURCE_FILES,	  /* files that this agent has read */
 	SOURCE_PINS,	  /* what an earlier agent left */
@@ -252,7 +252,7 @@ static json_t *policy_dirs_json(const struct agent *a)
 	return dirs;
 }
 
-/* What the configuration in force asks for and this kernel lacks. */
+/* Lists the features that the configuration in force asks for and this kernel lacks. */
 static json_t *json_unsupported(const struct agent *a)
 {
 	const struct config *c = a->governor.config;
@@ -374,7 +374,7 @@ static int set_up_loop(struct agent *a)
 	return r < 0 ? log_error_errno(r, "Cannot set up the event loop") : 0;
 }
 
-/* What failed may work now. */
+/* A step that failed may work now. */
 static int on_retry(sd_event_source *s, uint64_t usec, void *userdata)
 {
 	struct agent *a = userdata;
@@ -495,8 +495,8 @@ static void agent_clear(struct agent *a)
 	sd_event_source_unref(a->devices);
 	sd_event_unref(a->event);
 	if (a->pin_fd >= 0) {
-		/* Whoever made it: empty it is of no use.  Under systemd it is a mount, and stays.
-		 */
+		/* An empty directory is of no use, whoever made it.  Under systemd it is a mount,
+		 * which stays. */
 		rmdir(a->options->pin_dir);
 		close(a->pin_fd);
 	}

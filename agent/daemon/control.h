@@ -27,7 +27,7 @@ typedef json_t *control_fn(const char *command, void *userdata);
  */
 int control_new(const char *runtime_dir, sd_event *event, control_fn *fn, void *userdata,
 		struct control **ret);
-/* Makes the socket again if someone has removed it, or its directory.  What is wrong is logged. */
+/* Makes the socket again if someone has removed it, or its directory.  Errors are logged. */
 void control_renew(struct control *c);
 void control_free(struct control *c); /* removes the socket */
 DEFINE_CLEANUP(struct control *, control_free)

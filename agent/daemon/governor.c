@@ -236,7 +236,7 @@ static int start(struct governor *g, const struct kernel_place *place, struct ch
 	r = kernel_take_over(k);
 	if (r < 0)
 		return r;
-	/* What an earlier agent counted, when its programs have run for the last time. */
+	/* Takes over an earlier agent's counts once its programs have run for the last time. */
 	if (k->earlier && generation_wait_for_programs(k) == 0)
 		counting_carry(c->counters, k, g->pin_dir);
 	kernel_commit(k);
@@ -272,7 +272,8 @@ static uint32_t digest_devices(const struct config *c)
 	return digest;
 }
 
-/* What is in force was for the cgroup that had this path before, if that was made anew. */
+/* If the cgroup was made anew, the configuration in force was for the one that had this path
+ * before. */
 static int drop_lost_cgroup(struct governor *g)
 {
 	struct kernel_place place;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What is in force below a cgroup, and how another configuration comes in its place. */
+/* The configuration in force below a cgroup, and its replacement by another. */
 #ifndef SOCKPOL_GOVERNOR_H
 #define SOCKPOL_GOVERNOR_H
 

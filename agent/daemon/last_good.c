@@ -12,7 +12,7 @@
 
 DEFINE_CLEANUP(DIR *, closedir)
 
-/* What the link leads to: one is read while the other is written. */
+/* The two directories that the link may lead to: one is read while the other is written. */
 static const char *const sets[] = { "files.0", "files.1" };
 
 /* The directory comes from tmpfiles.d; an agent that nobody confines makes it. */

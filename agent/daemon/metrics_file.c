@@ -69,7 +69,7 @@ int metrics_file_new(const char *path, sd_event *event, metrics_file_fn *fn, voi
 	return 0;
 }
 
-/* Whoever can write there could have us overwrite what they like. */
+/* A user who can write there could have us overwrite any file. */
 static int open_dir(const struct metrics_file *m, const char **ret_complaint)
 {
 	_cleanup_close_ int fd = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -186,7 +186,7 @@ static bool same_file(const struct stat *a, const struct stat *b)
 	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-/* What somebody else has put in its place since stays. */
+/* Leaves a file that somebody else has put in its place since. */
 static void remove_file(const struct metrics_file *m)
 {
 	const char *complaint;

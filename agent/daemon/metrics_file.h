@@ -15,7 +15,7 @@
 
 struct metrics_file;
 
-/* Writes all that is to be in the file; returns 0 or a negative errno. */
+/* Writes the whole contents of the file; returns 0 or a negative errno. */
 typedef int metrics_file_fn(FILE *to, void *userdata);
 
 /*

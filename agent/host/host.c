@@ -183,7 +183,7 @@ static void missing_capabilities(char ret[64])
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
 
 	ret[0] = '\0';
-	/* Where they cannot be told, loading reports what is wrong.  CAP_SYS_ADMIN includes them
+	/* If they cannot be told, loading reports the error.  CAP_SYS_ADMIN includes them
 	 * all. */
 	if (syscall(SYS_capget, &header, data) < 0 ||
 	    data[0].effective & CAP_TO_MASK(CAP_SYS_ADMIN))

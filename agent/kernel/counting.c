@@ -57,7 +57,7 @@ void counting_free(struct counting *c)
 	free(c);
 }
 
-/* Whoever wrote a map, the names in it end. */
+/* Cuts names to their size, as anybody may have written the map. */
 static void copy_name(struct sp_counter *ret, const char *policy, const char *rule)
 {
 	memset(ret, 0, sizeof(*ret));
@@ -232,7 +232,7 @@ int counting_write(struct counting *c, const struct kernel *k)
 	return r;
 }
 
-/* What every CPU counted, in memory of one's own; NULL: no memory. */
+/* Returns room for the counts of all CPUs, which the caller frees; NULL: no memory. */
 static sp_applied_t *per_cpu(int *ret_n)
 {
 	*ret_n = libbpf_num_possible_cpus();

@@ -38,7 +38,7 @@ void counting_keep_only(struct counting *c, const struct kernel *k, const struct
 /*
  * Adds the failures that an earlier agent counted for the same names, and what policies and rules
  * were applied where it is of this SP_ABI_VERSION.  Its programs must not run any
- * more.  What cannot be read is passed over.
+ * more.  Counts that cannot be read are passed over.
  */
 void counting_carry(const struct counting *c, const struct kernel *k, const char *pin_dir);
 

@@ -84,7 +84,7 @@ static void close_all(struct changes *all)
 	all->n = 0;
 }
 
-/* What a map of this generation is to hold: n elements; the rest of it is zero. */
+/* The first n elements of a map of this generation; the others are zero. */
 struct contents {
 	const void *values;
 	uint32_t n;
@@ -227,7 +227,7 @@ static uint64_t now_usec(void)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-/* What the maps do not say themselves. */
+/* Adds the members that the image does not have. */
 static struct sp_generation complete(const struct image *im)
 {
 	struct sp_generation g = im->generation;

@@ -33,7 +33,7 @@ void generation_switch(struct kernel *k, const struct image *im);
 /* Waits for such programs, and frees whatever is not in force: after a switch, or in place of it.
  */
 void generation_free_others(struct kernel *k);
-/* Of a reload in which an earlier agent was killed nothing is left but what is in force. */
+/* Removes what a reload left behind in which an earlier agent was killed. */
 void generation_settle(struct kernel *k);
 
 /* Returns when no program that runs now has anything that it read before this call. */

@@ -43,7 +43,7 @@ struct kernel {
 	bool in_place;
 };
 
-/* Where the programs are attached and pinned. */
+/* The cgroup at which programs are attached, and the directory of their pins. */
 struct kernel_place {
 	const char *directory; /* of the cgroup */
 	uint64_t cgroup_id;

@@ -24,7 +24,7 @@ DEFINE_CLEANUP(DIR *, closedir)
 
 /* --- whose pins they are */
 
-/* What versions to SP_ABI_VERSION 5 pinned, besides what is called as a hook is. */
+/* Names that versions to SP_ABI_VERSION 5 pinned, besides those of hooks. */
 static const char *const flat_names[] = {
 	"cgroup_mkdir", "cgroup_release", "cgroups", "cgroup_slots", "glob_states", "glob_edges",
 	"steps",	"policies",	  "ops",     "credits",	     "tests",	    "vectors",
@@ -136,7 +136,7 @@ static void judge(struct pin_family *f, struct pin_entry *e, bool flat)
 	}
 }
 
-/* What it reads is in the values of every version's `state` at the same place. */
+/* Reads members that have the same place in every version's `state`. */
 static void find_state(struct pin_family *f, const char *dir)
 {
 	_cleanup_close_ int fd = pin_get(dir, "state", PIN_MAP);
@@ -288,7 +288,7 @@ bool pin_dir_has_bpffs(const char *path)
 	_cleanup_free_ char *copy = strdup(path);
 	struct statfs fs;
 
-	/* Where that cannot be told, what comes next reports it. */
+	/* If that cannot be told, a later step reports the error. */
 	return !copy || statfs(dirname(copy), &fs) < 0 || fs.f_type == BPF_FS_MAGIC;
 }
 

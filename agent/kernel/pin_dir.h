@@ -32,7 +32,7 @@ struct pin_entry {
 	bool ours;
 };
 
-/* What belongs together: programs, links and maps round one map `state`. */
+/* The programs, links and maps that belong to one map `state`. */
 struct pin_family {
 	struct pin_entry *v; /* owned */
 	size_t n;
@@ -53,10 +53,10 @@ struct pin_dir {
 	};
 };
 
-/* What is not there is empty.  Returns 0 or a negative errno. */
+/* A family that is not there is empty.  Returns 0 or a negative errno. */
 int pin_dir_read(const char *path, struct pin_dir *ret);
 void pin_dir_clear(struct pin_dir *d);
-/* How many pins in all three are sockpol's. */
+/* Returns the number of sockpol's pins in all three. */
 size_t pin_dir_n_ours(const struct pin_dir *d);
 
 /* Is there policy in force that an earlier agent left, of whatever version? */

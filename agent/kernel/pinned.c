@@ -116,7 +116,7 @@ static int open_inner(const struct pinned *p, enum map_id id, uint32_t slot, uin
 			     ret_entries);
 	if (fd < 0)
 		return fd;
-	/* Where the agent could not pin, another generation's map may have the name still. */
+	/* If the agent could not pin, another generation's map may still have the name. */
 	if (bpf_map_lookup_elem(p->maps[id], &slot, &there) < 0 || pin_map_info(fd, &info) < 0 ||
 	    info.id != there)
 		return -ENOENT;
@@ -288,8 +288,8 @@ static uint64_t sum_applied(const struct pinned *p, struct chunks *c, uint32_t i
 	return sum;
 }
 
-/* Whoever wrote it, it ends, and has only what a name can have, or is that of a counter beside the
- * rules'. */
+/* Makes it a string of the characters that names have, whoever wrote the map; a counter beside the
+ * rules' keeps its name. */
 static void clean_name(char name[SP_NAME_SIZE])
 {
 	name[SP_NAME_SIZE - 1] = '\0';

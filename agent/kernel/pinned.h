@@ -16,8 +16,8 @@ int pinned_open(const char *pin_dir, struct pinned **ret);
 void pinned_close(struct pinned *p);
 DEFINE_CLEANUP(struct pinned *, pinned_close)
 
-/* A map in a directory of pins.  What userspace believes of its layout must be so before it reads a
- * value into a structure: else -EPROTO. */
+/* A map in a directory of pins.  -EPROTO: its layout is not the one that userspace
+ * reads its values by. */
 int pinned_open_map(const char *dir, const char *name, uint32_t key_size, uint32_t value_size,
 		    uint32_t *ret_entries);
 /* All of them.  maps: -1 or, also on failure, the caller's descriptors.  -ENOENT: one is not there.
@@ -41,7 +41,8 @@ struct pinned_contents {
 	void *values; /* n of its value_size; owned */
 	size_t n;
 };
-/* What comes or goes meanwhile may be among them or not.  Returns 0 or a negative errno. */
+/* Elements that come or go meanwhile may or may not be among them.  Returns 0 or a negative errno.
+ */
 int pinned_contents_read(int fd, struct pinned_contents *ret);
 void pinned_contents_clear(struct pinned_contents *c);
 

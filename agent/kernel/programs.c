@@ -245,7 +245,7 @@ static struct bpf_map *find_map(const struct bpf_object *object, enum map_id id)
 
 	if (map_table[id].shape != MAP_VARIABLE)
 		return bpf_object__find_map_by_name(object, map_table[id].name);
-	/* Of a variable libbpf makes a map that is called like its section. */
+	/* libbpf makes a map of a variable, and calls it like its section. */
 	snprintf(section, sizeof(section), ".data.%s", map_table[id].name);
 	return bpf_object__find_map_by_name(object, section);
 }

@@ -236,7 +236,7 @@ char *value_syntax(const struct option *o)
 	}
 }
 
-/* What is being parsed, for the messages. */
+/* The text that is parsed, for the messages. */
 struct parse {
 	const struct option *option;
 	const char *text;

@@ -29,7 +29,7 @@ char *value_format_units(enum option_type type, uint64_t value);
 /* Returns the number that getsockopt(2) deals in (bytes, ms, ...); 0 for strings. */
 int64_t value_number(const struct option *o, const struct sockopt *value);
 
-/* What the kernel will make of it on this host. */
+/* Returns the value that the kernel will have of it on this host. */
 struct value_result {
 	char *text;  /* owned: "8388608 bytes", "12ms", ...; what getsockopt(2) then shows, in words
 			where that differs from what was asked; NULL when it is just the value */

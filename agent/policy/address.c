@@ -4,7 +4,7 @@
 
 #include "policy/address.h"
 
-/* What is before the IPv4 address in a v4-mapped one. */
+/* The bytes before the IPv4 address in a v4-mapped one. */
 static const unsigned char mapped_head[] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
 #define MAPPED_BITS (8 * (unsigned)sizeof(mapped_head))
 

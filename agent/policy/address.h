@@ -27,7 +27,7 @@ struct ranges {
 	size_t n;
 };
 
-/* One end of a connection.  What is not known of it lies in no prefix and in no range. */
+/* One end of a connection.  An unknown address or port lies in no prefix and in no range. */
 struct endpoint {
 	bool known;		   /* the address */
 	bool v4;		   /* also if it is v4-mapped */

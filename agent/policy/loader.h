@@ -44,7 +44,7 @@ struct loader_files {
 	size_t n_dirs;
 };
 
-/* Finds the files of `dirs`, which is NULL-terminated.  What is wrong is added to `diags`. Returns
+/* Finds the files of `dirs`, which is NULL-terminated.  Errors are added to `diags`. Returns
  * 0 or -ENOMEM. */
 int loader_scan(const char *const *dirs, struct diags *diags, struct loader_files *ret);
 void loader_files_clear(struct loader_files *f);

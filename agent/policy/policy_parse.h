@@ -7,7 +7,7 @@
 #include "policy/yaml_doc.h"
 
 /*
- * Appends the policies of a file to `config`.  What is wrong is added to `diags`; policies with
+ * Appends the policies of a file to `config`.  Errors are added to `diags`; policies with
  * errors are appended all the same, as far as they could be read: names may then be NULL.
  * Returns 0 or -ENOMEM.
  */

@@ -41,7 +41,7 @@ struct yaml_doc {
 };
 
 /*
- * Parses `size` bytes.  `file` must outlive the document.  What is wrong is added to `diags`; a
+ * Parses `size` bytes.  `file` must outlive the document.  Errors are added to `diags`; a
  * document that could be read to its end is returned even so, for further checks.  Returns 0 or
  * -ENOMEM.
  */
