@@ -279,7 +279,13 @@ def test_h5_pins_are_removed(box):
 
 def neighbours(agent):
     return {(one["hook"], one["runs_after"]): one["effect"]
-            for one in agent.status()["neighbours"]}
+            for one in agent.neighbours()}
+
+
+def counted_neighbours(agent):
+    """{(hook, whether before or after ours): how many}, of metrics."""
+    return {(hook, runs): int(n) for hook, runs, n in re.findall(
+        r'^sockpol_neighbour_programs{hook="(\w+)",runs="(\w+)"} (\d+)$', command(agent, "metrics").stdout, re.M)}
 
 
 def connect_only(box, name, options="SO_PRIORITY: 4"):
@@ -323,12 +329,12 @@ def test_h6_every_hook_that_sets(box):
         with box.scope():
             foreign.attach(box, box.cgroup, hook, foreign.ALLOW_MULTI)
             check(f"at {hook}, which no TCP socket passes", {}, neighbours(agent))
-    metrics = command(agent, "metrics").stdout
-    check("metrics", Containing('sockpol_neighbour_programs{hook="connect4",runs="after"} 0'), metrics)
+    before = counted_neighbours(agent)
+    check("metrics: at our hooks, though nobody else is there", True, ("connect4", "after") in before)
     with box.scope():
         foreign.attach(box, box.cgroup, "setsockopt", foreign.ALLOW_MULTI)
-        check("metrics", Containing('sockpol_neighbour_programs{hook="setsockopt",runs="after"} 1'),
-              command(agent, "metrics").stdout)
+        where = "setsockopt", "after"
+        check("metrics", before.get(where, 0) + 1, counted_neighbours(agent)[where])
 
 
 def test_h6_a_load_balancer_after_ours(box):

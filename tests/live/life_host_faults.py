@@ -9,7 +9,7 @@ import subprocess
 import time
 
 from harness.flows import check_priority, connected_option, policies, policy, priority_policy
-from harness.injection import BPF, Injection
+from harness.injection import BPF, CLOCK, Injection
 from harness.result import PATIENCE, Containing, Failure, check, wait_for
 
 FILE = "50-test.yaml"
@@ -155,8 +155,11 @@ class Notified:
 
 
 def test_h4_a_long_start_extends_its_timeout(box):
-    """While it reads, compiles and writes, not only in between."""
-    agent = box.agent("h4-long")
+    """While it reads, compiles and writes, not only in between.  It does so once a second at most; here
+    each look at the clock finds a second gone, so that all that it would say is there, however fast it is."""
+    injection = Injection(box)
+    injection.arm(CLOCK, 0, calls=1 << 31)
+    agent = box.agent("h4-long", environment=injection.environment)
     ports = [", ".join(str(1 + (rule * 37 + at * 61) % 60000) for at in range(60)) for rule in range(60)]
     rules = "    rules:\n" + "".join(
         f"      - {{ name: r{at}, when: {{ remote_port: [{ports[at]}] }}, options: {{ SO_MARK: {at} }} }}\n"
@@ -167,13 +170,14 @@ def test_h4_a_long_start_extends_its_timeout(box):
     with Notified(box, agent) as notified:
         agent.start(wait=False)
         seen = notified.until("READY=1", seconds=120)
-        agent.stop()
+    agent.stop()
     times = [0] + [at for at, text in seen if "EXTEND_TIMEOUT_USEC=" in text or "READY=1" in text]
-    longest = max(b - a for a, b in zip(times, times[1:]))
-    print(f"{len(times) - 2} extensions in {times[-1]:.1f} s, the longest silence {longest:.1f} s")
-    check(f"extensions, and whether there is one for each two seconds, in {times}", True,
-          len(times) - 2 >= times[-1] // 2)
-    check(f"no silence as long as half of it, in {times}", True, longest < times[-1] / 2)
+    longest = max((b - a, a) for a, b in zip(times, times[1:]))
+    print("{} extensions in {:.1f} s, the longest silence {:.1f} s after {:.1f} s".format(
+        len(times) - 2, times[-1], *longest))
+    check("extensions: each policy is read, checked, held against the kernel, compiled, and counted", True,
+          len(times) - 2 >= 5 * 80 * 10)
+    check("no silence as long as half of it", True, longest[0] < times[-1] / 2)
 
 
 def test_h9_without_a_bpffs_under_a_service_manager(box):

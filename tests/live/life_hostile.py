@@ -278,10 +278,12 @@ def test_not_on_a_bpffs(box):
     check("the directory", [], os.listdir(agent.pin_dir))
 
 
-def test_bpffs_not_mounted(box):
-    """The usual place, where nothing is mounted: a directory of sysfs, where nobody can make any."""
+def test_f9_bpffs_not_mounted(box):
+    """The usual place, where nothing is mounted, nor stacked below: a directory of sysfs, where nobody can
+    make any."""
     agent, worker = prepared(box, "bpffs-not-mounted")
-    agent.prefix = mounted("if mountpoint -q /sys/fs/bpf; then umount -l /sys/fs/bpf; fi")
+    agent.prefix = mounted("for i in 1 2; do mount -t bpf bpf /sys/fs/bpf; done\n"
+                           "while mountpoint -q /sys/fs/bpf; do umount -l /sys/fs/bpf; done")
     agent.pin_dir = "/sys/fs/bpf/sockpol"
     check_refused_to_start(agent, "/sys/fs/bpf/sockpol is not on a bpffs (mount -t bpf bpf "
                            "/sys/fs/bpf), so nothing can be pinned there", worker)
@@ -410,20 +412,20 @@ def test_another_sockpol_below(box):
     worker = box.worker(inner_root.child("service"))
     outer.write(FILE, policies(policy("outer-one", root, {"SO_PRIORITY": 4})))
     outer.start()
-    check("neighbours of one alone", [], outer.status()["neighbours"])
+    check("neighbours of one alone", [], outer.neighbours())
     inner.write(FILE, policies(policy("inner-one", f"{root.path}/**/service", {"SO_PRIORITY": 5})))
     inner.start()
     check_priority("the one above wins", worker, 4)
     escaped = inner_root.path.replace("\x1b", "\\x1b")
     check("neighbours", [("sock_ops", escaped, True, False)],
           [(one["hook"], one["cgroup"], one["sockpol"], one["runs_after"])
-           for one in outer.status()["neighbours"]])
+           for one in outer.neighbours()])
     check("the warning", Containing(f"warning: another sockpol is attached below, at {escaped}, and "
                                     "runs before ours: what both set, ours wins\n"),
           command(outer, "status").stdout)
-    check("seen from below", {None}, {one["cgroup"] for one in inner.status()["neighbours"]})
+    check("seen from below", {None}, {one["cgroup"] for one in inner.neighbours()})
     inner.stop()
-    check("neighbours when it has ended", [], outer.status()["neighbours"])
+    check("neighbours when it has ended", [], outer.neighbours())
 
 
 # The kernel, and what it lets us do.

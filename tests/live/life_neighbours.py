@@ -6,7 +6,10 @@ import os
 import subprocess
 import threading
 
+import life_host
+import life_hostile
 from harness.flows import check_priority, governed_worker, policies, policy, priority_policy
+from harness.foreign import newest_program
 from harness.result import Between, Containing, check
 
 FILE = "50-test.yaml"
@@ -63,24 +66,19 @@ def test_status_while_cgroups_come_and_go(box):
     check("some came and went", True, len(made) > CHURN)
 
 
-def text_status(agent):
-    return agent.command("status", "--pin-dir", agent.pin_dir, "--runtime-dir",
-                         agent.runtime_dir).stdout
-
-
 def test_another_sockpol_above(box):
     """The one attached nearest the root runs last and wins."""
     inner_root = box.cgroup.child("overlap")
     inner, outer = box.agent("inner", inner_root), box.agent("outer")
     worker = governed_worker(box, inner, "overlap", 4)
-    check("neighbours of one alone", [], inner.status()["neighbours"])
-    check("no warning", False, "another sockpol" in text_status(inner))
+    check("neighbours of one alone", [], inner.neighbours())
+    check("no warning", False, "another sockpol" in inner.text_status())
     outer.write(FILE, policies(policy("above", inner_root, {"SO_PRIORITY": 5})))
     outer.start()
     check_priority("the one above wins", worker, 5)
     theirs = {(link["hook"], link["program"]) for link in outer.status()["attachments"]
               if link["cgroup"] is not None}
-    seen = inner.status()["neighbours"]
+    seen = inner.neighbours()
     check("its programs at our hooks", theirs, {(one["hook"], one["program"]) for one in seen})
     check("none twice", len(theirs), len(seen))
     check("they are a sockpol's and run after ours", [(True, True)] * len(seen),
@@ -88,9 +86,9 @@ def test_another_sockpol_above(box):
     check("their names", {one["hook"] for one in seen}, {one["name"] for one in seen})
     number = dict(theirs)["connect4"]
     check("the warning", Containing(f"warning: at connect4 program {number} (connect4) of another "
-                                    "sockpol runs too, after ours"), text_status(inner))
+                                    "sockpol runs too, after ours"), inner.text_status())
     outer.stop()
-    check("neighbours when it has ended", [], inner.status()["neighbours"])
+    check("neighbours when it has ended", [], inner.neighbours())
 
 
 def test_another_sockpol_at_other_hooks(box):
@@ -108,7 +106,7 @@ def test_another_sockpol_at_other_hooks(box):
              for agent in (outer, inner)]
     check("hooks of both", [{"connect4", "connect6"}, {"sock_ops"}], hooks)
     check("neighbours", [("sock_ops", inner_root.path, True)],
-          [(one["hook"], one["cgroup"], one["sockpol"]) for one in outer.status()["neighbours"]])
+          [(one["hook"], one["cgroup"], one["sockpol"]) for one in outer.neighbours()])
 
 
 def test_attached_without_a_link(box):
@@ -125,8 +123,25 @@ def test_attached_without_a_link(box):
                                         "cgroup_inet4_connect", "id", str(programs["connect4"])],
                        check=False)
     check("neighbours", [("connect4", programs["connect4"])],
-          [(one["hook"], one["program"]) for one in agent.status()["neighbours"]
+          [(one["hook"], one["program"]) for one in agent.neighbours()
            if one["cgroup"] is None])  # the donor is one below
+
+
+def test_f9_a_sockpol_nearer_the_root(box):
+    """What these tests say of neighbours holds also where a sockpol is in force above all of them."""
+    root, older = box.cgroup, box.older
+    agent = box.agent("f9", root)
+    agent.write(FILE, policies(policy("f9", "/none", {"SO_PRIORITY": 4, "SO_SNDBUF": "64K"})))
+    agent.start()
+    box.cgroup, box.older = root.child("f9"), newest_program()
+    try:
+        for test in (test_another_sockpol_above, test_another_sockpol_at_other_hooks, test_attached_without_a_link,
+                     life_hostile.test_another_sockpol_below, life_host.test_h6_a_later_hook_wins,
+                     life_host.test_h6_every_hook_that_sets, life_host.test_h6_a_load_balancer_after_ours):
+            with box.scope():
+                test(box)
+    finally:
+        box.cgroup, box.older = root, older
 
 
 def refused(agent, path):

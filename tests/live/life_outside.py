@@ -5,6 +5,7 @@ import contextlib
 import glob
 import itertools
 import os
+import random
 import re
 import shutil
 import stat
@@ -681,21 +682,26 @@ def test_dry_run_during_reloads(box):
         file.write(good[1])
 
     def reload():
-        for text in itertools.cycle(good):
-            if done.is_set():
-                return
-            temporary = agent.write("new", text)  # not a policy file yet
+        while not done.is_set():  # by lot: taking turns they may keep step with the dry runs
+            temporary = agent.write("new", random.choice(good))  # not a policy file yet
             os.rename(temporary, os.path.join(agent.policy_dir, FILE))
             agent.reload()
+
+    seen = set()
+
+    def look():
+        seen.add(frozenset((change["option"], change["to"]["value"])
+                           for group in prediction(agent, "--policy-dir", target)["groups"]
+                           for change in group["changes"]))
+        return seen
 
     reloader = threading.Thread(target=reload)
     reloader.start()
     try:
-        seen = {frozenset((change["option"], change["to"]["value"])
-                          for group in prediction(agent, "--policy-dir", target)["groups"]
-                          for change in group["changes"]) for _ in range(40)}
+        for _ in range(40):
+            look()
+        whole = frozenset((("SO_PRIORITY", "5"), ("SO_MARK", "5")))
+        wait_for("both generations, and nothing between them", {frozenset(), whole}, look)
     finally:
         done.set()
         reloader.join()
-    whole = frozenset((("SO_PRIORITY", "5"), ("SO_MARK", "5")))
-    check("both generations, and nothing between them", {frozenset(), whole}, seen)

@@ -109,6 +109,12 @@ def drop_in(machine, text):
     machine.good("systemctl", "restart", "sockpol")
 
 
+def in_force(machine, policies="1 policy"):
+    """What sockpol says when all is well: the machine has a cgroup namespace of its own."""
+    root = machine.good("stat", "-c", "%i", "/sys/fs/cgroup").strip()
+    return f"{policies} in force, attached at cgroup {root} only"
+
+
 def main_pid(machine):
     return int(machine.show("sockpol", "MainPID"))
 

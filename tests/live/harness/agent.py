@@ -36,6 +36,7 @@ class Agent:
         self.environment = {**os.environ, **(environment or {})}
         self.environment.pop("NOTIFY_SOCKET", None)
         self.prefix = []  # what it is started by: "setpriv ...", "unshare ..."
+        self.older = 0  # programs up to this one were there before the tests
         self.process = None
         self.lines = []
         self.changed = threading.Condition()
@@ -176,6 +177,16 @@ class Agent:
         """expected: 1 where something that is due is not attached."""
         return self.json("status", "--pin-dir", self.pin_dir, "--runtime-dir", self.runtime_dir,
                          *arguments, expected=expected)
+
+    def neighbours(self):
+        """Those of status without what the host has: a sockpol in force nearer the root, say."""
+        return [one for one in self.status()["neighbours"] if one["program"] > self.older]
+
+    def text_status(self):
+        """Without the lines about these, too."""
+        text = self.command("status", "--pin-dir", self.pin_dir, "--runtime-dir", self.runtime_dir).stdout
+        return re.sub(r"^warning: at \w+ program (\d+).*\n",
+                      lambda line: line[0] if int(line[1]) > self.older else "", text, flags=re.M)
 
     def n_governed(self):
         """Cgroups that live and that some policy governs."""

@@ -4,6 +4,7 @@
 import ctypes
 import os
 import platform
+import re
 import struct
 
 BPF_PROG_LOAD, BPF_PROG_ATTACH, BPF_PROG_DETACH, BPF_LINK_CREATE = 5, 8, 9, 28
@@ -55,6 +56,13 @@ def load(hook, name="theirs", program=RETURN_1):
         "<IIQQIIQII16sII", PROGRAM_TYPES.get(hook, CGROUP_SOCK_ADDR), len(program) // 8,
         ctypes.addressof(code), ctypes.addressof(licence), 0, 0, 0, 0, 0, name.encode(), 0,
         0 if hook == "sock_ops" else ATTACH_TYPES[hook]))
+
+
+def newest_program():
+    """Its id; what is loaded later has a greater one."""
+    program = load("connect4")
+    with os.fdopen(program, "rb"), open(f"/proc/self/fdinfo/{program}", encoding="ascii") as info:
+        return int(re.search(r"^prog_id:\s*(\d+)$", info.read(), re.M)[1])
 
 
 def attach(box, cgroup, hook, flags=0, code=RETURN_1):

@@ -9,7 +9,7 @@ import struct
 from .result import Skip
 
 LAYOUT = struct.Struct("IIQQIiQ")  # struct request
-BPF, MEMORY, MMAP, FILES, LINKS, VERIFIER, BPF_LOOP = (1 << bit for bit in range(7))
+BPF, MEMORY, MMAP, FILES, LINKS, VERIFIER, BPF_LOOP, CLOCK = (1 << bit for bit in range(8))
 ALL = BPF | MEMORY | MMAP | FILES
 
 # What each kind of call fails with, one after the other.

@@ -12,6 +12,7 @@ import tempfile
 from .agent import Agent
 from .cgroup import Cgroup, mount_point
 from .fakepeer import FakePeer
+from .foreign import newest_program
 from .remote import Worker
 from .result import Skip
 
@@ -96,6 +97,7 @@ class Sandbox:
         self.numbers = itertools.count(1)
         self.stack = contextlib.ExitStack()
         self.directory = self.bpffs = self.cgroup = self.fake_peer = None
+        self.older = newest_program()
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
@@ -160,6 +162,7 @@ class Sandbox:
         agent = Agent(sockpol or self.sockpol, directory,
                       os.path.join(self.bpffs, os.path.basename(directory)),
                       (cgroup or self.cgroup).directory, environment)
+        agent.older = self.older
         return self.stack.enter_context(agent)
 
     def build(self, name):
