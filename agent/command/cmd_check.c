@@ -8,12 +8,14 @@
 #include "compile/image.h"
 #include "policy/loader.h"
 #include "base/log.h"
+#include "host/cgroup.h"
 #include "kernel/support.h"
 #include "report/document.h"
+#include "report/on_host.h"
 
 struct request {
 	const char **dirs;
-	bool strict, kernel, json;
+	bool strict, kernel, host, json;
 };
 
 static const struct cli_option options[] = {
@@ -22,6 +24,8 @@ static const struct cli_option options[] = {
 	{ "strict", NULL, "warnings count as errors", CLI_FLAG(struct request, strict) },
 	{ "kernel", NULL, "say what the running kernel lacks, and what asks for it (root)",
 	  CLI_FLAG(struct request, kernel) },
+	{ "host", NULL, "say also what this host does not have: units, cgroups, devices",
+	  CLI_FLAG(struct request, host) },
 	{ "json", NULL, "print everything as JSON, on stdout", CLI_FLAG(struct request, json) },
 };
 
@@ -191,6 +195,14 @@ static int compile(const struct config *c, struct diags *diags)
 	return r;
 }
 
+static int check_host(const struct config *c, struct diags *diags)
+{
+	_cleanup_free_ char *mount = NULL;
+	int r = cgroup_mount(&mount);
+
+	return r == -ENOMEM ? r : on_host_lint(c, mount, diags);
+}
+
 static int check(const void *given, const char *const *files)
 {
 	_cleanup_(config_free) struct config *config = NULL;
@@ -208,6 +220,8 @@ static int check(const void *given, const char *const *files)
 	r = config_load(dirs, files, &host, &diags, &config);
 	if (r == 0)
 		r = compile(config, &diags);
+	if (q->host && r == 0)
+		r = check_host(config, &diags);
 	if (q->kernel && r != -ENOMEM)
 		asked = check_kernel(config, &host, q->json, &diags);
 	host_clear(&host);
@@ -229,12 +243,12 @@ static int check(const void *given, const char *const *files)
 const struct command cmd_check = {
 	.name = "check",
 	.summary = "check policy files",
-	.synopsis = "check [--policy-dir DIR]... [--strict] [--kernel] [--json]\n"
-		    "                     [FILE]...",
+	.synopsis = "check [--policy-dir DIR]... [--strict] [--kernel] [--host]\n"
+		    "                     [--json] [FILE]...",
 	.description =
 		"Checks policy files: those of the policy directories, then the FILEs; FILEs without\n"
 		"--policy-dir are checked alone.  Needs no privilege; with --kernel, as root, also says what\n"
-		"the running kernel lacks.  Errors and warnings go to stderr, with --json all goes to stdout.\n"
+		"the running kernel lacks; with --host, what this host does not have.  Errors and warnings go to stderr, with --json all goes to stdout.\n"
 		"Exit status: 0 good, 1 errors (with --strict also warnings), 2 usage.",
 	CLI_OPTIONS(options, struct request),
 	.arguments_max = INT_MAX,
