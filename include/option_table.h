@@ -244,8 +244,8 @@ OPTION(TIMEOUT_INIT, .level = SP_LEVEL_REPLY, .optname = BPF_SOCK_OPS_TIMEOUT_IN
 OPTION(RWND_INIT, .level = SP_LEVEL_REPLY, .optname = BPF_SOCK_OPS_RWND_INIT,
        .type = OPTION_INT, .min = 1, .max = 65535, REPLY, .since = "4.13",
        .summary = "initial receive window, segments",
-       .kernel = "can only be made smaller on a connecting socket; the window scale stays; not given to "
-		 "sockets that are accepted by SYN cookies")
+       .kernel = "can only be made smaller on a connecting socket; the window scale stays; not given where "
+		 "the kernel answers with SYN cookies")
 OPTION(NEEDS_ECN, .level = SP_LEVEL_REPLY, .optname = BPF_SOCK_OPS_NEEDS_ECN,
        .type = OPTION_BOOL, .max = 1, REPLY, .since = "4.13",
        .summary = "ask for ECN in the SYN, grant it in the SYN-ACK, whatever net.ipv4.tcp_ecn says",
