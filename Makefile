@@ -253,7 +253,7 @@ $(O)/bench/steps-%.bpf.o: tests/bench/steps.bpf.c $(wildcard tests/bench/*.h bpf
 	$(say) BPF $@
 	$(Q)$(CLANG) $(BPF_CFLAGS) -DSTEP=STEP_$(shell echo $* | tr a-z- A-Z_) -c -o $@ $<
 
-# What the live tests start: an application, and, preloaded, failures of the agent's calls.
+# What the live tests start: an application, and, preloaded, failures of the agent's calls; and a congestion control.
 $(O)/tests/whole: tests/live/whole.c Makefile | $(O)/tests
 	$(say) CC $@
 	$(Q)$(CC) $(CFLAGS) $(HARDENING) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(BASE_LDFLAGS) -o $@ $<
@@ -262,7 +262,11 @@ $(O)/tests/inject.so: tests/live/inject.c Makefile | $(O)/tests
 	$(say) CC $@
 	$(Q)$(CC) $(CFLAGS) -fPIC -shared -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -o $@ $<
 
-LIVE_PROGRAMS := $(O)/tests/whole $(O)/tests/inject.so tiny-cache
+$(O)/tests/needs_ecn.bpf.o: tests/live/needs_ecn.bpf.c Makefile | $(O)/tests
+	$(say) BPF $@
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c -o $@ $<
+
+LIVE_PROGRAMS := $(O)/tests/whole $(O)/tests/inject.so $(O)/tests/needs_ecn.bpf.o tiny-cache
 
 # The unaware program of the system test; static, as it runs in another Debian.
 $(O)/tests/connector: tests/system/connector.c Makefile | $(O)/tests
@@ -393,7 +397,7 @@ demo: deps ## a web server and curl, before and after a policy (root)
 C_FILES    := $(sort $(wildcard agent/*/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bench/*.[ch] tests/live/*.c tests/system/*.c tests/fuzz/*.[ch]))
 TIDY       := $(AGENT_SRC) $(sort $(wildcard bpf/*.bpf.c tests/unit/*.c tests/bench/*.c tests/live/*.c tests/system/*.c tests/fuzz/*.c))
 TIDY_FLAGS  = $(BASE_CFLAGS) -Itests/unit -Itests/fuzz
-$(O)/lint/bpf/% $(O)/lint/tests/bench/constants.bpf.c.tidy $(O)/lint/tests/bench/empty.bpf.c.tidy $(O)/lint/tests/bench/steps.bpf.c.tidy: TIDY_FLAGS = $(BPF_CFLAGS)
+$(O)/lint/bpf/% $(O)/lint/tests/bench/constants.bpf.c.tidy $(O)/lint/tests/bench/empty.bpf.c.tidy $(O)/lint/tests/bench/steps.bpf.c.tidy $(O)/lint/tests/live/needs_ecn.bpf.c.tidy: TIDY_FLAGS = $(BPF_CFLAGS)
 
 $(O)/lint/%.tidy: % .clang-tidy Makefile $(filter %.h,$(C_FILES)) $(SKELETONS)
 	$(say) TIDY $<

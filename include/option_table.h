@@ -79,6 +79,7 @@ OPTION(SO_RCVBUF, .level = SOL_SOCKET, .optname = SO_RCVBUF,
        .summary = "receive buffer; for TCP it ends receive autotuning, for good",
        .kernel = "capped at net.core.rmem_max, doubled, at least 2304; the window scale follows it "
 		 "only from before the SYN or on the listener",
+       .mptcp = "the subflow's; the window is that of the MPTCP socket, which keeps its own",
        .breaks = "small: datagrams that arrive in a burst are dropped")
 OPTION(SO_SNDBUF, .level = SOL_SOCKET, .optname = SO_SNDBUF,
        .type = OPTION_SIZE, .min = 1, .max = INT32_MAX, .result = RESULT_DOUBLED_WMEM,
@@ -103,7 +104,8 @@ OPTION(TCP_CONGESTION, .level = IPPROTO_TCP, .optname = TCP_CONGESTION,
        .since = "5.10",
        .summary = "congestion control: bbr, cubic, dctcp or another",
        .kernel = "from BPF any that is loaded, whatever tcp_allowed_congestion_control says; "
-		 "ENOENT if it is not loaded")
+		 "ENOENT if it is not loaded; one that needs ECN (dctcp) gets it on accepted sockets only "
+		 "with NEEDS_ECN, or if the listener has it; a route's congctl wins at connect(2)")
 OPTION(TCP_BPF_SNDCWND_CLAMP, .level = IPPROTO_TCP, .optname = TCP_BPF_SNDCWND_CLAMP,
        .type = OPTION_INT, .min = 1, .max = INT32_MAX, TCP_ANY_TIME,
        .since = "5.10",
@@ -124,7 +126,8 @@ OPTION(TCP_NOTSENT_LOWAT, .level = IPPROTO_TCP, .optname = TCP_NOTSENT_LOWAT,
        .type = OPTION_SIZE, .min = 0, .max = UINT32_MAX, TCP_ANY_TIME,
        .since = "5.10",
        .summary = "poll(2) says writable only while fewer unsent bytes than this are queued",
-       .kernel = "0 means the host's net.ipv4.tcp_notsent_lowat")
+       .kernel = "0 means the host's net.ipv4.tcp_notsent_lowat",
+       .mptcp = "the subflow's; poll(2) asks the MPTCP socket, which keeps its own")
 OPTION(TCP_NODELAY, .level = IPPROTO_TCP, .optname = TCP_NODELAY,
        .type = OPTION_BOOL, .max = 1, TCP_ANY_TIME,
        .since = "6.1",
@@ -137,24 +140,25 @@ OPTION(TCP_MAXSEG, .level = IPPROTO_TCP, .optname = TCP_MAXSEG,
        .kernel = "before the SYN or on the listener only; timestamps take 12 bytes of it; 0: from "
 		 "the route")
 OPTION(TCP_WINDOW_CLAMP, .level = IPPROTO_TCP, .optname = TCP_WINDOW_CLAMP,
-       .type = OPTION_SIZE, .min = 1, .max = INT32_MAX, .result = RESULT_FLOOR_1152,
+       .type = OPTION_SIZE, .min = 1, .max = INT32_MAX, .result = RESULT_CLAMP,
        TCP_ANY_TIME, .carried = true, .since = "5.15",
-       .summary = "upper bound of the advertised receive window, together with SO_RCVBUF",
+       .summary = "upper bound of the receive window that is advertised first; SO_RCVBUF bounds it for good",
        .kernel = "at least 1152; before the SYN or on the listener it also lowers the window scale; "
-		 "on an established socket it can only be lowered; without SO_RCVBUF receive "
-		 "autotuning raises it again")
+		 "on an established socket it can only be lowered; it does not last on 6.18: when data "
+		 "comes, the kernel replaces it by what SO_RCVBUF leaves, or autotuning")
 OPTION(TCP_SAVE_SYN, .level = IPPROTO_TCP, .optname = TCP_SAVE_SYN,
        .type = OPTION_INT, .min = 0, .max = 2, STAGES(0, 0, L_),
        .carried = true, .since = "5.10",
        .summary = "keep the SYN's headers for getsockopt(TCP_SAVED_SYN): 1 IP and TCP, 2 the link "
 		  "layer's as well",
-       .kernel = "on the listener only; 2 from 6.1 on")
+       .kernel = "on the listener only; 2 from 6.1 on; not kept where the kernel answers with SYN cookies")
 OPTION(TCP_SYNCNT, .level = IPPROTO_TCP, .optname = TCP_SYNCNT,
        .type = OPTION_INT, .min = 1, .max = 127, STAGES(C_, 0, L_),
        .since = "5.10",
        .summary = "SYN retransmissions before connect(2) fails; on a listener, SYN-ACK "
 		  "retransmissions",
-       .kernel = "before the SYN only",
+       .kernel = "before the SYN only; beside TCP_USER_TIMEOUT, on 6.5 and later, the "
+		 "net.ipv4.tcp_syn_linear_timeouts (4) are sent as well",
        .breaks = "small: connect(2) fails where a peer that is slow or restarts would have answered")
 OPTION(TCP_USER_TIMEOUT, .level = IPPROTO_TCP, .optname = TCP_USER_TIMEOUT,
        .type = OPTION_TIME, .min = 0, .max = INT32_MAX, .unit_usec = 1000, TCP_ANY_TIME,
@@ -162,6 +166,7 @@ OPTION(TCP_USER_TIMEOUT, .level = IPPROTO_TCP, .optname = TCP_USER_TIMEOUT,
        .summary = "close the connection when data stays unacknowledged for this long",
        .kernel = "milliseconds; 0s: the host's retransmission limits; it also bounds keepalive "
 		 "probes and the SYN's retransmissions",
+       .mptcp = "the subflow is closed; the application learns of it net.mptcp.close_timeout (60 s) later",
        .breaks = "small: it also ends the connection to a live peer that does not read for so long")
 OPTION(TCP_KEEPIDLE, .level = IPPROTO_TCP, .optname = TCP_KEEPIDLE,
        .type = OPTION_TIME, .min = 1, .max = 32767, .unit_usec = 1000000, TCP_ANY_TIME,
@@ -209,12 +214,14 @@ OPTION(IP_TOS, .level = IPPROTO_IP, .optname = IP_TOS,
        .type = OPTION_TCLASS, .min = 0, .max = 255, .result = RESULT_ECN_MASKED,
        TCP_UDP_ANY_TIME, .carried = true, .since = "5.10",
        .summary = "the IPv4 header's TOS byte (DSCP and ECN)",
-       .kernel = "on TCP the ECN bits stay the kernel's; also sets SO_PRIORITY")
+       .kernel = "on TCP the ECN bits stay the kernel's; also sets SO_PRIORITY; the SYN-ACK has the SYN's "
+		 "DSCP where net.ipv4.tcp_reflect_tos is 1")
 OPTION(IPV6_TCLASS, .level = IPPROTO_IPV6, .optname = IPV6_TCLASS,
        .type = OPTION_TCLASS, .min = 0, .max = 255, .result = RESULT_ECN_MASKED,
        TCP_UDP_ANY_TIME, .carried = true, .since = "5.10",
        .summary = "the IPv6 header's traffic class (DSCP and ECN)",
-       .kernel = "on TCP the ECN bits stay the kernel's; SO_PRIORITY stays as it is")
+       .kernel = "on TCP the ECN bits stay the kernel's; SO_PRIORITY stays as it is; the SYN-ACK has the "
+		 "SYN's DSCP where net.ipv4.tcp_reflect_tos is 1")
 OPTION(IPV6_AUTOFLOWLABEL, .level = IPPROTO_IPV6, .optname = IPV6_AUTOFLOWLABEL,
        .type = OPTION_BOOL, .max = 1, TCP_UDP_ANY_TIME,
        .since = "6.1",
@@ -231,16 +238,19 @@ OPTION(TIMEOUT_INIT, .level = SP_LEVEL_REPLY, .optname = BPF_SOCK_OPS_TIMEOUT_IN
        .type = OPTION_TIME, .min = 1, .max = 120000, .unit_usec = 1000, .result = RESULT_TICKS,
        REPLY, .since = "4.13",
        .summary = "time to the first retransmission of a SYN or SYN-ACK",
-       .kernel = "in jiffies, rounded up; doubled each time, and more than one retransmission of the SYN "
-		 "starts with a congestion window of 1")
+       .kernel = "in jiffies, rounded up; doubled each time, on 6.5 and later after "
+		 "net.ipv4.tcp_syn_linear_timeouts (4) equal ones of a SYN; more than one retransmission of "
+		 "the SYN starts with a congestion window of 1")
 OPTION(RWND_INIT, .level = SP_LEVEL_REPLY, .optname = BPF_SOCK_OPS_RWND_INIT,
        .type = OPTION_INT, .min = 1, .max = 65535, REPLY, .since = "4.13",
        .summary = "initial receive window, segments",
-       .kernel = "can only be made smaller on a connecting socket; the window scale stays")
+       .kernel = "can only be made smaller on a connecting socket; the window scale stays; not given where "
+		 "the kernel answers with SYN cookies")
 OPTION(NEEDS_ECN, .level = SP_LEVEL_REPLY, .optname = BPF_SOCK_OPS_NEEDS_ECN,
        .type = OPTION_BOOL, .max = 1, REPLY, .since = "4.13",
        .summary = "ask for ECN in the SYN, grant it in the SYN-ACK, whatever net.ipv4.tcp_ecn says",
-       .kernel = "only `on` counts: `off` leaves it to the sysctl and the congestion control")
+       .kernel = "only `on` counts: `off` leaves it to the sysctl and the congestion control; not granted "
+		 "where the kernel answers with SYN cookies")
 OPTION(BASE_RTT, .level = SP_LEVEL_REPLY, .optname = BPF_SOCK_OPS_BASE_RTT,
        .type = OPTION_TIME, .min = 1, .max = INT32_MAX, .unit_usec = 1, REPLY, .since = "4.15",
        .summary = "the round trip time that a congestion control takes for an uncongested one",

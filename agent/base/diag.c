@@ -142,15 +142,13 @@ void diags_sort(struct diags *d)
 	d->n = kept;
 }
 
-static const char *level_name(enum diag_level level)
+const char *diag_level_name(enum diag_level level)
 {
 	return level == DIAG_ERROR ? "error" : "warning";
 }
 
-typedef void line_fn(const struct diag *l, FILE *to);
-
 /* Says how many more there are about the file of the last line. */
-static void each_more(const struct diags *d, const struct diag *last, line_fn *fn, FILE *to)
+static void each_more(const struct diags *d, const struct diag *last, diag_fn *fn, void *userdata)
 {
 	const size_t *more = d->files[last->nth_file].more;
 	char message[64];
@@ -158,13 +156,14 @@ static void each_more(const struct diags *d, const struct diag *last, line_fn *f
 	for (int level = DIAG_ERROR; level <= DIAG_WARNING; level++) {
 		if (!more[level])
 			continue;
-		snprintf(message, sizeof(message), "%zu more %s%s", more[level], level_name(level),
-			 more[level] == 1 ? "" : "s");
-		fn(&(struct diag){ .level = level, .file = last->file, .message = message }, to);
+		snprintf(message, sizeof(message), "%zu more %s%s", more[level],
+			 diag_level_name(level), more[level] == 1 ? "" : "s");
+		fn(&(struct diag){ .level = level, .file = last->file, .message = message },
+		   userdata);
 	}
 }
 
-static void each_line(const struct diags *d, line_fn *fn, FILE *to)
+void diags_each(const struct diags *d, diag_fn *fn, void *userdata)
 {
 	char message[64];
 	const struct diag lost = { .level = d->n_errors ? DIAG_ERROR : DIAG_WARNING,
@@ -172,50 +171,53 @@ static void each_line(const struct diags *d, line_fn *fn, FILE *to)
 				   .message = message };
 
 	for (size_t i = 0; i < d->n; i++) {
-		fn(&d->v[i], to);
+		fn(&d->v[i], userdata);
 		if (i + 1 == d->n || d->v[i].nth_file != d->v[i + 1].nth_file)
-			each_more(d, &d->v[i], fn, to);
+			each_more(d, &d->v[i], fn, userdata);
 	}
 	if (d->lost) {
 		snprintf(message, sizeof(message), "%zu more, for which there was no memory",
 			 d->lost);
-		fn(&lost, to);
+		fn(&lost, userdata);
 	}
 }
 
-static void print_line(const struct diag *l, FILE *to)
+static void print_line(const struct diag *l, void *userdata)
 {
+	FILE *to = userdata;
+
 	fputs(l->file, to);
 	if (l->line)
 		fprintf(to, ":%u:%u", l->line, l->column);
-	fprintf(to, ": %s: %s\n", level_name(l->level), l->message);
+	fprintf(to, ": %s: %s\n", diag_level_name(l->level), l->message);
 }
 
 void diags_print(const struct diags *d, FILE *to)
 {
-	each_line(d, print_line, to);
+	diags_each(d, print_line, to);
 }
 
-static void journal_line(const struct diag *l, FILE *to)
+static void journal_line(const struct diag *l, void *userdata)
 {
 	const int priority = l->level == DIAG_ERROR ? LOG_ERR : LOG_WARNING;
 	int r;
 
 	if (l->line)
 		r = sd_journal_send("MESSAGE=%s:%u:%u: %s: %s", l->file, l->line, l->column,
-				    level_name(l->level), l->message, "PRIORITY=%i", priority,
+				    diag_level_name(l->level), l->message, "PRIORITY=%i", priority,
 				    "POLICY_FILE=%s", l->file, "POLICY_LINE=%u", l->line,
 				    "POLICY_COLUMN=%u", l->column, NULL);
 	else
-		r = sd_journal_send("MESSAGE=%s: %s: %s", l->file, level_name(l->level), l->message,
-				    "PRIORITY=%i", priority, "POLICY_FILE=%s", l->file, NULL);
+		r = sd_journal_send("MESSAGE=%s: %s: %s", l->file, diag_level_name(l->level),
+				    l->message, "PRIORITY=%i", priority, "POLICY_FILE=%s", l->file,
+				    NULL);
 	if (r < 0) /* without fields rather than not at all */
-		print_line(l, to);
+		print_line(l, userdata);
 }
 
 void diags_log(const struct diags *d)
 {
-	each_line(d, log_is_journal() ? journal_line : print_line, stderr);
+	diags_each(d, log_is_journal() ? journal_line : print_line, stderr);
 }
 
 char *diags_text(const struct diags *d, size_t size_max)

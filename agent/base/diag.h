@@ -55,6 +55,12 @@ void diags_add(struct diags *d, enum diag_level level, const struct position *at
 
 /* Sorts by file (in the order files were first added), line, column. */
 void diags_sort(struct diags *d);
+/* "error", "warning" */
+const char *diag_level_name(enum diag_level level);
+/* Calls fn for each; once sorted, those about a file end with one that says how many more there
+ * are. */
+typedef void diag_fn(const struct diag *l, void *userdata);
+void diags_each(const struct diags *d, diag_fn *fn, void *userdata);
 /*
  * Prints FILE:LINE:COLUMN: error: MESSAGE, one a line; FILE: error: MESSAGE when the line is 0.
  * Once sorted, the diagnostics about a file end with FILE: error: N more errors.

@@ -8,11 +8,14 @@
 #include "compile/image.h"
 #include "policy/loader.h"
 #include "base/log.h"
+#include "host/cgroup.h"
 #include "kernel/support.h"
+#include "report/document.h"
+#include "report/on_host.h"
 
 struct request {
 	const char **dirs;
-	bool strict, kernel;
+	bool strict, kernel, host, json;
 };
 
 static const struct cli_option options[] = {
@@ -21,6 +24,9 @@ static const struct cli_option options[] = {
 	{ "strict", NULL, "warnings count as errors", CLI_FLAG(struct request, strict) },
 	{ "kernel", NULL, "say what the running kernel lacks, and what asks for it (root)",
 	  CLI_FLAG(struct request, kernel) },
+	{ "host", NULL, "say also what this host does not have: units, cgroups, devices",
+	  CLI_FLAG(struct request, host) },
+	{ "json", NULL, "print everything as JSON, on stdout", CLI_FLAG(struct request, json) },
 };
 
 static const char *plural(size_t n)
@@ -45,6 +51,33 @@ static void print_summary(const struct config *config, const struct diags *diags
 	printf(", ");
 	print_count(diags->n_warnings, "warning");
 	printf("\n");
+}
+
+static void append_diag(const struct diag *d, void *list)
+{
+	json_t **to = list;
+
+	*to = document_append(*to,
+			      json_pack("{s:s, s:s, s:o, s:o, s:s}", "severity",
+					diag_level_name(d->level), "file", d->file, "line",
+					d->line ? json_integer(d->line) : json_null(), "column",
+					d->line ? json_integer(d->column) : json_null(), "message",
+					d->message));
+}
+
+/* with_kernel: the kernel was asked what it lacks */
+static int print_json(const struct config *c, bool with_kernel, const struct diags *diags)
+{
+	json_t *list = json_array();
+
+	diags_each(diags, append_diag, &list);
+	return document_write(
+		json_pack("{s:o, s:I, s:I, s:o, s:o, s:o}", "diagnostics", list, "errors",
+			  (json_int_t)diags->n_errors, "warnings", (json_int_t)diags->n_warnings,
+			  "files", c ? json_integer((json_int_t)c->n_files) : json_null(),
+			  "policies", c ? json_integer((json_int_t)c->n_policies) : json_null(),
+			  "unsupported", c && with_kernel ? document_unsupported(c) : json_null()),
+		stdout);
 }
 
 /* --- the running kernel ----------------------------------------------------------------------- */
@@ -123,7 +156,7 @@ void cmd_check_print_kernel(const char *release, const struct kernel_support *k,
 }
 
 /* Asks the running kernel, like the agent.  c: NULL when the files are wrong. */
-static int check_kernel(struct config *c, const struct host *host, struct diags *diags)
+static int check_kernel(struct config *c, const struct host *host, bool json, struct diags *diags)
 {
 	const struct kernel_support *k;
 	struct utsname u = { 0 };
@@ -136,7 +169,8 @@ static int check_kernel(struct config *c, const struct host *host, struct diags 
 		return log_error_errno(r, "Cannot try which options and hooks this kernel has");
 	r = c ? support_foresee(c, host, diags) : 0;
 	uname(&u);
-	cmd_check_print_kernel(u.release, k, c, stdout);
+	if (!json)
+		cmd_check_print_kernel(u.release, k, c, stdout);
 	return r;
 }
 
@@ -161,6 +195,14 @@ static int compile(const struct config *c, struct diags *diags)
 	return r;
 }
 
+static int check_host(const struct config *c, struct diags *diags)
+{
+	_cleanup_free_ char *mount = NULL;
+	int r = cgroup_mount(&mount);
+
+	return r == -ENOMEM ? r : on_host_lint(c, mount, diags);
+}
+
 static int check(const void *given, const char *const *files)
 {
 	_cleanup_(config_free) struct config *config = NULL;
@@ -178,17 +220,22 @@ static int check(const void *given, const char *const *files)
 	r = config_load(dirs, files, &host, &diags, &config);
 	if (r == 0)
 		r = compile(config, &diags);
+	if (q->host && r == 0)
+		r = check_host(config, &diags);
 	if (q->kernel && r != -ENOMEM)
-		asked = check_kernel(config, &host, &diags);
+		asked = check_kernel(config, &host, q->json, &diags);
 	host_clear(&host);
 	good = r == 0 && asked == 0 && !(q->strict && diags.n_warnings);
-	if (r == -ENOMEM) {
-		log_oom();
-	} else {
-		diags_sort(&diags);
+	diags_sort(&diags);
+	if (r != -ENOMEM && q->json) {
+		r = print_json(config, q->kernel && asked == 0, &diags);
+		good = good && r == 0;
+	} else if (r != -ENOMEM) {
 		diags_log(&diags);
 		print_summary(config, &diags);
 	}
+	if (r == -ENOMEM)
+		log_oom();
 	diags_clear(&diags);
 	return good ? EXIT_GOOD : EXIT_BAD;
 }
@@ -196,11 +243,12 @@ static int check(const void *given, const char *const *files)
 const struct command cmd_check = {
 	.name = "check",
 	.summary = "check policy files",
-	.synopsis = "check [--policy-dir DIR]... [--strict] [--kernel] [FILE]...",
+	.synopsis = "check [--policy-dir DIR]... [--strict] [--kernel] [--host]\n"
+		    "                     [--json] [FILE]...",
 	.description =
 		"Checks policy files: those of the policy directories, then the FILEs; FILEs without\n"
 		"--policy-dir are checked alone.  Needs no privilege; with --kernel, as root, also says what\n"
-		"the running kernel lacks.  Errors and warnings go to stderr.\n"
+		"the running kernel lacks; with --host, what this host does not have.  Errors and warnings go to stderr, with --json all goes to stdout.\n"
 		"Exit status: 0 good, 1 errors (with --strict also warnings), 2 usage.",
 	CLI_OPTIONS(options, struct request),
 	.arguments_max = INT_MAX,

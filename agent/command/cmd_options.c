@@ -127,6 +127,8 @@ static int print_option(const struct option *o, const struct answers *a)
 		       o->optname);
 	printf("  value        %s\n", syntax);
 	printf("  the kernel   %s\n", o->kernel);
+	if (o->mptcp)
+		printf("  on MPTCP     %s\n", o->mptcp);
 	if (o->breaks)
 		printf("  can break    %s\n", o->breaks);
 	for (int d = 0; d < DIRECTION_MAX; d++) {
@@ -190,14 +192,15 @@ static json_t *option_to_json(const struct option *o, const struct answers *a)
 	bool refused = answer && answer != SUPPORT_UNKNOWN;
 
 	return json_pack(
-		"{s:s, s:s, s:i, s:s, s:s, s:s?, s:I, s:I, s:s, s:s, s:s, s:s?, s:o, s:b, s:b, "
+		"{s:s, s:s, s:i, s:s, s:s, s:s?, s:I, s:I, s:s, s:s, s:s, s:s?, s:s?, s:o, s:b, s:b, "
 		"s:b, s:o, s:s?}",
 		"name", o->name, "level", level_name(o->level), "optname", o->optname, "type",
 		type_name(o->type), "syntax", syntax ? syntax : "", "unit", unit, "min",
 		(json_int_t)o->min, "max", (json_int_t)o->max, "since", o->since, "summary",
-		o->summary, "kernel", o->kernel, "breaks", o->breaks, "hooks", hooks_to_json(o),
-		"udp", sets_udp(o), "carried", o->carried, "at_socket", o->at_socket, "supported",
-		supported, "errno", refused ? strerrorname_np(-answer) : NULL);
+		o->summary, "kernel", o->kernel, "mptcp", o->mptcp, "breaks", o->breaks, "hooks",
+		hooks_to_json(o), "udp", sets_udp(o), "carried", o->carried, "at_socket",
+		o->at_socket, "supported", supported, "errno",
+		refused ? strerrorname_np(-answer) : NULL);
 }
 
 static json_t *shorthand_to_json(const struct option_shorthand *s)

@@ -252,22 +252,6 @@ static json_t *policy_dirs_json(const struct agent *a)
 	return dirs;
 }
 
-/* Lists the features that the configuration in force asks for and this kernel lacks. */
-static json_t *json_unsupported(const struct agent *a)
-{
-	const struct config *c = a->governor.config;
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < c->n_unsupported; i++) {
-		const struct unsupported *u = &c->unsupported[i];
-
-		json_array_append_new(list, json_pack("{s:s, s:s?, s:s, s:s?}", "policy", u->policy,
-						      "rule", u->rule, "what", u->what, "since",
-						      u->since));
-	}
-	return list;
-}
-
 /* With the place of the pins: the client may mean another agent's. */
 static json_t *answer_status(const struct agent *a)
 {
@@ -287,7 +271,7 @@ static json_t *answer_status(const struct agent *a)
 		json_object_set_new(reply, "pin_dir_inode", json_integer((json_int_t)st.st_ino));
 	}
 	if (reply && a->governor.config)
-		json_object_set_new(reply, "unsupported", json_unsupported(a));
+		json_object_set_new(reply, "unsupported", document_unsupported(a->governor.config));
 	return reply;
 }
 

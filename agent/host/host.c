@@ -2,6 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -11,7 +14,9 @@
 #include "base/log.h"
 #include "host/host.h"
 
-#define LINE_SIZE 1024
+#define LINE_SIZE  1024
+#define CONGESTION "/proc/sys/net/ipv4/tcp_available_congestion_control"
+#define ECN_MASK   0x3
 
 /* Returns the first line of a file without its newline; NULL when it cannot be read.  Owned by the
  * caller. */
@@ -142,7 +147,7 @@ void host_read(struct host *h)
 		.wmem_max = read_number("/proc/sys/net/core/wmem_max"),
 		.tcp_rmem_max = read_number("/proc/sys/net/ipv4/tcp_rmem"),
 		.tick_usec = read_tick(),
-		.congestion = read_line("/proc/sys/net/ipv4/tcp_available_congestion_control"),
+		.congestion = read_line(CONGESTION),
 	};
 	if (h->congestion)
 		append_loadable(&h->congestion);
@@ -154,18 +159,39 @@ void host_clear(struct host *h)
 	*h = (struct host){ -1, -1, -1, -1, NULL };
 }
 
-int host_has_congestion(const struct host *h, const char *name)
+static bool has_word(const char *list, const char *name)
 {
 	size_t len = strlen(name);
 
-	if (!h->congestion)
-		return -ENODATA;
-	for (const char *word = h->congestion; *word; word += strcspn(word, " ")) {
+	for (const char *word = list; *word; word += strcspn(word, " ")) {
 		word += strspn(word, " ");
 		if (strcspn(word, " ") == len && len && !strncmp(word, name, len))
-			return 1;
+			return true;
 	}
-	return 0;
+	return false;
+}
+
+int host_has_congestion(const struct host *h, const char *name)
+{
+	return h->congestion ? has_word(h->congestion, name) : -ENODATA;
+}
+
+bool host_congestion_needs_ecn(const char *name)
+{
+	_cleanup_free_ char *loaded = read_line(CONGESTION);
+	_cleanup_close_ int fd = -1;
+	socklen_t size = sizeof(int);
+	int tos = 0;
+
+	if (streq(name, "dctcp") || streq(name, "prague"))
+		return true;
+	if (!loaded || !has_word(loaded, name)) /* the kernel would load it */
+		return false;
+	/* It has the socket's packets marked as ECN-capable: tcp_reinit_congestion_control(). */
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	return fd >= 0 &&
+	       setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) == 0 &&
+	       getsockopt(fd, IPPROTO_IP, IP_TOS, &tos, &size) == 0 && tos & ECN_MASK;
 }
 
 /* Names those that are missing; "": none, or they cannot be told. */

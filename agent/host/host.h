@@ -32,6 +32,8 @@ void host_read(struct host *h);
 void host_clear(struct host *h);
 /* Does the host have this congestion control?  1 yes, 0 no, -ENODATA when it cannot be told. */
 int host_has_congestion(const struct host *h, const char *name);
+/* Does the congestion control need ECN?  One that is loaded is tried on a socket of our own. */
+bool host_congestion_needs_ecn(const char *name);
 
 /* Does the process have what an agent needs: CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON?  Returns 0, or
  * -EPERM, logged. */

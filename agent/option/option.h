@@ -37,7 +37,7 @@ enum option_result {
 	RESULT_DOUBLED_WMEM, /* capped at net.core.wmem_max, doubled, floor 4608 */
 	RESULT_JIFFIES,	     /* rounded up to the kernel's tick; refused below two ticks */
 	RESULT_TICKS,	     /* rounded up to the kernel's tick */
-	RESULT_FLOOR_1152,   /* raised to 1152 (half of SOCK_MIN_RCVBUF) */
+	RESULT_CLAMP,	     /* at least 1152 (half of SOCK_MIN_RCVBUF), and it does not last */
 	RESULT_RCVLOWAT,     /* 0 becomes 1; capped at half of tcp_rmem[2] */
 	RESULT_ECN_MASKED,   /* on TCP the two ECN bits stay the kernel's */
 };
@@ -69,6 +69,7 @@ struct option {
 	const char *since;   /* the first kernel in which bpf_setsockopt takes it */
 	const char *summary; /* one line: what it does for the administrator */
 	const char *kernel;  /* one line: what the kernel really does with it */
+	const char *mptcp;   /* one line: what MPTCP's own socket does not get; NULL: nothing */
 	/* How it can break a program that knows nothing of it, after the values that can ("small:",
 	 * none: all of them); NULL: no value does. */
 	const char *breaks;

@@ -95,9 +95,11 @@ int value_result(const struct option *o, const struct sockopt *value, const stru
 	case RESULT_TICKS:
 		r = in_ticks(asked * o->unit_usec, h->tick_usec, 0, &result);
 		break;
-	case RESULT_FLOOR_1152:
-		if (asked < WINDOW_CLAMP_MIN)
-			r = sentence(&result.text, 0, "%d bytes", WINDOW_CLAMP_MIN);
+	case RESULT_CLAMP: /* see tcp_measure_rcv_mss(), net/ipv4/tcp_input.c */
+		r = sentence(&result.text, 0,
+			     "%" PRId64
+			     " bytes, until data comes (6.18): then what SO_RCVBUF leaves",
+			     asked < WINDOW_CLAMP_MIN ? WINDOW_CLAMP_MIN : asked);
 		break;
 	case RESULT_RCVLOWAT:
 		r = rcvlowat(asked, h->tcp_rmem_max, &result);

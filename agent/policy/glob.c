@@ -271,31 +271,82 @@ static bool may_match(const struct glob_component *c, const char *begin, const c
 
 /*
  * Steps a set of positions in "/user.slice/user-UID.slice/user@UID.service/X/..." (the number of
- * components taken so far) over the pattern's components.
+ * components taken so far) over the pattern's components; one component more, INSIDE, stands for
+ * all below.  Returns those at which the pattern can end.
  */
-bool glob_reaches_delegated(const struct glob *g)
+static const struct {
+	const char *begin, *end;
+} delegated[] = { { "user", ".slice" }, { "user-", ".slice" }, { "user@", ".service" } };
+#define INSIDE (ARRAY_SIZE(delegated) + 1)
+
+static unsigned delegated_positions(const struct glob *g)
 {
-	static const struct {
-		const char *begin, *end;
-	} tree[] = { { "user", ".slice" }, { "user-", ".slice" }, { "user@", ".service" } };
-	const size_t inside = ARRAY_SIZE(tree) + 1; /* one component more is enough */
 	unsigned positions = BIT(0);
 
-	if (g->kind == GLOB_UNIT)
-		return false;
 	for (size_t i = 0; i < g->n; i++) {
 		unsigned next = 0;
 
-		for (size_t at = 0; at <= inside; at++) {
+		for (size_t at = 0; at <= INSIDE; at++) {
 			if (!(positions & BIT(at)))
 				continue;
-			if (g->v[i].any)
-				next |= (BIT(inside + 1) - 1) & ~(BIT(at) - 1);
-			else if (at >= ARRAY_SIZE(tree) ||
-				 may_match(&g->v[i], tree[at].begin, tree[at].end))
-				next |= BIT(at < inside ? at + 1 : inside);
+			/* a unit may be at any depth of slices */
+			if (g->kind == GLOB_UNIT)
+				for (size_t n = 0; n < ARRAY_SIZE(delegated); n++)
+					next |= may_match(&g->v[i], delegated[n].begin,
+							  delegated[n].end)
+							? BIT(n + 1)
+							: 0;
+			else if (g->v[i].any)
+				next |= (BIT(INSIDE + 1) - 1) & ~(BIT(at) - 1);
+			else if (at >= ARRAY_SIZE(delegated) ||
+				 may_match(&g->v[i], delegated[at].begin, delegated[at].end))
+				next |= BIT(at < INSIDE ? at + 1 : INSIDE);
 		}
 		positions = next;
 	}
-	return positions & BIT(inside);
+	return positions;
+}
+
+bool glob_reaches_delegated(const struct glob *g)
+{
+	return delegated_positions(g) & BIT(INSIDE);
+}
+
+bool glob_governs_delegated(const struct glob *g)
+{
+	return delegated_positions(g);
+}
+
+static bool may_be_one(const struct glob_component *a, const struct glob_component *b)
+{
+	if (!a->literal)
+		return !b->literal || component_match(a, b->text, b->length);
+	return component_match(b, a->text, a->length);
+}
+
+/* A unit lies in slices only. */
+static bool unit_may_meet(const struct glob *unit, const struct glob *g)
+{
+	for (size_t i = 0; i < g->n; i++) {
+		if (g->v[i].any || may_be_one(&unit->v[0], &g->v[i]))
+			return true;
+		if (!may_match(&g->v[i], "", ".slice"))
+			return g->kind == GLOB_UNIT && may_match(&unit->v[0], "", ".slice");
+	}
+	return true;
+}
+
+bool glob_may_meet(const struct glob *a, const struct glob *b)
+{
+	if (a->kind == GLOB_UNIT)
+		return unit_may_meet(a, b);
+	if (b->kind == GLOB_UNIT)
+		return unit_may_meet(b, a);
+	for (size_t i = 0; i < a->n && i < b->n; i++) {
+		if (a->v[i].any || b->v[i].any)
+			return true;
+		if (!may_be_one(&a->v[i], &b->v[i]))
+			return false;
+	}
+	return true;
 }

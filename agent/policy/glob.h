@@ -51,5 +51,10 @@ struct unit_kind {
 const struct unit_kind *glob_unit_kind(const char *name);
 /* Can the pattern match a cgroup inside a tree delegated to a user (below user@UID.service)? */
 bool glob_reaches_delegated(const struct glob *g);
+/* Can it match such a tree, or one that it lies in? */
+bool glob_governs_delegated(const struct glob *g);
+/* Can both patterns govern one cgroup: can one match what the other matches, or something above it?
+ * When in doubt, yes. */
+bool glob_may_meet(const struct glob *a, const struct glob *b);
 
 #endif

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <inttypes.h>
+
 #include "base/progress.h"
 #include "policy/lint.h"
 #include "option/value.h"
@@ -7,9 +9,38 @@
 struct lint {
 	const struct host *host;
 	struct diags *diags;
-	/* By option: a setting that some listener passes on to what it accepts, or NULL. */
-	const struct setting *carried[OPTION_MAX];
+	const struct config *config;
+	const struct policy *policy; /* at which we are */
 };
+
+/* Returns what the block sets the option to, or NULL. */
+static const struct setting *find_set(const struct settings *s, enum option_id id)
+{
+	const struct setting *found = settings_find(s, &option_table[id]);
+
+	return found && !found->unset ? found : NULL;
+}
+
+/* Returns what holds with the block of a rule (NULL: with the base): its own or the base's. */
+static const struct setting *find_with(const struct lint *l, const struct rule *r,
+				       enum option_id id)
+{
+	const struct settings *base = &l->policy->base;
+	const struct setting *own = r ? settings_find(&r->options, &option_table[id]) : NULL;
+
+	if (own)
+		return own->unset ? NULL : own;
+	return find_set(base, id);
+}
+
+/* The same as a number, or `otherwise`. */
+static int64_t number_with(const struct lint *l, const struct rule *r, enum option_id id,
+			   int64_t otherwise)
+{
+	const struct setting *s = find_with(l, r, id);
+
+	return s ? value_number(s->option, &s->value) : otherwise;
+}
 
 /* --- a block of options, and the rule that has it --------------------------------------------- */
 
@@ -21,16 +52,41 @@ static bool reaches(const struct rule *r, enum sp_stage s)
 	return !r || stage_table[s].transport == TRANSPORT_UNIX || when_ip_families(&r->when);
 }
 
-static void lint_congestion(const struct lint *l, const struct setting *s)
+/* Does the policy give some listener a congestion control that needs ECN? */
+static bool listener_needs_ecn(const struct policy *p)
 {
-	const char *name = sockopt_data(&s->value);
+	const struct option *o = &option_table[OPTION_TCP_CONGESTION];
 
-	if (option_id(s->option) == OPTION_TCP_CONGESTION &&
-	    host_has_congestion(l->host, name) == 0)
+	for (size_t i = 0; i < p->n_rules; i++) {
+		const struct rule *r = &p->rules[i];
+		const struct setting *s = find_set(&r->options, option_id(o));
+
+		if (s && host_congestion_needs_ecn(sockopt_data(&s->value)) &&
+		    reaches(r, SP_STAGE_TCP_LISTEN) &&
+		    stage_setting_due(r, o, DIRECTION_LISTEN, SP_STAGE_TCP_LISTEN))
+			return true;
+	}
+	return false;
+}
+
+static void lint_congestion(const struct lint *l, const struct rule *r, const struct setting *s)
+{
+	const char *name;
+
+	if (option_id(s->option) != OPTION_TCP_CONGESTION)
+		return;
+	name = sockopt_data(&s->value);
+	if (host_has_congestion(l->host, name) == 0)
 		diag_warning(l->diags, &s->at,
 			     "congestion control '%s' is not loaded in the running kernel; the "
 			     "agent has it loaded, and leaves the option out if that fails",
 			     EXCERPT(name));
+	if (reaches(r, SP_STAGE_TCP_PASSIVE_EST) && number_with(l, r, OPTION_NEEDS_ECN, 0) == 0 &&
+	    host_congestion_needs_ecn(name) && !listener_needs_ecn(l->policy))
+		diag_warning(l->diags, &s->at,
+			     "congestion control '%s' needs ECN, which accepted sockets get only "
+			     "with NEEDS_ECN: on (or if their listener has '%s')",
+			     EXCERPT(name), EXCERPT(name));
 }
 
 static void lint_value(const struct lint *l, const struct setting *s)
@@ -111,22 +167,144 @@ static void lint_route(const struct lint *l, const struct rule *r, const struct 
 		     s->option->name, r->name, w->has_local ? "local" : "local_port");
 }
 
+/* Returns a value of the option that the policy gives to some listener, or NULL. */
+static const struct setting *find_carried(const struct policy *p, const struct option *o)
+{
+	for (size_t i = 0; i <= p->n_rules; i++) {
+		const struct rule *r = i ? &p->rules[i - 1] : NULL;
+		const struct setting *s = find_set(r ? &r->options : &p->base, option_id(o));
+
+		if (s && reaches(r, SP_STAGE_TCP_LISTEN) &&
+		    stage_setting_due(r, o, DIRECTION_LISTEN, SP_STAGE_TCP_LISTEN))
+			return s;
+	}
+	return NULL;
+}
+
+/* Can both policies govern one cgroup? */
+static bool may_meet(const struct policy *p, const struct policy *q)
+{
+	for (size_t i = 0; i < p->match.n; i++)
+		for (size_t j = 0; j < q->match.n; j++)
+			if (glob_may_meet(p->match.v[i].glob, q->match.v[j].glob))
+				return true;
+	return p == q;
+}
+
 /* Warns of `unset` where accepted sockets inherit: the listener has the value, and a child is born
  * with it. */
 static void lint_unset(const struct lint *l, const struct rule *r, const struct setting *s)
 {
-	const struct setting *carried = l->carried[option_id(s->option)];
+	const struct setting *carried = NULL;
 
-	if (!carried || !reaches(r, SP_STAGE_TCP_PASSIVE_EST) || reaches(r, SP_STAGE_TCP_LISTEN))
+	if (!reaches(r, SP_STAGE_TCP_PASSIVE_EST) || reaches(r, SP_STAGE_TCP_LISTEN))
 		return;
-	diag_warning(l->diags, &s->at,
-		     "%s: unset has no effect on accepted sockets: listeners carry the value of "
-		     "%s:%u:%u, and accepted sockets inherit it",
-		     s->option->name, carried->at.file, carried->at.line, carried->at.column);
+	for (size_t i = 0; i < l->config->n_policies && !carried; i++) {
+		carried = find_carried(&l->config->policies[i], s->option);
+		if (carried && !may_meet(l->policy, &l->config->policies[i]))
+			carried = NULL;
+	}
+	if (carried)
+		diag_warning(l->diags, &s->at,
+			     "%s: unset has no effect on accepted sockets: listeners carry the "
+			     "value of %s:%u:%u, and accepted sockets inherit it",
+			     s->option->name, carried->at.file, carried->at.line,
+			     carried->at.column);
 }
 
-static void lint_block(const struct lint *l, const struct rule *r, const struct settings *options)
+/* Values that do harm, unless a rule asks for what makes them meant. */
+static const struct harm {
+	enum option_id option;
+	int64_t min, max;  /* in the option's own unit */
+	unsigned meant_by; /* BIT(enum when_key): with one of these in its rule it is meant */
+	const char *why;   /* NULL: as the option table says how it breaks programs */
+} harms[] = {
+	{ OPTION_SO_REUSEPORT, 1, 1, 0, NULL },
+	{ OPTION_SO_RCVLOWAT, 2, INT32_MAX, BIT(WHEN_REMOTE_PORT) | BIT(WHEN_LOCAL_PORT), NULL },
+	{ OPTION_SO_MAX_PACING_RATE, 1, 999, 0,
+	  "below 8 kbit/s a single packet takes more than a second" },
+	{ OPTION_TCP_USER_TIMEOUT, 1, 999, BIT(WHEN_REMOTE),
+	  "below a second it ends connections to peers that only lost a packet" },
+	{ OPTION_TCP_BPF_SNDCWND_CLAMP, 1, 1, 0,
+	  "one segment at a time waits for the peer's delayed acknowledgement" },
+	{ OPTION_TCP_WINDOW_CLAMP, 1, INT32_MAX, 0,
+	  "it does not last on 6.18: when data comes, the kernel replaces it by what SO_RCVBUF "
+	  "leaves; bound SO_RCVBUF" },
+};
+
+static void lint_harm(const struct lint *l, const struct rule *r, const struct setting *s)
 {
+	for (size_t i = 0; i < ARRAY_SIZE(harms); i++) {
+		const struct harm *h = &harms[i];
+		const int64_t number = s->option == &option_table[h->option]
+					       ? value_number(s->option, &s->value)
+					       : INT64_MIN;
+		const char *breaks = s->option->breaks,
+			   *values = breaks ? strstr(breaks, ": ") : NULL;
+		_cleanup_free_ char *value = NULL;
+
+		if (number < h->min || number > h->max || !reaches_a_hook(r, s->option) ||
+		    (r && when_keys(&r->when) & h->meant_by))
+			continue;
+		value = value_format(s->option, &s->value);
+		diag_warning(l->diags, &s->at, "%s: %s: %s%s", s->option->name, value ? value : "?",
+			     h->why ? "" : "programs that know nothing of it can break: ",
+			     h->why   ? h->why
+			     : values ? values + 2
+				      : breaks);
+	}
+}
+
+/* Warns where TCP_USER_TIMEOUT takes the place of a TCP_KEEPCNT that was asked for: see
+ * tcp_keepalive_timer(), net/ipv4/tcp_timer.c. */
+static void lint_user_timeout(const struct lint *l, const struct rule *r)
+{
+	static const enum option_id involved[] = { OPTION_TCP_USER_TIMEOUT, OPTION_TCP_KEEPCNT,
+						   OPTION_TCP_KEEPIDLE, OPTION_TCP_KEEPINTVL,
+						   OPTION_SO_KEEPALIVE };
+	const int64_t timeout = number_with(l, r, OPTION_TCP_USER_TIMEOUT, 0) / 1000,
+		      probes = number_with(l, r, OPTION_TCP_KEEPCNT, 0),
+		      idle = number_with(l, r, OPTION_TCP_KEEPIDLE, 7200),
+		      interval = number_with(l, r, OPTION_TCP_KEEPINTVL, 75);
+	const struct setting *at = NULL;
+	int64_t lost;
+
+	/* at an option of this block: what all have from the base was said there */
+	for (size_t i = 0; i < ARRAY_SIZE(involved) && !at; i++)
+		at = find_set(r ? &r->options : &l->policy->base, involved[i]);
+	if (!at || !find_with(l, r, OPTION_TCP_USER_TIMEOUT) || !probes ||
+	    !number_with(l, r, OPTION_SO_KEEPALIVE, 0) || timeout >= idle + probes * interval ||
+	    !number_with(l, r, OPTION_TCP_USER_TIMEOUT, 0))
+		return;
+	lost = timeout > idle + interval ? (timeout - idle + interval - 1) / interval : 1;
+	diag_warning(l->diags, &at->at,
+		     "TCP_USER_TIMEOUT is less than TCP_KEEPIDLE + TCP_KEEPCNT * TCP_KEEPINTVL "
+		     "(%" PRId64 "s): %" PRId64 " lost probe%s %s an idle connection, whatever "
+		     "TCP_KEEPCNT says",
+		     idle + probes * interval, lost, lost == 1 ? "" : "s",
+		     lost == 1 ? "ends" : "end");
+}
+
+/* Warns of a low-water mark that the policy's own buffer caps: see tcp_set_rcvlowat(),
+ * net/ipv4/tcp.c. */
+static void lint_rcvlowat(const struct lint *l, const struct rule *r)
+{
+	const struct settings *own = r ? &r->options : &l->policy->base;
+	const struct setting *mark = find_with(l, r, OPTION_SO_RCVLOWAT);
+	const int64_t buffer = number_with(l, r, OPTION_SO_RCVBUF, INT64_MAX);
+
+	if (mark && value_number(mark->option, &mark->value) > buffer &&
+	    (find_set(own, OPTION_SO_RCVLOWAT) || find_set(own, OPTION_SO_RCVBUF)))
+		diag_warning(l->diags, &mark->at,
+			     "SO_RCVLOWAT is more than the receive buffer of SO_RCVBUF, %" PRId64
+			     " bytes, which caps it",
+			     buffer);
+}
+
+static void lint_block(const struct lint *l, const struct rule *r)
+{
+	const struct settings *options = r ? &r->options : &l->policy->base;
+
 	for (size_t i = 0; i < options->n; i++) {
 		const struct setting *s = &options->v[i];
 
@@ -137,8 +315,11 @@ static void lint_block(const struct lint *l, const struct rule *r, const struct 
 		lint_effect(l, r, s);
 		lint_route(l, r, s);
 		lint_value(l, s);
-		lint_congestion(l, s);
+		lint_harm(l, r, s);
+		lint_congestion(l, r, s);
 	}
+	lint_user_timeout(l, r);
+	lint_rcvlowat(l, r);
 }
 
 static bool reaches_some_stage(const struct rule *r)
@@ -174,19 +355,11 @@ static void lint_rule(const struct lint *l, const struct rule *r)
 			     when_contradiction(&r->when));
 	} else { /* a rule that never matches gets no further warnings */
 		lint_unix(l, r);
-		lint_block(l, r, &r->options);
+		lint_block(l, r);
 	}
 }
 
 /* --- one policy ------------------------------------------------------------------------------- */
-
-/* Returns what the block sets the option to, or NULL. */
-static const struct setting *find_set(const struct settings *s, enum option_id id)
-{
-	const struct setting *found = settings_find(s, &option_table[id]);
-
-	return found && !found->unset ? found : NULL;
-}
 
 /* What only privileged programs may give to a socket, or what decides its route and its queue. */
 static const enum option_id privileged[] = {
@@ -220,6 +393,22 @@ static void lint_delegated(const struct lint *l, const struct policy *p)
 				"system's units only",
 				EXCERPT(pattern->glob->pattern), option);
 	}
+}
+
+/* Warns of an exclusion that users can give to themselves. */
+static void lint_evaded(const struct lint *l, const struct policy *p)
+{
+	bool governs = false;
+
+	for (size_t i = 0; i < p->match.n; i++)
+		governs |= glob_governs_delegated(p->match.v[i].glob);
+	for (size_t i = 0; governs && i < p->exclude.n; i++)
+		if (glob_reaches_delegated(p->exclude.v[i].glob))
+			diag_warning(
+				l->diags, &p->exclude.v[i].at,
+				"cgroup '%s' can match below user@UID.service, where users name "
+				"their own cgroups, and so take themselves out of the policy",
+				EXCERPT(p->exclude.v[i].glob->pattern));
 }
 
 static void lint_unit(const struct lint *l, const struct pattern *pattern)
@@ -351,6 +540,32 @@ static void lint_at_socket(const struct lint *l, const struct policy *p, const s
 	}
 }
 
+/* Warns of a rule for which bind(2) leaves a listener's device to listen(2): see decide() in
+ * agent/compile/program.c. */
+static void lint_device(const struct lint *l, const struct policy *p, const struct rule *r)
+{
+	const struct option *device = &option_table[OPTION_SO_BINDTODEVICE];
+	const struct setting *s = settings_find_rival(&r->options, device), *listeners = NULL;
+
+	if (!s || reaches(r, SP_STAGE_TCP_BIND) || !reaches(r, SP_STAGE_TCP_SYN))
+		return;
+	for (size_t i = 0; i <= (size_t)(r - p->rules); i++) {
+		const struct rule *before = i ? &p->rules[i - 1] : NULL;
+
+		if (reaches(before, SP_STAGE_TCP_LISTEN))
+			listeners =
+				settings_find_rival(before ? &before->options : &p->base, device);
+		if (listeners && !listeners->unset)
+			break;
+	}
+	if (listeners && !listeners->unset)
+		diag_warning(
+			l->diags, &s->at,
+			"%s: rule '%s' names a device for connect(2), so listeners get that of "
+			"line %u at listen(2): too late for a second service on the same port",
+			s->option->name, r->name, listeners->at.line);
+}
+
 static void lint_policy(const struct lint *l, const struct policy *p)
 {
 	if (!p->base.n && !p->n_rules)
@@ -358,43 +573,25 @@ static void lint_policy(const struct lint *l, const struct policy *p)
 			     p->name);
 	lint_patterns(l, p);
 	lint_delegated(l, p);
+	lint_evaded(l, p);
 	lint_keepalive(l, p);
-	lint_block(l, NULL, &p->base);
+	lint_block(l, NULL);
 	for (size_t i = 0; i < p->n_rules; i++) {
 		lint_rule(l, &p->rules[i]);
 		lint_at_socket(l, p, &p->rules[i]);
+		lint_device(l, p, &p->rules[i]);
 	}
 }
 
 /* --- the configuration ------------------------------------------------------------------------ */
 
-static void note_carried(struct lint *l, const struct rule *r, const struct settings *options)
-{
-	if (!reaches(r, SP_STAGE_TCP_LISTEN))
-		return;
-	for (size_t i = 0; i < options->n; i++) {
-		const struct setting *s = &options->v[i];
-		enum option_id id = option_id(s->option);
-
-		if (!s->unset && !l->carried[id] &&
-		    stage_setting_due(r, s->option, DIRECTION_LISTEN, SP_STAGE_TCP_LISTEN))
-			l->carried[id] = s;
-	}
-}
-
 void lint_config(const struct config *c, const struct host *host, struct diags *diags)
 {
-	struct lint l = { .host = host, .diags = diags };
+	struct lint l = { .host = host, .diags = diags, .config = c };
 
-	for (size_t i = 0; i < c->n_policies; i++) {
-		const struct policy *p = &c->policies[i];
-
-		note_carried(&l, NULL, &p->base);
-		for (size_t j = 0; j < p->n_rules; j++)
-			note_carried(&l, &p->rules[j], &p->rules[j].options);
-	}
 	for (size_t i = 0; i < c->n_policies; i++) {
 		progress_made();
-		lint_policy(&l, &c->policies[i]);
+		l.policy = &c->policies[i];
+		lint_policy(&l, l.policy);
 	}
 }

@@ -160,6 +160,11 @@ static int parse_setting(struct settings *s, const struct entry *e, struct diags
 		return r;
 	if (r < 0)
 		diag_error(diags, &e->value->at, "%s: %s", e->name->text, error);
+	else if (is_set && e->option && e->option->type == OPTION_RATE &&
+		 !e->value->text[strspn(e->value->text, "0123456789.")])
+		diag_warning(diags, &e->value->at,
+			     "%s: a rate without a unit is in bytes per second; write %sB/s",
+			     e->name->text, e->value->text);
 	is_set = is_set && r == 0;
 	r = add_entry(s, e, is_set ? &value : NULL, diags);
 	if (is_set)

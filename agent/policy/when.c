@@ -468,6 +468,16 @@ static bool is_open(const struct row *row, const struct when *w)
 	return !is_given(row, w);
 }
 
+unsigned when_keys(const struct when *w)
+{
+	unsigned keys = 0;
+
+	FOR_EACH_ROW (row)
+		if (is_given(row, w))
+			keys |= BIT(row - rows);
+	return keys;
+}
+
 bool when_is_empty(const struct when *w)
 {
 	FOR_EACH_ROW (row)

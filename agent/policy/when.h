@@ -89,6 +89,8 @@ uint32_t when_digest(const struct when *w);
  * with bit vectors, for `explain`. */
 enum when_key when_fails(const struct when *w, const struct connection *c);
 
+/* Returns BIT(enum when_key) of the keys that the rule gives. */
+unsigned when_keys(const struct when *w);
 /* Does it hold for every TCP and UDP socket of its directions? */
 bool when_is_empty(const struct when *w);
 /* Can it hold for any socket at this stage? */

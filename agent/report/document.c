@@ -27,6 +27,20 @@ json_t *document_set(json_t *object, const char *key, json_t *member)
 	return NULL;
 }
 
+json_t *document_unsupported(const struct config *c)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < c->n_unsupported; i++) {
+		const struct unsupported *u = &c->unsupported[i];
+
+		list = document_append(list, json_pack("{s:s, s:s?, s:s, s:s?}", "policy",
+						       u->policy, "rule", u->rule, "what", u->what,
+						       "since", u->since));
+	}
+	return list;
+}
+
 const char *document_text(const json_t *object, const char *key)
 {
 	return json_string_value(json_object_get(object, key));

@@ -11,7 +11,7 @@
 
 #include <jansson.h>
 
-#include "base/util.h"
+#include "policy/policy.h"
 
 DEFINE_CLEANUP(json_t *, json_decref)
 
@@ -21,6 +21,9 @@ json_t *document_string(const char *text);
 json_t *document_append(json_t *array, json_t *item);
 /* As document_append(), for a member of an object. */
 json_t *document_set(json_t *object, const char *key, json_t *member);
+
+/* Lists the features that the configuration asks for and this kernel lacks. */
+json_t *document_unsupported(const struct config *c);
 
 /* Returns a member's text, which belongs to the object; NULL: it is null or missing. */
 const char *document_text(const json_t *object, const char *key);

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "host/living.h"
+#include "host/manager.h"
 #include "policy/glob.h"
 #include "report/unit.h"
 
@@ -61,8 +62,7 @@ static void write_instance_path(const char *name, const char *at, FILE *to)
 	fprintf(to, ".slice/%s", name);
 }
 
-/* Returns the path where systemd puts a unit without a Slice= of its own.  NULL: out of memory. */
-static char *usual_path(const char *name)
+char *unit_path(const char *name, const char *slice)
 {
 	const char *at = strchr(name, '@');
 	/* cg_escape() of systemd: names that could be the kernel's own files begin with "_" */
@@ -75,7 +75,12 @@ static char *usual_path(const char *name)
 		return NULL;
 	if (has_suffix(name, ".slice"))
 		write_slice_path(name, f);
-	else if (at && has_suffix(name, ".service"))
+	else if (slice && streq(slice, "-.slice"))
+		fprintf(f, "/%s%s", escape, name);
+	else if (slice) {
+		write_slice_path(slice, f);
+		fprintf(f, "/%s%s", escape, name);
+	} else if (at && has_suffix(name, ".service"))
 		write_instance_path(name, at, f);
 	else
 		fprintf(f, "/system.slice/%s%s", escape, name);
@@ -101,38 +106,50 @@ static const char *no_usual_path(const char *name)
 	return NULL;
 }
 
-static int assume(const char *name, struct names *ret, char **ret_error)
+static int assume(const char *name, const char *slice, struct names *ret, char **ret_error)
 {
-	const char *why = no_usual_path(name);
+	const char *why = slice ? NULL : no_usual_path(name);
 	_cleanup_free_ char *path = NULL;
 
 	if (why)
 		return sentence(ret_error, -ENOENT, "unit %s: %s", name, why);
-	path = usual_path(name);
+	path = unit_path(name, slice);
 	return path ? names_append(ret, path) : -ENOMEM;
+}
+
+/* Finds the cgroups that live. */
+static int find_living(const char *mount, const char *name, struct names *ret, char **ret_error)
+{
+	_cleanup_(glob_free) struct glob *g = NULL;
+	int r = glob_new(GLOB_UNIT, name, &g, ret_error);
+
+	/* What cannot be read is not found. */
+	if (r == 0 && mount &&
+	    living_each(mount, "/", add_if_meant, &(struct search){ g, ret }) == -ENOMEM)
+		r = -ENOMEM;
+	return r;
 }
 
 int unit_cgroups_find(const char *mount, const char *name, struct names *ret, bool *ret_assumed,
 		      char **ret_error)
 {
 	_cleanup_free_ char *full = *name ? with_type(name) : strdup(name);
-	_cleanup_(glob_free) struct glob *g = NULL;
 	struct names found = { 0 };
+	struct unit_facts f = { 0 };
+	bool is_known;
 	int r;
 
 	*ret_error = NULL;
 	if (!full)
 		return -ENOMEM;
-	r = glob_new(GLOB_UNIT, full, &g, ret_error);
-	if (r < 0)
-		return r;
-	/* What cannot be read is not found. */
-	if (mount &&
-	    living_each(mount, "/", add_if_meant, &(struct search){ g, &found }) == -ENOMEM)
-		r = -ENOMEM;
+	r = find_living(mount, full, &found, ret_error);
+	is_known = r == 0 && !found.n && manager_ask(full, &f) == 0 && f.exists && *f.slice;
+	if (is_known && !streq(f.name, full)) /* an alias */
+		r = find_living(mount, f.name, &found, ret_error);
 	*ret_assumed = r == 0 && !found.n;
 	if (*ret_assumed)
-		r = assume(full, &found, ret_error);
+		r = assume(is_known ? f.name : full, is_known ? f.slice : NULL, &found, ret_error);
+	unit_facts_clear(&f);
 	if (r < 0)
 		names_clear(&found);
 	else

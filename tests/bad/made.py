@@ -57,7 +57,8 @@ def run_harmless(r):
     r.expect("no files", ["/nonexistent/policies.d: warning: there is no such policy directory"],
              "--policy-dir", "/nonexistent/policies.d")
     r.expect("usage", ["check: unrecognized option '--nonsense'",
-                       "Usage: sockpol check [--policy-dir DIR]... [--strict] [--kernel] [FILE]..."],
+                       "Usage: sockpol check [--policy-dir DIR]... [--strict] [--kernel] [--host]",
+                       "                     [--json] [FILE]..."],
              "--nonsense", status=2)
 
 

@@ -57,6 +57,7 @@ def run_cases(r, checked_in):
             continue
         r.write(case.file_name, case.parts["yaml"])
         r.expect(case.name, expected.splitlines(), case.file_name)
+        r.expect_json(case.name + " --json", expected.splitlines(), case.file_name)
         if not any(": error: " in line for line in expected.splitlines()):
             r.expect(case.name + " --strict", expected.splitlines(), "--strict", case.file_name,
                      status=1)

@@ -2,6 +2,7 @@
 """Runs `sockpol check` in a directory of its own, and counts."""
 
 import difflib
+import json
 import os
 import shutil
 import subprocess
@@ -41,6 +42,20 @@ class Runner:
         if got_status != status:
             problems.append(f"exit status {got_status}, expected {status}")
         return self.fail(name, problems) if problems else self.ok()
+
+    def expect_json(self, name, expected, *args):
+        """The same lines, put together from --json, with an exit status that tells the same."""
+        status, errors, out = self.check("--json", *args)
+        told = json.loads("\n".join(out))
+        lines = []
+        for one in told["diagnostics"]:
+            at = one["file"] + (f":{one['line']}:{one['column']}" if one["line"] else "")
+            lines.append(f"{at}: {one['severity']}: {one['message']}")
+        seen = (lines, errors, status, told["errors"] > 0)
+        wanted = (expected, [], int(any(": error: " in line for line in expected)))
+        if seen != (*wanted, wanted[2] > 0):
+            return self.fail(name, [f"expected {wanted}", f"got {seen}"])
+        return self.ok()
 
     def ok(self):
         self.passed += 1

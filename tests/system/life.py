@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """The life of an installed sockpol, on one machine, in this order."""
 
+import json
 import os
 
 from harness.result import Containing, check, wait_for
@@ -29,6 +30,63 @@ def test_ordinary_users(machine, _):
     check("modes", ["755", "600", "600"], machine.good(
         "stat", "-c", "%a", "/run/sockpol", "/run/sockpol/control", "/run/sockpol/lock").split())
     check("reload by an ordinary user", 1, machine.run(*user, "reload").returncode)
+
+
+HOST_UNITS = {
+    "own.service": "[Service]\nType=oneshot\nExecStart=/bin/true\nSlice=a-part.slice\n",
+    "own.socket": "[Socket]\nListenStream=7999\n",
+}
+HOST_POLICY = "/root/host.yaml"
+HOST_POLICIES = """policies:
+  - name: wrong
+    match:
+      unit: [alias.service, own.service, none.service, "none@*.service"]
+      cgroup: [/system.slice/own.service, /none]
+      exclude: { unit: noone.service }
+    options: { SO_BINDTODEVICE: none0 }
+  - name: right
+    match:
+      unit: ["gov*.service", own.s*, governed.service, user.slice]
+      cgroup: [/, /*/listener.service, /a.slice/a-part.slice/own.service, "/init*"]
+    options: { SO_BINDTODEVICE: lo }
+"""
+HOST_WARNINGS = [
+    "4:14: warning: 'alias.service' is an alias of 'own.service', and the cgroup has the unit's own name",
+    "4:29: warning: unit 'own.service': systemd opens its listeners in the cgroup of 'own.socket', "
+    "which the policy does not match: name that as well",
+    "4:42: warning: unit 'none.service' is nowhere on this host",
+    "4:56: warning: unit 'none@*.service' is nowhere on this host",
+    "5:16: warning: cgroup '/system.slice/own.service' is nowhere on this host: systemd puts unit "
+    "'own.service' at '/a.slice/a-part.slice/own.service'",
+    "5:43: warning: cgroup '/none' is nowhere on this host",
+    "6:24: warning: unit 'noone.service' is nowhere on this host",
+    "7:16: warning: SO_BINDTODEVICE: there is no device 'none0' on this host",
+]
+
+
+def test_f6_check_host(machine, _):
+    """F6: aliases, units and cgroups that are nowhere, sockets that are not named; by any user."""
+    settle(machine)
+    for name, text in HOST_UNITS.items():
+        machine.write(f"/etc/systemd/system/{name}", text)
+    machine.good("ln", "-sf", "own.service", "/etc/systemd/system/alias.service")
+    machine.good("systemctl", "daemon-reload")
+    machine.good("systemctl", "start", "own.socket")
+    machine.write(HOST_POLICY, HOST_POLICIES)
+    machine.good("chmod", "711", "/root")
+    for user in ((), ("setpriv", "--reuid=nobody", "--clear-groups")):
+        done = machine.run(*user, "sockpol", "check", "--host", HOST_POLICY)
+        check(f"warnings of check --host {' '.join(user)}",
+              [f"{HOST_POLICY}:{line}" for line in HOST_WARNINGS], done.stderr.splitlines())
+    check("without --host", [], machine.run("sockpol", "check", HOST_POLICY).stderr.splitlines())
+
+
+def test_f6_explain_follows(machine, _):
+    """F6: an alias, and the Slice= of a unit that does not run."""
+    place = "/a.slice/a-part.slice/own.service"
+    for unit, expected in (("alias", place), ("own", place), ("governed", None)):
+        told = json.loads(machine.good("sockpol", "explain", "--unit", unit, "--json"))
+        check(f"the cgroup of {unit}", expected or "/system.slice/governed.service", told["cgroup"])
 
 
 def test_run_policies_stay(machine, _):

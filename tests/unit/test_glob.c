@@ -241,6 +241,77 @@ static void test_reaches_delegated(void **state)
 	}
 }
 
+static void test_governs_delegated(void **state)
+{
+	static const struct {
+		enum glob_kind kind;
+		const char *pattern;
+		bool governs;
+	} cases[] = {
+		{ GLOB_CGROUP, "/", true },
+		{ GLOB_CGROUP, "/**/x", true },
+		{ GLOB_CGROUP, "/user.slice", true },
+		{ GLOB_CGROUP, "/*/user-1000.slice", true },
+		{ GLOB_CGROUP, "/user.slice/x", false },
+		{ GLOB_CGROUP, "/system.slice/**", false },
+		{ GLOB_UNIT, "user.slice", true },
+		{ GLOB_UNIT, "user-*.slice", true },
+		{ GLOB_UNIT, "user@1000.service", true },
+		{ GLOB_UNIT, "*", true },
+		{ GLOB_UNIT, "web.service", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(glob_free) struct glob *g = new_glob(cases[i].kind, cases[i].pattern);
+
+		if (glob_governs_delegated(g) != cases[i].governs)
+			fail_msg("%s", cases[i].pattern);
+	}
+}
+
+static void test_may_meet(void **state)
+{
+	static const struct {
+		enum glob_kind kind;
+		const char *pattern;
+		enum glob_kind other_kind;
+		const char *other;
+		bool meets;
+	} cases[] = {
+		{ GLOB_UNIT, "a.service", GLOB_UNIT, "a.service", true },
+		{ GLOB_UNIT, "a.service", GLOB_UNIT, "b.service", false },
+		{ GLOB_UNIT, "a*.service", GLOB_UNIT, "ab.service", true },
+		{ GLOB_UNIT, "a*.service", GLOB_UNIT, "b.service", false },
+		{ GLOB_UNIT, "a*.service", GLOB_UNIT, "*b.service", true },
+		{ GLOB_UNIT, "a.service", GLOB_UNIT, "x.slice", true },
+		{ GLOB_UNIT, "y.slice", GLOB_UNIT, "x.slice", true },
+		{ GLOB_UNIT, "a.service", GLOB_CGROUP, "/", true },
+		{ GLOB_UNIT, "a.service", GLOB_CGROUP, "/**/b", true },
+		{ GLOB_UNIT, "a.service", GLOB_CGROUP, "/system.slice", true },
+		{ GLOB_UNIT, "a.service", GLOB_CGROUP, "/system.slice/a.service/b", true },
+		{ GLOB_UNIT, "a.service", GLOB_CGROUP, "/system.slice/b.service", false },
+		{ GLOB_UNIT, "x.slice", GLOB_CGROUP, "/system.slice/b.service", false },
+		{ GLOB_UNIT, "x.slice", GLOB_CGROUP, "/*/b.service", true },
+		{ GLOB_CGROUP, "/a", GLOB_CGROUP, "/a/b", true },
+		{ GLOB_CGROUP, "/a/c", GLOB_CGROUP, "/a/b", false },
+		{ GLOB_CGROUP, "/a/?", GLOB_CGROUP, "/a/b/c", true },
+		{ GLOB_CGROUP, "/a/??", GLOB_CGROUP, "/a/b/c", false },
+		{ GLOB_CGROUP, "/a/**", GLOB_CGROUP, "/a/b/c", true },
+		{ GLOB_CGROUP, "/b/**", GLOB_CGROUP, "/a/b/c", false },
+		{ GLOB_CGROUP, "/", GLOB_CGROUP, "/a/b/c", true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(glob_free) struct glob *a = new_glob(cases[i].kind, cases[i].pattern);
+		_cleanup_(glob_free) struct glob *b = new_glob(cases[i].other_kind, cases[i].other);
+
+		if (glob_may_meet(a, b) != cases[i].meets || glob_may_meet(b, a) != cases[i].meets)
+			fail_msg("%s, %s", cases[i].pattern, cases[i].other);
+	}
+}
+
 /* Patterns that make a naive matcher try every way to divide the path. */
 static void test_no_blowup(void **state)
 {
@@ -278,6 +349,8 @@ int main(void)
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_length),
 		cmocka_unit_test(test_reaches_delegated),
+		cmocka_unit_test(test_governs_delegated),
+		cmocka_unit_test(test_may_meet),
 		cmocka_unit_test(test_no_blowup),
 	};
 

@@ -4,7 +4,7 @@
 
 #include "policy/loader.h"
 
-static char congestion[] = "reno cubic bbr";
+static char congestion[] = "reno cubic bbr dctcp";
 static const struct host host = {
 	.rmem_max = 212992,
 	.wmem_max = 100000,
@@ -66,7 +66,9 @@ static void test_capped(void **state)
 		 "4:15: SO_SNDBUF: 4M is capped: 200000 bytes, as net.core.wmem_max is 100000\n");
 	lint_one(*state, &host, OPTIONS("SO_RCVLOWAT: 4M"),
 		 "4:15: SO_RCVLOWAT: 4M is capped: 3145728 bytes, half of the largest in "
-		 "net.ipv4.tcp_rmem\n");
+		 "net.ipv4.tcp_rmem\n"
+		 "4:15: SO_RCVLOWAT: 4M: programs that know nothing of it can break: requests and "
+		 "answers that are smaller are not read, so both sides wait for ever\n");
 }
 
 static void test_refused(void **state)
@@ -83,12 +85,48 @@ static void test_congestion(void **state)
 		 "has it loaded, and leaves the option out if that fails\n");
 }
 
+#define NEEDS                                                                                      \
+	"congestion control 'dctcp' needs ECN, which accepted sockets get only with NEEDS_ECN: "   \
+	"on (or if their listener has 'dctcp')\n"
+#define RULE(when, o) "      - {name: r, when: {" when "}, options: {" o "}}\n"
+
+static void test_congestion_that_needs_ecn(void **state)
+{
+	static const char rules[] = "    rules:\n";
+	static const struct {
+		const char *options, *rule, *expected;
+	} cases[] = {
+		{ "TCP_CONGESTION: dctcp", RULE("direction: accept", "SO_MARK: 1"),
+		  "4:15: " NEEDS },
+		{ "TCP_CONGESTION: dctcp, NEEDS_ECN: on", RULE("", "TCP_CONGESTION: dctcp"), "" },
+		{ "TCP_CONGESTION: dctcp, NEEDS_ECN: off", RULE("", "TCP_NODELAY: on"),
+		  "4:15: " NEEDS },
+		{ "NEEDS_ECN: on", RULE("remote: 10.0.0.1", "TCP_CONGESTION: dctcp"), "" },
+		{ "NEEDS_ECN: on", RULE("", "TCP_CONGESTION: dctcp, NEEDS_ECN: unset"), "" },
+		{ "NEEDS_ECN: on",
+		  RULE("local: 10.0.0.1, direction: accept",
+		       "TCP_CONGESTION: dctcp, NEEDS_ECN: unset"),
+		  "6:73: " NEEDS },
+		{ "SO_MARK: 1", RULE("remote: 10.0.0.1", "TCP_CONGESTION: dctcp"), "6:55: " NEEDS },
+		{ "SO_MARK: 1", RULE("direction: connect", "TCP_CONGESTION: dctcp"), "" },
+		{ "TCP_CONGESTION: dctcp", RULE("direction: listen", "TCP_CONGESTION: dctcp"), "" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_free_ char *text = NULL;
+
+		assert_true(asprintf(&text, POLICY "    options: {%s}\n%s%s", cases[i].options,
+				     rules, cases[i].rule) > 0);
+		lint_one(*state, &host, text, cases[i].expected);
+	}
+}
+
 static void test_unknown_host(void **state)
 {
 	static const struct host unknown = { -1, -1, -1, -1, NULL };
 
 	lint_one(*state, &unknown,
-		 OPTIONS("SO_RCVBUF: 1G, SO_RCVLOWAT: 1G, TCP_CONGESTION: vegas, "
+		 OPTIONS("SO_RCVBUF: 1G, SO_SNDBUF: 1G, TCP_CONGESTION: vegas, "
 			 "TCP_BPF_RTO_MIN: 1ms"),
 		 "");
 }
@@ -241,7 +279,7 @@ static void test_options_that_no_hook_can_set(void **state)
 	/* UDP is reached as well, which does not matter: it is skipped there */
 	rule_one(s, "remote: 10.0.0.0/8", "TCP_NODELAY: on, RWND_INIT: 40", "");
 	rule_one(s, "protocol: [tcp, udp]", "TCP_NODELAY: on", "");
-	rule_one(s, "direction: listen, local_port: 80", "SO_REUSEPORT: on", "");
+	rule_one(s, "direction: listen, local_port: 80", "SO_REUSEADDR: on", "");
 	rule_one(s, "local: 10.0.0.1", "TCP_BPF_IW: 20, TIMEOUT_INIT: 10ms", "");
 	rule_one(s, "protocol: udp, local_port: 53", "SO_RCVBUF: 4096, DSCP: EF", "");
 	rule_one(s, "family: [unix, ipv4]", "TCP_NODELAY: on", "");
@@ -327,6 +365,7 @@ int main(void)
 		SCRATCH_TEST(test_capped),
 		SCRATCH_TEST(test_refused),
 		SCRATCH_TEST(test_congestion),
+		SCRATCH_TEST(test_congestion_that_needs_ecn),
 		SCRATCH_TEST(test_unknown_host),
 		SCRATCH_TEST(test_unset_of_what_listeners_carry),
 		SCRATCH_TEST(test_rules_that_never_match),

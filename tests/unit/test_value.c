@@ -557,8 +557,10 @@ static void results(void **state)
 	result_on(&host, "SO_RCVLOWAT", "3M", NULL, false, false);
 	result_on(&host, "SO_RCVLOWAT", "4M",
 		  "3145728 bytes, half of the largest in net.ipv4.tcp_rmem", true, false);
-	result_on(&host, "TCP_WINDOW_CLAMP", "100", "1152 bytes", false, false);
-	result_on(&host, "TCP_WINDOW_CLAMP", "1152", NULL, false, false);
+	result_on(&host, "TCP_WINDOW_CLAMP", "100",
+		  "1152 bytes, until data comes (6.18): then what SO_RCVBUF leaves", false, false);
+	result_on(&host, "TCP_WINDOW_CLAMP", "20000",
+		  "20000 bytes, until data comes (6.18): then what SO_RCVBUF leaves", false, false);
 	result_on(&host, "TCP_BPF_RTO_MIN", "12ms", NULL, false, false);
 	result_on(&host, "TCP_BPF_RTO_MIN", "10ms", "12ms", false, false);
 	result_on(&host, "TCP_BPF_RTO_MIN", "4001us", "8ms", false, false);
