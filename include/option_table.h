@@ -144,8 +144,9 @@ OPTION(TCP_WINDOW_CLAMP, .level = IPPROTO_TCP, .optname = TCP_WINDOW_CLAMP,
        TCP_ANY_TIME, .carried = true, .since = "5.15",
        .summary = "upper bound of the receive window that is advertised first; SO_RCVBUF bounds it for good",
        .kernel = "at least 1152; before the SYN or on the listener it also lowers the window scale; "
-		 "on an established socket it can only be lowered; it does not last on 6.18: when data "
-		 "comes, the kernel replaces it by what SO_RCVBUF leaves, or autotuning")
+		 "on an established socket it can only be lowered; on 6.1 it lasts with SO_RCVBUF; on "
+		 "6.12 and 6.18 it does not: when data comes, the kernel replaces it by what SO_RCVBUF, or "
+		 "autotuning, leaves")
 OPTION(TCP_SAVE_SYN, .level = IPPROTO_TCP, .optname = TCP_SAVE_SYN,
        .type = OPTION_INT, .min = 0, .max = 2, STAGES(0, 0, L_),
        .carried = true, .since = "5.10",

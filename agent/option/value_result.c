@@ -98,7 +98,7 @@ int value_result(const struct option *o, const struct sockopt *value, const stru
 	case RESULT_CLAMP: /* see tcp_measure_rcv_mss(), net/ipv4/tcp_input.c */
 		r = sentence(&result.text, 0,
 			     "%" PRId64
-			     " bytes, until data comes (6.18): then what SO_RCVBUF leaves",
+			     " bytes, until data comes (6.12, 6.18): then what SO_RCVBUF leaves",
 			     asked < WINDOW_CLAMP_MIN ? WINDOW_CLAMP_MIN : asked);
 		break;
 	case RESULT_RCVLOWAT:

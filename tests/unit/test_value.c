@@ -558,9 +558,11 @@ static void results(void **state)
 	result_on(&host, "SO_RCVLOWAT", "4M",
 		  "3145728 bytes, half of the largest in net.ipv4.tcp_rmem", true, false);
 	result_on(&host, "TCP_WINDOW_CLAMP", "100",
-		  "1152 bytes, until data comes (6.18): then what SO_RCVBUF leaves", false, false);
+		  "1152 bytes, until data comes (6.12, 6.18): then what SO_RCVBUF leaves", false,
+		  false);
 	result_on(&host, "TCP_WINDOW_CLAMP", "20000",
-		  "20000 bytes, until data comes (6.18): then what SO_RCVBUF leaves", false, false);
+		  "20000 bytes, until data comes (6.12, 6.18): then what SO_RCVBUF leaves", false,
+		  false);
 	result_on(&host, "TCP_BPF_RTO_MIN", "12ms", NULL, false, false);
 	result_on(&host, "TCP_BPF_RTO_MIN", "10ms", "12ms", false, false);
 	result_on(&host, "TCP_BPF_RTO_MIN", "4001us", "8ms", false, false);
