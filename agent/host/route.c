@@ -148,6 +148,7 @@ int route_to(int family, const void *address, uint32_t mark, struct route *ret)
 	struct rtmsg *m = put_request(buffer, family, &message);
 
 	m->rtm_dst_len = (unsigned char)(8 * size);
+	m->rtm_flags = RTM_F_LOOKUP_TABLE; /* without it the table is always the main one */
 	mnl_attr_put(message, RTA_DST, size, address);
 	mnl_attr_put_u32(message, RTA_MARK, mark);
 	return ask(message, &q);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include "compile/program.h"
+#include "host/route.h"
 #include "option/value.h"
 #include "policy/stage.h"
 #include "report/explanation.h"
@@ -168,6 +169,38 @@ static json_t *say_json(const struct block *b, const struct setting *s)
 			 value ? document_string(value) : NULL);
 }
 
+/* Returns the mark of the connection in question, as far as policies set it. */
+static uint32_t mark_of(const struct inquiry *q)
+{
+	const struct option *mark = &option_table[OPTION_SO_MARK];
+
+	for (size_t i = q->effective->n_blocks; i-- > 0;) {
+		const struct block *b = &q->effective->blocks[i];
+		const struct setting *s = settings_find(b->options, mark);
+
+		if (s && may_hold(q, b))
+			return s->unset ? 0 : (uint32_t)value_number(mark, &s->value);
+	}
+	return 0;
+}
+
+/* Sets *ret to a sentence where the route to the peer brings a congestion control that wins over
+ * the policy's: the kernel takes it after the hooks of connect(2) (tcp_ca_dst_init()), or locks it.
+ */
+static int route_wins(const struct inquiry *q, const struct setting *s, char **ret)
+{
+	const struct endpoint *to = &q->asked->remote;
+	struct route route = { 0 };
+
+	if (option_id(s->option) != OPTION_TCP_CONGESTION || !to->known ||
+	    route_to(to->v4 ? AF_INET : AF_INET6, to->address, mark_of(q), &route) < 0 ||
+	    !route.congestion[0] || streq(route.congestion, sockopt_data(&s->value)) ||
+	    !(q->direction == DIRECTION_CONNECT || route.locked))
+		return 0;
+	return sentence(ret, 0, "%s: congctl of the route (table %u) wins", route.congestion,
+			route.table);
+}
+
 /* Returns what becomes of an option if this block wins.  only_unix: it counts for AF_UNIX sockets
  * only. */
 static json_t *choice_json(const struct inquiry *q, const struct block *b, const struct setting *s,
@@ -178,7 +211,8 @@ static json_t *choice_json(const struct inquiry *q, const struct block *b, const
 	struct value_result result = { 0 };
 	json_t *choice = say_json(b, s), *kernel;
 
-	if (stages && value_result(s->option, &s->value, q->host, &result) < 0) {
+	if (stages && (value_result(s->option, &s->value, q->host, &result) < 0 ||
+		       route_wins(q, s, &result.text) < 0)) {
 		json_decref(choice);
 		return NULL;
 	}
