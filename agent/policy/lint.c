@@ -228,7 +228,7 @@ static const struct harm {
 	{ OPTION_TCP_BPF_SNDCWND_CLAMP, 1, 1, 0,
 	  "one segment at a time waits for the peer's delayed acknowledgement" },
 	{ OPTION_TCP_WINDOW_CLAMP, 1, INT32_MAX, 0,
-	  "it does not last on 6.18: when data comes, the kernel replaces it by what SO_RCVBUF "
+	  "it does not last on 6.12 and 6.18: when data comes, the kernel replaces it by what SO_RCVBUF "
 	  "leaves; bound SO_RCVBUF" },
 };
 

@@ -223,7 +223,7 @@ def make_tests(path, sockpol):
             os.makedirs(os.path.join(f"{root}/sockpol/build", build), exist_ok=True)
             shutil.copy(os.path.join(os.path.dirname(sockpol), build, "sockpol"),
                         os.path.join(f"{root}/sockpol/build", build, "sockpol"))
-        for name in ("policies", "tests/live", "tests/differential", "tests/demo", "dist"):
+        for name in ("policies", "doc", "tests/live", "tests/differential", "tests/demo", "dist"):
             if os.path.isdir(os.path.join(TOP, name)):
                 shutil.copytree(os.path.join(TOP, name), f"{root}/sockpol/{name}",
                                 ignore=shutil.ignore_patterns("__pycache__"))

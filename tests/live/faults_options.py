@@ -17,7 +17,7 @@ from harness.host import Host
 from harness.openings import asking, connecting, listening_on_tun
 from harness.packet import ECE
 from harness.result import Between, Containing, Skip, check, wait_for
-from harness.sandbox import DEVICE_ADDRESS, TUN_PEER
+from harness.sandbox import DEVICE, DEVICE_ADDRESS, FAR_AWAY, MARK, TABLE, TUN_PEER
 from life_policies import governed_text
 from replies_on_wire import USUAL_WINDOW
 from other_sockets import AF41, FILE, IP_TOS, IPPROTO_MPTCP, STREAM, Governed, rule
@@ -32,6 +32,14 @@ def warned(here, what, *arguments):
     """What `check` says of the test's policy, as far as it has this in it."""
     done = here.agent.command("check", *arguments, "--policy-dir", here.agent.policy_dir)
     return [line.partition("warning: ")[2] for line in done.stderr.splitlines() if what in line]
+
+
+def explained(here, option, direction, *arguments):
+    """What the kernel makes of it, as `explain` says."""
+    told = here.agent.json("explain", "--policy-dir", here.agent.policy_dir, "--pin-dir",
+                           here.agent.pin_dir, "--cgroup", here.cgroup.path, "--direction", direction,
+                           *arguments)
+    return next(one["kernel"] for one in told["options"] if one["option"] == option)
 
 
 def shown(one):
@@ -148,8 +156,27 @@ def test_s3_route_with_a_congestion_control(box):
                 "locked, on accepted sockets as well" if lock else "wins at connect(2)")],
                   warned(here, says, "--host"))
             check("and without --host it does not", [], warned(here, says))
+            for direction, loses in (("connect", True), ("accept", bool(lock))):
+                check(f"explain, {direction}", Containing(
+                    "reno: congctl of the route (table 255) wins" if loses else "cubic"),
+                      explained(here, "TCP_CONGESTION", direction, "--remote", FAR))
     check("failed options", [("TCP_CONGESTION", "EPERM")],
           [(one["option"], one["errno"]) for one in here.agent.policy(here.name)["failed"]])
+
+
+def test_s3_route_of_a_mark(box):
+    """What explain looks up is the route of a socket with the policy's mark."""
+    here = Governed(box, "s3-mark", {"TCP_CONGESTION": "cubic"})
+    for version, to in FAR_AWAY.items():
+        route = (f"-{version}", "route", "{}", to, "dev", DEVICE, "table", str(TABLE))
+        box.ip(*(part.format("add") for part in route), "congctl", "reno",
+               undo=[part.format("del") for part in route])
+    for mark, expected in (({}, "cubic"),
+                           ({"SO_MARK": MARK}, f"reno: congctl of the route (table {TABLE}) wins")):
+        here.reload({"TCP_CONGESTION": "cubic", **mark})
+        for to in FAR_AWAY.values():
+            check(f"explain, with {mark}", expected,
+                  explained(here, "TCP_CONGESTION", "connect", "--protocol", "tcp", "--remote", to))
 
 
 # --- S12: the window clamp -----------------------------------------------------------------------
@@ -175,21 +202,18 @@ def clamp_after_data(here):
 
 def test_s12_window_clamp(box):
     here = Governed(box, "s12", {"TCP_WINDOW_CLAMP": CLAMP})
-    lasts = KERNEL < (6, 6)
     for more in ({}, {"SO_RCVBUF": "64K"}):
         here.reload({"TCP_WINDOW_CLAMP": CLAMP, **more})
+        lasts = bool(more) and KERNEL < (6, 6)
         before, after, window = clamp_after_data(here)
         if (6, 6) <= KERNEL < (6, 11) and after == CLAMP:
             raise Skip("this kernel may or may not have the change")
         check(f"the clamp before data, with {more}", CLAMP, before)
         check(f"whether clamp and window are within it after data, with {more}",
               (lasts, lasts), (after <= CLAMP, window <= CLAMP))
-        check("check warns", 1, len(warned(here, "does not last on 6.18")))
+        check("check warns", 1, len(warned(here, "does not last on 6.12")))
     check("the window stays within SO_RCVBUF", True, window <= 2 * 64 * 1024)
-    told = here.agent.json("explain", "--policy-dir", here.agent.policy_dir, "--pin-dir",
-                           here.agent.pin_dir, "--cgroup", here.cgroup.path, "--direction", "accept")
-    check("explain", [Containing("until data comes")],
-          [one["kernel"] for one in told["options"] if one["option"] == "TCP_WINDOW_CLAMP"])
+    check("explain", Containing("until data comes"), explained(here, "TCP_WINDOW_CLAMP", "accept"))
 
 
 # --- S13: MPTCP ----------------------------------------------------------------------------------
