@@ -195,7 +195,7 @@ static bool may_meet(const struct policy *p, const struct policy *q)
  * with it. */
 static void lint_unset(const struct lint *l, const struct rule *r, const struct setting *s)
 {
-	const struct setting *carried = NULL;
+	const struct setting *carried = find_carried(l->policy, s->option);
 
 	if (!reaches(r, SP_STAGE_TCP_PASSIVE_EST) || reaches(r, SP_STAGE_TCP_LISTEN))
 		return;
