@@ -46,8 +46,6 @@ static int read_facts(const char *path, struct unit_facts *f)
 	snprintf(interface, sizeof(interface), MANAGER ".%c%s", toupper(type[1]), type + 2);
 	f->exists = !streq(state, "not-found");
 	r = read_text(path, interface, "Slice", &f->slice);
-	if (r == 0)
-		r = read_text(path, interface, "ControlGroup", &f->cgroup);
 	sd_bus_get_property_strv(get_bus(), MANAGER, path, unit, "TriggeredBy", NULL, &triggers);
 	for (char **one = triggers; one && *one; one++) {
 		if (r == 0)
@@ -99,7 +97,6 @@ void unit_facts_clear(struct unit_facts *f)
 {
 	free(f->name);
 	free(f->slice);
-	free(f->cgroup);
 	names_clear(&f->triggers);
 	*f = (struct unit_facts){ 0 };
 }

@@ -9,7 +9,6 @@
 struct unit_facts {
 	char *name;	       /* its own: what was asked for may be an alias */
 	char *slice;	       /* "system.slice"; "": a unit of this type has no cgroup */
-	char *cgroup;	       /* a path below the mount; "": it has none now */
 	bool exists;	       /* it has a file, or runs */
 	struct names triggers; /* units that start it, such as its .socket */
 };

@@ -195,7 +195,7 @@ static void lint_routes(const struct rule *r, const struct setting *s, struct di
 {
 	struct rivals rivals = { .rule = r, .congestion = sockopt_data(&s->value) };
 	const struct route *route = &rivals.first;
-	struct range range = { .kind = RANGE_IPV4 };
+	struct range range = { 0 };
 	char prefix[RANGE_TEXT_SIZE], more[64] = "";
 
 	if (!stage_rule_may_hold(r, SP_STAGE_TCP_CONNECT) &&
