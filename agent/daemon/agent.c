@@ -186,15 +186,21 @@ static int renew_pins(struct agent *a)
 	return kernel_mend(k, &a->mended);
 }
 
-static int reload(struct agent *a, char **ret_diagnostics)
+/* *ret_text: what is wrong with the files, and the listeners for which the change comes too late.
+ */
+static int reload(struct agent *a, char **ret_text)
 {
+	_cleanup_free_ char *diagnostics = NULL, *listeners = NULL;
 	int r;
 
 	sd_notify(0, "RELOADING=1");
 	a->mended = 0;
 	a->unpinned = renew_pins(a) < 0;
-	r = load(a, ret_diagnostics);
-	governor_settle(&a->governor);
+	r = load(a, &diagnostics);
+	listeners = governor_settle(&a->governor);
+	if (ret_text)
+		(void)sentence(ret_text, 0, "%s%s", diagnostics ? diagnostics : "",
+			       listeners ? listeners : "");
 	if (a->metrics)
 		metrics_file_refresh(a->metrics);
 	if (r < 0)
@@ -302,7 +308,7 @@ static int on_devices(sd_event_source *source, int fd, uint32_t events, void *us
 			"A device that policies name has another index, and what socket(2) gives "
 			"stays as it was, until the next reload");
 	diags_clear(&diags);
-	governor_settle(&a->governor);
+	free(governor_settle(&a->governor));
 	return 0;
 }
 
@@ -462,7 +468,7 @@ static int start(struct agent *a)
 		log_info("ready: %s", a->verdict);
 	}
 	sd_notify(0, "READY=1");
-	governor_settle(&a->governor);
+	free(governor_settle(&a->governor));
 	return 0;
 }
 

@@ -155,8 +155,9 @@ struct change {
 	struct config *config;
 	struct counting *counters;
 	struct image *image;  /* of the configuration */
-	struct image *before; /* what listeners were set by; NULL: nothing, or it is not known */
-	uint32_t devices;     /* what the image took the names of devices for */
+	struct image *before; /* what listeners were set by; NULL: nothing */
+	bool before_is_known;
+	uint32_t devices; /* what the image took the names of devices for */
 };
 
 static int compile(struct change *c, struct diags *diags)
@@ -184,12 +185,11 @@ static void read_before(const struct governor *g, struct change *c)
 	_cleanup_(pinned_close) struct pinned *p = NULL;
 	int r = pinned_open(g->pin_dir, &p);
 
-	if (r == 0 && !(pinned_generation(p)->stages & BIT(SP_STAGE_TCP_LISTEN)))
-		return;
-	if (r == 0)
+	if (r == 0 && pinned_generation(p)->stages & BIT(SP_STAGE_TCP_LISTEN))
 		r = pinned_image(p, &c->before);
-	if (r < 0 && r != -ENOENT && r != -EPROTO)
-		log_warning_errno(r, "Cannot tell which listeners keep old values, ignoring");
+	c->before_is_known = r == 0 || r == -ENOENT;
+	if (!c->before_is_known && r != -EPROTO)
+		log_warning_errno(r, "Cannot tell which listeners keep what they have, ignoring");
 }
 
 static uint64_t stages_in_force(const struct kernel *k)
@@ -281,7 +281,7 @@ static int drop_lost_cgroup(struct governor *g)
 
 	if (r < 0 || !g->kernel || place.cgroup_id == g->kernel->state->cgroup_root_id)
 		return r;
-	governor_settle(g);
+	free(governor_settle(g));
 	drop_kernel(g);
 	return pin_dir_recover(g->pin_dir);
 }
@@ -295,7 +295,7 @@ static int activate(struct governor *g, struct change *c, struct diags *diags)
 
 	if (r < 0)
 		return r;
-	governor_settle(g);
+	free(governor_settle(g));
 	c->counters = g->counters;
 	c->devices = digest_devices(c->config); /* first: what changes later is seen later */
 	r = fresh ? counting_new(&c->counters) : 0;
@@ -318,6 +318,7 @@ static int activate(struct governor *g, struct change *c, struct diags *diags)
 	g->config = TAKE_PTR(c->config);
 	g->devices = c->devices;
 	g->before = TAKE_PTR(c->before);
+	g->before_is_known = c->before_is_known;
 	g->after = TAKE_PTR(c->image);
 	return 0;
 }
@@ -357,18 +358,21 @@ int governor_follow_devices(struct governor *g, struct diags *diags)
 	return r;
 }
 
-void governor_settle(struct governor *g)
+char *governor_settle(struct governor *g)
 {
+	char *listeners = NULL;
+
 	if (!g->kernel || !g->after)
-		return;
+		return NULL;
 	generation_free_others(g->kernel);
 	if (kernel_use_stages(g->kernel, stages_in_force(g->kernel)) < 0)
 		log_warning("Hooks that no policy needs any more may still be attached, ignoring");
 	counting_keep_only(g->counters, g->kernel, g->config);
-	if (g->before)
-		stale_name_listeners(g->mount, g->root_path, g->before, g->after);
+	if (g->before_is_known)
+		listeners = stale_name_listeners(g->mount, g->root_path, g->before, g->after);
 	free_images(g);
 	malloc_trim(0); /* what made the generation is free now */
+	return listeners;
 }
 
 void governor_detach(struct governor *g)

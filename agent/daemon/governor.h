@@ -20,6 +20,7 @@ struct governor {
 	uint32_t devices;	      /* tells apart what its names of devices meant */
 	struct image *before, *after; /* until it is settled: what listeners were set by (or NULL),
 				       * and are */
+	bool before_is_known;
 };
 
 /* Nothing is in force by it yet.  cgroup_root: see cgroup_resolve(); NULL: all.  Errors are logged.
@@ -44,10 +45,10 @@ int governor_follow_devices(struct governor *g, struct diags *diags);
 
 /*
  * After a governor_load() that succeeded, when there is time (a few grace periods): frees what
- * was in force before, detaches hooks that nothing needs any more, and names the listeners that
- * keep old values.
+ * was in force before, detaches hooks that nothing needs any more, and names the listeners for
+ * which it comes too late: returns what stale_name_listeners() does.
  */
-void governor_settle(struct governor *g);
+char *governor_settle(struct governor *g);
 
 /* Takes everything out of the kernel, and what an earlier agent left, too. */
 void governor_detach(struct governor *g);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <assert.h>
+#include <errno.h>
 
 #include "base/digest.h"
 #include "base/log.h"
@@ -77,36 +78,59 @@ static bool is_at_or_below(const char *path, const char *root)
 	return strncmp(path, root, n) == 0 && (!path[n] || path[n] == '/');
 }
 
-void stale_name_listeners(const char *mount, const char *root_path, const struct image *before,
-			  const struct image *after)
+static bool sets_listeners(const struct image *im)
+{
+	return im && im->generation.stages & BIT(SP_STAGE_TCP_LISTEN);
+}
+
+static void name_some(const struct sock_diag_list *listeners, const char *root_path,
+		      const struct image *before, const struct image *after, FILE *to)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < listeners->n; i++) {
+		const struct sock_diag_socket *l = &listeners->v[i];
+
+		progress_made();
+		if (!l->cgroup || !is_at_or_below(l->cgroup, root_path) ||
+		    listen_digest(before, l->cgroup) == listen_digest(after, l->cgroup) ||
+		    n++ >= NAMED_MAX)
+			continue;
+		fprintf(to,
+			"listener %s in cgroup %s keeps what it has until it is opened again, "
+			"though what policies give listeners has changed\n",
+			l->local, l->cgroup);
+	}
+	if (n > NAMED_MAX)
+		fprintf(to, "and %zu more listeners do\n", n - NAMED_MAX);
+}
+
+char *stale_name_listeners(const char *mount, const char *root_path, const struct image *before,
+			   const struct image *after)
 {
 	struct sock_diag_list listeners = { 0 };
-	size_t n = 0;
+	char *text = NULL;
+	size_t size;
+	FILE *to;
 	int r;
 
-	if (!(before->generation.stages & BIT(SP_STAGE_TCP_LISTEN)))
-		return;
+	if (!sets_listeners(before) && !sets_listeners(after))
+		return NULL;
 	r = sock_diag_listeners(&listeners);
 	if (r == 0)
 		r = cgroup_of_sockets(mount, &listeners);
-	for (size_t i = 0; r == 0 && i < listeners.n; i++) {
-		const struct sock_diag_socket *l = &listeners.v[i];
-		uint32_t digest;
-
-		progress_made();
-		if (!l->cgroup || !is_at_or_below(l->cgroup, root_path))
-			continue;
-		digest = listen_digest(before, l->cgroup);
-		if (digest && digest != listen_digest(after, l->cgroup) && n++ < NAMED_MAX)
-			log_warning("listener %s in cgroup %s keeps what the old policy gave it "
-				    "until it is opened again",
-				    l->local, l->cgroup);
+	to = r == 0 ? open_memstream(&text, &size) : NULL;
+	if (to) {
+		name_some(&listeners, root_path, before, after, to);
+		fclose(to);
+	} else {
+		log_warning_errno(r < 0 ? r : -ENOMEM,
+				  "Cannot find the listeners that keep what they have, ignoring");
 	}
-	if (n > NAMED_MAX)
-		log_warning("and %zu more listeners do", n - NAMED_MAX);
-	if (r < 0)
-		log_warning_errno(r, "Cannot find the listeners that keep old values, ignoring");
+	for (const char *line = text; line && *line; line = strchr(line, '\n') + 1)
+		log_warning("%.*s", (int)strcspn(line, "\n"), line);
 	sock_diag_clear(&listeners);
+	return text;
 }
 
 void stale_name_all(const char *pin_dir)
@@ -119,5 +143,5 @@ void stale_name_all(const char *pin_dir)
 	if (pinned_open(pin_dir, &p) == 0 && pinned_state(p, &state) == 0 &&
 	    pinned_generation(p)->stages & BIT(SP_STAGE_TCP_LISTEN) && cgroup_mount(&mount) == 0 &&
 	    cgroup_path_of_id(mount, state.cgroup_root_id, &root) == 0 && pinned_image(p, &im) == 0)
-		stale_name_listeners(mount, root, im, NULL);
+		free(stale_name_listeners(mount, root, im, NULL));
 }

@@ -18,7 +18,7 @@ struct comparison {
 	struct generations *generations;
 	bool *applies; /* by number in force: does the policy apply to a live cgroup? */
 	size_t room;   /* room left for names */
-	/* The cgroup of those alone that would keep old values is set. */
+	/* The cgroup of those alone for which a change would come too late is set. */
 	struct sock_diag_list listeners;
 	size_t n_cgroups, n_changed;
 	bool other_order; /* of policies that are in force and in the files */
@@ -107,7 +107,7 @@ static int compare_policies(struct comparison *c)
 /* --- cgroups ---------------------------------------------------------------------------------- */
 
 /* Does it change what is set on listeners?  Like a reload, it looks at what is set, not at who sets
- * it, and only where something was set. */
+ * it. */
 static bool changes_listeners(const json_t *in_force)
 {
 	const json_t *d;
@@ -117,8 +117,8 @@ static bool changes_listeners(const json_t *in_force)
 		const char *now = document_text(json_object_get(d, "in_force"), "value"),
 			   *then = document_text(json_object_get(d, "files"), "value");
 
-		if (streq(document_text(d, "stage"), stage_name(SP_STAGE_TCP_LISTEN)) && now &&
-		    (!then || !streq(now, then)))
+		if (streq(document_text(d, "stage"), stage_name(SP_STAGE_TCP_LISTEN)) &&
+		    !(now && then && streq(now, then)))
 			return true;
 	}
 	return false;
@@ -241,12 +241,12 @@ static int list_listeners(struct comparison *c)
 	int r = sock_diag_listeners(&c->listeners);
 
 	if (r < 0 && r != -ENOMEM)
-		log_warning_errno(r, "Cannot find the listeners that would keep old values, "
+		log_warning_errno(r, "Cannot find the listeners that would keep what they have, "
 				     "ignoring");
 	return r == -ENOMEM ? r : 0;
 }
 
-/* Returns those whose values do not stay right. */
+/* Returns those for which a change would come too late. */
 static json_t *listeners_json(const struct comparison *c)
 {
 	json_t *listeners = json_array();
@@ -367,8 +367,8 @@ static void print_listeners(const json_t *listeners, bool all, FILE *to)
 
 	if (!n)
 		return;
-	fprintf(to, "%zu listener%s would keep what the old policy set, until opened again:\n", n,
-		plural(n));
+	fprintf(to, "%zu listener%s would keep what %s, until opened again:\n", n, plural(n),
+		n == 1 ? "it has" : "they have");
 	for (size_t i = 0; i < named; i++) {
 		const json_t *l = json_array_get(listeners, i);
 
