@@ -70,7 +70,7 @@ static bool may_hold(const struct inquiry *q, const struct block *b)
 		return b->rule ? asked_fails(q->asked, &b->rule->when) == WHEN_KEY_MAX
 			       : q->asked->families != UNIX;
 	for (int s = 0; s < SP_STAGE_MAX; s++)
-		if (stage_table[s].direction == q->direction &&
+		if (stage_table[s].direction == q->direction && !stage_table[s].is_socket &&
 		    stage_rule_may_hold(b->rule, (enum sp_stage)s))
 			return true;
 	return false;

@@ -291,6 +291,25 @@ static struct fixture ask(struct asked_words words)
 	return fixture_of(conditional, ARRAY_SIZE(conditional), "/a", words);
 }
 
+/* socket(2) leaves what it names open: that is no moment of `connect`. */
+static void test_a_listen_rule_does_not_connect(void **state)
+{
+	static const struct fixture_policy policy = {
+		"p",
+		{ "/a" },
+		.base = { { OPTION_SO_MARK, 1 } },
+		.rules = { { "listening", BIT(DIRECTION_LISTEN), { { OPTION_SO_MARK, 2 } } } },
+	};
+	struct fixture f = fixture_of(&policy, 1, "/a", (struct asked_words){ 0 });
+
+	(void)state;
+	for (int d = 0; d < DIRECTION_MAX; d++)
+		assert_int_equal(document_number(find(&f, (enum direction)d, OPTION_SO_MARK),
+						 "number"),
+				 d == DIRECTION_LISTEN ? 2 : 1);
+	fixture_free(&f);
+}
+
 /* Whatever the connection: each rule that may win with its condition, the strongest first. */
 static void test_candidates(void **state)
 {
@@ -541,6 +560,7 @@ int main(void)
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_nothing_applies),
 		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_a_listen_rule_does_not_connect),
 		cmocka_unit_test(test_candidates),
 		cmocka_unit_test(test_candidates_that_cannot_hold),
 		cmocka_unit_test(test_beaten_but_for_unix),
