@@ -35,7 +35,7 @@
 #define TCP_ANY_TIME	 STAGES(C_, PE_, L_)
 #define TCP_UDP_ANY_TIME STAGES(C_ | UC_, PE_, L_ | UB_)
 #define ALL_ANY_TIME	 STAGES(C_ | UC_ | UX_, PE_, L_ | UB_)
-#define REPLY		 STAGES(RA_, RP_, 0)
+#define REPLY		 STAGES(RA_, RP_, 0), .hidden = true
 
 /* clang-format off */
 OPTION(SO_REUSEADDR, .level = SOL_SOCKET, .optname = SO_REUSEADDR,
@@ -108,12 +108,12 @@ OPTION(TCP_CONGESTION, .level = IPPROTO_TCP, .optname = TCP_CONGESTION,
 		 "with NEEDS_ECN, or if the listener has it; a route's congctl wins at connect(2)")
 OPTION(TCP_BPF_SNDCWND_CLAMP, .level = IPPROTO_TCP, .optname = TCP_BPF_SNDCWND_CLAMP,
        .type = OPTION_INT, .min = 1, .max = INT32_MAX, TCP_ANY_TIME,
-       .since = "5.10",
+       .hidden = true, .since = "5.10",
        .summary = "the congestion window never grows beyond this many segments",
        .kernel = "also sets ssthresh; an accepted socket still starts with the initial window")
 OPTION(TCP_BPF_IW, .level = IPPROTO_TCP, .optname = TCP_BPF_IW,
        .type = OPTION_INT, .min = 1, .max = INT32_MAX, STAGES(AE_, PE_, 0),
-       .since = "5.10",
+       .hidden = true, .since = "5.10",
        .summary = "initial congestion window, segments",
        .kernel = "at established only, before the first data: EINVAL once data is sent")
 OPTION(SO_MAX_PACING_RATE, .level = SOL_SOCKET, .optname = SO_MAX_PACING_RATE,
@@ -135,13 +135,13 @@ OPTION(TCP_NODELAY, .level = IPPROTO_TCP, .optname = TCP_NODELAY,
        .kernel = "as setsockopt(2) does")
 OPTION(TCP_MAXSEG, .level = IPPROTO_TCP, .optname = TCP_MAXSEG,
        .type = OPTION_INT, .min = 88, .max = 32767, .zero = true, STAGES(C_, 0, L_),
-       .carried = true, .since = "6.1",
+       .carried = true, .hidden = true, .since = "6.1",
        .summary = "maximum segment size that the SYN or SYN-ACK announces and that is sent",
        .kernel = "before the SYN or on the listener only; timestamps take 12 bytes of it; 0: from "
 		 "the route")
 OPTION(TCP_WINDOW_CLAMP, .level = IPPROTO_TCP, .optname = TCP_WINDOW_CLAMP,
        .type = OPTION_SIZE, .min = 1, .max = INT32_MAX, .result = RESULT_CLAMP,
-       TCP_ANY_TIME, .carried = true, .since = "5.15",
+       TCP_ANY_TIME, .hidden = true, .carried = true, .since = "5.15",
        .summary = "upper bound of the receive window that is advertised first; SO_RCVBUF bounds it for good",
        .kernel = "at least 1152; before the SYN or on the listener it also lowers the window scale; "
 		 "on an established socket it can only be lowered; on 6.1 it lasts with SO_RCVBUF; on "
@@ -197,12 +197,12 @@ OPTION(TCP_THIN_LINEAR_TIMEOUTS, .level = IPPROTO_TCP, .optname = TCP_THIN_LINEA
        .kernel = "for the first six timeouts of a thin stream")
 OPTION(TCP_BPF_DELACK_MAX, .level = IPPROTO_TCP, .optname = TCP_BPF_DELACK_MAX,
        .type = OPTION_TIME, .min = 1, .max = 200000, .unit_usec = 1, .result = RESULT_JIFFIES,
-       TCP_ANY_TIME, .since = "5.10",
+       TCP_ANY_TIME, .hidden = true, .since = "5.10",
        .summary = "delay an acknowledgement at most this long",
        .kernel = "rounded up to jiffies; EINVAL below two of them and above 200 ms")
 OPTION(TCP_BPF_RTO_MIN, .level = IPPROTO_TCP, .optname = TCP_BPF_RTO_MIN,
        .type = OPTION_TIME, .min = 1, .max = 200000, .unit_usec = 1, .result = RESULT_JIFFIES,
-       TCP_ANY_TIME, .since = "5.10",
+       TCP_ANY_TIME, .hidden = true, .since = "5.10",
        .summary = "lower bound of the retransmission timeout",
        .kernel = "rounded up to jiffies; EINVAL below two of them and above 200 ms; a locked "
 		 "rto_min of the route wins")

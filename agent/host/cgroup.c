@@ -139,16 +139,51 @@ int cgroup_of_file(FILE *proc_cgroup, char **ret)
 	return errno ? -errno : -ENODATA;
 }
 
-int cgroup_of_pid(pid_t pid, char **ret)
+static FILE *open_proc_cgroup(pid_t pid)
 {
 	char path[sizeof("/proc//cgroup") + 3 * sizeof(pid)];
-	_cleanup_fclose_ FILE *f = NULL;
 
 	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
-	f = fopen(path, "re");
+	return fopen(path, "re");
+}
+
+int cgroup_of_pid(pid_t pid, char **ret)
+{
+	_cleanup_fclose_ FILE *f = open_proc_cgroup(pid);
+
 	if (!f)
 		return errno == ENOENT ? -ESRCH : -errno;
 	return cgroup_of_file(f, ret);
+}
+
+char *cgroup_net_lines(FILE *proc_cgroup)
+{
+	_cleanup_free_ char *line = NULL;
+	char *lines = NULL;
+	size_t size = 0, n;
+	FILE *to = open_memstream(&lines, &n);
+
+	if (!to)
+		return NULL;
+	while (getline(&line, &size, proc_cgroup) >= 0) {
+		const char *controllers = strchr(line, ':');
+		const size_t length = controllers ? strcspn(controllers + 1, ":") + 1 : 0;
+
+		if (length && (memmem(controllers, length, "net_cls", 7) ||
+			       memmem(controllers, length, "net_prio", 8)))
+			fputs(line, to);
+	}
+	fclose(to);
+	return lines;
+}
+
+bool cgroup_net_is_ours(pid_t pid)
+{
+	_cleanup_fclose_ FILE *f = open_proc_cgroup(getpid()), *other = open_proc_cgroup(pid);
+	_cleanup_free_ char *a = f ? cgroup_net_lines(f) : NULL,
+			    *b = other ? cgroup_net_lines(other) : NULL;
+
+	return a && b && streq(a, b);
 }
 
 /* Returns "/a/b" for "MOUNT/a/b"; NULL when the path is not below the mount. */

@@ -44,6 +44,11 @@ int cgroup_of_pid(pid_t pid, char **ret);
 /* Finds the cgroup in an open file that has the format of /proc/PID/cgroup; -ENODATA: there is no
  * cgroup2 line. */
 int cgroup_of_file(FILE *proc_cgroup, char **ret);
+/* Is the process in our own cgroups of net_cls and net_prio (cgroup v1), or are there none? */
+bool cgroup_net_is_ours(pid_t pid);
+/* Finds these two controllers' lines in an open file that has the format of /proc/PID/cgroup;
+ * owned, NULL: memory is out. */
+char *cgroup_net_lines(FILE *proc_cgroup);
 /* Finds the path below the mount of the cgroup with this id; owned.  -ENOENT: there is no such
  * directory (any more). */
 int cgroup_path_of_id(const char *mount, uint64_t id, char **ret);

@@ -18,16 +18,23 @@
 
 DEFINE_CLEANUP(struct mnl_socket *, mnl_socket_close)
 
-struct inodes {
-	uint64_t *v; /* owned, sorted */
+/* A descriptor of a process that is a socket. */
+struct descriptor {
+	uint64_t inode;
+	int fd;
+	bool is_listed; /* as what an MPTCP socket's first subflow is not listed */
+};
+
+struct descriptors {
+	struct descriptor *v; /* owned, sorted by inode */
 	size_t n;
 };
 
 static int compare_inodes(const void *a, const void *b)
 {
-	const uint64_t *x = a, *y = b;
+	const struct descriptor *x = a, *y = b;
 
-	return *x < *y ? -1 : *x > *y;
+	return x->inode < y->inode ? -1 : x->inode > y->inode;
 }
 
 /* Reads the inode number, such as 123 in "socket:[123]". */
@@ -44,7 +51,7 @@ static bool parse_socket_link(const char *link, uint64_t *ret)
 	return errno == 0 && streq(end, "]");
 }
 
-static int read_inodes(pid_t pid, struct inodes *ret)
+static int read_descriptors(pid_t pid, struct descriptors *ret)
 {
 	char path[sizeof("/proc//fd") + 3 * sizeof(pid)];
 	const struct dirent *e;
@@ -67,7 +74,9 @@ static int read_inodes(pid_t pid, struct inodes *ret)
 			continue;
 		r = GROW(ret->v, ret->n);
 		if (r == 0)
-			ret->v[ret->n++] = inode;
+			ret->v[ret->n++] =
+				(struct descriptor){ .inode = inode,
+						     .fd = (int)strtol(e->d_name, NULL, 10) };
 	}
 	closedir(d);
 	if (ret->n)
@@ -133,33 +142,45 @@ static int find_cgroup_id(const struct nlattr *attribute, void *userdata)
 
 struct dump {
 	int protocol;
-	uint32_t states;	     /* BIT(TCP_LISTEN), ... */
-	const struct inodes *inodes; /* of the sockets that are wanted; NULL: all are */
+	uint32_t states;		  /* BIT(TCP_LISTEN), ... */
+	const struct descriptors *wanted; /* NULL: all sockets are */
 	struct sock_diag_list *list;
+	bool listened[UINT16_MAX + 1]; /* ports */
 };
-
-static bool is_wanted(const struct dump *dump, uint64_t inode)
-{
-	const struct inodes *inodes = dump->inodes;
-
-	return !inodes || bsearch(&inode, inodes->v, inodes->n, sizeof(*inodes->v), compare_inodes);
-}
 
 static int on_message(const struct nlmsghdr *message, void *userdata)
 {
 	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(message);
-	const struct dump *dump = userdata;
+	struct dump *dump = userdata;
+	const struct descriptors *wanted = dump->wanted;
+	struct descriptor *found = NULL;
 	struct sock_diag_list *list = dump->list;
 	struct sock_diag_socket *s;
 
-	if (mnl_nlmsg_get_payload_len(message) < sizeof(*m) || !is_wanted(dump, m->idiag_inode))
+	if (mnl_nlmsg_get_payload_len(message) < sizeof(*m))
+		return MNL_CB_OK;
+	if (m->idiag_state == TCP_LISTEN)
+		dump->listened[ntohs(m->id.idiag_sport)] = true;
+	if (wanted)
+		found = bsearch(&(struct descriptor){ .inode = m->idiag_inode }, wanted->v,
+				wanted->n, sizeof(*wanted->v), compare_inodes);
+	if (wanted && (!found || found->is_listed))
 		return MNL_CB_OK;
 	if (GROW(list->v, list->n) < 0) {
 		errno = ENOMEM;
 		return MNL_CB_ERROR;
 	}
+	if (found)
+		found->is_listed = true;
 	s = &list->v[list->n++];
-	*s = (struct sock_diag_socket){ .protocol = dump->protocol, .inode = m->idiag_inode };
+	*s = (struct sock_diag_socket){
+		.family = m->idiag_family,
+		.protocol = dump->protocol,
+		.listens = m->idiag_state == TCP_LISTEN,
+		.fd = found ? found->fd : -1,
+		.port = ntohs(m->id.idiag_sport),
+		.inode = m->idiag_inode,
+	};
 	format_address(m->idiag_family, m->id.idiag_src, m->id.idiag_sport, s->local,
 		       sizeof(s->local));
 	if (m->id.idiag_dport)
@@ -174,8 +195,7 @@ static int request_dump(struct mnl_socket *nl, int family, const struct dump *du
 {
 	union {
 		struct nlmsghdr align;
-		char room[MNL_ALIGN(sizeof(struct nlmsghdr)) +
-			  MNL_ALIGN(sizeof(struct inet_diag_req_v2))];
+		char room[128];
 	} buffer = { 0 };
 	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer.room);
 	struct inet_diag_req_v2 *request;
@@ -187,6 +207,8 @@ static int request_dump(struct mnl_socket *nl, int family, const struct dump *du
 	request->sdiag_family = (__u8)family;
 	request->sdiag_protocol = (__u8)dump->protocol;
 	request->idiag_states = dump->states;
+	if (dump->protocol > UINT8_MAX) /* as the request has no room for it */
+		mnl_attr_put_u32(message, INET_DIAG_REQ_PROTOCOL, (uint32_t)dump->protocol);
 	return mnl_socket_sendto(nl, message, message->nlmsg_len) < 0 ? -errno : 0;
 }
 
@@ -241,7 +263,7 @@ int sock_diag_listeners(struct sock_diag_list *ret)
 {
 	_cleanup_(mnl_socket_close) struct mnl_socket *nl = NULL;
 	struct sock_diag_list list = { 0 };
-	struct dump dump = { IPPROTO_TCP, BIT(TCP_LISTEN), NULL, &list };
+	struct dump dump = { IPPROTO_TCP, BIT(TCP_LISTEN), .list = &list };
 	int r = open_diag(&nl);
 
 	if (r == 0)
@@ -251,20 +273,23 @@ int sock_diag_listeners(struct sock_diag_list *ret)
 
 int sock_diag_of_pid(pid_t pid, struct sock_diag_list *ret)
 {
-	static const int protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
+	static const int protocols[] = { IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP };
 	_cleanup_(mnl_socket_close) struct mnl_socket *nl = NULL;
 	struct sock_diag_list list = { 0 };
-	struct inodes inodes = { 0 };
-	int r = read_inodes(pid, &inodes);
+	struct descriptors wanted = { 0 };
+	struct dump dump = { .states = ALL_STATES, .wanted = &wanted, .list = &list };
+	int r = read_descriptors(pid, &wanted);
 
-	if (r == 0 && inodes.n)
+	if (r == 0 && wanted.n)
 		r = open_diag_of(pid, &nl);
 	for (size_t p = 0; p < ARRAY_SIZE(protocols) && r == 0 && nl; p++) {
-		struct dump dump = { protocols[p], ALL_STATES, &inodes, &list };
-
+		dump.protocol = protocols[p];
 		r = dump_protocol(nl, &dump);
 	}
-	free(inodes.v);
+	for (size_t i = 0; i < list.n; i++)
+		list.v[i].is_accepted = list.v[i].protocol != IPPROTO_UDP && *list.v[i].remote &&
+					dump.listened[list.v[i].port];
+	free(wanted.v);
 	return hand_over(r, &list, ret);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The kernel's own list of TCP and UDP sockets (sock_diag(7)), each with its own cgroup. */
+/* The kernel's own list of TCP, MPTCP and UDP sockets (sock_diag(7)), each with its own cgroup. */
 #ifndef SOCKPOL_SOCK_DIAG_H
 #define SOCKPOL_SOCK_DIAG_H
 
@@ -12,7 +12,14 @@
 #define SOCK_DIAG_ADDRESS_SIZE (INET6_ADDRSTRLEN + sizeof("[]:65535"))
 
 struct sock_diag_socket {
-	int protocol; /* IPPROTO_TCP, IPPROTO_UDP */
+	int family;   /* AF_INET, AF_INET6 */
+	int protocol; /* IPPROTO_TCP, IPPROTO_MPTCP, IPPROTO_UDP */
+	bool listens;
+	/* By sock_diag_of_pid(): someone listens at its port, so it was accepted there; and a
+	 * descriptor of the process's. */
+	bool is_accepted;
+	int fd;
+	uint16_t port; /* of this end; 0: it has none yet */
 	uint64_t inode;
 	uint64_t cgroup_id; /* cgroup in which it was created; 0: the kernel does not say */
 	char *cgroup;	    /* owned: that cgroup's path, by cgroup_of_sockets(); NULL: not known */
@@ -32,8 +39,8 @@ struct sock_diag_list {
 int sock_diag_listeners(struct sock_diag_list *ret);
 
 /*
- * Reads the TCP and UDP sockets that a process has open.  -ESRCH: no such process; -EACCES or
- * -EPERM: another user's, or in a network namespace that is closed to us.
+ * Reads the TCP, MPTCP and UDP sockets that a process has open.  -ESRCH: no such process; -EACCES
+ * or -EPERM: another user's, or in a network namespace that is closed to us.
  */
 int sock_diag_of_pid(pid_t pid, struct sock_diag_list *ret);
 

@@ -65,6 +65,8 @@ struct option {
 
 	/* IP_TOS overwrites it, so it is set after IP_TOS wherever that is set. */
 	bool after_tos;
+	/* getsockopt(2) does not show it, or after a while something else than was set. */
+	bool hidden;
 
 	const char *since;   /* the first kernel in which bpf_setsockopt takes it */
 	const char *summary; /* one line: what it does for the administrator */

@@ -34,7 +34,9 @@ struct value_result {
 	char *text;  /* owned: "8388608 bytes", "12ms", ...; what getsockopt(2) then shows, in words
 			where that differs from what was asked; NULL when it is just the value */
 	bool capped; /* comes out as less than what was asked for */
-	bool refused; /* this kernel will answer EINVAL */
+	bool refused;  /* this kernel will answer EINVAL */
+	int64_t shown; /* what getsockopt(2) then shows, as a number; -1: nothing, or that depends
+			*/
 };
 int value_result(const struct option *o, const struct sockopt *value, const struct host *h,
 		 struct value_result *ret);

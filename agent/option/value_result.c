@@ -27,6 +27,7 @@ static int doubled(int64_t asked, int64_t cap, int64_t floor, const char *sysctl
 	taken *= 2;
 	if (taken < floor)
 		taken = floor;
+	r->shown = cap >= 0 ? taken : -1;
 	if (r->capped)
 		return sentence(&r->text, 0, "%" PRId64 " bytes, as %s is %" PRId64, taken, sysctl,
 				cap);
@@ -64,11 +65,14 @@ static int in_ticks(int64_t asked_usec, int64_t tick_usec, int64_t min_ticks,
 /* tcp_set_rcvlowat(), net/ipv4/tcp.c */
 static int rcvlowat(int64_t asked, int64_t tcp_rmem_max, struct value_result *r)
 {
-	if (!asked)
+	if (!asked) {
+		r->shown = 1;
 		return sentence(&r->text, 0, "1 byte");
+	}
 	if (tcp_rmem_max < 0 || asked <= tcp_rmem_max / 2)
 		return 0;
 	r->capped = true;
+	r->shown = tcp_rmem_max / 2;
 	return sentence(&r->text, 0, "%" PRId64 " bytes, half of the largest in net.ipv4.tcp_rmem",
 			tcp_rmem_max / 2);
 }
@@ -76,8 +80,8 @@ static int rcvlowat(int64_t asked, int64_t tcp_rmem_max, struct value_result *r)
 int value_result(const struct option *o, const struct sockopt *value, const struct host *h,
 		 struct value_result *ret)
 {
-	struct value_result result = { 0 };
 	int64_t asked = value_number(o, value);
+	struct value_result result = { .shown = asked };
 	int r = 0;
 
 	switch (o->result) {
@@ -113,6 +117,8 @@ int value_result(const struct option *o, const struct sockopt *value, const stru
 	}
 	if (r < 0)
 		return r;
+	if (o->hidden)
+		result.shown = -1;
 	*ret = result;
 	return 0;
 }

@@ -294,6 +294,18 @@ static void test_paths_of_ids_in_one_walk(void **state)
 	}
 }
 
+static void test_net_lines(void **state)
+{
+	static char text[] = "9:net_cls,net_prio:/a\n8:cpu,net_prio:/b\n7:pids:/net_cls\n0::/c\n";
+	_cleanup_fclose_ FILE *f = fmemopen(text, strlen(text), "r");
+	_cleanup_free_ char *lines = cgroup_net_lines(f);
+
+	(void)state;
+	assert_string_equal(lines, "9:net_cls,net_prio:/a\n8:cpu,net_prio:/b\n");
+	assert_true(cgroup_net_is_ours(getpid()));
+	assert_false(cgroup_net_is_ours(0)); /* there is no such process */
+}
+
 int main(void)
 {
 #define SCRATCH_TEST(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
@@ -302,6 +314,7 @@ int main(void)
 		cmocka_unit_test(test_real_mounts),
 		cmocka_unit_test(test_mounts_of_cgroup2),
 		cmocka_unit_test(test_proc_cgroup),
+		cmocka_unit_test(test_net_lines),
 		cmocka_unit_test(test_normalize),
 		cmocka_unit_test(test_no_process),
 		cmocka_unit_test(test_live),

@@ -58,7 +58,7 @@ static void test_own_sockets(void **state)
 	int udp = bound_socket(SOCK_DGRAM, udp_name, sizeof(udp_name));
 	int client = bound_socket(SOCK_STREAM, client_name, sizeof(client_name));
 	int closed = bound_socket(SOCK_DGRAM, closed_name, sizeof(closed_name));
-	const struct sock_diag_socket *s;
+	const struct sock_diag_socket *s, *connected;
 
 	(void)state;
 	close(closed);
@@ -69,8 +69,13 @@ static void test_own_sockets(void **state)
 	assert_int_equal(sock_diag_of_pid(getpid(), &sockets), 0);
 	s = find(&sockets, IPPROTO_TCP, tcp_name, "");
 	assert_non_null(s);
+	assert_true(s->listens && !s->is_accepted);
+	assert_int_equal(s->fd, tcp);
 	assert_non_null(find(&sockets, IPPROTO_UDP, udp_name, ""));
-	assert_non_null(find(&sockets, IPPROTO_TCP, client_name, tcp_name));
+	connected = find(&sockets, IPPROTO_TCP, client_name, tcp_name);
+	assert_non_null(connected);
+	assert_true(!connected->listens && !connected->is_accepted);
+	assert_int_equal(connected->fd, client);
 	/* the other end, which nobody has accepted, is no file of this process */
 	assert_null(find(&sockets, IPPROTO_TCP, tcp_name, client_name));
 	assert_null(find(&sockets, IPPROTO_UDP, closed_name, ""));

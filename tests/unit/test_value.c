@@ -586,6 +586,39 @@ static void results(void **state)
 	result_on(&host, "TCP_KEEPIDLE", "60s", NULL, false, false);
 }
 
+static void shown_on(const struct host *h, const char *name, const char *input, int64_t shown)
+{
+	_cleanup_free_ char *error = NULL;
+	const struct option *o = option_find(name);
+	struct value_result result;
+	struct sockopt s;
+
+	assert_int_equal(value_parse(o, input, &s, &error), 0);
+	assert_int_equal(value_result(o, &s, h, &result), 0);
+	sockopt_destroy(&s);
+	free(result.text);
+	assert_int_equal(result.shown, shown);
+}
+
+static void what_getsockopt_shows(void **state)
+{
+	static const struct host unknown = { -1, -1, -1, -1, NULL };
+
+	(void)state;
+	shown_on(&host, "SO_RCVBUF", "1", 2304);
+	shown_on(&host, "SO_RCVBUF", "4M", 425984);
+	shown_on(&unknown, "SO_RCVBUF", "4M", -1);
+	shown_on(&host, "SO_RCVLOWAT", "0", 1);
+	shown_on(&host, "SO_RCVLOWAT", "4M", 3145728);
+	shown_on(&host, "TCP_WINDOW_CLAMP", "2000", -1);
+	shown_on(&host, "TCP_MAXSEG", "1000", -1);
+	shown_on(&host, "TCP_BPF_RTO_MIN", "12ms", -1);
+	shown_on(&host, "TIMEOUT_INIT", "12ms", -1);
+	shown_on(&host, "SO_TXREHASH", "-1", -1);
+	shown_on(&host, "SO_MARK", "0xffffffff", UINT32_MAX);
+	shown_on(&host, "TCP_USER_TIMEOUT", "20s", 20000);
+}
+
 static void results_on_an_unknown_host(void **state)
 {
 	static const struct host unknown = { -1, -1, -1, -1, NULL };
@@ -620,6 +653,7 @@ int main(void)
 		cmocka_unit_test(every_row_has_a_syntax),
 		cmocka_unit_test(results),
 		cmocka_unit_test(results_on_an_unknown_host),
+		cmocka_unit_test(what_getsockopt_shows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
