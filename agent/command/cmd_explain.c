@@ -10,6 +10,7 @@
 #include "report/explanation.h"
 #include "report/generations.h"
 #include "report/in_force.h"
+#include "report/sockets.h"
 #include "policy/loader.h"
 #include "base/log.h"
 #include "kernel/attachments.h"
@@ -22,7 +23,7 @@ struct request {
 	struct asked_words words;
 	const char **dirs;
 	const char *pin_dir;
-	bool json;
+	bool json, verbose;
 };
 
 static const struct cli_option options[] = {
@@ -47,6 +48,8 @@ static const struct cli_option options[] = {
 	  CLI_LIST(struct request, dirs) },
 	{ "pin-dir", "DIR", "the agent's pins (" DEFAULT_PIN_DIR ")",
 	  CLI_TEXT(struct request, pin_dir) },
+	{ "verbose", NULL, "also where each is written, at which hooks it is set, what it beats",
+	  CLI_FLAG(struct request, verbose) },
 	{ "json", NULL, "print JSON", CLI_FLAG(struct request, json) },
 };
 
@@ -274,18 +277,53 @@ static int explain_unit(const struct inputs *s, const char *unit, struct answer 
 	return r;
 }
 
-static json_t *socket_json(const struct sock_diag_socket *s)
+/* Returns the explanation of a socket's cgroup, for every connection; NULL: there is none. */
+static const json_t *explanation_of(const struct answer *a, const json_t *socket)
 {
-	return json_pack("{s:s, s:s, s:s?, s:I, s:o, s:o}", "protocol",
-			 s->protocol == IPPROTO_UDP ? "udp" : "tcp", "local", s->local, "remote",
-			 *s->remote ? s->remote : NULL, "inode", (json_int_t)s->inode, "cgroup",
-			 document_string(s->cgroup), "cgroup_id",
-			 s->cgroup_id ? json_integer((json_int_t)s->cgroup_id) : json_null());
+	const json_t *one;
+	size_t i;
+
+	if (document_same(a->root, socket, "cgroup"))
+		return a->root;
+	json_array_foreach (a->also, i, one)
+		if (document_same(one, socket, "cgroup"))
+			return one;
+	return NULL;
+}
+
+static const char *not_asked_because(int error)
+{
+	return error == -EXDEV ? "asking would change their net_cls or net_prio cgroup"
+			       : strerror(-error);
+}
+
+/* Explains the socket's cgroup, and tells about the socket; asks it, if the process was opened. */
+static int explain_socket(const struct inputs *s, int pidfd, const struct sock_diag_socket *socket,
+			  struct answer *a, json_t **list)
+{
+	struct effective effective = { 0 };
+	json_t *document = sockets_json(socket);
+	int r = socket->cgroup ? explain_cgroup(s, socket->cgroup, a) : 0;
+
+	*list = document_append(*list, json_incref(document));
+	if (r == 0 && pidfd >= 0 && socket->cgroup) {
+		r = cascade_walk(s->config, socket->cgroup, &effective);
+		if (r == 0)
+			r = sockets_judge(pidfd, socket, &effective, &s->host,
+					  explanation_of(a, document), document);
+		effective_clear(&effective);
+	}
+	json_decref(document);
+	return r;
 }
 
 /* Lists the process's sockets, and explains the other cgroups in which some were created. */
 static int explain_sockets(const struct inputs *s, pid_t pid, struct answer *a)
 {
+	_cleanup_close_ int pidfd = a->asked->connection ? -1 : sockets_open(pid);
+	const char *why_not = a->asked->connection ? "the answer is for one connection"
+			      : pidfd < 0	   ? not_asked_because(pidfd)
+						   : NULL;
 	struct sock_diag_list sockets = { 0 };
 	json_t *list = json_array();
 	int r = sock_diag_of_pid(pid, &sockets);
@@ -295,11 +333,13 @@ static int explain_sockets(const struct inputs *s, pid_t pid, struct answer *a)
 	if (r == 0 && s->mount)
 		r = cgroup_of_sockets(s->mount, &sockets);
 	for (size_t i = 0; i < sockets.n && r != -ENOMEM; i++) {
-		list = document_append(list, socket_json(&sockets.v[i]));
-		r = sockets.v[i].cgroup ? explain_cgroup(s, sockets.v[i].cgroup, a) : 0;
+		r = explain_socket(s, why_not ? -1 : pidfd, &sockets.v[i], a, &list);
+		if (r < 0)
+			why_not = not_asked_because(r);
 	}
 	sock_diag_clear(&sockets);
 	a->root = document_set(a->root, "sockets", list);
+	a->root = document_set(a->root, "sockets_not_asked", document_string(why_not));
 	return r == -ENOMEM ? r : 0;
 }
 
@@ -314,58 +354,21 @@ static int explain_process(const struct inputs *s, pid_t pid, struct answer *a)
 	return r < 0 ? r : explain_sockets(s, pid, a);
 }
 
-static void print_sockets(const json_t *root, FILE *to)
-{
-	const json_t *sockets = json_object_get(root, "sockets"), *one;
-	const char *error = document_text(root, "sockets_error");
-	size_t i;
-
-	if (error) {
-		fprintf(to, "sockets: not known (%s)\n", error);
-		return;
-	}
-	fprintf(to, "sockets:%s\n", json_array_size(sockets) ? "" : " no TCP or UDP ones");
-	json_array_foreach (sockets, i, one) {
-		const char *remote = document_text(one, "remote"),
-			   *cgroup = document_text(one, "cgroup");
-		const json_int_t id = document_number(one, "cgroup_id");
-
-		fprintf(to, "  %s %s%s%s", document_text(one, "protocol"),
-			document_text(one, "local"), remote ? " to " : "", remote ? remote : "");
-		if (!id)
-			fprintf(to, "  cgroup not known");
-		else if (!cgroup)
-			fprintf(to, "  created in a cgroup that is gone (id %lld)", id);
-		else if (!streq(cgroup, document_text(root, "cgroup")))
-			fprintf(to, "  created in cgroup %s, which counts", cgroup);
-		fputc('\n', to);
-	}
-}
-
-/* An explanation may be for one protocol of those that were asked for. */
-static void print_explanation(const json_t *e, struct asked asked, FILE *to)
-{
-	const char *protocol = document_text(json_object_get(e, "connection"), "protocol");
-
-	for (unsigned p = 0; protocol && p < PROTOCOL_MAX; p++)
-		if (streq(protocol, protocol_words[p]))
-			asked.protocols = BIT(p);
-	explanation_print(e, &asked, to);
-}
-
-static void print_answer(const struct request *q, const struct answer *a, FILE *to)
+static int print_answer(const struct request *q, const struct answer *a)
 {
 	const char *note = document_text(a->root, "note");
 	const json_t *one;
 	size_t i;
+	int r;
 
 	if (note)
-		fprintf(to, "note: %s\n", note);
+		printf("note: %s\n", note);
 	if (q->pid)
-		print_sockets(a->root, to);
-	print_explanation(a->root, *a->asked, to);
+		sockets_print(a->root, q->verbose, stdout);
+	r = explanation_print(a->root, q->verbose, stdout);
 	json_array_foreach (a->also, i, one)
-		print_explanation(one, *a->asked, to);
+		r = r < 0 ? r : explanation_print(one, q->verbose, stdout);
+	return r;
 }
 
 /* Checks for exactly one of the three, and for a possible connection. */
@@ -402,7 +405,7 @@ static int explain_request(const struct request *q, const struct asked *asked)
 			r = explain_process(&s, (pid_t)q->pid, &a);
 	}
 	if (r == 0 && !q->json)
-		print_answer(q, &a, stdout);
+		r = print_answer(q, &a);
 	if (r == 0 && q->json) {
 		if (!q->pid)
 			a.root = document_set(a.root, "sockets", json_array());
@@ -439,13 +442,14 @@ const struct command cmd_explain = {
 	.synopsis = "explain --cgroup PATH | --unit NAME | --pid PID [--direction D]\n"
 		    "                       [--remote ADDR[:PORT]] [--local ADDR[:PORT]]\n"
 		    "                       [--protocol P] [--family F]\n"
-		    "                       [--policy-dir DIR]... [--pin-dir DIR] [--json]",
+		    "                       [--policy-dir DIR]... [--pin-dir DIR]\n"
+		    "                       [--verbose | --json]",
 	.description =
 		"Says which options the new sockets of a cgroup, a systemd unit or a process get by the\n"
-		"policy files, which policy, rule and line set each, and what that beat: for every\n"
-		"connection, with the conditions of the rules, or for the one that --remote, --local,\n"
-		"--protocol and --family describe.  A rule that asks for more than these give does not hold;\n"
-		"without --protocol the answer is for tcp and for udp, where these differ.\n"
+		"policy files, and which policy or rule sets each: for every connection, with the\n"
+		"conditions of the rules, or for the one that --remote, --local, --protocol and --family\n"
+		"describe.  A rule that asks for more than these give does not hold; without --protocol the\n"
+		"answer is for tcp and for udp, where these differ.\n"
 		"Needs no privilege; as root it also says where what is in force differs from the files,\n"
 		"and leaves out what the running kernel lacks.\n"
 		"Exit status: 0 good, 1 errors in the files or no such process or unit, 2 usage.",

@@ -224,12 +224,17 @@ static void print_unknown(const struct asked *a, FILE *to)
 	}
 }
 
-void asked_print(const struct asked *a, FILE *to)
+json_t *asked_text(const struct asked *a)
 {
 	char text[ENDPOINT_TEXT_SIZE];
 	const char *protocol = ONLY_WORD(a->protocols, protocol_words),
 		   *family = ONLY_WORD(a->families, family_words);
+	_cleanup_free_ char *all = NULL;
+	size_t size;
+	FILE *to = a->connection ? open_memstream(&all, &size) : NULL;
 
+	if (!to)
+		return a->connection ? NULL : json_null();
 	fprintf(to, "%s", direction_name(direction_of(a)));
 	if (protocol)
 		fprintf(to, " %s", protocol);
@@ -240,6 +245,8 @@ void asked_print(const struct asked *a, FILE *to)
 	if (endpoint_format(&a->local, text))
 		fprintf(to, ", local %s", text);
 	print_unknown(a, to);
+	fclose(to);
+	return all ? json_string(all) : NULL;
 }
 
 json_t *asked_json(const struct asked *a)

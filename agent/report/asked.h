@@ -45,10 +45,9 @@ bool asked_passes(const struct asked *a, enum sp_stage s);
 /* Returns SP_FAMILY_*: the families whose options such a socket takes. */
 unsigned asked_speaks(const struct asked *a);
 
-/* Prints the question: "connect tcp ipv4, remote 10.1.2.3:5432; not given: local". */
-void asked_print(const struct asked *a, FILE *to);
-/* Returns a new reference; JSON's null when the question is not about one connection; NULL when
- * memory is out. */
+/* Both return a new reference; JSON's null when the question is not about one connection; NULL when
+ * memory is out.  In words: "connect tcp ipv4, remote 10.1.2.3:5432; not given: local". */
+json_t *asked_text(const struct asked *a);
 json_t *asked_json(const struct asked *a);
 
 #endif

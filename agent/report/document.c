@@ -46,6 +46,13 @@ const char *document_text(const json_t *object, const char *key)
 	return json_string_value(json_object_get(object, key));
 }
 
+bool document_same(const json_t *a, const json_t *b, const char *key)
+{
+	const char *x = document_text(a, key), *y = document_text(b, key);
+
+	return x && y ? streq(x, y) : x == y;
+}
+
 json_int_t document_number(const json_t *object, const char *key)
 {
 	return json_integer_value(json_object_get(object, key));

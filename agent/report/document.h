@@ -27,6 +27,8 @@ json_t *document_unsupported(const struct config *c);
 
 /* Returns a member's text, which belongs to the object; NULL: it is null or missing. */
 const char *document_text(const json_t *object, const char *key);
+/* Have both the same text there, or neither one? */
+bool document_same(const json_t *a, const json_t *b, const char *key);
 json_int_t document_number(const json_t *object, const char *key);
 bool document_is(const json_t *object, const char *key);
 /* Prints "WHAT a, b" on a line, and nothing for an empty array. */

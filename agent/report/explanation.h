@@ -15,7 +15,11 @@
  * Returns NULL when memory is out. */
 json_t *explanation_new(const char *cgroup, const struct effective *effective,
 			const struct host *host, const struct asked *asked, json_t *in_force);
-/* asked: as it was explained. */
-void explanation_print(const json_t *e, const struct asked *asked, FILE *to);
+/* Do two choices of an option say the same, of whichever connections?  (Of a policy's rules each
+ * has its own.) */
+bool explanation_says_same(const json_t *a, const json_t *b);
+/* Prints a table of one line an option; verbose: also where each is written, its hooks, and what it
+ * beats.  Returns 0 or -ENOMEM. */
+int explanation_print(const json_t *e, bool verbose, FILE *to);
 
 #endif

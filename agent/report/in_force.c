@@ -193,49 +193,6 @@ int in_force_compare(struct generation_view *kernel, const struct glob_list *in_
 	return r;
 }
 
-void in_force_print_side(const json_t *side, const char *unset, FILE *to)
-{
-	const char *value = document_text(side, "value"), *rule = document_text(side, "rule");
-
-	if (value && streq(value, "unset"))
-		value = unset;
-	fputs(value ? value : "not set", to);
-	if (value)
-		fprintf(to, " by %s", document_text(side, "policy"));
-	if (rule)
-		fprintf(to, ", rule %s", rule);
-}
-
-void in_force_print(const json_t *f, FILE *to)
-{
-	const json_t *d;
-	size_t i;
-
-	if (!document_is(f, "known")) {
-		fprintf(to, "  in force: %s\n", document_text(f, "why"));
-		return;
-	}
-	fprintf(to, "  in force: %s\n",
-		in_force_differs(f) ? "not what the files say (sockpol reload?)"
-				    : "same as the files");
-	document_print_names(json_object_get(f, "come"), "    policies by the files only:", to);
-	document_print_names(json_object_get(f, "go"), "    policies in force only:", to);
-	if (document_is(f, "other_order"))
-		fprintf(to, "    the policies are in another order\n");
-	json_array_foreach (json_object_get(f, "differences"), i, d) {
-		const char *also = document_text(d, "also");
-
-		fprintf(to, "    %s at %s: in force ", document_text(d, "option"),
-			document_text(d, "stage"));
-		in_force_print_side(json_object_get(d, "in_force"), "unset", to);
-		fprintf(to, "; by the files ");
-		in_force_print_side(json_object_get(d, "files"), "unset", to);
-		if (also)
-			fprintf(to, ", with another %s", also);
-		fputc('\n', to);
-	}
-}
-
 /* --- changes ---------------------------------------------------------------------------------- */
 
 #define TRANSPORT_MAX (TRANSPORT_UNIX + 1)
@@ -260,16 +217,6 @@ struct changes {
 	size_t n;
 };
 
-static bool same_text(const char *a, const char *b)
-{
-	return a && b ? streq(a, b) : a == b;
-}
-
-static bool same_member(const json_t *a, const json_t *b, const char *key)
-{
-	return same_text(document_text(a, key), document_text(b, key));
-}
-
 static bool is_unset(const json_t *side)
 {
 	const char *value = document_text(side, "value");
@@ -280,8 +227,8 @@ static bool is_unset(const json_t *side)
 /* Do both sides speak for the same rule, or both for base options, of whichever policy? */
 static bool same_speaker(const json_t *a, const json_t *b)
 {
-	return same_member(a, b, "rule") && is_unset(a) == is_unset(b) &&
-	       (!document_text(a, "rule") || same_member(a, b, "policy"));
+	return document_same(a, b, "rule") && is_unset(a) == is_unset(b) &&
+	       (!document_text(a, "rule") || document_same(a, b, "policy"));
 }
 
 static const json_t *speaker(const struct change *c)
@@ -334,7 +281,7 @@ static int add_change(struct changes *all, const json_t *difference)
 static bool same_change(const struct change *a, const struct change *b)
 {
 	return a->option == b->option && json_equal(a->from, b->from) && json_equal(a->to, b->to) &&
-	       same_text(a->also, b->also);
+	       (a->also && b->also ? streq(a->also, b->also) : a->also == b->also);
 }
 
 /* Joins changes that differ only in where they apply. */
@@ -461,16 +408,30 @@ static void print_where(const json_t *where, FILE *to)
 	}
 }
 
+/* Prints "4 by web, rule out", or "not set". */
+static void print_side(const json_t *side, FILE *to)
+{
+	const char *value = document_text(side, "value"), *rule = document_text(side, "rule");
+
+	if (value && streq(value, "unset"))
+		value = "left alone";
+	fputs(value ? value : "not set", to);
+	if (value)
+		fprintf(to, " by %s", document_text(side, "policy"));
+	if (rule)
+		fprintf(to, ", rule %s", rule);
+}
+
 static void print_change(const json_t *c, FILE *to)
 {
 	const json_t *from = json_object_get(c, "from"), *after = json_object_get(c, "to");
 	const char *also = document_text(c, "also");
 
 	fprintf(to, "    %s: ", document_text(c, "option"));
-	in_force_print_side(from, "left alone", to);
+	print_side(from, to);
 	if (!json_equal(from, after)) {
 		fputs(" -> ", to);
-		in_force_print_side(after, "left alone", to);
+		print_side(after, to);
 	}
 	print_where(json_object_get(c, "where"), to);
 	if (also)
@@ -489,4 +450,20 @@ void in_force_print_changes(const json_t *set, FILE *to)
 		fputs("    policies in another order\n", to);
 	json_array_foreach (json_object_get(set, "changes"), i, change)
 		print_change(change, to);
+}
+
+void in_force_print(const json_t *f, FILE *to)
+{
+	_cleanup_(json_decref) json_t *changes = NULL;
+
+	if (!document_is(f, "known")) {
+		fprintf(to, "  in force: %s\n", document_text(f, "why"));
+	} else if (!in_force_differs(f)) {
+		fprintf(to, "  in force for new sockets: same as the files\n");
+	} else {
+		fprintf(to,
+			"  in force for new sockets: not what the files say; a reload would change:\n");
+		changes = in_force_changes(f);
+		in_force_print_changes(changes, to);
+	}
 }

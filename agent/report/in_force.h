@@ -20,8 +20,6 @@ bool in_force_differs(const json_t *f);
 json_t *in_force_unknown(const char *why);
 
 void in_force_print(const json_t *f, FILE *to);
-/* Prints "4 by web, rule out", or "not set".  unset: how a value that is left alone is named. */
-void in_force_print_side(const json_t *side, const char *unset, FILE *to);
 
 /*
  * Returns the changes that a reload would make for the cgroup, in an administrator's terms: options

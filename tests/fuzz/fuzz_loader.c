@@ -210,7 +210,8 @@ static void explain(const struct effective *effective, const char *path)
 	MUST(asked_parse(&nothing_asked, &asked, &error) == 0);
 	e = explanation_new(path, effective, &host, &asked, in_force_unknown("not known"));
 	MUST(e);
-	explanation_print(e, &asked, dev_null);
+	MUST(explanation_print(e, false, dev_null) == 0);
+	MUST(explanation_print(e, true, dev_null) == 0);
 	json_decref(e);
 }
 
