@@ -230,7 +230,7 @@ OPTION(IPV6_AUTOFLOWLABEL, .level = IPPROTO_IPV6, .optname = IPV6_AUTOFLOWLABEL,
        .kernel = "looked at for each packet; net.ipv6.auto_flowlabels is the default")
 OPTION(SO_PRIORITY, .level = SOL_SOCKET, .optname = SO_PRIORITY,
        .type = OPTION_INT, .min = 0, .max = UINT32_MAX, .hex = true, ALL_ANY_TIME,
-       .after_tos = true, .at_socket = true,
+       .carried = true, .after_tos = true, .at_socket = true,
        .since = "5.10",
        .summary = "priority for queueing disciplines; a class id where it looks like one",
        .kernel = "not inherited by accepted sockets, so set there again; after IP_TOS, which "

@@ -197,7 +197,8 @@ static void lint_unset(const struct lint *l, const struct rule *r, const struct 
 {
 	const struct setting *carried = find_carried(l->policy, s->option);
 
-	if (!reaches(r, SP_STAGE_TCP_PASSIVE_EST) || reaches(r, SP_STAGE_TCP_LISTEN))
+	if (!reaches(r, SP_STAGE_TCP_PASSIVE_EST) || reaches(r, SP_STAGE_TCP_LISTEN) ||
+	    s->option->after_tos) /* SO_PRIORITY is not inherited */
 		return;
 	for (size_t i = 0; i < l->config->n_policies && !carried; i++) {
 		carried = find_carried(&l->config->policies[i], s->option);

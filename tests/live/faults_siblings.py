@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Siblings of the faults of faults_sockets.py: the same kind, on another socket or another option."""
 
-from faults_sockets import FRESH_KINDS, fresh, mark
-from other_sockets import Governed, rule
+import socket
+
+from faults_sockets import EF, FRESH_KINDS, fresh, mark, priority
+from other_sockets import IP_TOS, STREAM, Governed, rule
+from harness.flows import SO_PRIORITY, accepted_option, listening
 from harness.result import check
 
 
@@ -18,3 +21,20 @@ def test_s4_prefixes_tell_the_family(box):
             with fresh(here, version, *FRESH_KINDS[name]) as one:
                 seen[name, version] = mark(one)
     check("marks of new sockets", {("tcp", 4): 1, ("tcp", 6): 0, ("udp", 4): 1, ("udp", 6): 0}, seen)
+
+
+def test_s4_priority_comes_after_tos_at_listen(box):
+    """IP_TOS, which the SYN-ACK needs, takes from a listener what socket(2) gave: given again."""
+    here = Governed(box, "s4-listen", {"SO_PRIORITY": 3, "IP_TOS": EF})
+    for rules in ((), (rule("direction: listen", IP_TOS=EF),)):
+        here.reload({"SO_PRIORITY": 3, "IP_TOS": 8}, *rules)
+        with listening(here.worker) as listener:
+            check("IP_TOS and SO_PRIORITY of a listener", (EF if rules else 8, 3),
+                  (listener.sockopt(*IP_TOS), priority(listener)))
+            check("SO_PRIORITY of an accepted socket", 3, accepted_option(listener, here.peer))
+    here.reload({"SO_PRIORITY": 3})
+    with here.worker.socket(socket.AF_INET, STREAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(*SO_PRIORITY, 6)
+        listener.listen(1)
+        check("SO_PRIORITY of a listener, over what the application set", 3, priority(listener))
