@@ -262,11 +262,13 @@ $(O)/tests/inject.so: tests/live/inject.c Makefile | $(O)/tests
 	$(say) CC $@
 	$(Q)$(CC) $(CFLAGS) -fPIC -shared -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -o $@ $<
 
-$(O)/tests/needs_ecn.bpf.o: tests/live/needs_ecn.bpf.c Makefile | $(O)/tests
+# A congestion control of the tests' own; what the kernel knows of sockets that no application has.
+$(O)/tests/%.bpf.o: tests/live/%.bpf.c Makefile | $(O)/tests
 	$(say) BPF $@
 	$(Q)$(CLANG) $(BPF_CFLAGS) -c -o $@ $<
 
-LIVE_PROGRAMS := $(O)/tests/whole $(O)/tests/inject.so $(O)/tests/needs_ecn.bpf.o tiny-cache
+LIVE_BPF      := $(wildcard tests/live/*.bpf.c)
+LIVE_PROGRAMS := $(O)/tests/whole $(O)/tests/inject.so $(LIVE_BPF:tests/live/%.c=$(O)/tests/%.o) tiny-cache
 
 # The unaware program of the system test; static, as it runs in another Debian.
 $(O)/tests/connector: tests/system/connector.c Makefile | $(O)/tests
@@ -359,7 +361,7 @@ KERNELS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sockpol/kernels
 .PHONY: test-kernels
 test-kernels: deps ## the live tests on Debian's 6.1 and 6.12, in virtual machines; KERNELS=--essential: a third of the time
 	$(Q)tests/install-deps $(KERNELS_DEPS)
-	$(Q)$(SUBMAKE) all tiny-cache
+	$(Q)$(SUBMAKE) all tiny-cache $(O)/tests/tcp_options.bpf.o
 	$(Q)tests/run-all --counts "kernels=tests/kernels/run.py --sockpol $(O)/sockpol --cache $(KERNELS_CACHE) $(KERNELS)"
 
 # What the benchmarks need besides, by Debian 12's names.
@@ -397,7 +399,7 @@ demo: deps ## a web server and curl, before and after a policy (root)
 C_FILES    := $(sort $(wildcard agent/*/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bench/*.[ch] tests/live/*.c tests/system/*.c tests/fuzz/*.[ch]))
 TIDY       := $(AGENT_SRC) $(sort $(wildcard bpf/*.bpf.c tests/unit/*.c tests/bench/*.c tests/live/*.c tests/system/*.c tests/fuzz/*.c))
 TIDY_FLAGS  = $(BASE_CFLAGS) -Itests/unit -Itests/fuzz
-$(O)/lint/bpf/% $(O)/lint/tests/bench/constants.bpf.c.tidy $(O)/lint/tests/bench/empty.bpf.c.tidy $(O)/lint/tests/bench/steps.bpf.c.tidy $(O)/lint/tests/live/needs_ecn.bpf.c.tidy: TIDY_FLAGS = $(BPF_CFLAGS)
+$(O)/lint/bpf/% $(O)/lint/tests/bench/constants.bpf.c.tidy $(O)/lint/tests/bench/empty.bpf.c.tidy $(O)/lint/tests/bench/steps.bpf.c.tidy $(LIVE_BPF:%=$(O)/lint/%.tidy): TIDY_FLAGS = $(BPF_CFLAGS)
 
 $(O)/lint/%.tidy: % .clang-tidy Makefile $(filter %.h,$(C_FILES)) $(SKELETONS)
 	$(say) TIDY $<

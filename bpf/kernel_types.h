@@ -56,6 +56,7 @@ struct bpf_sock_ops_kern {
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u32 write_seq;
+	__u32 segs_out;
 };
 
 #pragma clang attribute pop

@@ -577,17 +577,20 @@ static __always_inline void set_ops(struct bpf_sock_ops *ctx, __u32 first_cell, 
 		  CONTEXT_OPS);
 }
 
-/* Returns the stage of a socket that was accepted, or not: one that opens a connection at the
+/*
+ * Returns the stage of a socket that was accepted, or not: one that opens a connection at the
  * moment its peer does, or to itself, is established passively (tcp_rcv_state_process,
- * net/ipv4/tcp_input.c), but it called connect(2). */
-static __always_inline __u32 stage_by_direction(__u32 stage, bool accepted)
+ * net/ipv4/tcp_input.c), but it called connect(2).  An accepted one that is established has sent
+ * nothing itself; a further subflow belongs to its MPTCP socket then, and so to a process
+ * (mptcp_finish_join, net/mptcp/protocol.c).
+ */
+static __always_inline __u32 stage_by_direction(__u32 stage, struct tcp_sock *tp)
 {
 	switch (stage) {
 	case SP_STAGE_REPLY_ACTIVE:
-		return accepted ? SP_STAGE_REPLY_PASSIVE : stage;
-	case SP_STAGE_TCP_ACTIVE_EST:
+		return is_accepted(tp) ? SP_STAGE_REPLY_PASSIVE : stage;
 	case SP_STAGE_TCP_PASSIVE_EST:
-		return accepted ? SP_STAGE_TCP_PASSIVE_EST : SP_STAGE_TCP_ACTIVE_EST;
+		return is_accepted(tp) || !tp->segs_out ? stage : SP_STAGE_TCP_ACTIVE_EST;
 	default:
 		return stage;
 	}
@@ -604,7 +607,7 @@ static __noinline int due_at(struct bpf_sock_ops *ctx, __u32 stage)
 		tp = bpf_skc_to_tcp_sock(sk);
 		if (!tp || !owner_of_tcp(tp, &owner))
 			return HANDLED;
-		stage = stage_by_direction(stage, is_accepted(tp));
+		stage = stage_by_direction(stage, tp);
 	} else {
 		if (!owner_of_request(ctx, &owner))
 			return HANDLED;

@@ -92,6 +92,7 @@ OPTION(SO_RCVLOWAT, .level = SOL_SOCKET, .optname = SO_RCVLOWAT,
        STAGES(C_ | UX_, PE_, L_), .since = "5.10",
        .summary = "wake a reader only when this many bytes wait",
        .kernel = "0 becomes 1; capped at half of the largest receive buffer, which may grow for it",
+       .mptcp = "the kernel takes the subflow's back; the MPTCP socket, which is read, keeps its own",
        .breaks = "above 1: requests and answers that are smaller are not read, so both sides wait for ever")
 OPTION(SO_TXREHASH, .level = SOL_SOCKET, .optname = SO_TXREHASH,
        .type = OPTION_INT, .min = -1, .max = 1, TCP_ANY_TIME,
@@ -127,7 +128,8 @@ OPTION(TCP_NOTSENT_LOWAT, .level = IPPROTO_TCP, .optname = TCP_NOTSENT_LOWAT,
        .since = "5.10",
        .summary = "poll(2) says writable only while fewer unsent bytes than this are queued",
        .kernel = "0 means the host's net.ipv4.tcp_notsent_lowat",
-       .mptcp = "the subflow's; poll(2) asks the MPTCP socket, which keeps its own")
+       .mptcp = "the subflow's, until the kernel takes it back; poll(2) asks the MPTCP socket, which keeps "
+		"its own")
 OPTION(TCP_NODELAY, .level = IPPROTO_TCP, .optname = TCP_NODELAY,
        .type = OPTION_BOOL, .max = 1, TCP_ANY_TIME,
        .since = "6.1",
@@ -188,7 +190,8 @@ OPTION(SO_KEEPALIVE, .level = SOL_SOCKET, .optname = SO_KEEPALIVE,
        .type = OPTION_BOOL, .max = 1, TCP_ANY_TIME,
        .since = "5.10",
        .summary = "probe an idle peer",
-       .kernel = "arms the timer on an established socket",
+       .kernel = "arms the timer on an established socket; where both sides open the connection, the "
+		 "kernel does not arm it",
        .breaks = "an idle connection ends with ETIMEDOUT where the peer cannot be reached during the probes")
 OPTION(TCP_THIN_LINEAR_TIMEOUTS, .level = IPPROTO_TCP, .optname = TCP_THIN_LINEAR_TIMEOUTS,
        .type = OPTION_BOOL, .max = 1, TCP_ANY_TIME,
@@ -230,7 +233,7 @@ OPTION(IPV6_AUTOFLOWLABEL, .level = IPPROTO_IPV6, .optname = IPV6_AUTOFLOWLABEL,
        .kernel = "looked at for each packet; net.ipv6.auto_flowlabels is the default")
 OPTION(SO_PRIORITY, .level = SOL_SOCKET, .optname = SO_PRIORITY,
        .type = OPTION_INT, .min = 0, .max = UINT32_MAX, .hex = true, ALL_ANY_TIME,
-       .after_tos = true, .at_socket = true,
+       .carried = true, .after_tos = true, .at_socket = true,
        .since = "5.10",
        .summary = "priority for queueing disciplines; a class id where it looks like one",
        .kernel = "not inherited by accepted sockets, so set there again; after IP_TOS, which "

@@ -197,7 +197,8 @@ static void lint_unset(const struct lint *l, const struct rule *r, const struct 
 {
 	const struct setting *carried = find_carried(l->policy, s->option);
 
-	if (!reaches(r, SP_STAGE_TCP_PASSIVE_EST) || reaches(r, SP_STAGE_TCP_LISTEN))
+	if (!reaches(r, SP_STAGE_TCP_PASSIVE_EST) || reaches(r, SP_STAGE_TCP_LISTEN) ||
+	    s->option->after_tos) /* SO_PRIORITY is not inherited */
 		return;
 	for (size_t i = 0; i < l->config->n_policies && !carried; i++) {
 		carried = find_carried(&l->config->policies[i], s->option);
@@ -529,9 +530,13 @@ static void lint_at_socket(const struct lint *l, const struct policy *p, const s
 		if (before)
 			diag_warning(l->diags, &s->at,
 				     "%s: at socket(2) it is not known whether rule '%s' holds, so "
-				     "socket(2) does not give the value of line %u, and a first "
+				     "socket(2) does not give%s the value of line %u, and a first "
 				     "datagram goes without%s",
-				     s->option->name, r->name, before->at.line,
+				     s->option->name, r->name,
+				     when_ip_families(&r->when) == SP_FAMILY_IPV6
+					     ? " an IPv6 socket"
+					     : "",
+				     before->at.line,
 				     !s->unset ? ""
 				     : s->option == &option_table[OPTION_SO_MARK]
 					     ? "; 0 in a rule for connect(2) alone, or `ip rule to "

@@ -168,6 +168,8 @@ bool stage_policy_gives_at_socket(const struct policy *p)
 	bool gives = gives_at_socket(&p->base);
 
 	for (size_t i = 0; i < p->n_rules && !gives; i++)
-		gives = !when_is_open(&p->rules[i].when) && gives_at_socket(&p->rules[i].options);
+		for (int s = 0; s < SP_STAGE_MAX && gives_at_socket(&p->rules[i].options); s++)
+			gives |= stage_table[s].is_socket &&
+				 when_may_hold(&p->rules[i].when, &stage_table[s]);
 	return gives;
 }

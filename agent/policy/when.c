@@ -516,8 +516,8 @@ bool when_depends(const struct when *w, const struct stage *s)
 	if (s->transport == TRANSPORT_UNIX) /* these have nothing to look up */
 		return false;
 	if (s->is_socket) /* an IPv6 socket may have an IPv4 peer */
-		return !is_open(&rows[WHEN_FAMILY], w) &&
-		       !(when_is_open(w) && w->families & BIT(SP_FAMILY_INDEX_IPV4));
+		return when_is_open(w) ? !(when_ip_families(w) & SP_FAMILY_IPV4)
+				       : !is_open(&rows[WHEN_FAMILY], w);
 	FOR_EACH_ROW (row)
 		if ((row->end || row->looked_up) && !is_open(row, w))
 			return true;

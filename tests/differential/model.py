@@ -214,13 +214,20 @@ def asks_for_more(when):
             or any(key in when for key in MORE if key != "direction"))
 
 
+def families_of(when):
+    """Those in which a socket can be all that is asked of addresses."""
+    listed = [{f"ipv{to_network(text).version}" for text in as_list(when[key])}
+              for key in ("remote", "local") if key in when]
+    return set.intersection(set(as_list(when.get("family", ["ipv4", "ipv6"]))), *listed)
+
+
 def may_hold_later(when, protocol, family):
     """Does a socket that socket(2) made come to a moment for the rule?  A listener has no peer, and an
-    IPv6 socket may have IPv4 peers."""
+    IPv6 socket may have IPv4 peers or addresses, an IPv4 socket none of IPv6."""
     directions = as_list(when.get("direction", sorted(ALL_DIRECTIONS)))
     listens = "listen" in directions and not {"remote", "remote_port"} & when.keys()
     return (protocol in ("tcp", "udp") and protocol in as_list(when.get("protocol", protocol))
-            and bool({"ipv4", family} & set(as_list(when.get("family", family))))
+            and bool({"ipv4", family} & families_of(when))
             and ("connect" in directions or listens))
 
 

@@ -106,7 +106,7 @@ OPTIONS = {
                                kernel=doubled("net.core.wmem_max", 4608)),
     "SO_RCVLOWAT": socket_option(18, SIZE, (TCP, UNIX)),
     "SO_MAX_PACING_RATE": socket_option(47, RATE),
-    "SO_PRIORITY": socket_option(12, number_or_hex, EVERY),
+    "SO_PRIORITY": socket_option(12, number_or_hex, EVERY, carried=True),
     "SO_KEEPALIVE": socket_option(9, boolean, (TCP,)),
     "TCP_CONGESTION": tcp_option(13, str, text=True),
     "TCP_NOTSENT_LOWAT": tcp_option(25, SIZE),

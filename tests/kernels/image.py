@@ -219,10 +219,10 @@ def make_packages(cache):
 def make_tests(path, sockpol):
     """The agent and the live tests, as they are in this tree now, and the guest's init."""
     with tempfile.TemporaryDirectory() as root:
-        for build in ("", "tiny-cache"):
-            os.makedirs(os.path.join(f"{root}/sockpol/build", build), exist_ok=True)
-            shutil.copy(os.path.join(os.path.dirname(sockpol), build, "sockpol"),
-                        os.path.join(f"{root}/sockpol/build", build, "sockpol"))
+        for built in ("sockpol", "tiny-cache/sockpol", "tests/tcp_options.bpf.o"):
+            to = os.path.join(f"{root}/sockpol/build", built)
+            os.makedirs(os.path.dirname(to), exist_ok=True)
+            shutil.copy(os.path.join(os.path.dirname(sockpol), built), to)
         for name in ("policies", "doc", "tests/live", "tests/differential", "tests/demo", "dist"):
             if os.path.isdir(os.path.join(TOP, name)):
                 shutil.copytree(os.path.join(TOP, name), f"{root}/sockpol/{name}",

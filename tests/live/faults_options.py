@@ -60,7 +60,7 @@ def needs_ecn(box):
             yield "dctcp"
             return
     name = f"specn{os.getpid():07d}"
-    built = os.path.join(os.path.dirname(box.sockpol), "tests/needs_ecn.bpf.o")
+    built = box.built("tests/needs_ecn.bpf.o")
     path = box.path("needs-ecn")
     with open(built, "rb") as source, open(path, "wb") as target:
         target.write(source.read().replace(b"sockpol_name", name.encode()))

@@ -44,7 +44,7 @@ def failures(conformance, skipped):
 def try_without(conformance, name):
     """One mutant."""
     asked = f"conformance by an agent that leaves {name} out"
-    own = {case.name for case in conformance.cases if case.option == name}
+    own = {case.name for case in conformance.cases if case.option == name and case.given}
     failed, text = failures(conformance, name)
     check(f"{asked}: its own cases that pass all the same", set(), own - failed)
     check(f"{asked}: cases of other options that fail\n{text}\n   ", set(), failed - own)

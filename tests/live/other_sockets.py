@@ -9,7 +9,7 @@ from harness.capture import Capture
 from harness.flows import SO_PRIORITY, TCP_KEEPIDLE, policies, policy
 from harness.lacks import need_unix_hooks
 from harness.packet import MPTCP, MSS
-from harness.result import Containing, OneOf, Skip, check, wait_for
+from harness.result import Containing, OneOf, Skip, check
 
 FILE = "50-test.yaml"
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
@@ -429,16 +429,3 @@ def test_mptcp_subflows_are_governed(box):
                   data_marks(p for p in packets if p.sport == wire.port))
             check_multipath(accepted, client, False)
     check("failed options", [], here.agent.policy("mptcp")["failed"])
-
-
-def test_mptcp_joining_subflow_is_governed(box):
-    """The kernel opens it, in a worker of its own: it is of the connection's cgroup all the same."""
-    here = Governed(box, "mptcp-join", {"DSCP": "AF41"})
-    box.ip("mptcp", "limits", "set", "subflow", "1", "add_addr_accepted", "0",
-           undo=("mptcp", "limits", "set", "subflow", "0", "add_addr_accepted", "0"))
-    box.ip("mptcp", "endpoint", "add", "10.99.0.1", "id", "9", "subflow",
-           undo=("mptcp", "endpoint", "del", "id", "9"))
-    with multipath(here.worker, here.peer, socket.AF_INET, "10.98.0.1") as (_, _, wire):
-        wait_for("a second SYN, from the other address", ["10.99.0.1"], lambda: [
-            p.source for p in wire.packets() if p.is_syn and p.source != "10.98.0.1"])
-        check("DSCP of both SYNs", {AF41}, {p.tos for p in wire.packets() if p.is_syn})

@@ -35,7 +35,7 @@ static void test_base_options(void **state)
 	 * there all the same: nothing is set. */
 	expect_blocks(&f, SP_STAGE_TCP_LISTEN,
 		      "SO_RCVBUF=4096 TCP_NODELAY=- TCP_MAXSEG=900 TCP_SAVE_SYN=1 IP_TOS=8 "
-		      "SO_PRIORITY=-");
+		      "SO_PRIORITY=5");
 	expect_blocks(&f, SP_STAGE_UDP_BIND,
 		      "SO_REUSEPORT=1 SO_RCVBUF=4096 IP_TOS=8 SO_PRIORITY=5");
 	expect_blocks(&f, SP_STAGE_UDP_CONNECT, "SO_RCVBUF=4096 IP_TOS=8 SO_PRIORITY=5");

@@ -218,6 +218,26 @@ enum at_socket {
 	MAY_HOLD,
 };
 
+/* Is there an address of one of the families in the list of a rule? */
+static bool has_address(const struct ranges *list, unsigned families)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (families & (list->v[i].kind == RANGE_IPV4 ? SP_FAMILY_IPV4 : SP_FAMILY_IPV6))
+			return true;
+	return false;
+}
+
+/* Can a socket that speaks these families be all that is asked of addresses? */
+static bool can_speak(const struct when *w, unsigned families)
+{
+	for (unsigned one = SP_FAMILY_IPV4; one <= SP_FAMILY_IPV6; one <<= 1)
+		if (w->families & families & one &&
+		    (!w->has_remote || has_address(&w->remote, one)) &&
+		    (!w->has_local || has_address(&w->local, one)))
+			return true;
+	return false;
+}
+
 /* An IPv6 socket may have IPv4 peers later on. */
 static enum at_socket at_socket(const struct rule *r, enum sp_stage s, enum sp_family family)
 {
@@ -228,7 +248,7 @@ static enum at_socket at_socket(const struct rule *r, enum sp_stage s, enum sp_f
 		return HOLDS;
 	w = &r->when;
 	if (asks_for_more(w))
-		return w->families & families && may_hold_later(w, s) ? MAY_HOLD : HOLDS_NOT;
+		return can_speak(w, families) && may_hold_later(w, s) ? MAY_HOLD : HOLDS_NOT;
 	if (stages[s].no_protocol ? w->has_protocol : !(w->protocols & BIT(stages[s].protocol)))
 		return HOLDS_NOT;
 	return (w->families & BIT(family)) ? HOLDS : HOLDS_NOT;

@@ -61,36 +61,38 @@ static void test_rules(void **state)
 			     .remote = { "0.0.0.0/0" } },
 			   /* a listener has no peer, and accept(2) is not for what socket(2) made
 			    */
-			   { "passive", LISTEN | BIT(DIRECTION_ACCEPT), .remote = { "::/0" } } },
+			   { "passive", LISTEN | BIT(DIRECTION_ACCEPT), .remote = { "::/0" } },
+			   /* no IPv4 socket has such a peer */
+			   { "far6", .remote = { "fd00::/8" } } },
 	};
 	static const struct {
 		enum sp_stage stage;
 		const char *expected; /* the base and the rules, in their order */
 	} cases[] = {
 		{ SP_STAGE_TCP_BIND, "++ ? "
-				     " ?    " },
+				     " ?     " },
 		{ SP_STAGE_TCP_CONNECT, "+ ?  "
-					" ? ?? " },
+					" ? ?? ?" },
 		{ SP_STAGE_TCP_SYN, "+ ?? "
-				    " ? ?? " },
+				    " ? ?? ?" },
 		{ SP_STAGE_TCP_PASSIVE_EST, "+ ?? "
-					    " ?+???" },
+					    " ?+????" },
 		{ SP_STAGE_TCP_LISTEN, "++ ? "
-				       " ?    " },
+				       " ?     " },
 		{ SP_STAGE_UDP_CONNECT, "+ ?? "
-					"+? ?? " },
+					"+? ?? ?" },
 		{ SP_STAGE_UDP_SEND, "+    "
-				     "+?    " },
+				     "+?     " },
 		{ SP_STAGE_UNIX_SEND, "    +"
-				      "      " },
+				      "       " },
 		{ SP_STAGE_REPLY_PASSIVE, "+ ?? "
-					  " ?+???" },
+					  " ?+????" },
 		{ SP_STAGE_TCP_SOCKET, "+ooo "
-				       " ? !o " },
+				       " ? !o !" },
 		{ SP_STAGE_UDP_SOCKET, "+ooo "
-				       "+? !o " },
+				       "+? !o !" },
 		{ SP_STAGE_OTHER_SOCKET, "+    "
-					 " ?    " },
+					 " ?     " },
 	};
 	struct config *c = fixture_config(&policy, 1);
 	const struct policy *p = &c->policies[0];
@@ -120,8 +122,12 @@ static void test_given_at_socket(void **state)
 				       { { OPTION_SO_PRIORITY, 1 } },
 				       .protocols = BIT(PROTOCOL_UDP) } } },
 		{ "open", .rules = { { "ear", LISTEN, { { OPTION_SO_PRIORITY, 1 } } } } },
+		{ "unix", .rules = { { "unix",
+				       0,
+				       { { OPTION_SO_PRIORITY, 1 } },
+				       .families = BIT(SP_FAMILY_INDEX_UNIX) } } },
 	};
-	static const bool expected[] = { true, false, false, true, false };
+	static const bool expected[] = { true, false, false, true, false, false };
 	struct config *c = fixture_config(policies, ARRAY_SIZE(policies));
 	static const struct option *const mark = &option_table[OPTION_SO_MARK];
 

@@ -9,6 +9,7 @@ import dataclasses
 import errno
 import socket
 import struct
+import sys
 import time
 import typing
 
@@ -16,34 +17,43 @@ from harness import sandbox
 from harness.packet import MSS, WSCALE
 from harness.result import PATIENCE, Between, OneOf, wait_for
 
-from .scenes import (TCP_INFO, TCPI_RTO, TCPI_SND_CWND, TCPI_SND_MSS, TCPI_WSCALE, half_open,
-                     talk)
+from .scenes import TCP_INFO, TCPI_RTO, TCPI_SND_CWND, half_open, talk
 
 SO_BINDTODEVICE = 25
 TCP_SAVED_SYN = 28
+TCP_BPF_IW, TCP_BPF_SNDCWND_CLAMP = 1001, 1002
 
 ROUND_TRIPS = 30
 
 
 @dataclasses.dataclass(frozen=True)
 class Effect:
-    """`measured`: two looks at the same default need not be equal."""
+    """`measured`: two looks at the same default need not be equal.  `needs`: what not every column of
+    the table has, see cases.py."""
 
     what: str
     expected: object
     look: typing.Callable
     measured: bool = False
+    needs: str = ""
 
 
-def getsockopt(level, optname, expected):
-    """The application's own getsockopt on the socket under test."""
-    return Effect(f"getsockopt({level}, {optname})", expected,
-                  lambda place: place.scene.subject.sockopt(level, optname))
+def getsockopt(level, optname, expected, mask=-1):
+    """The application's own getsockopt on the socket under test, unsigned."""
+    return Effect(f"getsockopt({level}, {optname})", expected, lambda place: int.from_bytes(
+        place.scene.option(level, optname), sys.byteorder) & mask)
 
 
 def getsockopt_text(level, optname, expected):
     return Effect(f"getsockopt({level}, {optname})", expected,
-                  lambda place: text(place.scene.subject.getsockopt(level, optname, 16)))
+                  lambda place: text(place.scene.option(level, optname, 16)))
+
+
+def in_kernel(level, optname, expected):
+    """What no application can ask for."""
+    return Effect(f"option {optname} of level {level}, as the kernel has it", expected,
+                  lambda place: int.from_bytes(place.scene.observed(place.sandbox).getsockopt(
+                      level, optname, 4), sys.byteorder))
 
 
 def text(data):
@@ -82,24 +92,18 @@ def synack_wscale(expected):
     return synack_option("window scale", WSCALE, expected)
 
 
-def sent_mss(expected):
-    return Effect("tcpi_snd_mss", expected,
-                  lambda place: place.scene.tcp_info(place.scene.subject, TCPI_SND_MSS))
-
-
-def own_wscale(expected):
-    """The scale of the window that an accepted socket advertises."""
-    return Effect("tcpi_rcv_wscale", expected,
-                  lambda place: place.scene.tcp_info(place.scene.subject, TCPI_WSCALE, 1) >> 4)
+def of_tcp_info(name, offset, expected):
+    return Effect(name, expected, lambda place: place.scene.tcp_info(place.scene.subject, offset),
+                  needs="info")
 
 
 def on_wire(field, expected):
     """A field of the IP header, the same on every packet with data that the socket sends."""
 
     def look(place):
-        return {getattr(p, field) for p in place.scene.sent(place.scene.subject)}
+        return {getattr(p, field) for p in place.scene.sent()}
 
-    return Effect(f"{field} of the packets sent", {expected}, look)
+    return Effect(f"{field} of the packets sent", {expected}, look, needs="data")
 
 
 def on_syn(field, expected):
@@ -126,13 +130,13 @@ def no_flow_label(on):
     def look(place):
         scene = place.scene
         if on == "data":
-            return flow_label_off(scene.sent(scene.subject))
+            return flow_label_off(scene.sent())
         if on == "syn":
             return flow_label_off([scene.syn()])
         scene.child  # has the listener answer a SYN
         return flow_label_off([scene.synack()])
 
-    return Effect(f"no flow label on {on} packets", True, look)
+    return Effect(f"no flow label on {on} packets", True, look, needs="data" if on == "data" else "")
 
 
 def retransmission_timeout(at_least, at_most):
@@ -148,13 +152,17 @@ def retransmission_timeout(at_least, at_most):
             talk(subject, scene.peer)
         return timeout
 
-    return Effect("tcpi_rto", Between(at_least, at_most), look, measured=True)
+    return Effect("tcpi_rto", Between(at_least, at_most), look, measured=True, needs="time")
 
 
 def keepalive_timer():
-    """The kernel has armed the keepalive timer: 2 in the column `tr` of /proc/net/tcp."""
+    """The kernel has armed the keepalive timer: 2 in the column `tr` of /proc/net/tcp, once all is
+    acknowledged."""
 
     def look(place):
+        return wait_for("a timer but that of retransmissions", OneOf([0, 2]), lambda: timer(place))
+
+    def timer(place):
         local, remote = (s.getsockname()[1] for s in (place.scene.subject, place.scene.peer))
         name = "/proc/net/tcp6" if place.family.client == socket.AF_INET6 else "/proc/net/tcp"
         with open(name, encoding="ascii") as table:
@@ -164,13 +172,14 @@ def keepalive_timer():
                     return int(fields[5].split(":")[0])
         return None
 
-    return Effect("the timer that runs (2: keepalive)", 2, look)
+    return Effect("the timer that runs (2: keepalive)", 2, look, needs="timer")
 
 
 def saved_syn():
     """The accepted socket can read the SYN's headers back, once."""
     return Effect("getsockopt(TCP_SAVED_SYN) on the accepted socket is a SYN", True, lambda place:
-                  len(place.scene.child.getsockopt(socket.IPPROTO_TCP, TCP_SAVED_SYN, 256)) >= 40)
+                  len(place.scene.child.getsockopt(socket.IPPROTO_TCP, TCP_SAVED_SYN, 256)) >= 40,
+                  needs="own")
 
 
 def pump(sender, receiver, size):
@@ -196,7 +205,8 @@ def transfer_time(size, at_least):
                 break
         return best
 
-    return Effect(f"seconds to deliver {size} bytes", Between(at_least, 60), look, measured=True)
+    return Effect(f"seconds to deliver {size} bytes", Between(at_least, 60), look, measured=True,
+                  needs="time")
 
 
 @contextlib.contextmanager
@@ -225,7 +235,7 @@ def initial_window(segments):
             sender.send(bytes(50000))
             return peer.first_flight(opening)
 
-    return Effect("segments in the first flight", segments, look)
+    return Effect("segments in the first flight", segments, look, needs="far")
 
 
 def congestion_window(clamp):
@@ -244,7 +254,8 @@ def congestion_window(clamp):
             peer.reset(opening, opening.seq + 1 + size)
             return window
 
-    return Effect("tcpi_snd_cwnd after traffic", Between(1, clamp), look, measured=True)
+    return Effect("tcpi_snd_cwnd after traffic", Between(1, clamp), look, measured=True,
+                  needs="time")
 
 
 def established(subject):
@@ -255,9 +266,8 @@ def route(expected_device):
     """The address that a socket sends from when it connects to far away; nobody answers there."""
 
     def look(place):
-        with place.worker.socket(place.family.client, place.kind) as subject:
-            subject.setblocking(False)
-            subject.connect_ex((place.family.far(sandbox.FAR_AWAY), 7))
+        with place.socket("client", place.worker) as subject:
+            place.begin(subject, place.family.far(sandbox.FAR_AWAY))
             return subject.getsockname()[0].removeprefix("::ffff:")
 
     def expected(version):
@@ -271,16 +281,14 @@ def bound_device(role):
 
     def look(place):
         family = place.family
-        with place.worker.socket(family.server if role == "listen" else family.client,
-                                 place.kind) as subject:
+        with place.socket("server" if role == "listen" else "client", place.worker) as subject:
             if role == "connect":
-                subject.setblocking(False)
-                subject.connect_ex((family.far(sandbox.FAR_AWAY), 7))
+                place.begin(subject, family.far(sandbox.FAR_AWAY))
             elif role == "send":
-                subject.sendto(b"x", (family.target, 7))
+                subject.sendto(b"x", (family.first, 7))
             else:
                 subject.bind((family.wildcard, 0))
-                if place.protocol == "tcp":
+                if place.transport == "tcp":
                     subject.listen(1)
             return text(subject.getsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, 16))
 
@@ -296,8 +304,8 @@ def refused_route():
     """errno of a send to where only marked sockets may not send, the first one having gone."""
 
     def look(place):
-        with place.worker.socket(place.family.client, place.kind) as subject:
-            subject.sendto(b"x", (place.family.target, 7))
+        with place.socket("client", place.worker) as subject:
+            subject.sendto(b"x", (place.family.first, 7))
             try:
                 subject.sendto(b"y", (place.family.far(sandbox.FORBIDDEN), 7))
             except OSError as error:
@@ -312,14 +320,14 @@ def deaf_sender():
 
     def look(place):
         family = place.family
-        with (place.worker.socket(family.client, place.kind) as subject,
-              place.peer.socket(family.server, place.kind) as peer):
-            subject.sendto(b"x", (family.target, 7))
+        with (place.socket("client", place.worker) as subject,
+              place.socket("server", place.peer) as peer):
+            subject.sendto(b"x", (family.first, 7))
             peer.bind((family.listen, 0))
-            address = "127.0.0.1" if family.wire == 4 else "::1"
+            address = family.target if family.server == socket.AF_INET6 else "127.0.0.1"
             return unreachable(peer, subject, (address, subject.port()))
 
-    return Effect("deaf to an answer over loopback", True, look)
+    return Effect("deaf to an answer over loopback", True, look, needs="ports")
 
 
 def deaf_on_loopback():
@@ -327,16 +335,16 @@ def deaf_on_loopback():
 
     def look(place):
         family = place.family
-        with (place.worker.socket(family.server, place.kind) as server,
-              place.peer.socket(family.client, place.kind) as client):
+        with (place.socket("server", place.worker) as server,
+              place.socket("client", place.peer) as client):
             server.bind((family.wildcard, 0))
-            if place.protocol == "tcp":
+            if place.transport == "tcp":
                 server.listen(1)
             target = (family.target, server.port())
-            return refused(client, target) if place.protocol == "tcp" else unreachable(
+            return refused(client, target) if place.transport == "tcp" else unreachable(
                 client, server, target)
 
-    return Effect("deaf to loopback", True, look)
+    return Effect("deaf to loopback", True, look, needs="ports")
 
 
 def refused(client, target):
@@ -373,19 +381,19 @@ def bind_twice():
 
     def look(place):
         family = place.family
-        with (place.worker.socket(family.server, place.kind) as one,
-              place.worker.socket(family.server, place.kind) as other):
+        with (place.socket("server", place.worker) as one,
+              place.socket("server", place.worker) as other):
             one.bind((family.listen, 0))
             try:
                 other.bind((family.listen, one.port()))
-                if place.protocol == "tcp":
+                if place.transport == "tcp":
                     one.listen(1)
                     other.listen(1)
             except OSError as error:
                 return error.errno
         return 0
 
-    return Effect("errno of a second bind(2) to one address", 0, look)
+    return Effect("errno of a second bind(2) to one address", 0, look, needs="ports")
 
 
 def bind_over_time_wait():
@@ -393,31 +401,31 @@ def bind_over_time_wait():
 
     def look(place):
         family = place.family
-        with place.worker.socket(family.server, socket.SOCK_STREAM) as listener:
+        with place.socket("server", place.worker) as listener:
             listener.bind((family.listen, 0))
             port = listener.port()
             listener.listen(1)
-            with place.peer.socket(family.client, socket.SOCK_STREAM) as client:
+            with place.socket("client", place.peer) as client:
                 client.connect((family.target, port))
                 accepted = listener.accept()
                 accepted.close()  # the first FIN is ours: so is TIME_WAIT
                 client.recv(1)
-        with place.worker.socket(family.server, socket.SOCK_STREAM) as again:
+        with place.socket("server", place.worker) as again:
             try:
                 again.bind((family.listen, port))
             except OSError as error:
                 return error.errno
         return 0
 
-    return Effect("errno of bind(2) over TIME_WAIT", 0, look)
+    return Effect("errno of bind(2) over TIME_WAIT", 0, look, needs="own")
 
 
 def bound_getsockopt(optname, expected):
     """getsockopt of a socket that was only bound."""
 
     def look(place):
-        with place.worker.socket(place.family.server, place.kind) as subject:
+        with place.socket("server", place.worker) as subject:
             subject.bind((place.family.listen, 0))
             return subject.sockopt(socket.SOL_SOCKET, optname)
 
-    return Effect(f"getsockopt(SOL_SOCKET, {optname})", expected, look)
+    return Effect(f"getsockopt(SOL_SOCKET, {optname})", expected, look, needs="own")

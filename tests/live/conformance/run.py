@@ -12,7 +12,7 @@ from harness.lacks import need_unix_hooks
 from harness.result import Failure, Skip, check
 
 from . import cases as table_of_cases
-from .scenes import FAMILIES, Place, listen
+from .scenes import Place, listen
 
 FILE = "conformance.yaml"
 
@@ -44,15 +44,17 @@ class Conformance:
                                    for role in ("control", "peer")))
         errors = []
 
-        def look(case, control, peer):
-            try:
-                self.defaults[case] = self.look_at_defaults(case, control, peer)
-            except Skip as why:
-                self.skipped[case] = why
-            except Failure as failure:
-                self.blind[case] = failure
-            except Exception as error:  # raised again below: this is another thread
-                errors.append(error)
+        def look(few, control, peer):
+            with self.place(few[0], control, peer) as place:
+                for case in few:
+                    try:
+                        self.defaults[case] = self.look_at_defaults(case, place)
+                    except Skip as why:
+                        self.skipped[case] = why
+                    except Failure as failure:
+                        self.blind[case] = failure
+                    except Exception as error:  # raised again below: this is another thread
+                        errors.append(error)
 
         self.each(self.cases, look)
         if errors:
@@ -60,19 +62,20 @@ class Conformance:
         self.cases = [case for case in self.cases if case in self.defaults]
 
     def each(self, cases, work):
-        """Calls work(case, control, peer) for each case; the cases of one option in one thread."""
+        """Calls work(few, control, peer) for the cases, those that share sockets at a time."""
         todo = queue.SimpleQueue()
-        for option in dict.fromkeys(case.option for case in cases):
-            todo.put([case for case in cases if case.option == option])
+        for batch in dict.fromkeys(case.batch for case in cases):
+            todo.put([case for case in cases if case.batch == batch])
 
         def thread():
             control, peer = self.unaware.get()
             try:
                 while True:
-                    for case in todo.get_nowait():
+                    batch = todo.get_nowait()
+                    for sockets in dict.fromkeys(case.sockets for case in batch):
                         if self.stopping.is_set():
                             return
-                        work(case, control, peer)
+                        work([case for case in batch if case.sockets == sockets], control, peer)
             except queue.Empty:
                 pass
             finally:
@@ -92,10 +95,9 @@ class Conformance:
             raise
 
     def place(self, case, worker, peer, listener=None):
-        return Place(self.sandbox, worker, peer, case.look.role, case.look.protocol, case.family,
-                     listener)
+        return Place(self.sandbox, worker, peer, case.look, case.family, listener)
 
-    def look_at_defaults(self, case, control, peer):
+    def look_at_defaults(self, case, place):
         """(effect, default): what an ungoverned socket shows, for each effect that can be seen here.
 
         The asked value must differ from the default, or the case would show nothing.
@@ -106,35 +108,35 @@ class Conformance:
         if case.family == "unix":
             need_unix_hooks()
         shown = []
-        with self.place(case, control, peer) as place:
-            for effect in self.table[case.option].effects_for(case.look):
-                try:
-                    default = effect.look(place)
-                except OSError as error:
-                    if error.errno != errno.ENOPROTOOPT:
-                        raise
-                    continue  # older kernels set some options that they do not show
-                if effect.expected == default:
-                    raise Failure(f"{case.name}: a value that differs from the default: "
-                                  f"{effect.what}", f"not {effect.expected}", default)
-                shown.append((effect, default))
+        for effect in self.table[case.option].effects_for(case.look):
+            try:
+                default = effect.look(place)
+            except OSError as error:
+                if error.errno != errno.ENOPROTOOPT:
+                    raise
+                continue  # older kernels set some options that they do not show
+            if effect.expected == default:
+                raise Failure(f"{case.name}: a value that differs from the default: "
+                              f"{effect.what}", f"not {effect.expected}", default)
+            shown.append((effect, default))
         if not shown:
             raise Skip("this kernel does not show it to applications")
         return shown
 
     def policies(self):
-        """A policy for each group, with its only option."""
+        """A policy for each group."""
         text = ["policies:"]
-        for case in {case.group: case for case in self.cases}.values():
-            option = f"{{ {case.option}: {self.table[case.option].value} }}"
-            text += [f"  - name: {case.group}",
-                     f"    match: {{ cgroup: {self.cgroup.path}/{case.group} }}"]
-            condition = table_of_cases.FORMS[case.look.form]
+        for group in dict.fromkeys(case.group for case in self.cases):
+            cases = [case for case in self.cases if case.group == group]
+            options = "{ %s }" % ", ".join(f"{name}: {self.table[name].value}" for name in dict.fromkeys(
+                case.option for case in cases))
+            text += [f"  - name: {group}", f"    match: {{ cgroup: {self.cgroup.path}/{group} }}"]
+            condition = table_of_cases.FORMS[cases[0].look.form]
             if condition:
                 text += ["    rules:", "      - name: only", f"        when: {{ {condition} }}",
-                         f"        options: {option}"]
+                         f"        options: {options}"]
             else:
-                text += [f"    options: {option}"]
+                text += [f"    options: {options}"]
         return "\n".join(text) + "\n"
 
     @contextlib.contextmanager
@@ -143,9 +145,9 @@ class Conformance:
         with contextlib.ExitStack() as stack:
             for case in self.cases:
                 if case.look.old_listener:
-                    family = FAMILIES[case.family][1]
-                    self.old_listeners[case] = listen(stack, self.workers[case.group], family,
-                                                      family.wildcard)
+                    place = self.place(case, self.workers[case.group], None)
+                    self.old_listeners[case] = listen(stack, place, place.worker,
+                                                      place.family.wildcard)
             agent = self.sandbox.agent("conformance", environment=environment, sockpol=sockpol)
             agent.write(FILE, self.policies())
             stack.enter_context(agent)
@@ -159,19 +161,25 @@ class Conformance:
             report.skip(case.name, why)
         for case, failure in self.blind.items():
             report.fail(case.name, failure)
-        self.each(self.cases, lambda case, control, peer:
-                  report.run(case.name, lambda: self.run_case(case, control, peer)))
 
-    def run_case(self, case, control, peer):
+        def run_few(few, control, peer):
+            with (self.place(few[0], self.workers[few[0].group], peer,
+                             self.old_listeners.get(few[0])) as governed,
+                  self.place(few[0], control, peer) as ungoverned):
+                for case in few:
+                    report.run(case.name, lambda case=case: self.run_case(case, governed, ungoverned))
+
+        self.each(self.cases, run_few)
+
+    def run_case(self, case, governed, ungoverned):
+        """That others are left alone is seen in the columns that do not share sockets."""
         asked = f"{case.option}: {self.table[case.option].value}"
-        listener = self.old_listeners.get(case)
-        with self.place(case, self.workers[case.group], peer, listener) as place:
-            for effect, _ in self.defaults[case]:
-                check(f"{asked}; {effect.what}", effect.expected, effect.look(place))
-        with self.place(case, control, peer) as place:
-            for effect, default in self.defaults[case]:
-                seen = effect.look(place)
-                if effect.measured and not effect.expected == seen:
-                    continue
-                check(f"nothing, in an ungoverned cgroup; {effect.what}",
-                      f"not {effect.expected}" if effect.measured else default, seen)
+        for effect, default in self.defaults[case]:
+            check(f"{asked}; {effect.what}", effect.expected if case.given else default,
+                  effect.look(governed))
+        for effect, default in () if case.shares else self.defaults[case]:
+            seen = effect.look(ungoverned)
+            if effect.measured and not effect.expected == seen:
+                continue
+            check(f"nothing, in an ungoverned cgroup; {effect.what}",
+                  f"not {effect.expected}" if effect.measured else default, seen)

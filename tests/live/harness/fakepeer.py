@@ -24,6 +24,15 @@ SYN_OPTIONS = struct.pack("!BBH", 2, 4, MSS)
 SEQ = 1000
 
 
+def next_seq(opening):
+    """The peer's, after a SYN or SYN-ACK of the kernel's: the peer's SYN may have brought data."""
+    return opening.ack if opening.is_synack else SEQ + 1
+
+
+def next_ack(opening):
+    return (opening.seq + 1 + opening.payload) & 0xFFFFFFFF
+
+
 class FakePeer:
     """Use it as a context manager: one connection at a time.  Each comes from a port of its own."""
 
@@ -80,17 +89,18 @@ class FakePeer:
 
     def accept(self, syn):
         """Takes the connection that the kernel opens with this SYN; returns its ACK."""
-        self.send(syn, SEQ, syn.seq + 1, SYN | ACK, SYN_OPTIONS)
+        self.send(syn, SEQ, next_ack(syn), SYN | ACK, SYN_OPTIONS)
         return self.wait("an ACK", lambda p: p.sport == syn.sport and p.flags & (SYN | ACK) == ACK)
 
-    def open(self, source, destination, port, flags=SYN):
+    def open(self, source, destination, port, flags=SYN, data=b""):
         """Asks a listener for a connection; returns its SYN-ACK, which it does not acknowledge yet."""
         sport = next(self.ports)
-        os.write(self.fd, make_tcp(source, destination, sport, port, SEQ, 0, flags, SYN_OPTIONS))
+        os.write(self.fd, make_tcp(source, destination, sport, port, SEQ, 0, flags, SYN_OPTIONS,
+                                   data=data))
         return self.wait("a SYN-ACK", lambda p: p.is_synack and p.dport == sport)
 
     def establish(self, synack):
-        self.send(synack, SEQ + 1, synack.seq + 1, ACK)
+        self.send(synack, next_seq(synack), next_ack(synack), ACK)
 
     def first_flight(self, of):
         """Segments with data, from the sender of packet `of`, before it repeats one."""
@@ -105,14 +115,14 @@ class FakePeer:
 
     def drain(self, of, size):
         """Acknowledges each segment of the sender of packet `of`, until so many bytes have come."""
-        expected = (of.seq + 1) & 0xFFFFFFFF
+        expected = next_ack(of)
         while size > 0:
             packet = self.wait("data", lambda p: p.payload and p.sport == of.sport
                                and p.dport == of.dport)
             if packet.seq == expected:
                 expected = (expected + packet.payload) & 0xFFFFFFFF
                 size -= packet.payload
-            self.send(of, SEQ + 1, expected, ACK)
+            self.send(of, next_seq(of), expected, ACK)
 
     def reset(self, of, seq):
-        self.send(of, SEQ + 1, seq, RST | ACK)
+        self.send(of, next_seq(of), seq, RST | ACK)

@@ -30,6 +30,11 @@ class Packet:
     options: dict = dataclasses.field(default_factory=dict)
 
     @property
+    def dscp(self):
+        """In its place in `tos`: the other two bits are ECN's."""
+        return self.tos & 0xFC
+
+    @property
     def is_syn(self):
         return self.flags & (SYN | ACK) == SYN
 
@@ -95,13 +100,15 @@ def checksum(data):
     return ~total & 0xFFFF
 
 
-def make_tcp(source, destination, sport, dport, seq, ack, flags, options=b"", window=65535):
-    """A TCP segment without data, from its IP header on."""
+def make_tcp(source, destination, sport, dport, seq, ack, flags, options=b"", window=65535,
+             data=b""):
+    """A TCP segment, from its IP header on."""
     family = socket.AF_INET6 if ":" in source else socket.AF_INET
     src, dst = socket.inet_pton(family, source), socket.inet_pton(family, destination)
-    length = 20 + len(options)
-    tcp = struct.pack("!HHIIBBHHH", sport, dport, seq, ack, length // 4 << 4, flags, window, 0,
-                      0) + options
+    header = 20 + len(options)
+    length = header + len(data)
+    tcp = struct.pack("!HHIIBBHHH", sport, dport, seq, ack, header // 4 << 4, flags, window, 0,
+                      0) + options + data
     if family == socket.AF_INET6:
         pseudo = src + dst + struct.pack("!IxxxB", length, socket.IPPROTO_TCP)
         ip = struct.pack("!IHBB", 6 << 28, length, socket.IPPROTO_TCP, 64) + src + dst

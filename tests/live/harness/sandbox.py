@@ -62,14 +62,18 @@ rule add fwmark {MARK} table {TABLE}
 
 
 def routes(version):
-    return ROUTES + f"route add prohibit {FORBIDDEN[version]} table {TABLE}\n"
+    return ROUTES + f"""
+route add prohibit {FORBIDDEN[version]} table {TABLE}
+route add {TUN_PEER[version]} dev {TUN} rto_min 40ms table {TABLE}
+"""
 
 
 # The host's defaults may be anything; what policies ask for differs from these.  reno is always there.
 # And a test that is slow to send is not to find its initial window halved.
-# Ping sockets are root's.
+# Ping sockets are root's.  Fast Open, for those who ask for it, without cookies, which the first
+# connection to a host would be for.
 SYSCTLS = {"tcp_congestion_control": "reno", "tcp_ecn": "0", "tcp_slow_start_after_idle": "0",
-           "ping_group_range": "0 0"}
+           "ping_group_range": "0 0", "tcp_fastopen": str(0x1 | 0x2 | 0x4 | 0x200)}
 
 
 def enter():
@@ -167,10 +171,16 @@ class Sandbox:
 
     def build(self, name):
         """The agent of another build, made beside the one that is tested."""
-        path = os.path.join(os.path.dirname(self.sockpol), name, "sockpol")
+        path = self.built(os.path.join(name, "sockpol"))
         if not os.access(path, os.X_OK):
             raise Skip(f"there is no {path} (make {name})")
         return path
+
+    def built(self, name):
+        """A file that was made beside the agent, or beside the build of which it is a variant."""
+        directory = os.path.dirname(self.sockpol)
+        path = os.path.join(os.path.dirname(directory), name)
+        return path if os.path.exists(path) else os.path.join(directory, name)
 
     def worker(self, cgroup):
         return self.stack.enter_context(Worker(cgroup))
