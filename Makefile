@@ -357,7 +357,7 @@ KERNELS_DEPS := $(if $(filter aarch64,$(shell uname -m)),qemu-system-arm,qemu-sy
 KERNELS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sockpol/kernels
 
 .PHONY: test-kernels
-test-kernels: deps ## the live tests on Debian's 6.1 and 6.12, in virtual machines; KERNELS=--essential: a third of the time
+test-kernels: deps ## the live tests on Debian's 6.1 and 6.12, in virtual machines; KERNELS=--essential: a quarter of the time
 	$(Q)tests/install-deps $(KERNELS_DEPS)
 	$(Q)$(SUBMAKE) all tiny-cache
 	$(Q)tests/run-all --counts "kernels=tests/kernels/run.py --sockpol $(O)/sockpol --cache $(KERNELS_CACHE) $(KERNELS)"

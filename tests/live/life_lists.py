@@ -16,7 +16,7 @@ from model import walk  # differential/, by way of life_first_sockets
 
 HOPPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "harness", "hopper.py")
 OUTER, INNER = 20, 40
-CONNECTS = sized(short=100_000, full=2_000_000, long=10_000_000)
+CONNECTS = sized(short=100_000, full=500_000, long=10_000_000)
 
 
 def applied(agent):
