@@ -28,8 +28,11 @@ Q   := @
 say  = @printf '  %-8s %s\n'
 endif
 
+# Root builds as whoever owns the place, so that they can go on there as themselves.
+OWNER   := $(if $(filter 0,$(shell id -u)),$(shell stat -c '%u %g' $(firstword $(wildcard $(O)) $(dir $(abspath $(O)))) 2>/dev/null))
+BUILDER := $(if $(filter-out 0,$(firstword $(OWNER))),setpriv --reuid=$(firstword $(OWNER)) --regid=$(lastword $(OWNER)) --clear-groups --)
 # For the makes started here: as many jobs as processors, where the command line says nothing of it.
-SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+SUBMAKE  = $(BUILDER) $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 comma := ,
 
@@ -120,11 +123,11 @@ $(O)/sockpol: $(O)/agent/sockpol
 
 .PHONY: other-abi
 other-abi:
-	$(Q)$(SUBMAKE) O=$(O)/other-abi ABI=999 all
+	+$(Q)$(SUBMAKE) O=$(O)/other-abi ABI=999 all
 
 .PHONY: tiny-cache
 tiny-cache:
-	$(Q)$(SUBMAKE) O=$(O)/tiny-cache TINY_CACHE=1 $(O)/tiny-cache/sockpol
+	+$(Q)$(SUBMAKE) O=$(O)/tiny-cache TINY_CACHE=1 $(O)/tiny-cache/sockpol
 
 # The last agent that pinned all in one directory (SP_ABI_VERSION 5), for the tests of its take-over; where the
 # history has it.
@@ -133,7 +136,7 @@ FIRST_EDITION := 5f2942e
 first-edition: $(O)/first-edition/sockpol
 $(O)/first-edition/sockpol:
 	$(Q)mkdir -p $(@D)/source
-	$(Q)! git cat-file -e $(FIRST_EDITION)^{commit} 2>/dev/null || { \
+	+$(Q)! git cat-file -e $(FIRST_EDITION)^{commit} 2>/dev/null || { \
 		git archive $(FIRST_EDITION) | tar -x -C $(@D)/source && \
 		$(SUBMAKE) -C $(@D)/source O=build build/sockpol && ln -f $(@D)/source/build/sockpol $@; }
 
@@ -289,24 +292,28 @@ REPLAY = $(foreach t,$(FUZZ_TARGETS),--counts "fuzz corpus, $t=$(O)/fuzz/replay-
 DIFFERENTIAL = --counts "differential=tests/differential/run.py --sockpol $(O)/sockpol" \
                --counts "dry run=tests/differential/foresee.py --sockpol $(O)/sockpol"
 
-.PHONY: tests-build unit-build asan-build replay-build fuzz-build
+.PHONY: tests-build live-build unit-build asan-build replay-build fuzz-build
 unit-build: $(UNIT_TESTS:%=$(O)/unit/%)
 asan-build: $(UNIT_TESTS:%=$(O)/unit-asan/%)
 replay-build: $(FUZZ_TARGETS:%=$(O)/fuzz/replay-%) $(O)/fuzz/bad
 fuzz-build: $(FUZZ_TARGETS:%=$(O)/fuzz/fuzz-%) $(O)/fuzz/loader.dict
-tests-build: all other-abi first-edition $(O)/mutant/sockpol $(LIVE_PROGRAMS) $(TIMED_TESTS:%=$(O)/unit/%) asan-build replay-build $(O)/tests/conformance-table $(POLICIES:%=$(O)/%)
+live-build: all other-abi first-edition $(O)/mutant/sockpol $(LIVE_PROGRAMS) $(O)/tests/conformance-table
+tests-build: live-build $(TIMED_TESTS:%=$(O)/unit/%) asan-build replay-build $(POLICIES:%=$(O)/%)
 
 # tests/doc looks at the pages.
 tests-build test-unit: doc
 
 # Dependencies first, then a make that sees what they brought.
-.PHONY: deps
-deps: ## install what building and testing need (Debian 12; root or sudo)
+.PHONY: deps test-deps
+deps: ## install what building needs (Debian 12; root or sudo)
+	$(Q)tests/install-deps $(BUILD_DEPS)
+
+test-deps: ## install what testing needs, too
 	$(Q)tests/install-deps $(BUILD_DEPS) $(TEST_DEPS)
 
 .PHONY: test
-test: deps ## all tests on this kernel (root)
-	$(Q)$(SUBMAKE) tests-build
+test: test-deps ## all tests on this kernel (root)
+	+$(Q)$(SUBMAKE) tests-build
 	$(Q)tests/run-all $(ASAN) $(TIMED) $(REPLAY) $(CHECK) $(RUN)
 
 .PHONY: test-long
@@ -324,34 +331,37 @@ test-asan: asan-build replay-build ## the unit tests and the fuzzers' corpus und
 .PHONY: fuzz
 fuzz: deps ## libFuzzer over each target, for FUZZ_SECONDS (60)
 	$(Q)tests/install-deps $(FUZZ_DEPS)
-	$(Q)$(SUBMAKE) fuzz-build
+	+$(Q)$(SUBMAKE) fuzz-build
 	$(Q)tests/run-all --counts "fuzz=tests/fuzz/run.py --build $(O)/fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_RUN)"
 
 .PHONY: test-live
-test-live: all other-abi first-edition $(O)/mutant/sockpol $(LIVE_PROGRAMS) $(O)/tests/conformance-table ## the agent on this kernel (root)
+test-live: ## the agent on this kernel (root)
+	+$(Q)$(SUBMAKE) live-build
 	$(Q)tests/run-all $(RUN)
 
 .PHONY: test-differential
-test-differential: all ## model, explain and live sockets on random policies: do they agree? (root)
+test-differential: ## model, explain and live sockets on random policies: do they agree? (root)
+	+$(Q)$(SUBMAKE) all
 	$(Q)tests/run-all $(DIFFERENTIAL)
 
 .PHONY: test-system
-test-system: deps ## installed, in a real systemd (root; the first time it makes a Debian tree)
+test-system: test-deps ## installed, in a real systemd (root; the first time it makes a Debian tree)
 	$(Q)tests/install-deps $(SYSTEM_DEPS)
-	$(Q)$(SUBMAKE) all other-abi $(O)/tests/connector $(POLICIES:%=$(O)/%)
+	+$(Q)$(SUBMAKE) all other-abi $(O)/tests/connector $(POLICIES:%=$(O)/%)
 	$(Q)tests/run-all --counts "system=tests/system/run.py --build $(O)"
 
 # Python's own tests, by Debian's name for the Python that is here.
 UNAWARE_DEPS = libpython$(shell python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')-testsuite
 
 .PHONY: test-unaware
-test-unaware: deps ## Python's own network tests, governed and not: do they end alike? (root)
+test-unaware: test-deps ## Python's own network tests, governed and not: do they end alike? (root)
 	$(Q)tests/install-deps $(UNAWARE_DEPS)
-	$(Q)$(SUBMAKE) all
+	+$(Q)$(SUBMAKE) all
 	$(Q)tests/run-all --counts "unaware=tests/unaware/run.py --sockpol $(O)/sockpol"
 
 .PHONY: test-mutants
-test-mutants: $(O)/mutant/sockpol ## with each option left out, do its cases and only those fail? (root)
+test-mutants: ## with each option left out, do its cases and only those fail? (root)
+	+$(Q)$(SUBMAKE) $(O)/mutant/sockpol
 	$(Q)tests/run-all --counts "mutants=tests/live/mutants.py --sockpol $(O)/mutant/sockpol"
 
 # What the virtual machines of other kernels need besides, by Debian 12's names.
@@ -359,9 +369,9 @@ KERNELS_DEPS := $(if $(filter aarch64,$(shell uname -m)),qemu-system-arm,qemu-sy
 KERNELS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sockpol/kernels
 
 .PHONY: test-kernels
-test-kernels: deps ## the live tests on Debian's 6.1 and 6.12, in virtual machines; KERNELS=--essential: a third of the time
+test-kernels: test-deps ## the live tests on Debian's 6.1 and 6.12, in virtual machines; KERNELS=--essential: a quarter of the time
 	$(Q)tests/install-deps $(KERNELS_DEPS)
-	$(Q)$(SUBMAKE) all tiny-cache $(O)/tests/tcp_options.bpf.o
+	+$(Q)$(SUBMAKE) all tiny-cache $(O)/tests/tcp_options.bpf.o
 	$(Q)tests/run-all --counts "kernels=tests/kernels/run.py --sockpol $(O)/sockpol --cache $(KERNELS_CACHE) $(KERNELS)"
 
 # What the benchmarks need besides, by Debian 12's names.
@@ -374,25 +384,25 @@ bench-build: all $(BENCH_FILES)
 
 bench: deps ## what it costs, beside what one would do instead; less than five minutes (root)
 	$(Q)tests/install-deps $(BENCH_DEPS)
-	$(Q)$(SUBMAKE) bench-build
+	+$(Q)$(SUBMAKE) bench-build
 	$(Q)tests/bench/bench.py $(BENCH) --json $(O)/bench.json
 
 bench-curves: deps ## cost against options, rules, prefixes, depth, policies, cgroups: doc/curves.svg (root)
 	$(Q)tests/install-deps $(BENCH_DEPS) $(CURVES_DEPS)
-	$(Q)$(SUBMAKE) bench-build
+	+$(Q)$(SUBMAKE) bench-build
 	$(Q)tests/bench/curves.py $(BENCH) --json $(O)/bench-curves.json --svg doc/curves.svg
 
 bench-steps: deps ## where the nanoseconds of a governed socket go, step by step; less than a minute (root)
 	$(Q)tests/install-deps $(BENCH_DEPS)
-	$(Q)$(SUBMAKE) bench-build
+	+$(Q)$(SUBMAKE) bench-build
 	$(Q)tests/bench/steps.py $(BENCH) --json $(O)/bench-steps.json
 
 bench-doc: ## the last benchmarks' figures into doc/performance.md
 	$(Q)tests/bench/report.py --json $(O)/bench.json --steps $(O)/bench-steps.json doc/performance.md
 
 .PHONY: demo
-demo: deps ## a web server and curl, before and after a policy (root)
-	$(Q)$(SUBMAKE) all
+demo: test-deps ## a web server and curl, before and after a policy (root)
+	+$(Q)$(SUBMAKE) all
 	$(Q)tests/demo/demo.py --sockpol $(O)/sockpol
 
 # Each file is one target, so that lint runs in parallel and again only over what has changed.
@@ -408,9 +418,9 @@ $(O)/lint/%.tidy: % .clang-tidy Makefile $(filter %.h,$(C_FILES)) $(SKELETONS)
 		{ cat $@ $@.log; exit 1; }
 
 .PHONY: lint lint-run lint-rooms lint-format lint-cppcheck lint-shell lint-python lint-examples
-lint: deps ## clang-format, clang-tidy, cppcheck, shellcheck, pyflakes, what examples of changes cost
+lint: test-deps ## clang-format, clang-tidy, cppcheck, shellcheck, pyflakes, what examples of changes cost
 	$(Q)tests/install-deps $(LINT_DEPS)
-	$(Q)$(SUBMAKE) lint-run
+	+$(Q)$(SUBMAKE) lint-run
 
 lint-run: lint-rooms lint-format lint-cppcheck lint-shell lint-python lint-examples $(TIDY:%=$(O)/lint/%.tidy)
 
@@ -452,7 +462,8 @@ $(O)/lint/%.patch.built: %.patch tests/lint/examples.sh Makefile $(C_FILES) $(wi
 EXAMPLES := $(sort $(wildcard dist/examples/*))
 
 .PHONY: install
-install: all ## install below DESTDIR and PREFIX
+install: ## install below DESTDIR and PREFIX
+	+$(Q)$(SUBMAKE) all
 	$(Q)install -d $(addprefix $(DESTDIR),$(PREFIX)/bin $(UNITDIR) $(TMPFILESDIR) $(SHAREDIR)/policies $(DOCDIR))
 	$(Q)install -m 0755 $(O)/sockpol $(DESTDIR)$(PREFIX)/bin/sockpol
 	$(Q)sed -e 's|@bindir@|$(PREFIX)/bin|' -e 's|@docdir@|$(DOCDIR)|' dist/sockpol.service.in \
@@ -477,14 +488,19 @@ uninstall: ## remove what install installed
 		[ ! -d $$d ] || rmdir --ignore-fail-on-non-empty $$d; done
 
 # The Debian package is built from a copy of the sources, with dist/debian where Debian wants it, and with
-# nothing of this make's environment.  DEB_BUILD_OPTIONS=nocheck leaves the tests out.
+# nothing of this make's environment.  DEB_BUILD_OPTIONS= has the tests run; they need TEST_DEPS.
 DEB_TREE    := $(O)/deb/sockpol-$(VERSION)
 DEB_SOURCES := bpf agent include tests policies doc dist LICENSES Makefile README.md
 
-.PHONY: deb
-deb: deps ## the Debian package, in $(O)/deb
-	$(Q)tests/install-deps $(DEB_DEPS)
-	$(say) DEB $(DEB_TREE)
+DEB_BUILD_OPTIONS ?= nocheck
+
+.PHONY: deb deb-build
+deb: ## the Debian package, in $(O)/deb
+	$(Q)tests/install-deps $(BUILD_DEPS) $(DEB_DEPS)
+	+$(Q)$(SUBMAKE) deb-build
+
+deb-build:
+	$(say) DEB '$(DEB_TREE): dpkg-buildpackage, half a minute or more; what it says is in $(O)/deb/build.log'
 	$(Q)rm -rf $(DEB_TREE) $(O)/deb/sockpol*_$(VERSION)_* && mkdir -p $(DEB_TREE)
 	$(Q)tar -c --mtime=@$(MAN_DATE) --exclude=__pycache__ $(DEB_SOURCES) | tar -x -C $(DEB_TREE)
 	$(Q)mv $(DEB_TREE)/dist/debian $(DEB_TREE)/debian
@@ -492,18 +508,18 @@ deb: deps ## the Debian package, in $(O)/deb
 	$(Q)sed -e 's/@VERSION@/$(VERSION)/' -e "s/@DATE@/$$(date -uRd @$(MAN_DATE))/" \
 		$(DEB_TREE)/debian/changelog.in >$(DEB_TREE)/debian/changelog
 	$(Q)cd $(DEB_TREE) && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL $(patsubst %,-u %,O V VERSION PREFIX DESTDIR) \
+		DEB_BUILD_OPTIONS='$(DEB_BUILD_OPTIONS)' DEB_BUILD_PROFILES='$(filter nocheck,$(DEB_BUILD_OPTIONS))' \
 		dpkg-buildpackage -b -us -uc -Jauto >../build.log 2>&1 || { cat ../build.log; exit 1; }
 	$(Q)ls $(O)/deb/sockpol_$(VERSION)_*.deb
 
-# Built twice, for is it the same?  The connector is the system tests'.
+# Built a second time by the tests, as README says it: is it the same?  The connector is the system tests'.
 .PHONY: test-deb
-test-deb: deb ## the Debian package: lintian, its life in a real systemd (root)
-	$(Q)tests/install-deps $(DEBTEST_DEPS)
-	$(Q)DEB_BUILD_OPTIONS=nocheck $(SUBMAKE) O=$(O)/deb-again deb
-	$(Q)$(if $(wildcard tests/system/connector.c),$(SUBMAKE) $(O)/tests/connector)
-	$(Q)tests/run-all --counts "package=tests/package/run.py --build $(O) \
-		--deb $(O)/deb/sockpol_$(VERSION)_$$(dpkg --print-architecture).deb \
-		--again $(O)/deb-again/deb/sockpol_$(VERSION)_$$(dpkg --print-architecture).deb"
+test-deb: test-deps ## the Debian package: lintian, its life in a real systemd (root)
+	$(Q)tests/install-deps $(DEB_DEPS) $(DEBTEST_DEPS)
+	+$(Q)$(SUBMAKE) deb-build DEB_BUILD_OPTIONS=
+	+$(Q)$(if $(wildcard tests/system/connector.c),$(SUBMAKE) $(O)/tests/connector)
+	$(Q)SOURCE_DATE_EPOCH=$(MAN_DATE) tests/run-all --counts "package=tests/package/run.py --build $(O) \
+		--deb $(O)/deb/sockpol_$(VERSION)_$$(dpkg --print-architecture).deb"
 
 .PHONY: clean
 clean: ## remove what was built

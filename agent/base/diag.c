@@ -157,7 +157,7 @@ static void each_more(const struct diags *d, const struct diag *last, diag_fn *f
 		if (!more[level])
 			continue;
 		snprintf(message, sizeof(message), "%zu more %s%s", more[level],
-			 diag_level_name(level), more[level] == 1 ? "" : "s");
+			 diag_level_name(level), plural(more[level]));
 		fn(&(struct diag){ .level = level, .file = last->file, .message = message },
 		   userdata);
 	}

@@ -56,6 +56,12 @@ static inline void cleanup_close(const int *fd)
 		taken_;                                                                            \
 	})
 
+/* Of a noun that so many are counted by. */
+static inline const char *plural(long long n)
+{
+	return n == 1 ? "" : "s";
+}
+
 static inline bool streq(const char *a, const char *b)
 {
 	return strcmp(a, b) == 0;

@@ -29,11 +29,6 @@ static const struct cli_option options[] = {
 	{ "json", NULL, "print everything as JSON, on stdout", CLI_FLAG(struct request, json) },
 };
 
-static const char *plural(size_t n)
-{
-	return n == 1 ? "" : "s";
-}
-
 static void print_count(size_t n, const char *what)
 {
 	if (n)

@@ -37,8 +37,8 @@ static int detach_locked(const char *path)
 		r = pin_dir_remove(path);
 	}
 	if (r == 0 && n)
-		printf("%s: %d pins taken out; nothing that was pinned there is in force any more\n",
-		       path, n);
+		printf("%s: %d pin%s taken out; nothing that was pinned there is in force any more\n",
+		       path, n, plural(n));
 	else if (r == 0)
 		printf("%s: nothing of sockpol is pinned there\n", path);
 	name_foreign(&d.current);

@@ -58,6 +58,7 @@ struct inputs {
 	char *mount; /* NULL: no cgroup2 here */
 	struct host host;
 	struct config *config;
+	bool refused; /* some file has errors: the configuration is the other files' */
 	struct generations *generations; /* NULL: what is in force is not known ... */
 	json_t *why_not_known;		 /* ... because; a string */
 };
@@ -71,6 +72,38 @@ static void inputs_clear(struct inputs *s)
 	free(s->mount);
 }
 
+static bool has_errors(const struct diags *diags, const char *path)
+{
+	for (size_t i = 0; i < diags->n_files; i++)
+		if (streq(diags->files[i].name, path))
+			return diags->files[i].kept[DIAG_ERROR] > 0;
+	return false;
+}
+
+/* Loads the files in which no error was found, with everything else as if they were all. */
+static int load_others(const char *const *dirs, const struct diags *found, struct inputs *s)
+{
+	static const char *const no_dirs[] = { NULL };
+	_cleanup_free_ const char **paths = NULL;
+	struct loader_files f = { 0 };
+	struct diags again = { 0 };
+	size_t n = 0;
+	int r = loader_scan(dirs, &again, &f);
+
+	if (r == 0) {
+		paths = calloc(f.n + 1, sizeof(*paths));
+		r = paths ? 0 : -ENOMEM;
+	}
+	for (size_t i = 0; r == 0 && i < f.n; i++)
+		if (!has_errors(found, f.v[i].path))
+			paths[n++] = f.v[i].path;
+	if (r == 0)
+		r = config_load(no_dirs, paths, &s->host, &again, &s->config);
+	loader_files_clear(&f);
+	diags_clear(&again);
+	return r;
+}
+
 /* Leaves out what `run` leaves out here.  Without the privilege to ask the kernel nothing is left
  * out. */
 static int load_policies(const struct request *q, struct inputs *s)
@@ -82,12 +115,18 @@ static int load_policies(const struct request *q, struct inputs *s)
 
 	host_read(&s->host);
 	r = config_load(dirs, NULL, &s->host, &diags, &s->config);
+	if (r == -EBADMSG)
+		r = load_others(dirs, &diags, s);
 	if (r == 0 && support_probe(&k) == 0)
 		r = support_apply(k, &s->host, s->config, &diags);
 	diags_sort(&diags);
 	diags_log(&diags);
+	s->refused = diags.n_errors > 0;
+	if (s->refused && s->config)
+		log_warning("until that is mended a reload is refused; what follows is by the "
+			    "other files");
 	diags_clear(&diags);
-	return r;
+	return r == -EBADMSG && s->config ? 0 : r;
 }
 
 static const char *not_known_because(int error)
@@ -412,6 +451,8 @@ static int explain_request(const struct request *q, const struct asked *asked)
 		a.root = document_set(a.root, "also", json_incref(a.also));
 		r = document_write(TAKE_PTR(a.root), stdout);
 	}
+	if (r == 0 && s.refused)
+		r = -EBADMSG;
 	if (r == -ENOMEM)
 		log_oom();
 	json_decref(a.root);
@@ -451,7 +492,8 @@ const struct command cmd_explain = {
 		"describe.  A rule that asks for more than these give does not hold; without --protocol the\n"
 		"answer is for tcp and for udp, where these differ.\n"
 		"Needs no privilege; as root it also says where what is in force differs from the files,\n"
-		"and leaves out what the running kernel lacks.\n"
+		"and leaves out what the running kernel lacks.  Where some files have errors, it answers\n"
+		"by the others.\n"
 		"Exit status: 0 good, 1 errors in the files or no such process or unit, 2 usage.",
 	CLI_OPTIONS(options, struct request),
 	.defaults = &(const struct request){ .pin_dir = DEFAULT_PIN_DIR },

@@ -56,9 +56,10 @@ static int ask_reload(const struct request *q)
 		return say_why_not(r, q->runtime_dir);
 	diagnostics = json_string_value(json_object_get(reply, "diagnostics"));
 	message = json_string_value(json_object_get(reply, "message"));
-	if (diagnostics && !log_is_journal()) /* the agent has put them there */
-		fputs(diagnostics, stderr);
-	puts(message ? message : "the agent did not say");
+	if (!log_is_journal()) { /* the agent has put it all there */
+		fputs(diagnostics ? diagnostics : "", stderr);
+		puts(message ? message : "the agent did not say");
+	}
 	return json_is_true(json_object_get(reply, "ok")) ? EXIT_GOOD : EXIT_BAD;
 }
 
@@ -106,7 +107,7 @@ static int compare(const struct request *q, const char *const *dirs, const char 
 	diags_print(&diags, stderr);
 	if (r == -EBADMSG)
 		log_error("a reload would be refused: %zu error%s", diags.n_errors,
-			  diags.n_errors == 1 ? "" : "s");
+			  plural(diags.n_errors));
 	diags_clear(&diags);
 	if (r == 0 && q->json)
 		r = document_write(json_incref(d), stdout);

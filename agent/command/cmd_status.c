@@ -88,28 +88,27 @@ static void print_lost(const json_t *agent, FILE *to)
 
 	if (lost)
 		fprintf(to,
-			"warning: %lld pins of the agent, pid %lld, are gone: without them policy "
-			"ends when the agent does; `sockpol reload` pins it again\n",
-			lost, document_number(agent, "pid"));
+			"warning: %lld pin%s of the agent, pid %lld, %s gone: policy now ends when "
+			"the agent does; `sockpol reload` pins it again\n",
+			lost, plural(lost), document_number(agent, "pid"), lost == 1 ? "is" : "are");
 }
 
+/* Of all that has been since the maps were made: what stays when its cause is gone is no warning. */
 static void print_counts(const json_t *counts)
 {
 	static const struct {
 		const char *key, *what;
 	} rows[] = {
-		{ "cut",
-		  "cgroups are so deep, or have such long names, that they have an ancestor's policies" },
-		{ "left_out", "cgroups are matched by more policies than can apply to one" },
-		{ "lists_lost", "sockets got no options, as other cgroups kept taking the place of "
+		{ "cut", "cgroups so deep, or with such long names, that they got an ancestor's policies" },
+		{ "left_out", "cgroups matched by more policies than can apply to one" },
+		{ "lists_lost", "sockets that got no options, as other cgroups kept taking the place of "
 				"theirs in the cache" },
-		{ "failures_lost", "failures could not be counted (map full)" },
+		{ "failures_lost", "failures that could not be counted (map full)" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		if (document_number(counts, rows[i].key))
-			printf("warning: %lld %s\n", document_number(counts, rows[i].key),
-			       rows[i].what);
+			printf("%s: %lld\n", rows[i].what, document_number(counts, rows[i].key));
 }
 
 static void print_agent(const json_t *o)
@@ -208,9 +207,8 @@ static void print_policy(const json_t *p, bool with_cgroups)
 	printf("%-32s %10s %12lld\n", document_text(p, "name"), cgroups,
 	       document_number(p, "applied"));
 	if (document_is(p, "overridden"))
-		printf("    overridden: in each of its %lld cgroups stronger policies set all that "
-		       "it sets\n",
-		       n_cgroups);
+		printf("    overridden: in its %lld cgroup%s stronger policies set all that it sets\n",
+		       n_cgroups, plural(n_cgroups));
 	if (document_number(p, "at_socket"))
 		printf("  %-30s %10s %12lld\n", "at socket(2)", "",
 		       document_number(p, "at_socket"));
@@ -220,8 +218,9 @@ static void print_policy(const json_t *p, bool with_cgroups)
 	json_array_foreach (json_object_get(p, "failed"), i, one) {
 		printf("    failed: %s", document_text(one, "option"));
 		print_with(" of rule ", document_text(one, "rule"));
-		printf(" %lld times: %s (%s)\n", document_number(one, "count"),
-		       document_text(one, "message"), document_text(one, "errno"));
+		printf(" %lld time%s: %s (%s)\n", document_number(one, "count"),
+		       plural(document_number(one, "count")), document_text(one, "message"),
+		       document_text(one, "errno"));
 	}
 }
 

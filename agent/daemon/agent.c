@@ -131,7 +131,7 @@ static int load(struct agent *a, char **ret_diagnostics)
 		come_from(a, SOURCE_FILES, NULL);
 	if (r == -EBADMSG) {
 		set_verdict(a, "refused: %zu error%s; what was in force stays", diags.n_errors,
-			    diags.n_errors == 1 ? "" : "s");
+			    plural(diags.n_errors));
 	} else if (r < 0) {
 		set_verdict(a, "failed: %s; what was in force stays", strerror(-r));
 	} else {

@@ -102,7 +102,7 @@ static void name_some(const struct sock_diag_list *listeners, const char *root_p
 			l->local, l->cgroup);
 	}
 	if (n > NAMED_MAX)
-		fprintf(to, "and %zu more listeners do\n", n - NAMED_MAX);
+		fprintf(to, "and so do %zu more\n", n - NAMED_MAX);
 }
 
 char *stale_name_listeners(const char *mount, const char *root_path, const struct image *before,

@@ -518,7 +518,8 @@ int kernel_mend(struct kernel *k, uint32_t *ret_attached)
 		n_pins += n;
 	}
 	if (r == 0 && n_pins)
-		log_warning("%zu pins in %s were gone, and are pinned again", n_pins, k->pin_dir);
+		log_warning("%zu pin%s in %s had gone, and %s pinned again", n_pins, plural(n_pins),
+			    k->pin_dir, n_pins == 1 ? "is" : "are");
 	return r;
 }
 

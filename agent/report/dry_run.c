@@ -335,11 +335,6 @@ int dry_run_make(const char *const *policy_dirs, const char *pin_dir, struct dia
 
 /* --- for people ------------------------------------------------------------------------------- */
 
-static const char *plural(size_t n)
-{
-	return n == 1 ? "" : "s";
-}
-
 static size_t n_named(const json_t *list, bool all)
 {
 	const size_t n = json_array_size(list);
@@ -416,5 +411,6 @@ void dry_run_print(const json_t *d, bool all, FILE *to)
 	if (changed)
 		fprintf(to, "a reload would change %lld of %lld cgroups\n", changed, n);
 	else
-		fprintf(to, "a reload would change nothing for the %lld cgroups that live\n", n);
+		fprintf(to, "a reload would change nothing for the %lld cgroup%s that live%s\n", n,
+			plural(n), n == 1 ? "s" : "");
 }

@@ -87,9 +87,15 @@ def getsockopt(sock, option):
     return struct.unpack("=I" if option["max"] > 0x7fffffff else "=i", raw)[0]
 
 
+RATES = {10**9: "GB/s", 10**6: "MB/s", 10**3: "kB/s", 1: "B/s"}
+
+
 def words(option, answer):
-    if isinstance(answer, int) and answer == 0xffffffff and option["type"] == "rate":
-        return "unlimited"
+    if isinstance(answer, int) and option["type"] == "rate":
+        if answer == 0xffffffff:
+            return "unlimited"
+        step = next(step for step in RATES if answer % step == 0)
+        return f"{answer // step}{RATES[step]}"
     unit = option.get("unit") or ""
     return f"{answer} {unit}".rstrip()
 

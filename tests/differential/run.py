@@ -37,7 +37,7 @@ def parse_arguments():
     parser.add_argument("--sockpol", default=os.path.join(HERE, "../../build/sockpol"),
                         metavar="PATH", help="the agent (default: %(default)s)")
     parser.add_argument("--configs", type=int, metavar="N",
-                        default=sized(short=40, full=200, long=2000))
+                        default=sized(short=40, full=100, long=2000))
     parser.add_argument("--connections", type=int, default=50, metavar="N",
                         help="for each configuration")
     parser.add_argument("--seed", type=int, default=1, metavar="S")

@@ -163,7 +163,7 @@ def closure(packages):
             depends[name] = re.findall(r"(?:^|[,|])\s*([a-z0-9][a-z0-9.+-]+)", needs)
     missing = [name for name in packages if name not in installed]
     if missing:
-        raise ImageError(f"not installed: {' '.join(missing)} (make deps)")
+        raise ImageError(f"not installed: {' '.join(missing)} (make test-deps)")
     found, todo = {}, list(packages)
     while todo:
         name = todo.pop()

@@ -52,7 +52,8 @@ def parse_arguments():
     parser.add_argument("--kernel", action="append", choices=KERNELS, dest="kernels",
                         help="only this one (may repeat)")
     parser.add_argument("--essential", action="store_true",
-                        help="only what depends on the kernel: a third of the time")
+                        help="only what depends on the kernel, and, but for the conformance cases, each test on "
+                             "one of the kernels, on the next one another day: a quarter of the time")
     parser.add_argument("-k", action="append", default=[], metavar="PATTERN", dest="patterns",
                         help="run only tests with this in their name (may repeat)")
     parser.add_argument("--seconds", type=int, default=2400, metavar="N",
@@ -66,6 +67,15 @@ def left_out(arguments):
     if arguments.patterns:
         return ()
     return LEFT_OUT + NOT_ESSENTIAL if arguments.essential else LEFT_OUT
+
+
+def by_turns(kernel, arguments):
+    """Which tests are this kernel's today."""
+    if not arguments.essential or arguments.patterns:
+        return []
+    day = int(time.time()) // 86400
+    at = (list(KERNELS).index(kernel.series) + day) % len(KERNELS)
+    return ["--each", f"{at}/{len(KERNELS)}"]
 
 
 def check_left_out(sockpol):
@@ -103,6 +113,7 @@ class Run:
         options += [word for pattern in self.arguments.patterns for word in ("-k", pattern)]
         options += [word for pattern in left_out(self.arguments)
                     for word in ("--without", pattern)]
+        options += by_turns(self.kernel, self.arguments)
         guest = Guest(self.kernel.vmlinuz, self.initrd, options, PATIENCE, self.arguments.seconds,
                       self.hear)
         for boot in range(1, BOOTS + 1):
@@ -164,6 +175,9 @@ def main():
             return 2
         for pattern in left_out(arguments):
             print(f"left out, as it takes too long without KVM: {pattern}")
+        for run in runs:
+            if words := by_turns(run.kernel, arguments):
+                run.say(f"today's: {' '.join(words)}, besides the conformance cases")
         threads = [threading.Thread(target=run.run, daemon=True) for run in runs]
         for thread in threads:
             thread.start()

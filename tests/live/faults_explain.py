@@ -72,7 +72,7 @@ def test_f5_many_listeners(box):
         one.listen(1)
     said = agent.reload().stderr
     check("listeners named", 10, len(named(said)))
-    check("the others", Containing("\nand 20 more listeners do\n"), said)
+    check("the others", Containing("\nand so do 20 more\n"), said)
 
 
 # --- what open sockets have ----------------------------------------------------------------------

@@ -148,7 +148,7 @@ def test_status_marks_overridden_policies(box):
     cgroup.child("a")
     check("both apply to its one cgroup", {"weak": True, "strong": False}, overridden())
     done = agent.command("status", "--pin-dir", agent.pin_dir, "--runtime-dir", agent.runtime_dir)
-    check("in words", Containing("overridden: in each of its 1 cgroups stronger policies set all"),
+    check("in words", Containing("overridden: in its 1 cgroup stronger policies set all"),
           done.stdout)
     cgroup.child("b")
     check("one where it is alone", {"weak": False, "strong": False}, overridden())

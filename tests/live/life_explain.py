@@ -6,7 +6,7 @@ import socket
 import subprocess
 
 from harness.flows import listening, policies, policy, SO_PRIORITY
-from harness.result import check
+from harness.result import Containing, check
 
 FILE = "50-test.yaml"
 NEAR, FAR = "127.0.0.2", "127.0.0.1"
@@ -63,6 +63,22 @@ def test_same_as_the_sockets(box):
                 answer = explain(agent, "--cgroup", worker.cgroup.path, "--direction", direction,
                                  "--protocol", "tcp", "--remote", f"{address}:40000")
                 check(f"explained, {direction}, {address}", [(number, rule)], said(answer))
+
+
+def test_f10_while_another_file_is_broken(box):
+    """It answers by the other files, and says that they are not all."""
+    agent, worker = governed(box, "explain-broken")
+    path = agent.write("60-broken.yaml", "policies:\n  - name: other\n    match: { cgroup: /x }\n    optoins: {}\n")
+    done = agent.command("explain", "--policy-dir", agent.policy_dir, "--pin-dir", agent.pin_dir, "--cgroup",
+                         worker.cgroup.path)
+    check("exit status, the errors, what they mean", (1, True, True), (
+        done.returncode, f"{path}:4:5: error: " in done.stderr,
+        "what follows is by the other files" in done.stderr))
+    check("the answer", Containing("SO_PRIORITY"), done.stdout)
+    check("what is in force", Containing("in force for new sockets: same as the files"), done.stdout)
+    answer = agent.json("explain", "--policy-dir", agent.policy_dir, "--pin-dir", agent.pin_dir, "--cgroup",
+                        worker.cgroup.path, "--direction", "connect", expected=1)
+    check("the same in JSON", [(4, None)], said(answer))
 
 
 def test_rules_with_their_conditions(box):

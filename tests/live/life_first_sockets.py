@@ -18,8 +18,8 @@ sys.path.append(os.path.join(os.path.dirname(HERE), "differential"))
 from model import policies_in_order  # noqa: E402
 
 FILE = "50-test.yaml"
-CGROUPS = sized(short=300, full=3000, long=10000)  # for each state of the agent
-CONFIGURATIONS = round(sized(short=60, full=200, long=2000) / PATIENCE) or 1
+CGROUPS = sized(short=300, full=1000, long=10000)  # for each state of the agent
+CONFIGURATIONS = round(sized(short=60, full=100, long=2000) / PATIENCE) or 1
 NESTED = 40  # names of 255 bytes
 LEVELS = 1024  # below, a cgroup has what its ancestor there has
 
@@ -141,7 +141,7 @@ def test_in_softirq(box):
     agent.start()
     check("hooks", {"sock_ops"}, {one["hook"] for one in agent.status()["attachments"]})
     expected = {}
-    for number in range(sized(short=50, full=1000, long=1000)):
+    for number in range(sized(short=50, full=300, long=1000)):
         expected |= {f"svc-{number}": 3, f"svc-{number}/in/ner": 3, f"svc-{number}-b": 5,
                      f"none-{number}": 0, f"deep/er-{number}/x-b": 5}
     with Newborns(cgroup) as newborns, agent.stopped():
@@ -258,7 +258,7 @@ def at_once(box, name, config, endings):
     agent.write(FILE, as_yaml(config))
     agent.start()
     one, paths = random.Random(79), []
-    for number in range(sized(short=40, full=400, long=400)):
+    for number in range(sized(short=40, full=100, long=400)):
         # Of the policies that come last none, so that it matters which are under way.
         some = one.sample(PAIRS[:one.choice((80, 150, 220, 300))], 79)
         start = f"in{number}" + "".join("-" + pair for pair in some)
@@ -297,7 +297,7 @@ def test_12000_globs(box):
     agent.write(FILE, as_yaml(config))
     agent.start()
     expected = {}
-    for number in sorted(one.sample(range(GLOBS), sized(short=100, full=2000, long=GLOBS))):
+    for number in sorted(one.sample(range(GLOBS), sized(short=100, full=500, long=GLOBS))):
         expected[names[number]] = number % GLOB_POLICIES + 1
         expected[names[number][:19]] = 0
         expected[names[number] + "x"] = 0

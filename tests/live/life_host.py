@@ -131,7 +131,7 @@ def test_h4_deep_cgroups_and_the_unit_limits(box):
     agent.write(FILE, policies(policy("h4", f"{victims.path}/**/v-*", {"SO_PRIORITY": 4}), *(
         policy(f"h4-{number}", f"/**/web-{number}*", {"SO_PRIORITY": 5}) for number in range(500))))
     agent.prefix = ["prlimit", f"--nofile={unit_setting('LimitNOFILE')}"]
-    nest(tenant, sized(short=300, full=3000, long=3000))
+    nest(tenant, sized(short=300, full=1500, long=3000))
     with Watchdog(box, agent) as watchdog:
         agent.start()
         forget_high_water(agent)

@@ -98,7 +98,7 @@ def test_h9_many_stale_listeners(box):
         write(1100)
         lines = agent.line_count()
         agent.reload_good()
-        agent.wait_line("^and 20 more listeners do$", lines)
+        agent.wait_line("^and so do 20 more$", lines)
         said = agent.log().splitlines()[lines:]
         check(f"lines that name one, of\n{said}\n   ", 10,
               sum(line.startswith("listener ") for line in said))

@@ -13,8 +13,8 @@ from harness.size import sized
 from life_whole import check_verdicts, plain, read_verdict, running, start, use, write_whole
 
 ALONE = True
-KILLS = sized(short=16, full=40, long=100)
-CONNECTIONS = sized(short=3000, full=30_000, long=100_000)
+KILLS = sized(short=16, full=30, long=100)
+CONNECTIONS = sized(short=3000, full=15_000, long=100_000)
 FILE = "50-test.yaml"
 
 

@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 
-from harness.flows import SO_PRIORITY, connection, listening
-from harness.result import check
+from harness.flows import SO_PRIORITY, check_priority, connection, listening
+from harness.result import Containing, check
 from harness.size import sized
 from life_first_sockets import FILE, as_yaml, expected_priority, one_policy, tiny
 
@@ -16,7 +16,7 @@ from model import walk  # differential/, by way of life_first_sockets
 
 HOPPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "harness", "hopper.py")
 OUTER, INNER = 20, 40
-CONNECTS = sized(short=100_000, full=2_000_000, long=10_000_000)
+CONNECTS = sized(short=100_000, full=500_000, long=10_000_000)
 
 
 def applied(agent):
@@ -54,6 +54,20 @@ def numbered(first, count, *globs, **exclude):
 
 def test_32_policies(box):
     check_lists(box, "lists-32", lambda path: numbered(0, 32, path), "", "inner")
+
+
+def test_f10_what_has_been_is_no_warning(box):
+    """Nor has the line that counts it a plural for one."""
+    agent, cgroup = box.agent("lists-f10"), box.cgroup.child("lists-f10")
+    worker = box.worker(cgroup)
+    agent.write(FILE, as_yaml(numbered(0, 33, cgroup.path)))
+    agent.start()
+    check_priority("of the first 32 the last", worker, 32)
+    agent.write(FILE, as_yaml(numbered(0, 1, cgroup.path)))
+    agent.reload_good()
+    text = agent.text_status()
+    check("counted", Containing("cgroups matched by more policies than can apply to one: 1\n"), text)
+    check("warnings", False, "warning:" in text)
 
 
 def test_more_than_32(box):

@@ -42,7 +42,7 @@ LARGE = Size(sized(short=1_000, full=100_000, long=100_000), 10_000, 100_000, 1.
              192 * MB, 64 * MB)
 
 SLICES, WIDE = 10, 10
-RELOADS = sized(short=200, full=500, long=1000)
+RELOADS = sized(short=200, full=300, long=1000)
 CHURNED = sized(short=10000, full=30000, long=100000)
 AT_A_TIME = 500
 

@@ -21,10 +21,10 @@ ALONE = True
 STORM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "harness", "storm.py")
 FILE = "50-storm.yaml"
 NOBODY = 65534
-SECONDS = sized(short=6, full=30, long=60)  # of the whole storm, at least
+SECONDS = sized(short=6, full=15, long=60)  # of the whole storm, at least
 BUSY = 8  # times as long on a machine that has other things to do
-MKDIRS = sized(short=3_000, full=60_000, long=300_000)  # at least
-VICTIMS = sized(short=100, full=1000, long=5_000)  # at least
+MKDIRS = sized(short=3_000, full=30_000, long=300_000)  # at least
+VICTIMS = sized(short=100, full=500, long=5_000)  # at least
 PERIOD = 1.0  # seconds from one reload to the next
 RSS = 12 << 20
 SILENCE = 5.0  # seconds: the longest that a watchdog may have to wait
@@ -289,7 +289,7 @@ def test_what_a_storm_leaves(box):
     agent, tenant = scene.agent, scene.storm.tenant
     agent.start()
     at = os.open(tenant.directory, os.O_RDONLY | os.O_DIRECTORY)
-    for depth in range(sized(short=100, full=3000, long=3000)):
+    for depth in range(sized(short=100, full=1500, long=3000)):
         name = f"web-{depth}-".ljust(250, "n")
         os.mkdir(name, dir_fd=at)
         below = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=at)

@@ -33,6 +33,8 @@ def parse_arguments():
                         help="run only tests with this in their name (may repeat)")
     parser.add_argument("--without", action="append", metavar="PATTERN", default=[],
                         help="but not those with this in their name (may repeat)")
+    parser.add_argument("--each", metavar="K/N",
+                        help="of what is no conformance case only the K-th and each N-th after it")
     parser.add_argument("--list", action="store_true", help="print the names of the tests")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
                         help="tests, and conformance cases, at a time (default: %(default)s)")
@@ -95,6 +97,9 @@ def main():
     names = [case.name for case in cases if chosen(case.name)]
     life, alone = life_tests()
     life = {name: test for name, test in life.items() if chosen(name)}
+    if arguments.each:
+        at, n = map(int, arguments.each.split("/"))
+        life = dict([*life.items()][at::n])
     if arguments.list:
         print("\n".join([*names, *life]))
         return 0

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 
+import readme
 from harness.result import Failure, check, wait_for
 from machine import Machine
 from scene import BAD_POLICY, FLOOD, GOVERNED, LISTENER, PINS, POLICY, POLICY_FILE, SECONDS, Flood, is_governed, pins
@@ -180,3 +181,15 @@ def test_purge(machine, _):
     for place in ("/etc/sockpol", "/run/sockpol", PINS):
         check(f"{place} is there", 1, machine.run("test", "-e", place).returncode)
     check("governed", False, is_governed(machine))
+
+
+def test_b8_readme(machine, arguments):
+    """By README's commands, as its reader: it is started, with no policy yet."""
+    readme.let_in(machine)
+    os.makedirs(machine.path(f"/home/{readme.READER}/build/deb"))
+    shutil.copy(arguments.deb, machine.path(f"/home/{readme.READER}/build/deb"))
+    made = []
+    readme.follow(machine, readme.section("Install", "^Or without one:$"), made.append)
+    check("what contents/f7_demo_then_deb does", [["deb"]], made)
+    machine.check_show("sockpol", ActiveState="active", UnitFileState="enabled")
+    check("policies", [], json.loads(machine.good("sockpol", "status", "--json"))["policies"])

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Tests of the Debian package: what is in it, and its life on a machine with a real systemd.  As root.
 
-    run.py --deb FILE --again FILE --build DIR
+    run.py --deb FILE --build DIR
 """
 import argparse
 import contextlib
@@ -21,8 +21,6 @@ from harness.result import Report, wanted  # noqa: E402
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--deb", type=os.path.abspath, required=True, metavar="FILE")
-    parser.add_argument("--again", type=os.path.abspath, required=True, metavar="FILE",
-                        help="the same, built a second time in another directory")
     parser.add_argument("--build", type=os.path.abspath, default=os.path.join(HERE, "../../build"), metavar="DIR",
                         help="where sockpol has been built, with tests/connector (default: %(default)s)")
     parser.add_argument("--cache", type=os.path.abspath, metavar="DIR",

@@ -110,7 +110,11 @@ def test_reload(machine, _):
     settle(machine)
     machine.write(POLICY_FILE, POLICY.format(seconds=OTHER_SECONDS))
     check("governed by the first policy until the reload", True, is_governed(machine))
+    before = len(machine.journal("-u", "sockpol"))
     machine.good("systemctl", "reload", "sockpol")
+    said = [entry["MESSAGE"] for entry in machine.journal("-u", "sockpol")[before:]]
+    check("the verdict in the journal, once (F10)", [f"reload: {in_force(machine)}"],
+          [message for message in said if in_force(machine) in message])
     machine.good("systemctl", "restart", "governed")
     check("and no longer after it", (1, 1, 0), counted(machine, "first")[-1])
 

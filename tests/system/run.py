@@ -18,6 +18,7 @@ sys.dont_write_bytecode = True
 
 import boot  # noqa: E402
 import life  # noqa: E402
+import readme  # noqa: E402
 from harness import sandbox  # noqa: E402
 from harness.result import Failure, Report, wanted  # noqa: E402
 from harness.startup import end_by_signals  # noqa: E402
@@ -94,7 +95,8 @@ def run(report, arguments, boots, lives):
 
 def main():
     arguments = parse_arguments()
-    boots, lives = (tests_of(module, arguments.patterns) for module in (boot, life))
+    boots, readmes, lives = (tests_of(module, arguments.patterns) for module in (boot, readme, life))
+    boots |= readmes
     if arguments.list:
         print("\n".join([*boots, *lives]))
         return 0

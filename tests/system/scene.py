@@ -68,13 +68,13 @@ class Scene:
         self.sockpol = os.path.join(build, "sockpol")
         self.other_abi = os.path.join(build, "other-abi/sockpol")
 
-    def make(self, machine, target):
-        """`make install` or `make uninstall` of the sources, into the machine."""
+    def make(self, machine, target, *variables):
+        """`make install`, say, of the sources, into the machine."""
         environment = {name: value for name, value in os.environ.items()
                        if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
         done = subprocess.run(
-            ["make", "--no-print-directory", "-C", self.source, f"O={self.build}", "PREFIX=/usr",
-             f"DESTDIR={machine.root}", target], env=environment, stdin=subprocess.DEVNULL,
+            ["make", "--no-print-directory", "-C", self.source, f"O={self.build}",
+             f"DESTDIR={machine.root}", target, *(variables or ["PREFIX=/usr"])], env=environment, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, check=False)
         check(f"make {target} to succeed; it said\n{done.stdout}{done.stderr}\n   ", 0,
               done.returncode)

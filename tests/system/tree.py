@@ -11,8 +11,8 @@ import time
 
 SUITE = "bookworm"
 TRIES = 3  # a network that is not up yet, or a mirror that is busy
-# systemd, what looks at it, and the libraries that sockpol is linked with
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "iproute2", "procps", "kmod",
+# systemd, what looks at it, what README's reader has, and the libraries that sockpol is linked with
+PACKAGES = ("sudo", "systemd", "systemd-sysv", "dbus", "iproute2", "procps", "kmod",
             "libbpf1", "libelf1", "zlib1g", "libyaml-0-2", "libsystemd0", "libjansson4", "libmnl0")
 
 
