@@ -460,6 +460,10 @@ $(O)/lint/%.patch.built: %.patch tests/lint/examples.sh Makefile $(C_FILES) $(wi
 	$(Q)touch $@
 
 EXAMPLES := $(sort $(wildcard dist/examples/*))
+# What README points to is installed beside it; what is of use beside the sources only is left out of it.
+DOC_PAGES := doc/architecture.md doc/performance.md doc/curves.svg
+INSTALLED_README = sed -e 's|doc/\([a-z]*\.md\)|\1|g' -e 's|dist/examples/|examples/|g' \
+                       -e '/^\#\# Working on it$$/,/^Licence:/{/^Licence:/!d}' -e 's|, see LICENSES/||'
 
 .PHONY: install
 install: ## install below DESTDIR and PREFIX
@@ -471,7 +475,9 @@ install: ## install below DESTDIR and PREFIX
 	$(Q)chmod 0644 $(DESTDIR)$(UNITDIR)/sockpol.service
 	$(Q)install -m 0644 dist/sockpol.tmpfiles $(DESTDIR)$(TMPFILESDIR)/sockpol.conf
 	$(Q)install -m 0644 $(POLICIES) $(DESTDIR)$(SHAREDIR)/policies
-	$(Q)install -m 0644 README.md $(DESTDIR)$(DOCDIR)/README.md
+	$(Q)$(INSTALLED_README) README.md >$(DESTDIR)$(DOCDIR)/README.md
+	$(Q)chmod 0644 $(DESTDIR)$(DOCDIR)/README.md
+	$(Q)install -m 0644 $(DOC_PAGES) $(DESTDIR)$(DOCDIR)
 	$(Q)install -D -m 0644 dist/sockpol.bash-completion $(DESTDIR)$(COMPLETIONDIR)/sockpol
 	$(Q)for example in $(EXAMPLES); do \
 		install -D -m 0644 $$example $(DESTDIR)$(DOCDIR)/examples/$${example##*/} || exit 1; done
@@ -481,7 +487,7 @@ install: ## install below DESTDIR and PREFIX
 .PHONY: uninstall
 uninstall: ## remove what install installed
 	$(Q)rm -f $(addprefix $(DESTDIR),$(PREFIX)/bin/sockpol $(UNITDIR)/sockpol.service \
-		$(TMPFILESDIR)/sockpol.conf $(DOCDIR)/README.md $(addprefix $(SHAREDIR)/,$(POLICIES)) \
+		$(TMPFILESDIR)/sockpol.conf $(addprefix $(DOCDIR)/,README.md $(notdir $(DOC_PAGES))) $(addprefix $(SHAREDIR)/,$(POLICIES)) \
 		$(COMPLETIONDIR)/sockpol $(foreach page,$(notdir $(MAN_PAGES)),$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(page)) \
 		$(addprefix $(DOCDIR)/examples/,$(notdir $(EXAMPLES))))
 	$(Q)for d in $(addprefix $(DESTDIR),$(SHAREDIR)/policies $(SHAREDIR) $(DOCDIR)/examples $(DOCDIR)); do \

@@ -53,8 +53,9 @@ def listing(deb):
 def test_files(arguments):
     policies = {f"/usr/share/sockpol/policies/{p.name}": "rw-r--r--" for p in (TOP / "policies").glob("*.yaml")}
     check("there are policies", True, bool(policies))
+    beside = {f"/usr/share/doc/sockpol/{p}": "rw-r--r--" for p in ("architecture.md", "performance.md", "curves.svg")}
     examples = {f"/usr/share/doc/sockpol/examples/{p.name}": "rw-r--r--" for p in (TOP / "dist/examples").glob("*")}
-    wanted, found = (FILES | policies | examples).items(), listing(arguments.deb).items()
+    wanted, found = (FILES | policies | examples | beside).items(), listing(arguments.deb).items()
     check("what is missing in the package", set(), wanted - found)
     check("what is too much in it", set(), found - wanted)
 

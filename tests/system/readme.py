@@ -67,6 +67,20 @@ def follow(machine, text, make):
     return len(steps)
 
 
+def test_f10_installed(scene, name):
+    """What the installed one, and the pages beside it, point to is installed."""
+    with Machine(scene.tree, name) as machine:
+        scene.make(machine, "install")
+        place = "/usr/share/doc/sockpol"
+        text = machine.read(f"{place}/README.md")
+        links = {*re.findall(r"(?<![\w/.])(?:[\w-]+/)*[\w-]+\.md\b|(?:dist/)?examples/[\w.-]+\b", text), *re.findall(
+            r"\]\((.*?)\)", machine.read(f"{place}/performance.md")), *re.findall(r"(?:/usr/share/[\w/.-]+\w)", text)}
+        check("links", True, {"architecture.md", "examples/metrics-file.conf", "curves.svg"} <= links)
+        check("what is not there", [], [link for link in sorted(links)
+                                        if not os.path.exists(machine.path(os.path.join(place, link)))])
+        check("what only the sources have", None, re.search("tests/|LICENSES|Working on it", text))
+
+
 def test_b8_f3_as_its_reader(scene, name):
     """Install by make, the first policy (F3), commands, how to take it off again."""
     def make(words):
