@@ -56,8 +56,8 @@ static inline void cleanup_close(const int *fd)
 		taken_;                                                                            \
 	})
 
-/* Of a noun that so many are counted by. */
-static inline const char *plural(long long n)
+/* Returns what a noun ends with after the number n. */
+static inline const char *plural(size_t n)
 {
 	return n == 1 ? "" : "s";
 }

@@ -90,19 +90,23 @@ static void print_lost(const json_t *agent, FILE *to)
 		fprintf(to,
 			"warning: %lld pin%s of the agent, pid %lld, %s gone: policy now ends when "
 			"the agent does; `sockpol reload` pins it again\n",
-			lost, plural(lost), document_number(agent, "pid"), lost == 1 ? "is" : "are");
+			lost, plural(lost), document_number(agent, "pid"),
+			lost == 1 ? "is" : "are");
 }
 
-/* Of all that has been since the maps were made: what stays when its cause is gone is no warning. */
+/* Prints what was counted since the maps were made.  No warnings: the numbers stay when their cause
+ * is gone. */
 static void print_counts(const json_t *counts)
 {
 	static const struct {
 		const char *key, *what;
 	} rows[] = {
-		{ "cut", "cgroups so deep, or with such long names, that they got an ancestor's policies" },
+		{ "cut",
+		  "cgroups so deep, or with such long names, that they got an ancestor's policies" },
 		{ "left_out", "cgroups matched by more policies than can apply to one" },
-		{ "lists_lost", "sockets that got no options, as other cgroups kept taking the place of "
-				"theirs in the cache" },
+		{ "lists_lost",
+		  "sockets that got no options, as other cgroups kept taking the place of "
+		  "theirs in the cache" },
 		{ "failures_lost", "failures that could not be counted (map full)" },
 	};
 

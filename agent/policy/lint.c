@@ -282,8 +282,7 @@ static void lint_user_timeout(const struct lint *l, const struct rule *r)
 		     "TCP_USER_TIMEOUT is less than TCP_KEEPIDLE + TCP_KEEPCNT * TCP_KEEPINTVL "
 		     "(%" PRId64 "s): %" PRId64 " lost probe%s %s an idle connection, whatever "
 		     "TCP_KEEPCNT says",
-		     idle + probes * interval, lost, plural(lost),
-		     lost == 1 ? "ends" : "end");
+		     idle + probes * interval, lost, plural(lost), lost == 1 ? "ends" : "end");
 }
 
 /* Warns of a low-water mark that the policy's own buffer caps: see tcp_set_rcvlowat(),
