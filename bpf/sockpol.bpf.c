@@ -332,7 +332,8 @@ __noinline int merge_bind6(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u3
 	return merge_bind(ctx, id, what, how, true);
 }
 
-/* A TCP socket is counted when it is known what it becomes. */
+/* A TCP socket is counted when it is known what it becomes.  A UDP socket that has a port, of its
+ * first send or an earlier bind(), cannot be bound. */
 #define ON_BIND(ctx, v6, merge_)                                                                   \
 	do {                                                                                       \
 		struct bpf_sock *sk_ = (ctx)->sk;                                                  \
@@ -347,7 +348,8 @@ __noinline int merge_bind6(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u3
 				RUN_STAGE(ctx, &owner_, SP_STAGE_TCP_BIND,                         \
 					  families_of_own(ctx, v6) | UNBOUND(ctx), false,          \
 					  set_addr, merge_);                                       \
-		} else if ((ctx)->protocol == IPPROTO_UDP && used(STAGES_OF_UDP)) {                \
+		} else if ((ctx)->protocol == IPPROTO_UDP && used(STAGES_OF_UDP) &&                \
+			   !sk_->src_port) {                                                       \
 			if (owner_of_raw(raw_socket(sk_), &owner_))                                \
 				RUN_STAGE(ctx, &owner_, SP_STAGE_UDP_BIND,                         \
 					  families_of_own(ctx, v6) | UNBOUND(ctx),                 \
