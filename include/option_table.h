@@ -92,7 +92,8 @@ OPTION(SO_RCVLOWAT, .level = SOL_SOCKET, .optname = SO_RCVLOWAT,
        STAGES(C_ | UX_, PE_, L_), .since = "5.10",
        .summary = "wake a reader only when this many bytes wait",
        .kernel = "0 becomes 1; capped at half of the largest receive buffer, which may grow for it",
-       .mptcp = "the kernel takes the subflow's back; the MPTCP socket, which is read, keeps its own",
+       .mptcp = "the MPTCP socket, which is read, keeps its own; 6.12 and 6.18 refuse it on subflows that are "
+		"opened (EINVAL, which is counted)",
        .breaks = "above 1: requests and answers that are smaller are not read, so both sides wait for ever")
 OPTION(SO_TXREHASH, .level = SOL_SOCKET, .optname = SO_TXREHASH,
        .type = OPTION_INT, .min = -1, .max = 1, TCP_ANY_TIME,

@@ -76,8 +76,9 @@ def run_conformance(box, options, arguments, names, report):
     conformance.cases = [case for case in conformance.cases if case.name in names]
     try:
         conformance.prepare()
-        with conformance.governed():
+        with conformance.governed() as agent:
             conformance.run(report)
+            report.run("conformance/refused", lambda: conformance.check_refused(agent))
     except Failure as failure:
         report.fail("conformance", failure)
 

@@ -183,3 +183,10 @@ class Conformance:
                 continue
             check(f"nothing, in an ungoverned cgroup; {effect.what}",
                   f"not {effect.expected}" if effect.measured else default, seen)
+
+    def check_refused(self, agent):
+        """What the kernel refuses where it should set it would be counted."""
+        refused = {f"{one['option']}: {one['errno']}" for policy in agent.status()["policies"]
+                   for one in policy["failed"]}
+        # MPTCP subflows: see `nowhere` in table.py.
+        check("options that the kernel refused", set(), refused - {"SO_RCVLOWAT: EINVAL"})

@@ -100,7 +100,7 @@ def entries(device_index):
             ("connect", "tcp"): scale_of_syn, ("listen", "tcp"): scale_of_synack}),
         "SO_SNDBUF": simple("60000", SOL_SOCKET, 7, 120000, old_listener=True),
         "SO_RCVLOWAT": simple("2", SOL_SOCKET, 18, 2, nowhere={
-            f"{name}/mptcp": "the kernel sets it to 0 on a subflow: the MPTCP socket is what is read"
+            f"{name}/mptcp": "the kernel refuses it on a subflow: the MPTCP socket is what is read"
             for name in ("connect", "accept", "join", "join-accept")}),
         "SO_TXREHASH": simple("0", SOL_SOCKET, 74, 0),
         "TCP_CONGESTION": Entry("cubic", (see.getsockopt_text(TCP, 13, "cubic"),), mapped=True,
