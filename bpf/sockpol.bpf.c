@@ -440,7 +440,7 @@ static __always_inline bool is_to_be_governed(struct bpf_sock_addr *ctx, struct 
 {
 	struct sock *raw;
 
-	if (!sk || seen(sk) || ctx->protocol != IPPROTO_UDP || sk->state == TCP_ESTABLISHED)
+	if (!sk || ctx->protocol != IPPROTO_UDP || sk->state == TCP_ESTABLISHED || seen(sk))
 		return false;
 	raw = raw_socket(sk);
 	return !is_bound(sk, raw) && owner_of_raw(raw, ret);

@@ -3,6 +3,7 @@
 
 import contextlib
 import errno
+import json
 import socket
 import sys
 
@@ -153,3 +154,30 @@ def test_s10_sender_that_binds_too_late(box):
             check("SO_SNDBUF by a rule for bound sockets", False,
                   sender.sockopt(socket.SOL_SOCKET, 7) == 2 * 40 * 1024)
             here.reload({}, rule("direction: connect", IP_TOS=16))
+
+
+DISCONNECTED = """
+import ctypes, json, socket
+one = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+one.connect(("::1", 9))
+one.sendto(b"x", ("::1", 9))
+before = one.getsockopt(socket.IPPROTO_IP, 1), one.getsockopt(socket.IPPROTO_IPV6, 67)
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.connect(one.fileno(), bytes(16), 16) == 0  # AF_UNSPEC
+for _ in range(2):
+    try:
+        one.sendto(b"x", ("::ffff:127.0.0.1", 9))
+    except ConnectionRefusedError:  # the answer to the first one
+        pass
+print(json.dumps([before, one.getsockopt(socket.IPPROTO_IP, 1)]))
+"""
+
+
+def test_s1_sender_that_was_connected(box):
+    """It got the options of its peer's family alone; a send to an address while it was connected is not
+    its first as a sender."""
+    here = Governed(box, "s1-was", {"DSCP": "EF"})
+    done = here.cgroup.run([sys.executable, "-I", "-c", DISCONNECTED])
+    check("IP_TOS and IPV6_TCLASS while it is connected, and IP_TOS once it sends unconnected",
+          [[0, EF], EF], json.loads(done.stdout))
+    here.check_counters(1)
