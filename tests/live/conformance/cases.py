@@ -80,6 +80,10 @@ LOOKS = (
 
     Look("fastopen", "connect", "tcp", CONNECT, way="fastopen", lacks=NO_TIME),
     Look("fastopen-connect", "connect", "tcp", CONNECT, way="fastopen-connect", lacks=NO_TIME),
+    *(Look(f"{name}-local", "connect", protocol, ("tcp-connect",), "local", way=way, scene=scene,
+           lacks=SUBFLOW | {"far", "data", "info", "timer"})  # set at tcp-syn
+      for name, protocol, way, scene in (("fastopen", "tcp", "fastopen-connect", ""),
+                                         ("join", "mptcp", "", "join"), ("self", "tcp", "", "self"))),
     Look("fastopen-accept", "accept", "tcp", PASSIVE, way="fastopen", lacks=NO_TIME),
     Look("connect", "connect", "mptcp", CONNECT, way="", lacks=SUBFLOW),
     Look("accept", "accept", "mptcp", PASSIVE, way="", lacks=SUBFLOW),

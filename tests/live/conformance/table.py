@@ -64,7 +64,8 @@ def device(value):
                                  for transport in ("tcp", "udp")},
                               ("send", "udp"): send, ("listen", "tcp"): bound,
                               ("listen", "udp"): bound},
-                 late=(see.bound_device("connect"),), mapped=True, alone=True)
+                 late=(see.bound_device("connect"),), mapped=True, alone=True, nowhere={
+                     "join-local/mptcp": "too late for the route; an application sees another socket's"})
 
 
 def header(value, level, optname, field, byte, **rest):
