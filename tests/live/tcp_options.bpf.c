@@ -39,12 +39,12 @@ struct bpf_iter__tcp {
 
 struct record {
 	__u16 sport, dport;
-	__u32 level, optname;
+	__s32 level, optname;
 	__u8 value[16];
 };
 
 static const struct {
-	__u32 level, first;
+	__s32 level, first;
 } places[] = {
 	{ SOL_SOCKET, 0 },  { IPPROTO_IP, 0 },		 { IPPROTO_IPV6, 0 },
 	{ IPPROTO_TCP, 0 }, { IPPROTO_TCP, TCP_BPF_IW },
@@ -80,7 +80,7 @@ static long look_at(__u32 i, struct look *l)
 	if (place >= PLACES)
 		return 1;
 	l->record.level = places[place].level;
-	l->record.optname = places[place].first + i % OPTIONS;
+	l->record.optname = places[place].first + (__s32)(i % OPTIONS);
 	if (get(l->tcp, &l->record) == 0)
 		bpf_seq_write(l->seq, &l->record, sizeof(l->record));
 	return 0;
