@@ -100,7 +100,7 @@ def test_status(box):
     agent = box.agent("status")
     governed_worker(box, agent, "status", 4)
     status = agent.status()
-    check("policies: name, applied, overridden, failed", [("status", 2, False, [])],
+    check("policies: name, applied, overridden, failed", [("status", 3, False, [])],
           [(one["name"], one["applied"], one["overridden"], one["failed"])
            for one in status["policies"]])
     check("cgroups, not asked for", False, "cgroups" in status)
