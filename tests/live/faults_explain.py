@@ -169,7 +169,7 @@ def test_f8_sockets_older_than_the_policy(box):
         answer = explain(agent, worker)
         check("in force", (True, False), (answer["in_force"]["known"], answer["in_force"]["differs"]))
         names = [f"tcp {FAR}:{one.port()}" for one in (client, accepted)]
-        check("sockets", dict.fromkeys(names, {"SO_PRIORITY": ("0", "4")}), differences(answer))
+        check("sockets, of which the listener has the accepted one's name", dict.fromkeys(names, {"SO_PRIORITY": ("0", "4")}), differences(answer))
         check("directions", [["accept"], ["connect"], ["listen"]],
               sorted(one["directions"] for one in answer["sockets"]))
         text = printed(agent, worker)

@@ -105,7 +105,7 @@ def test_counters_go_on_without_an_agent(box):
     applied = agent.policy("counters")["applied"]
     agent.kill()
     connected_option(worker)
-    check("applied: one listen, one connect and one accept more", applied + 3,
+    check("applied: a listener, a connect and an accept more", applied + 3,
           agent.policy("counters")["applied"])
 
 
