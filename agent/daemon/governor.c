@@ -57,11 +57,8 @@ int governor_init(struct governor *g, const char *cgroup_root, const char *pin_d
 	r = cgroup_resolve(g->mount, cgroup_root ? cgroup_root : "/", &g->root_path);
 	if (r < 0)
 		return log_error_errno(r, "%s is not a cgroup below %s", cgroup_root, g->mount);
-	if (asprintf(&g->directory, "%s%s", g->mount, g->root_path) < 0) {
-		g->directory = NULL;
-		return log_oom();
-	}
-	return find_namespace(g);
+	g->directory = text_format("%s%s", g->mount, g->root_path);
+	return g->directory ? find_namespace(g) : log_oom();
 }
 
 static void free_images(struct governor *g)

@@ -92,14 +92,10 @@ int cgroup_mount(char **ret)
 
 bool cgroup_mount_is_whole(const char *mount)
 {
-	_cleanup_free_ char *file = NULL;
+	_cleanup_free_ char *file = text_format("%s/cgroup.type", mount);
 
 	/* Only the root of the hierarchy has none. */
-	if (asprintf(&file, "%s/cgroup.type", mount) < 0) {
-		file = NULL;
-		return true;
-	}
-	return access(file, F_OK) < 0;
+	return !file || access(file, F_OK) < 0;
 }
 
 int cgroup_id_of_dir(const char *directory, uint64_t *ret)

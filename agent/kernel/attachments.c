@@ -17,10 +17,9 @@ int attachments_open_cgroup(uint64_t id, char **ret_mount, char **ret_path)
 		r = cgroup_path_of_id(mount, id, &path);
 	if (r < 0 || !path)
 		return r;
-	if (asprintf(&directory, "%s%s", mount, path) < 0) {
-		directory = NULL;
+	directory = text_format("%s%s", mount, path);
+	if (!directory)
 		return -ENOMEM;
-	}
 	r = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (r < 0)
 		return -errno;

@@ -112,9 +112,9 @@ static int scan_entries(struct loader_files *f, DIR *dir, const char *dir_path, 
 	while (length && dir_path[length - 1] == '/')
 		length--;
 	while (errno = 0, (entry = readdir(dir))) {
-		_cleanup_free_ char *path = NULL;
+		_cleanup_free_ char *path = text_format("%.*s/%s", length, dir_path, entry->d_name);
 
-		if (asprintf(&path, "%.*s/%s", length, dir_path, entry->d_name) < 0)
+		if (!path)
 			return -ENOMEM;
 		if (!is_policy_file(entry->d_name, path, diags))
 			continue;

@@ -299,7 +299,7 @@ static int syntax_error(const struct builder *b, const yaml_parser_t *parser, co
 	if (!near)
 		return -ENOMEM;
 	if (parser->context &&
-	    asprintf(&context, ", %s from line %zu, column %zu", parser->context,
+	    sentence(&context, 0, ", %s from line %zu, column %zu", parser->context,
 		     parser->context_mark.line + 1, parser->context_mark.column + 1) < 0)
 		return -ENOMEM;
 	diag_error(b->diags, &at, "not YAML: %s%s%s%s%s",

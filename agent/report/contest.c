@@ -338,7 +338,7 @@ char *contestant_value(const struct contestant *c)
 		return strdup("unset");
 	if (o->result == RESULT_TICKS) {
 		memcpy(&jiffies, c->op->value, sizeof(jiffies));
-		return asprintf(&text, "%d jiffies", jiffies) < 0 ? NULL : text;
+		return text_format("%d jiffies", jiffies);
 	}
 	if (sockopt_set(&value, c->op->value, c->op->optlen) < 0)
 		return NULL;
