@@ -84,7 +84,7 @@ static void print_directions(const struct option *o, int width)
 	for (int d = 0; d < DIRECTION_MAX; d++) {
 		if (!o->stages[d])
 			continue;
-		width -= printf("%s%s", comma, direction_name((enum direction)d));
+		width -= printf("%s%s", comma, direction_words[d]);
 		comma = ",";
 	}
 	printf("%*s", width, "");
@@ -134,7 +134,7 @@ static int print_option(const struct option *o, const struct answers *a)
 	for (int d = 0; d < DIRECTION_MAX; d++) {
 		const char *before = "";
 
-		printf("  %-12s ", direction_name((enum direction)d));
+		printf("  %-12s ", direction_words[d]);
 		for (int s = 0; s < SP_STAGE_MAX; s++) {
 			if (!(o->stages[d] & BIT(s)))
 				continue;
@@ -178,7 +178,7 @@ static json_t *hooks_to_json(const struct option *o)
 			if (o->stages[d] & BIT(s))
 				json_array_append_new(names,
 						      json_string(stage_name((enum sp_stage)s)));
-		json_object_set_new(hooks, direction_name((enum direction)d), names);
+		json_object_set_new(hooks, direction_words[d], names);
 	}
 	return hooks;
 }

@@ -235,7 +235,7 @@ json_t *asked_text(const struct asked *a)
 
 	if (!to)
 		return a->connection ? NULL : json_null();
-	fprintf(to, "%s", direction_name(direction_of(a)));
+	fprintf(to, "%s", direction_words[direction_of(a)]);
 	if (protocol)
 		fprintf(to, " %s", protocol);
 	if (family)
@@ -256,7 +256,7 @@ json_t *asked_json(const struct asked *a)
 	if (!a->connection)
 		return json_null();
 	return json_pack(
-		"{s:s, s:s?, s:s?, s:s?, s:s?}", "direction", direction_name(direction_of(a)),
+		"{s:s, s:s?, s:s?, s:s?, s:s?}", "direction", direction_words[direction_of(a)],
 		"protocol", ONLY_WORD(a->protocols, protocol_words), "family",
 		ONLY_WORD(a->families, family_words), "remote", endpoint_format(&a->remote, remote),
 		"local", endpoint_format(&a->local, local));

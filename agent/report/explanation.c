@@ -321,7 +321,7 @@ static void add_option(const struct inquiry *q, const struct option *option, jso
 		return;
 	}
 	object = o.winner ? o.choice : no_choice_json(o.option);
-	object = document_set(object, "direction", json_string(direction_name(q->direction)));
+	object = document_set(object, "direction", json_string(direction_words[q->direction]));
 	object = document_set(object, "beats", o.beats);
 	if (q->asked->connection) {
 		json_decref(o.candidates);

@@ -339,8 +339,8 @@ static json_t *where_json(const struct change *c)
 			if (c->where[d] & BIT(t))
 				where = document_append(where,
 							json_pack("{s:s, s:s}", "direction",
-								  direction_name((enum direction)d),
-								  "transport", transport_names[t]));
+								  direction_words[d], "transport",
+								  transport_names[t]));
 	return where;
 }
 
