@@ -228,13 +228,6 @@ static int add_at_hook(int cgroup_fd, const struct setter *s, enum moment first,
 	return r;
 }
 
-static bool is_below(const char *path, const char *root)
-{
-	size_t n = streq(root, "/") ? 0 : strlen(root);
-
-	return strncmp(path, root, n) == 0 && path[n] == '/' && path[n + 1];
-}
-
 /* Is a sockpol of this cgroup among them? */
 static bool is_known(const struct found *found, const uint64_t *cgroups, uint64_t cgroup)
 {
@@ -311,7 +304,9 @@ static int add_below(const char *mount, const char *root, uint64_t own_cgroup,
 		r = paths ? cgroup_paths_of_ids(mount, cgroups, others.n, paths) : -ENOMEM;
 	}
 	for (size_t i = 0; paths && i < others.n; i++) {
-		if (r == 0 && paths[i] && is_below(paths[i], root)) {
+		const char *below = paths[i] ? cgroup_below(root, paths[i]) : NULL;
+
+		if (r == 0 && below && below[1]) {
 			others.v[i].cgroup = paths[i];
 			r = add(found, &others.v[i]);
 			paths[i] = r == 0 ? NULL : paths[i];

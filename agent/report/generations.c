@@ -232,16 +232,9 @@ void generations_close(struct generations *g)
 	free(g);
 }
 
-static bool is_below(const char *path, const char *root)
-{
-	size_t n = strlen(root);
-
-	return streq(root, "/") || (strncmp(path, root, n) == 0 && (!path[n] || path[n] == '/'));
-}
-
 int generations_list_in_force(const struct generations *g, const char *path, struct glob_list *ret)
 {
-	if (!g->are_pinned || !g->root || !is_below(path, g->root)) {
+	if (!g->are_pinned || !g->root || !cgroup_below(g->root, path)) {
 		*ret = (struct glob_list){ 0 };
 		return 0;
 	}
