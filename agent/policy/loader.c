@@ -149,9 +149,8 @@ static bool was_scanned(const struct loader_files *f, DIR *dir)
 static int scan_dir(struct loader_files *f, const char *path, struct diags *diags)
 {
 	DIR *dir = NULL;
-	int r;
+	int r = open_dir(path, diags, &dir);
 
-	r = open_dir(path, diags, &dir);
 	if (r < 0 || !dir)
 		return r;
 	r = was_scanned(f, dir) ? 1 : GROW(f->dirs, f->n_dirs);
@@ -352,10 +351,9 @@ static int load_dirs(struct config *c, const char *const *dirs, struct diags *di
 
 static int report_duplicate_policies(const struct config *c, struct diags *diags)
 {
-	_cleanup_free_ struct unique_name *names = NULL;
+	_cleanup_free_ struct unique_name *names = calloc(c->n_policies + 1, sizeof(*names));
 	size_t n = 0;
 
-	names = calloc(c->n_policies + 1, sizeof(*names));
 	if (!names)
 		return -ENOMEM;
 	for (size_t i = 0; i < c->n_policies; i++)

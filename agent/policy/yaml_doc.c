@@ -107,9 +107,8 @@ static int add_scalar(struct builder *b, const yaml_event_t *e)
 	const char *value = (const char *)e->data.scalar.value;
 	size_t length = e->data.scalar.length;
 	struct yaml_node *node;
-	int r;
+	int r = add_node(b, NODE_SCALAR, e, e->data.scalar.tag, e->data.scalar.anchor, &node);
 
-	r = add_node(b, NODE_SCALAR, e, e->data.scalar.tag, e->data.scalar.anchor, &node);
 	if (r)
 		return r;
 	node->plain = e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
@@ -128,9 +127,8 @@ static int open_collection(struct builder *b, const yaml_event_t *e, enum yaml_n
 			   const yaml_char_t *tag, const yaml_char_t *anchor)
 {
 	struct yaml_node *node;
-	int r;
+	int r = add_node(b, kind, e, tag, anchor, &node);
 
-	r = add_node(b, kind, e, tag, anchor, &node);
 	if (r)
 		return r;
 	if (b->depth == LOADER_DEPTH_MAX)
@@ -210,9 +208,8 @@ static int add_alias(struct builder *b, const yaml_event_t *e)
 {
 	const struct yaml_node wanted = { .anchor = (char *)e->data.alias.anchor }, *target;
 	struct yaml_node **found = tfind(&wanted, &b->anchors, compare_anchors), *node;
-	int r;
+	int r = add_node(b, NODE_BAD, e, NULL, NULL, &node);
 
-	r = add_node(b, NODE_BAD, e, NULL, NULL, &node);
 	if (r)
 		return r;
 	node->alias = true;
