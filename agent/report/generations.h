@@ -8,8 +8,7 @@
 #include "compile/image.h"
 #include "kernel/pinned.h"
 
-/* The names behind counters' indices, shared by the two, so that the same name has the same index.
- */
+/* The names behind counters' indices, of both. */
 struct counters;
 
 /* Reads the names in force.  p NULL: nothing is in force.  Returns 0 or a negative errno. */
