@@ -246,14 +246,13 @@ static int add_explanation(json_t *e, struct answer *a)
 static int explain_effective(const struct inputs *s, const char *cgroup, const struct effective *e,
 			     json_t *in_force, struct answer *a)
 {
+	const unsigned n = hangs_on_protocol(a->asked, e) ? PROTOCOL_MAX : 1;
 	struct asked one = *a->asked;
 	int r = 0;
 
-	if (!hangs_on_protocol(a->asked, e))
-		return add_explanation(
-			explanation_new(cgroup, e, &s->host, a->asked, json_incref(in_force)), a);
-	for (unsigned p = 0; p < PROTOCOL_MAX && r == 0; p++) {
-		one.protocols = BIT(p);
+	for (unsigned p = 0; p < n && r == 0; p++) {
+		if (n > 1)
+			one.protocols = BIT(p);
 		r = add_explanation(
 			explanation_new(cgroup, e, &s->host, &one, json_incref(in_force)), a);
 	}

@@ -171,15 +171,8 @@ static json_t *hooks_to_json(const struct option *o)
 {
 	json_t *hooks = json_object();
 
-	for (int d = 0; d < DIRECTION_MAX; d++) {
-		json_t *names = json_array();
-
-		for (int s = 0; s < SP_STAGE_MAX; s++)
-			if (o->stages[d] & BIT(s))
-				json_array_append_new(names,
-						      json_string(stage_name((enum sp_stage)s)));
-		json_object_set_new(hooks, direction_words[d], names);
-	}
+	for (int d = 0; d < DIRECTION_MAX; d++)
+		hooks = document_set(hooks, direction_words[d], document_stages(o->stages[d]));
 	return hooks;
 }
 

@@ -17,34 +17,18 @@ struct inquiry {
 
 /* --- policies --------------------------------------------------------------------------------- */
 
-static const struct pattern *matching_pattern(const struct patterns *p, const char *path)
-{
-	for (size_t i = 0; i < p->n; i++)
-		if (glob_match(p->v[i].glob, path))
-			return &p->v[i];
-	return NULL;
-}
-
 /* Says where and why a policy applies.  It does, so the root, a cgroup above `cgroup` or `cgroup`
  * itself matches: the shallowest is named. */
 static json_t *policy_json(const struct policy *p, const char *cgroup)
 {
 	_cleanup_free_ char *path = strdup(cgroup);
-	const struct pattern *pattern = matching_pattern(&p->match, "/");
-	size_t depth = 0, end = 1;
+	size_t depth, length;
+	const struct pattern *pattern =
+		path ? cascade_match(&p->match, path, &depth, &length) : NULL;
 
-	if (!path)
-		return NULL;
-	for (size_t at = 1; !pattern && cgroup[at]; at = cgroup[end] ? end + 1 : end) {
-		end = at + strcspn(cgroup + at, "/");
-		memcpy(path, cgroup, end);
-		path[end] = '\0';
-		depth++;
-		pattern = matching_pattern(&p->match, path);
-	}
 	if (!pattern)
 		return NULL;
-	path[end] = '\0';
+	path[length] = '\0';
 	return json_pack("{s:s, s:o, s:i, s:o, s:i, s:s, s:s}", "name", p->name, "file",
 			 document_string(p->at.file), "line", (int)p->at.line, "cgroup",
 			 document_string(path), "depth", (int)depth, "match",
@@ -145,16 +129,6 @@ static json_t *hooks_json(unsigned stages)
 	return hooks;
 }
 
-static json_t *stages_json(unsigned stages)
-{
-	json_t *names = json_array();
-
-	for (int s = 0; s < SP_STAGE_MAX; s++)
-		if (stages & BIT(s))
-			names = document_append(names, json_string(stage_name((enum sp_stage)s)));
-	return names;
-}
-
 /* Says which block says what. */
 static json_t *say_json(const struct block *b, const struct setting *s)
 {
@@ -223,7 +197,7 @@ static json_t *choice_json(const struct inquiry *q, const struct block *b, const
 					 : json_null());
 	choice = document_set(choice, "shorthand", document_string(s->shorthand));
 	choice = document_set(choice, "hooks", hooks_json(stages));
-	choice = document_set(choice, "stages", stages_json(stages));
+	choice = document_set(choice, "stages", document_stages(stages));
 	free(result.text);
 	shown = stages && s->option->type == OPTION_STRING
 			? json_incref(json_object_get(choice, "value"))

@@ -15,11 +15,6 @@ json_t *in_force_unknown(const char *why)
 			 "differences", "come", "go", "other_order", 0, "why", why);
 }
 
-bool in_force_differs(const json_t *f)
-{
-	return document_is(f, "differs");
-}
-
 static json_t *side_json(const struct contestant *c)
 {
 	_cleanup_free_ char *value = c->present ? contestant_value(c) : NULL;
@@ -458,7 +453,7 @@ void in_force_print(const json_t *f, FILE *to)
 
 	if (!document_is(f, "known")) {
 		fprintf(to, "  in force: %s\n", document_text(f, "why"));
-	} else if (!in_force_differs(f)) {
+	} else if (!document_is(f, "differs")) {
 		fprintf(to, "  in force for new sockets: same as the files\n");
 	} else {
 		fprintf(to,

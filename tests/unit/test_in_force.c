@@ -89,7 +89,7 @@ static void test_same(void **state)
 
 	(void)state;
 	assert_int_equal(count(result, "differences"), 0);
-	assert_false(in_force_differs(result));
+	assert_false(document_is(result, "differs"));
 	json_decref(result);
 }
 
@@ -101,7 +101,7 @@ static void test_other_value(void **state)
 	json_t *result = compare(&iw20, &iw30);
 
 	(void)state;
-	assert_true(in_force_differs(result));
+	assert_true(document_is(result, "differs"));
 	assert_int_equal(count(result, "differences"), 2);
 	assert_string_equal(document_text(difference(result, 0), "stage"),
 			    stage_name(SP_STAGE_TCP_ACTIVE_EST));
@@ -165,7 +165,7 @@ static void test_only_one_side(void **state)
 	json_decref(result);
 	/* neither */
 	assert_int_equal(in_force_compare(&nothing, &none, &s.view, &none, &result), 0);
-	assert_false(in_force_differs(result));
+	assert_false(document_is(result, "differs"));
 	json_decref(result);
 	generation_view_clear(&nothing);
 	side_free(&s);
@@ -397,7 +397,7 @@ static void test_lists(void **state)
 
 	(void)state;
 	assert_int_equal(in_force_compare(&s.view, &ab, &s.view, &ab, &result), 0);
-	assert_false(in_force_differs(result));
+	assert_false(document_is(result, "differs"));
 	json_decref(result);
 	/* in the other order a's base and rule beat b's */
 	assert_int_equal(in_force_compare(&s.view, &ab, &s.view, &ba, &result), 0);
