@@ -212,8 +212,9 @@ static void journal_line(const struct diag *l, void *userdata)
 		print_line(l, userdata);
 }
 
-void diags_log(const struct diags *d)
+void diags_log(struct diags *d)
 {
+	diags_sort(d);
 	diags_each(d, log_is_journal() ? journal_line : print_line, stderr);
 }
 

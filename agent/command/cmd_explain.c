@@ -119,7 +119,6 @@ static int load_policies(const struct request *q, struct inputs *s)
 		r = load_others(dirs, &diags, s);
 	if (r == 0 && support_probe(&k) == 0)
 		r = support_apply(k, &s->host, s->config, &diags);
-	diags_sort(&diags);
 	diags_log(&diags);
 	s->refused = diags.n_errors > 0;
 	if (s->refused && s->config)
