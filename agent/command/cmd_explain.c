@@ -210,7 +210,7 @@ static int compare(const struct inputs *s, const char *cgroup, const struct effe
 	if (g && !why) {
 		for (size_t i = 0; i < e->n_policies; i++)
 			by_files.number[by_files.n++] =
-				(uint16_t)image_policy_number(g->built, e->policies[i]);
+				(uint16_t)image_policy_number(g->files.image, e->policies[i]);
 		r = generations_list_in_force(g, cgroup, &in_force);
 		if (r == 0)
 			r = in_force_compare(&g->in_force, &in_force, &g->files, &by_files, ret);

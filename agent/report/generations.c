@@ -72,12 +72,13 @@ uint32_t counters_index(const struct policy *p, const char *rule, void *userdata
 
 /* --- one configuration ------------------------------------------------------------------------ */
 
-int generation_view_init(struct generation_view *v, const struct image *image,
-			 const struct counters *counters)
+int generation_view_init(struct generation_view *v, const struct counters *counters)
 {
-	*v = (struct generation_view){ .image = image, .counters = counters };
+	v->counters = counters;
 	v->conditions = calloc(generation_view_n_policies(v) + 1, sizeof(*v->conditions));
-	return v->conditions ? 0 : -ENOMEM;
+	if (!v->conditions)
+		return -ENOMEM;
+	return v->image ? glob_walker_new(&v->image->globs, &v->walker) : 0;
 }
 
 void generation_view_clear(struct generation_view *v)
@@ -85,6 +86,8 @@ void generation_view_clear(struct generation_view *v)
 	for (uint32_t i = 1; v->conditions && i < generation_view_n_policies(v); i++)
 		free(v->conditions[i]);
 	free(v->conditions);
+	glob_walker_free(v->walker);
+	image_free(v->image);
 	*v = (struct generation_view){ 0 };
 }
 
@@ -141,7 +144,7 @@ static int read_pinned(const char *pin_dir, struct generations *g)
 	if (r == 0)
 		r = pinned_state(p, &g->state);
 	if (r == 0)
-		r = pinned_image(p, &g->pinned);
+		r = pinned_image(p, &g->in_force.image);
 	if (r == 0)
 		r = counters_read(p, &g->counters);
 	if (r == 0 && pinned_is_outdated(p))
@@ -173,15 +176,12 @@ int generations_open(const char *pin_dir, const struct config *config, struct ge
 	if (r == 0)
 		r = find_root(g);
 	if (r == 0 && config)
-		r = image_new(config, counters_index, g->counters, &g->built, ret_error, ret_at);
+		r = image_new(config, counters_index, g->counters, &g->files.image, ret_error,
+			      ret_at);
 	if (r == 0)
-		r = generation_view_init(&g->in_force, g->pinned, g->counters);
+		r = generation_view_init(&g->in_force, g->counters);
 	if (r == 0)
-		r = generation_view_init(&g->files, g->built, g->counters);
-	if (r == 0 && g->pinned)
-		r = glob_walker_new(&g->pinned->globs, &g->walk_pinned);
-	if (r == 0 && g->built)
-		r = glob_walker_new(&g->built->globs, &g->walk_built);
+		r = generation_view_init(&g->files, g->counters);
 	if (r == 0)
 		*ret = TAKE_PTR(g);
 	return r;
@@ -193,10 +193,6 @@ void generations_close(struct generations *g)
 		return;
 	generation_view_clear(&g->in_force);
 	generation_view_clear(&g->files);
-	glob_walker_free(g->walk_pinned);
-	glob_walker_free(g->walk_built);
-	image_free(g->pinned);
-	image_free(g->built);
 	counters_free(g->counters);
 	free(g->mount);
 	free(g->root);
@@ -209,10 +205,10 @@ int generations_list_in_force(const struct generations *g, const char *path, str
 		*ret = (struct glob_list){ 0 };
 		return 0;
 	}
-	return glob_walker_walk(g->walk_pinned, path, ret);
+	return glob_walker_walk(g->in_force.walker, path, ret);
 }
 
 int generations_list_of_files(const struct generations *g, const char *path, struct glob_list *ret)
 {
-	return glob_walker_walk(g->walk_built, path, ret);
+	return glob_walker_walk(g->files.walker, path, ret);
 }
