@@ -2,7 +2,7 @@
 #include <inttypes.h>
 
 #include "base/progress.h"
-#include "policy/lint.h"
+#include "policy/loader.h"
 #include "option/value.h"
 #include "policy/stage.h"
 

@@ -7,9 +7,7 @@
 
 #include "base/diag.h"
 #include "base/progress.h"
-#include "policy/lint.h"
 #include "policy/loader.h"
-#include "policy/policy_parse.h"
 #include "policy/yaml_doc.h"
 
 const char *const loader_default_dirs[] = {

@@ -6,7 +6,6 @@
 #include "policy/keys.h"
 #include "policy/loader.h"
 #include "option/value.h"
-#include "policy/policy_parse.h"
 #include "policy/stage.h"
 #include "policy/when.h"
 
