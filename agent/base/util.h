@@ -83,5 +83,7 @@ char *text_format(const char *format, ...) PRINTF_LIKE(1, 2);
  */
 int grow_array(void **v, size_t n, size_t element_size);
 #define GROW(v, n) grow_array((void **)&(v), (n), sizeof(*(v)))
+/* Appends an element to such an array.  Gives 0 or -ENOMEM. */
+#define APPEND(v, n, ...) (GROW(v, n) < 0 ? -ENOMEM : ((v)[(n)++] = (__VA_ARGS__), 0))
 
 #endif

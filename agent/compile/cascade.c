@@ -72,10 +72,9 @@ static int add_blocks(const struct policy *p, struct effective *e)
 	for (size_t i = 0; i <= p->n_rules; i++) {
 		const struct rule *rule = i ? &p->rules[i - 1] : NULL;
 
-		if (GROW(e->blocks, e->n_blocks) < 0)
+		if (APPEND(e->blocks, e->n_blocks,
+			   (struct block){ p, rule, rule ? &rule->options : &p->base }) < 0)
 			return -ENOMEM;
-		e->blocks[e->n_blocks++] =
-			(struct block){ p, rule, rule ? &rule->options : &p->base };
 	}
 	return 0;
 }

@@ -72,11 +72,9 @@ static int read_descriptors(pid_t pid, struct descriptors *ret)
 		link[n] = '\0';
 		if (!parse_socket_link(link, &inode))
 			continue;
-		r = GROW(ret->v, ret->n);
-		if (r == 0)
-			ret->v[ret->n++] =
-				(struct descriptor){ .inode = inode,
-						     .fd = (int)strtol(e->d_name, NULL, 10) };
+		r = APPEND(ret->v, ret->n,
+			   (struct descriptor){ .inode = inode,
+						.fd = (int)strtol(e->d_name, NULL, 10) });
 	}
 	closedir(d);
 	if (ret->n)

@@ -79,15 +79,13 @@ static int add_component(struct glob *g, const char *s, const char *any, char **
 		why = any;
 	if (why)
 		return REFUSE(g->pattern, ret_error, "%s", why);
-	if (GROW(g->v, g->n) < 0)
-		return -ENOMEM;
-	g->v[g->n++] = (struct glob_component){
-		.text = s,
-		.length = strlen(s),
-		.any = streq(s, "**"),
-		.literal = !strpbrk(s, "*?["),
-	};
-	return 0;
+	return APPEND(g->v, g->n,
+		      (struct glob_component){
+			      .text = s,
+			      .length = strlen(s),
+			      .any = streq(s, "**"),
+			      .literal = !strpbrk(s, "*?["),
+		      });
 }
 
 static int parse_cgroup(struct glob *g, char **ret_error)

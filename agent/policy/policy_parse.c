@@ -306,10 +306,7 @@ static int add_pattern(struct parse *p, const struct yaml_node *key, const struc
 		diag_error(p->diags, &item->at, "%s", error);
 		return 0;
 	}
-	if (GROW(to->v, to->n) < 0)
-		return -ENOMEM;
-	to->v[to->n++] = (struct pattern){ .glob = TAKE_PTR(glob), .at = item->at };
-	return 0;
+	return APPEND(to->v, to->n, (struct pattern){ .glob = TAKE_PTR(glob), .at = item->at });
 }
 
 static int parse_patterns(struct parse *p, const struct yaml_node *key,

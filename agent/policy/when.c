@@ -150,10 +150,7 @@ static int parse_range(struct parse *p, const struct row *row, const struct yaml
 		diag_error(p->diags, &item->at, "%s", error);
 		return 0;
 	}
-	if (GROW(list->v, list->n) < 0)
-		return -ENOMEM;
-	list->v[list->n++] = range;
-	return 0;
+	return APPEND(list->v, list->n, range);
 }
 
 static void print_ranges(const struct row *row, const void *value, FILE *to)

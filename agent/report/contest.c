@@ -244,10 +244,7 @@ static int enter(const struct generation_view *v, const struct read_block *b, en
 	}
 	if (!c.op && !contest->base.present && !contest->n_rules) /* there is nothing to beat */
 		return 0;
-	if (GROW(contest->rules, contest->n_rules) < 0)
-		return -ENOMEM;
-	contest->rules[contest->n_rules++] = c;
-	return 0;
+	return APPEND(contest->rules, contest->n_rules, c);
 }
 
 static int enter_block(const struct generation_view *v, const struct read_block *b, uint64_t but,

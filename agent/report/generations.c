@@ -15,11 +15,9 @@ struct counters {
 
 static int add(struct counters *c, const struct sp_counter *counter, uint32_t index)
 {
-	for (; c->n <= index; c->n++) {
-		if (GROW(c->v, c->n) < 0)
+	while (c->n <= index)
+		if (APPEND(c->v, c->n, (struct sp_counter){ 0 }) < 0)
 			return -ENOMEM;
-		c->v[c->n] = (struct sp_counter){ 0 };
-	}
 	c->v[index] = *counter;
 	return 0;
 }

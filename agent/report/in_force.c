@@ -259,10 +259,7 @@ static int add_change(struct changes *all, const json_t *difference)
 	c.where[s->direction] = BIT(s->transport);
 	other = find_other_half(all, &c);
 	if (!other) {
-		if (GROW(all->v, all->n) < 0)
-			return -ENOMEM;
-		all->v[all->n++] = c;
-		return 0;
+		return APPEND(all->v, all->n, c);
 	}
 	if (json_is_null(other->from))
 		other->from = c.from;

@@ -132,10 +132,7 @@ static int keep_counter(uint32_t index, const struct sp_counter *whose, uint64_t
 {
 	struct counter_list *c = userdata;
 
-	if (GROW(c->v, c->n) < 0)
-		return -ENOMEM;
-	c->v[c->n++] = (struct counter){ index, *whose, applied };
-	return 0;
+	return APPEND(c->v, c->n, (struct counter){ index, *whose, applied });
 }
 
 /* Returns the policies by name, each with its rules. */
