@@ -135,11 +135,10 @@ static int print_option(const struct option *o, const struct answers *a)
 		const char *before = "";
 
 		printf("  %-12s ", direction_words[d]);
-		for (int s = 0; s < SP_STAGE_MAX; s++) {
+		for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++) {
 			if (!(o->stages[d] & BIT(s)))
 				continue;
-			printf("%s%s (%s)", before, stage_name((enum sp_stage)s),
-			       stage_hooks((enum sp_stage)s));
+			printf("%s%s (%s)", before, stage_name(s), stage_hooks(s));
 			before = ", ";
 		}
 		printf("%s\n", o->stages[d] ? "" : "never effective");

@@ -126,8 +126,8 @@ int attachments_read(const char *pin_dir, const struct sp_state *state,
 	if (cgroup < 0 && cgroup != -ENOENT)
 		return cgroup;
 	state_id = map_id(dir, "state");
-	for (int i = 0; i < HOOK_MAX; i++) {
-		struct attachment a = { .hook = (enum hook_id)i, .is_due = due & BIT(i) };
+	for (enum hook_id i = 0; i < HOOK_MAX; i++) {
+		struct attachment a = { .hook = i, .is_due = due & BIT(i) };
 		const int r = read_pins(dir, &a);
 
 		if (r < 0)

@@ -259,10 +259,9 @@ static void report_too_many_rules(const struct parse *p, const struct policy *po
 				   SP_RULES_MAX);
 			return;
 		}
-		for (int s = 0; s < SP_STAGE_MAX; s++) {
-			always[s] += !stage_table[s].is_socket &&
-				     stage_rule_may_hold(r, (enum sp_stage)s) &&
-				     !stage_rule_depends(r, (enum sp_stage)s);
+		for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++) {
+			always[s] += !stage_table[s].is_socket && stage_rule_may_hold(r, s) &&
+				     !stage_rule_depends(r, s);
 			if (always[s] > SP_RULES_MAX) {
 				diag_error(p->diags, &r->at,
 					   "more than %u rules of a policy always hold at one hook",

@@ -143,8 +143,8 @@ static int read_conditions(struct generation_view *v, uint32_t number,
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
-	for (int i = 0; i < SP_PROPERTY_MAX && r == 0; i++)
-		r = sweep_property(v, p, (enum sp_property)i, c);
+	for (enum sp_property i = 0; i < SP_PROPERTY_MAX && r == 0; i++)
+		r = sweep_property(v, p, i, c);
 	if (r < 0) {
 		free(c);
 		return r;

@@ -32,9 +32,9 @@ json_t *document_stages(unsigned stages)
 {
 	json_t *names = json_array();
 
-	for (int s = 0; s < SP_STAGE_MAX; s++)
+	for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++)
 		if (stages & BIT(s))
-			names = document_append(names, json_string(stage_name((enum sp_stage)s)));
+			names = document_append(names, json_string(stage_name(s)));
 	return names;
 }
 

@@ -51,9 +51,9 @@ static bool may_hold(const struct inquiry *q, const struct block *b)
 	if (q->asked->connection)
 		return b->rule ? asked_fails(q->asked, &b->rule->when) == WHEN_KEY_MAX
 			       : q->asked->families != UNIX;
-	for (int s = 0; s < SP_STAGE_MAX; s++)
+	for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++)
 		if (stage_table[s].direction == q->direction && !stage_table[s].is_socket &&
-		    stage_rule_may_hold(b->rule, (enum sp_stage)s))
+		    stage_rule_may_hold(b->rule, s))
 			return true;
 	return false;
 }
@@ -72,9 +72,8 @@ static unsigned stages_of(const struct inquiry *q, const struct block *b,
 {
 	unsigned due = stage_settings(b->rule, setting->option, q->direction), stages = 0;
 
-	for (int s = 0; s < SP_STAGE_MAX; s++) {
-		if (!(due & BIT(s)) || !may_decide_at(b, (enum sp_stage)s) ||
-		    !asked_passes(q->asked, (enum sp_stage)s) ||
+	for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++) {
+		if (!(due & BIT(s)) || !may_decide_at(b, s) || !asked_passes(q->asked, s) ||
 		    (only_unix && stage_table[s].transport != TRANSPORT_UNIX))
 			continue;
 		stages |= BIT(s);
@@ -109,8 +108,8 @@ static json_t *hooks_json(unsigned stages)
 {
 	json_t *hooks = json_array();
 
-	for (int s = 0; s < SP_STAGE_MAX; s++) {
-		const char *at = (stages & BIT(s)) ? stage_hooks((enum sp_stage)s) : "";
+	for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++) {
+		const char *at = (stages & BIT(s)) ? stage_hooks(s) : "";
 
 		while (*at) {
 			json_t *hook = json_stringn(at, strcspn(at, ",")), *known;
@@ -345,10 +344,10 @@ json_t *explanation_new(const char *cgroup, const struct effective *effective,
 		policies = document_append(policies, policy_json(effective->policies[i], cgroup));
 	for (size_t i = 0; i < effective->n_left_out; i++)
 		left_out = document_append(left_out, json_string(effective->left_out[i]->name));
-	for (int d = 0; d < DIRECTION_MAX; d++) {
-		q.direction = (enum direction)d;
-		for (size_t id = 0; id < OPTION_MAX; id++)
-			if (asked->directions & BIT(d) && !is_second_spelling((enum option_id)id))
+	for (enum direction d = 0; d < DIRECTION_MAX; d++) {
+		q.direction = d;
+		for (enum option_id id = 0; id < OPTION_MAX; id++)
+			if (asked->directions & BIT(d) && !is_second_spelling(id))
 				add_option(&q, &option_table[id], &options, &left_alone);
 	}
 	root = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "cgroup", document_string(cgroup),

@@ -172,8 +172,8 @@ int in_force_compare(struct generation_view *kernel, const struct glob_list *in_
 	int r = 0;
 
 	compare_lists(kernel, in_force, files, by_files, &c);
-	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++)
-		r = compare_stage(kernel, in_force, files, by_files, (enum sp_stage)s, &c);
+	for (enum sp_stage s = 0; s < SP_STAGE_MAX && r == 0; s++)
+		r = compare_stage(kernel, in_force, files, by_files, s, &c);
 	f = json_pack("{s:b, s:b, s:o, s:o, s:o, s:b, s:n}", "known", 1, "differs",
 		      json_array_size(c.differences) || json_array_size(c.come) ||
 			      json_array_size(c.go) || c.other_order,

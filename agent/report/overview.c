@@ -221,11 +221,11 @@ static json_t *stages_json(const struct sp_state *state)
 {
 	json_t *stages = json_array();
 
-	for (int s = 0; s < SP_STAGE_MAX; s++)
-		stages = document_append(
-			stages, json_pack("{s:s, s:b, s:b}", "stage", stage_name((enum sp_stage)s),
-					  "available", !(state->missing_stages >> s & 1), "used",
-					  (int)(state->stages >> s & 1)));
+	for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++)
+		stages = document_append(stages,
+					 json_pack("{s:s, s:b, s:b}", "stage", stage_name(s),
+						   "available", !(state->missing_stages >> s & 1),
+						   "used", (int)(state->stages >> s & 1)));
 	return stages;
 }
 
