@@ -19,11 +19,8 @@ static char *escape(const char *s)
 {
 	_cleanup_free_ char *head = strndup(s, MESSAGE_MAX);
 	_cleanup_free_ char *copy = head ? utf8_escape(head) : NULL;
-	char *cut;
 
-	if (!copy || strlen(s) <= MESSAGE_MAX)
-		return TAKE_PTR(copy);
-	return asprintf(&cut, "%s...", copy) < 0 ? NULL : cut;
+	return copy && strlen(s) > MESSAGE_MAX ? text_format("%s...", copy) : TAKE_PTR(copy);
 }
 
 /* Takes over `name`.  NULL when memory is out. */
@@ -215,8 +212,9 @@ static void journal_line(const struct diag *l, void *userdata)
 		print_line(l, userdata);
 }
 
-void diags_log(const struct diags *d)
+void diags_log(struct diags *d)
 {
+	diags_sort(d);
 	diags_each(d, log_is_journal() ? journal_line : print_line, stderr);
 }
 
@@ -225,7 +223,6 @@ char *diags_text(const struct diags *d, size_t size_max)
 	static const char more[] = "... (the rest is in the agent's log)\n";
 	_cleanup_free_ char *text = NULL;
 	size_t size = 0, kept;
-	char *cut;
 	FILE *f = open_memstream(&text, &size);
 
 	if (!f)
@@ -237,7 +234,7 @@ char *diags_text(const struct diags *d, size_t size_max)
 		return TAKE_PTR(text);
 	for (kept = size_max - strlen(more); kept && text[kept - 1] != '\n';)
 		kept--;
-	return asprintf(&cut, "%.*s%s", (int)kept, text, more) < 0 ? NULL : cut;
+	return text_format("%.*s%s", (int)kept, text, more);
 }
 
 void diags_clear(struct diags *d)

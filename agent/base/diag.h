@@ -67,10 +67,10 @@ void diags_each(const struct diags *d, diag_fn *fn, void *userdata);
  */
 void diags_print(const struct diags *d, FILE *to);
 /*
- * Prints the diagnostics on stderr.  Where that is the journal, each is an entry with its priority
- * and the fields POLICY_FILE=, POLICY_LINE= and POLICY_COLUMN=.
+ * Sorts the diagnostics, and prints them on stderr.  Where that is the journal, each is an entry
+ * with its priority and the fields POLICY_FILE=, POLICY_LINE= and POLICY_COLUMN=.
  */
-void diags_log(const struct diags *d);
+void diags_log(struct diags *d);
 /*
  * Returns what diags_print() prints, owned by the caller; beyond size_max bytes whole lines are
  * left out and one line says so.  NULL when memory is out.

@@ -14,16 +14,19 @@ static int max_level = LOG_INFO;
 static bool to_journal;
 static bool has_erred;
 
-static void log_line(int level, int err, const char *format, va_list ap)
+int log_message_errno(int level, int err, const char *format, ...)
 {
 	_cleanup_free_ char *escaped = NULL;
 	char text[2048];
+	va_list ap;
 
 	if (level <= LOG_ERR)
 		has_erred = true;
 	if (level > max_level)
-		return;
+		return -abs(err);
+	va_start(ap, format);
 	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
 	escaped = utf8_escape(text); /* others choose the names of cgroups and files */
 	if (to_journal)
 		fprintf(stderr, "<%d>", level);
@@ -31,24 +34,6 @@ static void log_line(int level, int err, const char *format, va_list ap)
 	if (err)
 		fprintf(stderr, ": %s", strerror(abs(err)));
 	fprintf(stderr, "\n");
-}
-
-void log_message(int level, const char *format, ...)
-{
-	va_list ap;
-
-	va_start(ap, format);
-	log_line(level, 0, format, ap);
-	va_end(ap);
-}
-
-int log_message_errno(int level, int err, const char *format, ...)
-{
-	va_list ap;
-
-	va_start(ap, format);
-	log_line(level, err, format, ap);
-	va_end(ap);
 	return -abs(err);
 }
 

@@ -22,11 +22,11 @@ void log_lines(int level, const char *prefix, const char *text);
 
 bool log_has_erred(void); /* Was an error logged? */
 
-void log_message(int level, const char *format, ...) PRINTF_LIKE(2, 3);
-/* Logs the message with ": <errno in words>" behind it.  err: an errno, of either sign.  Returns
- * the negative errno. */
+/* Logs the message with ": <errno in words>" behind it.  err: an errno, of either sign; 0: none.
+ * Returns the negative errno. */
 int log_message_errno(int level, int err, const char *format, ...) PRINTF_LIKE(3, 4);
 
+#define log_message(level, ...)	    ((void)log_message_errno(level, 0, __VA_ARGS__))
 #define log_debug(...)		    log_message(LOG_DEBUG, __VA_ARGS__)
 #define log_info(...)		    log_message(LOG_INFO, __VA_ARGS__)
 #define log_notice(...)		    log_message(LOG_NOTICE, __VA_ARGS__)

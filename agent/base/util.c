@@ -26,17 +26,14 @@ bool only_we_write(const struct stat *st)
 	return (st->st_uid == 0 || st->st_uid == geteuid()) && !(st->st_mode & (S_IWGRP | S_IWOTH));
 }
 
-int sentence(char **ret, int r, const char *format, ...)
+char *text_format(const char *format, ...)
 {
 	va_list ap;
+	char *text;
 	int n;
 
 	va_start(ap, format);
-	n = vasprintf(ret, format, ap);
+	n = vasprintf(&text, format, ap);
 	va_end(ap);
-	if (n < 0) {
-		*ret = NULL;
-		return -ENOMEM;
-	}
-	return r;
+	return n < 0 ? NULL : text;
 }

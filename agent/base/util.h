@@ -3,6 +3,7 @@
 #ifndef SOCKPOL_UTIL_H
 #define SOCKPOL_UTIL_H
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -71,8 +72,10 @@ struct stat;
 /* Can nobody but root or this user write what it is of?  (Who owns it can.) */
 bool only_we_write(const struct stat *st);
 
-/* Formats a sentence into *ret, owned by the caller.  Returns r, or -ENOMEM (*ret is NULL then). */
-int sentence(char **ret, int r, const char *format, ...) PRINTF_LIKE(3, 4);
+/* Formats a text, owned by the caller; NULL: memory is out. */
+char *text_format(const char *format, ...) PRINTF_LIKE(1, 2);
+/* Formats a sentence into *ret, owned by the caller.  Gives r, or -ENOMEM (*ret is NULL then). */
+#define sentence(ret, r, ...) ((*(ret) = text_format(__VA_ARGS__)) ? (r) : -ENOMEM)
 
 /*
  * Makes room for one more element in a growing array: doubles *v when n is a power of two. Returns
@@ -80,5 +83,7 @@ int sentence(char **ret, int r, const char *format, ...) PRINTF_LIKE(3, 4);
  */
 int grow_array(void **v, size_t n, size_t element_size);
 #define GROW(v, n) grow_array((void **)&(v), (n), sizeof(*(v)))
+/* Appends an element to such an array.  Gives 0 or -ENOMEM. */
+#define APPEND(v, n, ...) (GROW(v, n) < 0 ? -ENOMEM : ((v)[(n)++] = (__VA_ARGS__), 0))
 
 #endif

@@ -119,7 +119,6 @@ static int load_policies(const struct request *q, struct inputs *s)
 		r = load_others(dirs, &diags, s);
 	if (r == 0 && support_probe(&k) == 0)
 		r = support_apply(k, &s->host, s->config, &diags);
-	diags_sort(&diags);
 	diags_log(&diags);
 	s->refused = diags.n_errors > 0;
 	if (s->refused && s->config)
@@ -211,7 +210,7 @@ static int compare(const struct inputs *s, const char *cgroup, const struct effe
 	if (g && !why) {
 		for (size_t i = 0; i < e->n_policies; i++)
 			by_files.number[by_files.n++] =
-				(uint16_t)image_policy_number(g->built, e->policies[i]);
+				(uint16_t)image_policy_number(g->files.image, e->policies[i]);
 		r = generations_list_in_force(g, cgroup, &in_force);
 		if (r == 0)
 			r = in_force_compare(&g->in_force, &in_force, &g->files, &by_files, ret);
@@ -246,14 +245,13 @@ static int add_explanation(json_t *e, struct answer *a)
 static int explain_effective(const struct inputs *s, const char *cgroup, const struct effective *e,
 			     json_t *in_force, struct answer *a)
 {
+	const unsigned n = hangs_on_protocol(a->asked, e) ? PROTOCOL_MAX : 1;
 	struct asked one = *a->asked;
 	int r = 0;
 
-	if (!hangs_on_protocol(a->asked, e))
-		return add_explanation(
-			explanation_new(cgroup, e, &s->host, a->asked, json_incref(in_force)), a);
-	for (unsigned p = 0; p < PROTOCOL_MAX && r == 0; p++) {
-		one.protocols = BIT(p);
+	for (unsigned p = 0; p < n && r == 0; p++) {
+		if (n > 1)
+			one.protocols = BIT(p);
 		r = add_explanation(
 			explanation_new(cgroup, e, &s->host, &one, json_incref(in_force)), a);
 	}

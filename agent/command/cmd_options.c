@@ -84,7 +84,7 @@ static void print_directions(const struct option *o, int width)
 	for (int d = 0; d < DIRECTION_MAX; d++) {
 		if (!o->stages[d])
 			continue;
-		width -= printf("%s%s", comma, direction_name((enum direction)d));
+		width -= printf("%s%s", comma, direction_words[d]);
 		comma = ",";
 	}
 	printf("%*s", width, "");
@@ -134,12 +134,11 @@ static int print_option(const struct option *o, const struct answers *a)
 	for (int d = 0; d < DIRECTION_MAX; d++) {
 		const char *before = "";
 
-		printf("  %-12s ", direction_name((enum direction)d));
-		for (int s = 0; s < SP_STAGE_MAX; s++) {
+		printf("  %-12s ", direction_words[d]);
+		for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++) {
 			if (!(o->stages[d] & BIT(s)))
 				continue;
-			printf("%s%s (%s)", before, stage_name((enum sp_stage)s),
-			       stage_hooks((enum sp_stage)s));
+			printf("%s%s (%s)", before, stage_name(s), stage_hooks(s));
 			before = ", ";
 		}
 		printf("%s\n", o->stages[d] ? "" : "never effective");
@@ -171,15 +170,8 @@ static json_t *hooks_to_json(const struct option *o)
 {
 	json_t *hooks = json_object();
 
-	for (int d = 0; d < DIRECTION_MAX; d++) {
-		json_t *names = json_array();
-
-		for (int s = 0; s < SP_STAGE_MAX; s++)
-			if (o->stages[d] & BIT(s))
-				json_array_append_new(names,
-						      json_string(stage_name((enum sp_stage)s)));
-		json_object_set_new(hooks, direction_name((enum direction)d), names);
-	}
+	for (int d = 0; d < DIRECTION_MAX; d++)
+		hooks = document_set(hooks, direction_words[d], document_stages(o->stages[d]));
 	return hooks;
 }
 

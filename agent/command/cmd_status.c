@@ -345,10 +345,8 @@ static int show_cgroup(const struct request *q, struct generations *g)
 	uint64_t id = 0;
 	int r = cgroup_normalize(g->mount, q->cgroup, &path);
 
-	if (r == 0 && asprintf(&directory, "%s%s", g->mount, path) < 0) {
-		directory = NULL;
-		r = -ENOMEM;
-	}
+	if (r == 0)
+		r = sentence(&directory, 0, "%s%s", g->mount, path);
 	if (r == 0)
 		r = cgroup_id_of_dir(directory, &id);
 	if (r < 0) {

@@ -4,8 +4,6 @@
 #include "../include/abi.h"
 #include "compile/cascade.h"
 
-#define NOWHERE SIZE_MAX
-
 /* A policy that matches, and the level at which it does. */
 struct match {
 	const struct policy *policy;
@@ -13,26 +11,26 @@ struct match {
 	bool excluded; /* by `exclude`, at this level or any other */
 };
 
-/* Returns the shallowest level at which the patterns match: of "/", "/a" and "/a/b" for "/a/b". */
-static size_t first_level(const struct patterns *patterns, char *path)
+const struct pattern *cascade_match(const struct patterns *patterns, char *path, size_t *ret_level,
+				    size_t *ret_length)
 {
 	size_t end = 1;
 
 	for (size_t level = 0; patterns->n && level <= SP_LEVELS_MAX; level++) {
+		const struct pattern *pattern;
 		char after = path[end];
-		bool matches;
 
 		path[end] = '\0';
-		matches = patterns_match(patterns, path);
+		pattern = patterns_match(patterns, path);
 		path[end] = after;
-		if (matches)
-			return level;
-		if (!after)
-			break;
+		*ret_level = level;
+		*ret_length = end;
+		if (pattern || !after)
+			return pattern;
 		end += level > 0; /* the slash at which the path was cut */
 		end += strcspn(path + end, "/");
 	}
-	return NOWHERE;
+	return NULL;
 }
 
 static int find_matches(const struct config *c, char *path, struct match **ret, size_t *ret_n)
@@ -42,15 +40,17 @@ static int find_matches(const struct config *c, char *path, struct match **ret, 
 
 	for (size_t i = 0; i < c->n_policies; i++) {
 		const struct policy *p = &c->policies[i];
-		size_t level = first_level(&p->match, path);
+		size_t level, other, length;
 
-		if (level == NOWHERE)
+		if (!cascade_match(&p->match, path, &level, &length))
 			continue;
 		if (GROW(v, n) < 0) {
 			free(v);
 			return -ENOMEM;
 		}
-		v[n++] = (struct match){ p, level, first_level(&p->exclude, path) != NOWHERE };
+		v[n++] =
+			(struct match){ p, level,
+					cascade_match(&p->exclude, path, &other, &length) != NULL };
 	}
 	*ret = v;
 	*ret_n = n;
@@ -72,10 +72,9 @@ static int add_blocks(const struct policy *p, struct effective *e)
 	for (size_t i = 0; i <= p->n_rules; i++) {
 		const struct rule *rule = i ? &p->rules[i - 1] : NULL;
 
-		if (GROW(e->blocks, e->n_blocks) < 0)
+		if (APPEND(e->blocks, e->n_blocks,
+			   (struct block){ p, rule, rule ? &rule->options : &p->base }) < 0)
 			return -ENOMEM;
-		e->blocks[e->n_blocks++] =
-			(struct block){ p, rule, rule ? &rule->options : &p->base };
 	}
 	return 0;
 }

@@ -28,6 +28,15 @@ struct effective {
 	size_t n_left_out;
 };
 
+/*
+ * Finds the shallowest of the cgroups down to `path` ("/", "/a" and "/a/b" for "/a/b") that one of
+ * the patterns matches, and returns that pattern; NULL: there is none.  *ret_level: how many names
+ * lead to the cgroup, which are the first *ret_length bytes of the path.  The path is as before in
+ * the end.
+ */
+const struct pattern *cascade_match(const struct patterns *patterns, char *path, size_t *ret_level,
+				    size_t *ret_length);
+
 /* Finds the policies and blocks for a cgroup.  path: as for glob_match().  The configuration must
  * outlive *ret.  Returns 0 or -ENOMEM. */
 int cascade_walk(const struct config *c, const char *path, struct effective *ret);

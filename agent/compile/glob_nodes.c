@@ -50,10 +50,8 @@ static void add_target(struct packer *p, struct targets *to, uint32_t node)
 	for (size_t i = 0; i < to->n; i++)
 		if (to->v[i] == node)
 			return;
-	if (GROW(to->v, to->n) < 0)
+	if (APPEND(to->v, to->n, node) < 0)
 		p->error = -ENOMEM;
-	else
-		to->v[to->n++] = node;
 }
 
 /* Does neither a glob end in the node nor a path go on from it? */
@@ -90,10 +88,8 @@ static void add_step(struct packer *p, uint32_t to, const struct byte_set *set, 
 	step.set.bits[but / 64] &= ~(1ull << but % 64);
 	size = byte_set_size(&step.set);
 	step.is_large = size >= BYTES / 2;
-	if (size && GROW(p->steps, p->n_steps) < 0)
+	if (size && APPEND(p->steps, p->n_steps, step) < 0)
 		p->error = -ENOMEM;
-	else if (size)
-		p->steps[p->n_steps++] = step;
 }
 
 /* Adds what the node does with bytes, except for one (0: with all). */
@@ -452,9 +448,9 @@ static int collect(struct numbered_globs *to, const struct config *c, bool exclu
 
 			if (r < 0)
 				return r;
-			if (GROW(to->v, to->n) < 0)
+			if (APPEND(to->v, to->n,
+				   (struct numbered_glob){ &from->v[k], (uint32_t)i + 1 }) < 0)
 				return -ENOMEM;
-			to->v[to->n++] = (struct numbered_glob){ &from->v[k], (uint32_t)i + 1 };
 		}
 	}
 	return 0;

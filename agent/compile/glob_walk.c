@@ -68,12 +68,8 @@ static bool has_number(const struct numbers *n, uint16_t number)
 
 static void add_number(struct glob_walker *w, struct numbers *to, uint16_t number)
 {
-	if (has_number(to, number))
-		return;
-	if (GROW(to->v, to->n) < 0)
+	if (!has_number(to, number) && APPEND(to->v, to->n, number) < 0)
 		w->failed = true;
-	else
-		to->v[to->n++] = number;
 }
 
 /* Adds what a chain of links is about. */
@@ -130,11 +126,9 @@ static void report_ends(struct glob_walker *w, const struct glob_table *t, struc
 static void copy_numbers(struct glob_walker *w, struct numbers *to, const struct numbers *from)
 {
 	to->n = 0;
-	for (size_t i = 0; i < from->n && !w->failed; i++) {
-		w->failed = GROW(to->v, to->n) < 0;
-		if (!w->failed)
-			to->v[to->n++] = from->v[i];
-	}
+	for (size_t i = 0; i < from->n; i++)
+		if (APPEND(to->v, to->n, from->v[i]) < 0)
+			w->failed = true;
 }
 
 /* Walks a table from the level above (none: the root) over a name that ends at `length`. */

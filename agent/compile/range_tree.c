@@ -80,10 +80,7 @@ static int extend(struct pieces *to, struct key last, uint64_t answer)
 		end->last = last;
 		return 0;
 	}
-	if (GROW(to->v, to->n) < 0)
-		return -ENOMEM;
-	to->v[to->n++] = (struct piece){ last, answer };
-	return 0;
+	return APPEND(to->v, to->n, (struct piece){ last, answer });
 }
 
 /* --- from ranges to pieces -------------------------------------------------------------------- */
@@ -96,15 +93,7 @@ static uint64_t number_at(const unsigned char data[8])
 	return be64toh(big_endian);
 }
 
-static int add_edge(struct edges *to, struct key at, size_t bit, int step)
-{
-	if (GROW(to->v, to->n) < 0)
-		return -ENOMEM;
-	to->v[to->n++] = (struct edge){ at, (unsigned)bit, step };
-	return 0;
-}
-
-static int add_range(struct edges *to, const struct range *r, size_t bit)
+static int add_range(struct edges *to, const struct range *r, unsigned bit)
 {
 	struct key first = { number_at(r->first), 0 }, behind = { number_at(r->last), UINT64_MAX };
 	int ret;
@@ -116,10 +105,10 @@ static int add_range(struct edges *to, const struct range *r, size_t bit)
 		first.high >>= 64 - 8 * range_size(r);
 		behind.high >>= 64 - 8 * range_size(r);
 	}
-	ret = add_edge(to, first, bit, 1);
+	ret = APPEND(to->v, to->n, (struct edge){ first, bit, 1 });
 	if (!++behind.low && !++behind.high)
 		return ret; /* it ends with the greatest key */
-	return ret < 0 ? ret : add_edge(to, behind, bit, -1);
+	return ret < 0 ? ret : APPEND(to->v, to->n, (struct edge){ behind, bit, -1 });
 }
 
 /* Collects the edges of IPv6 addresses or of all else. */
@@ -133,7 +122,7 @@ static int collect(const struct rule *const *rules, size_t n, enum sp_property p
 
 		for (size_t i = 0; list && i < list->n && r == 0; i++)
 			if ((list->v[i].kind == RANGE_IPV6) == v6)
-				r = add_range(to, &list->v[i], bit);
+				r = add_range(to, &list->v[i], (unsigned)bit);
 	}
 	return r;
 }
@@ -206,10 +195,7 @@ static int append_node(struct range_trees *to, const struct sp_range_node *node)
 {
 	if (to->n > SP_ANSWER_INDEX)
 		return -E2BIG;
-	if (GROW(to->v, to->n) < 0)
-		return -ENOMEM;
-	to->v[to->n++] = *node;
-	return 0;
+	return APPEND(to->v, to->n, *node);
 }
 
 /*

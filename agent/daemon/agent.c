@@ -7,11 +7,8 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
@@ -59,7 +56,6 @@ struct agent {
 	const struct agent_options *options;
 	int pin_fd; /* holds the lock */
 	sd_event *event;
-	sd_event_source *devices; /* that come and go */
 	struct control *control;
 	struct metrics_file *metrics; /* NULL: not asked for */
 	struct governor governor;
@@ -76,8 +72,7 @@ struct agent {
 	char verdict[256]; /* of the last load, one line */
 };
 
-static void set_verdict(struct agent *a, const char *format, ...) PRINTF_LIKE(2, 3);
-static void set_verdict(struct agent *a, const char *format, ...)
+static void PRINTF_LIKE(2, 3) set_verdict(struct agent *a, const char *format, ...)
 {
 	va_list ap;
 
@@ -124,7 +119,6 @@ static int load(struct agent *a, char **ret_diagnostics)
 	char only[64] = "";
 	size_t n;
 
-	diags_sort(&diags);
 	diags_log(&diags);
 	a->degraded = r < 0;
 	if (r == 0)
@@ -203,10 +197,7 @@ static int reload(struct agent *a, char **ret_text)
 			       listeners ? listeners : "");
 	if (a->metrics)
 		metrics_file_refresh(a->metrics);
-	if (r < 0)
-		log_error("reload: %s", a->verdict);
-	else
-		log_info("reload: %s", a->verdict);
+	log_message(r < 0 ? LOG_ERR : LOG_INFO, "reload: %s", a->verdict);
 	sd_notify(0, "READY=1");
 	return r;
 }
@@ -249,12 +240,8 @@ static json_t *policy_dirs_json(const struct agent *a)
 {
 	json_t *dirs = json_array();
 
-	for (const char *const *dir = a->options->policy_dirs; *dir; dir++) {
-		if (json_array_append_new(dirs, absolute_path(*dir)) < 0) {
-			json_decref(dirs);
-			return NULL;
-		}
-	}
+	for (const char *const *dir = a->options->policy_dirs; *dir; dir++)
+		dirs = document_append(dirs, absolute_path(*dir));
 	return dirs;
 }
 
@@ -290,43 +277,6 @@ static json_t *on_request(const char *command, void *userdata)
 	if (streq(command, "status"))
 		return answer_status(a);
 	return json_pack("{s:b, s:s}", "ok", 0, "message", "no such command");
-}
-
-/* Devices come and go: what is read of them is thrown away, as their names tell. */
-static int on_devices(sd_event_source *source, int fd, uint32_t events, void *userdata)
-{
-	struct diags diags = { 0 };
-	struct agent *a = userdata;
-	char bytes[8192];
-
-	(void)source;
-	(void)events;
-	while (recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0 || errno == ENOBUFS)
-		;
-	if (governor_follow_devices(&a->governor, &diags) < 0)
-		log_warning(
-			"A device that policies name has another index, and what socket(2) gives "
-			"stays as it was, until the next reload");
-	diags_clear(&diags);
-	free(governor_settle(&a->governor));
-	return 0;
-}
-
-/* Without it all goes on, but for names of devices at socket(2). */
-static void watch_devices(struct agent *a)
-{
-	const struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK };
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE), r;
-
-	r = fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0
-		    ? -errno
-		    : sd_event_add_io(a->event, &a->devices, fd, EPOLLIN, on_devices, a);
-	if (r >= 0)
-		r = sd_event_source_set_io_fd_own(a->devices, true);
-	else if (fd >= 0)
-		close(fd);
-	if (r < 0)
-		log_warning_errno(r, "Cannot follow network devices, ignoring");
 }
 
 /* When whoever waits for the load knows the outcome. */
@@ -402,7 +352,6 @@ static int load_last_good(struct agent *a)
 	if (r < 0)
 		return r == -ENOMEM ? r : -EBADMSG;
 	r = governor_load(&a->governor, (const char *const[]){ dir, NULL }, &diags);
-	diags_sort(&diags);
 	diags_log(&diags);
 	diags_clear(&diags);
 	if (r < 0)
@@ -482,7 +431,6 @@ static void agent_clear(struct agent *a)
 	if (a->metrics)
 		metrics_file_free(a->metrics);
 	governor_clear(&a->governor);
-	sd_event_source_unref(a->devices);
 	sd_event_unref(a->event);
 	if (a->pin_fd >= 0) {
 		/* An empty directory is of no use, whoever made it.  Under systemd it is a mount,
@@ -563,15 +511,14 @@ static int wait_for_bpffs(struct agent *a)
 
 static int open_pin_dir(struct agent *a)
 {
-	int r;
+	a->pin_fd = pin_dir_open(a->options->pin_dir);
+	if (a->pin_fd == -ENODEV && getenv("NOTIFY_SOCKET")) {
+		int r = wait_for_bpffs(a);
 
-	a->pin_fd = pin_dir_open(a->options->pin_dir);
-	if (a->pin_fd != -ENODEV || !getenv("NOTIFY_SOCKET"))
-		return a->pin_fd < 0 ? a->pin_fd : 1;
-	r = wait_for_bpffs(a);
-	if (r <= 0)
-		return r;
-	a->pin_fd = pin_dir_open(a->options->pin_dir);
+		if (r <= 0)
+			return r;
+		a->pin_fd = pin_dir_open(a->options->pin_dir);
+	}
 	return a->pin_fd < 0 ? a->pin_fd : 1;
 }
 
@@ -589,7 +536,7 @@ static int run(struct agent *a)
 		r = open_pin_dir(a);
 	if (r <= 0) /* 0: told to stop */
 		return r;
-	watch_devices(a);
+	governor_watch_devices(&a->governor, a->event);
 	r = pin_dir_recover(a->options->pin_dir);
 	if (r == 0)
 		r = control_new(a->options->runtime_dir, a->event, on_request, a, &a->control);

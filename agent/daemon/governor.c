@@ -4,7 +4,11 @@
 #include <inttypes.h>
 #include <malloc.h>
 #include <net/if.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <systemd/sd-daemon.h>
 
 #include "base/digest.h"
@@ -57,11 +61,8 @@ int governor_init(struct governor *g, const char *cgroup_root, const char *pin_d
 	r = cgroup_resolve(g->mount, cgroup_root ? cgroup_root : "/", &g->root_path);
 	if (r < 0)
 		return log_error_errno(r, "%s is not a cgroup below %s", cgroup_root, g->mount);
-	if (asprintf(&g->directory, "%s%s", g->mount, g->root_path) < 0) {
-		g->directory = NULL;
-		return log_oom();
-	}
-	return find_namespace(g);
+	g->directory = text_format("%s%s", g->mount, g->root_path);
+	return g->directory ? find_namespace(g) : log_oom();
 }
 
 static void free_images(struct governor *g)
@@ -87,6 +88,7 @@ static void drop_kernel(struct governor *g)
 void governor_clear(struct governor *g)
 {
 	progress_tell(NULL);
+	sd_event_source_unref(g->watch);
 	drop_kernel(g);
 	free(g->mount);
 	free(g->root_path);
@@ -342,20 +344,53 @@ int governor_load(struct governor *g, const char *const *policy_dirs, struct dia
 	return r;
 }
 
-int governor_follow_devices(struct governor *g, struct diags *diags)
+static void follow_devices(struct governor *g)
 {
 	struct change c = { .config = g->config };
-	int r;
+	struct diags diags = { 0 };
 
 	if (!g->kernel || !g->config || g->devices == DIGEST_START ||
 	    digest_devices(g->config) == g->devices)
-		return 0;
-	r = activate(g, &c, diags);
+		return;
+	if (activate(g, &c, &diags) == 0)
+		log_info("a device that policies name was made, or is gone: its index is in force");
+	else
+		log_warning(
+			"A device that policies name has another index, and what socket(2) gives "
+			"stays as it was, until the next reload");
 	image_free(c.image);
 	image_free(c.before);
-	if (r == 0)
-		log_info("a device that policies name was made, or is gone: its index is in force");
-	return r;
+	diags_clear(&diags);
+}
+
+/* Devices come and go: what is read of them is thrown away, as their names tell. */
+static int on_devices(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	char bytes[8192];
+
+	(void)source;
+	(void)events;
+	while (recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0 || errno == ENOBUFS)
+		;
+	follow_devices(userdata);
+	free(governor_settle(userdata));
+	return 0;
+}
+
+void governor_watch_devices(struct governor *g, sd_event *event)
+{
+	const struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK };
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE), r;
+
+	r = fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0
+		    ? -errno
+		    : sd_event_add_io(event, &g->watch, fd, EPOLLIN, on_devices, g);
+	if (r >= 0)
+		r = sd_event_source_set_io_fd_own(g->watch, true);
+	else if (fd >= 0)
+		close(fd);
+	if (r < 0)
+		log_warning_errno(r, "Cannot follow network devices, ignoring");
 }
 
 char *governor_settle(struct governor *g)

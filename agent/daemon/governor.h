@@ -3,6 +3,8 @@
 #ifndef SOCKPOL_GOVERNOR_H
 #define SOCKPOL_GOVERNOR_H
 
+#include <systemd/sd-event.h>
+
 #include "base/diag.h"
 #include "compile/image.h"
 #include "kernel/counting.h"
@@ -18,6 +20,7 @@ struct governor {
 	struct counting *counters;    /* of the kernel side */
 	struct config *config;	      /* in force; NULL: none, or an earlier agent's */
 	uint32_t devices;	      /* tells apart what its names of devices meant */
+	sd_event_source *watch;	      /* of devices that come and go */
 	struct image *before, *after; /* until it is settled: what listeners were set by (or NULL),
 				       * and are */
 	bool before_is_known;
@@ -39,9 +42,9 @@ void governor_clear(struct governor *g);
  */
 int governor_load(struct governor *g, const char *const *policy_dirs, struct diags *diags);
 
-/* Puts the same configuration in force again if a device that it names has another index now:
- * socket(2) gives the index.  Returns as governor_load() does. */
-int governor_follow_devices(struct governor *g, struct diags *diags);
+/* From now on puts the configuration in force again whenever a device that it names has another
+ * index: socket(2) gives the index.  Without this all goes on, but for such names. */
+void governor_watch_devices(struct governor *g, sd_event *event);
 
 /*
  * After a governor_load() that succeeded, when there is time (a few grace periods): frees what

@@ -207,7 +207,6 @@ int last_good_find(const char *state_dir, char **ret)
 	}
 	if (set < 0)
 		return log_error_errno(set, "Cannot look for the last good files in %s", state_dir);
-	if (asprintf(ret, "%s/%s", state_dir, sets[set]) < 0)
-		return log_oom();
-	return 0;
+	*ret = text_format("%s/%s", state_dir, sets[set]);
+	return *ret ? 0 : log_oom();
 }

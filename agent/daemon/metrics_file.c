@@ -38,7 +38,8 @@ static int split_path(struct metrics_file *m)
 	else /* "/" itself is the directory of "/name" */
 		m->dir = strndup(m->path, slash == m->path ? 1 : (size_t)(slash - m->path));
 	/* A leading dot, and no ".prom" at the end: node_exporter passes it over. */
-	if (!m->dir || asprintf(&m->temporary, ".%s.new", m->name) < 0)
+	m->temporary = text_format(".%s.new", m->name);
+	if (!m->dir || !m->temporary)
 		return log_oom();
 	if (*m->name && !streq(m->name, ".") && !streq(m->name, "..") &&
 	    strlen(m->temporary) <= NAME_MAX)

@@ -71,13 +71,6 @@ static uint32_t listen_digest(const struct image *im, const char *path)
 	return any ? digest | 1 : 0;
 }
 
-static bool is_at_or_below(const char *path, const char *root)
-{
-	size_t n = streq(root, "/") ? 0 : strlen(root);
-
-	return strncmp(path, root, n) == 0 && (!path[n] || path[n] == '/');
-}
-
 static bool sets_listeners(const struct image *im)
 {
 	return im && im->generation.stages & BIT(SP_STAGE_TCP_LISTEN);
@@ -92,7 +85,7 @@ static void name_some(const struct sock_diag_list *listeners, const char *root_p
 		const struct sock_diag_socket *l = &listeners->v[i];
 
 		progress_made();
-		if (!l->cgroup || !is_at_or_below(l->cgroup, root_path) ||
+		if (!l->cgroup || !cgroup_below(root_path, l->cgroup) ||
 		    listen_digest(before, l->cgroup) == listen_digest(after, l->cgroup) ||
 		    n++ >= NAMED_MAX)
 			continue;

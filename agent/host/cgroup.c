@@ -92,14 +92,10 @@ int cgroup_mount(char **ret)
 
 bool cgroup_mount_is_whole(const char *mount)
 {
-	_cleanup_free_ char *file = NULL;
+	_cleanup_free_ char *file = text_format("%s/cgroup.type", mount);
 
 	/* Only the root of the hierarchy has none. */
-	if (asprintf(&file, "%s/cgroup.type", mount) < 0) {
-		file = NULL;
-		return true;
-	}
-	return access(file, F_OK) < 0;
+	return !file || access(file, F_OK) < 0;
 }
 
 int cgroup_id_of_dir(const char *directory, uint64_t *ret)
@@ -186,18 +182,6 @@ bool cgroup_net_is_ours(pid_t pid)
 	return a && b && streq(a, b);
 }
 
-/* Returns "/a/b" for "MOUNT/a/b"; NULL when the path is not below the mount. */
-static const char *below_mount(const char *mount, const char *path)
-{
-	size_t length = strlen(mount);
-
-	while (length && mount[length - 1] == '/')
-		length--;
-	if (strncmp(path, mount, length) != 0 || (path[length] && path[length] != '/'))
-		return NULL;
-	return path[length] ? path + length : "/";
-}
-
 /* Opens the directory by the id, as kernfs allows.  Needs CAP_DAC_READ_SEARCH. */
 static int path_by_handle(const char *mount, uint64_t id, char **ret)
 {
@@ -225,7 +209,7 @@ static int path_by_handle(const char *mount, uint64_t id, char **ret)
 	if ((size_t)n == sizeof(target))
 		return -ENAMETOOLONG;
 	target[n] = '\0';
-	path = below_mount(mount, target);
+	path = cgroup_below(mount, target);
 	if (!path)
 		return -ENOENT;
 	*ret = strdup(path);
@@ -305,7 +289,7 @@ int cgroup_path_of_id(const char *mount, uint64_t id, char **ret)
 int cgroup_resolve(const char *mount, const char *name, char **ret)
 {
 	_cleanup_free_ char *real = realpath(name, NULL);
-	const char *below = real ? below_mount(mount, real) : NULL;
+	const char *below = real ? cgroup_below(mount, real) : NULL;
 
 	if (!below)
 		return cgroup_normalize(mount, name, ret);
@@ -315,7 +299,7 @@ int cgroup_resolve(const char *mount, const char *name, char **ret)
 
 int cgroup_normalize(const char *mount, const char *path, char **ret)
 {
-	const char *from = mount && path[0] == '/' ? below_mount(mount, path) : NULL;
+	const char *from = mount && path[0] == '/' ? cgroup_below(mount, path) : NULL;
 	_cleanup_free_ char *rest = strdup(from ? from : path), *result = NULL;
 	const char *component;
 	char *next = rest, *to;

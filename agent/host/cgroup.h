@@ -60,6 +60,19 @@ int cgroup_of_sockets(const char *mount, struct sock_diag_list *l);
 /* Finds the path below the mount of what an administrator calls a cgroup: a directory, also
  * relative to the working directory, or a path below the mount; owned.  -EINVAL: "..". */
 int cgroup_resolve(const char *mount, const char *name, char **ret);
+/* Returns "/a/b" for "ROOT/a/b", "/" for "ROOT"; NULL when the path is neither ROOT nor below it.
+ */
+static inline const char *cgroup_below(const char *root, const char *path)
+{
+	size_t length = strlen(root);
+
+	while (length && root[length - 1] == '/')
+		length--;
+	if (strncmp(path, root, length) != 0 || (path[length] && path[length] != '/'))
+		return NULL;
+	return path[length] ? path + length : "/";
+}
+
 /* Makes "/a/b" from "a/b", "/a/b/", "//a/b" and from a directory below the mount (NULL: not known);
  * owned.  -EINVAL: "..". */
 int cgroup_normalize(const char *mount, const char *path, char **ret);

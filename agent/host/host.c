@@ -63,9 +63,9 @@ static int64_t read_tick(void)
 /* Appends " word" to the owned *list.  When memory is out, *list stays unchanged. */
 static void append_word(char **list, const char *word, size_t len)
 {
-	char *longer;
+	char *longer = text_format("%s %.*s", *list, (int)len, word);
 
-	if (asprintf(&longer, "%s %.*s", *list, (int)len, word) < 0)
+	if (!longer)
 		return;
 	free(*list);
 	*list = longer;
@@ -84,9 +84,9 @@ static void append_loadable(char **list)
 	struct utsname u;
 	size_t size = 0;
 
-	if (uname(&u) < 0 || asprintf(&path, "/lib/modules/%s/modules.dep", u.release) < 0)
-		return;
-	f = fopen(path, "re");
+	if (uname(&u) == 0)
+		path = text_format("/lib/modules/%s/modules.dep", u.release);
+	f = path ? fopen(path, "re") : NULL;
 	while (f && getline(&line, &size, f) >= 0) {
 		const char *name = strstr(line, prefix);
 		const char *colon = strchr(line, ':');

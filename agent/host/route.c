@@ -60,22 +60,20 @@ static int on_route(const struct nlmsghdr *message, void *userdata)
 {
 	const struct rtmsg *m = mnl_nlmsg_get_payload(message);
 	struct question *q = userdata;
-	struct route r = { .family = m->rtm_family,
-			   .prefix = m->rtm_dst_len,
-			   .table = m->rtm_table };
+	struct route r = { .family = m->rtm_family, .table = m->rtm_table };
 
 	if (message->nlmsg_type != RTM_NEWROUTE ||
 	    mnl_nlmsg_get_payload_len(message) < sizeof(*m) ||
-	    mnl_attr_parse(message, sizeof(*m), on_attribute, &r) < MNL_CB_STOP)
+	    mnl_attr_parse(message, sizeof(*m), on_attribute, &r) < MNL_CB_STOP || !r.congestion[0])
 		return MNL_CB_OK;
 	memcpy(r.last, r.first, sizeof(r.last));
-	for (unsigned bit = r.prefix; bit < 8 * sizeof(r.last); bit++)
+	for (unsigned bit = m->rtm_dst_len; bit < 8 * sizeof(r.last); bit++)
 		r.last[bit / 8] |= (unsigned char)(0x80 >> bit % 8);
 	q->answer = q->fn(&r, q->userdata);
 	return q->answer ? MNL_CB_STOP : MNL_CB_OK;
 }
 
-/* Sends the request and hands over each route of the answer. */
+/* Sends the request and hands over each route of the answer that has a congestion control. */
 static int ask(struct nlmsghdr *message, struct question *q)
 {
 	_cleanup_(mnl_socket_close) struct mnl_socket *nl =
@@ -114,17 +112,9 @@ static struct rtmsg *put_request(char *buffer, int family, struct nlmsghdr **ret
 	return m;
 }
 
-static int only_with_congestion(const struct route *r, void *userdata)
-{
-	const struct question *q = userdata;
-
-	return r->congestion[0] ? q->fn(r, q->userdata) : 0;
-}
-
 int route_each(route_fn *fn, void *userdata)
 {
-	struct question given = { fn, userdata, 0 };
-	struct question q = { only_with_congestion, &given, 0 };
+	struct question q = { fn, userdata, 0 };
 	_Alignas(struct nlmsghdr) char buffer[256];
 	struct nlmsghdr *message;
 

@@ -72,11 +72,9 @@ static int read_descriptors(pid_t pid, struct descriptors *ret)
 		link[n] = '\0';
 		if (!parse_socket_link(link, &inode))
 			continue;
-		r = GROW(ret->v, ret->n);
-		if (r == 0)
-			ret->v[ret->n++] =
-				(struct descriptor){ .inode = inode,
-						     .fd = (int)strtol(e->d_name, NULL, 10) };
+		r = APPEND(ret->v, ret->n,
+			   (struct descriptor){ .inode = inode,
+						.fd = (int)strtol(e->d_name, NULL, 10) });
 	}
 	closedir(d);
 	if (ret->n)
@@ -249,35 +247,25 @@ static int dump_protocol(struct mnl_socket *nl, struct dump *dump)
 	return r;
 }
 
-/* Passes the list on, or drops it after an error. */
-static int hand_over(int r, struct sock_diag_list *list, struct sock_diag_list *ret)
-{
-	if (r == 0)
-		*ret = *list;
-	else
-		sock_diag_clear(list);
-	return r;
-}
-
 int sock_diag_listeners(struct sock_diag_list *ret)
 {
 	_cleanup_(mnl_socket_close) struct mnl_socket *nl = NULL;
-	struct sock_diag_list list = { 0 };
-	struct dump dump = { IPPROTO_TCP, BIT(TCP_LISTEN), .list = &list };
+	struct dump dump = { IPPROTO_TCP, BIT(TCP_LISTEN), .list = ret };
 	int r = open_diag(&nl);
 
 	if (r == 0)
 		r = dump_protocol(nl, &dump);
-	return hand_over(r, &list, ret);
+	if (r < 0)
+		sock_diag_clear(ret);
+	return r;
 }
 
 int sock_diag_of_pid(pid_t pid, struct sock_diag_list *ret)
 {
 	static const int protocols[] = { IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP };
 	_cleanup_(mnl_socket_close) struct mnl_socket *nl = NULL;
-	struct sock_diag_list list = { 0 };
 	struct descriptors wanted = { 0 };
-	struct dump dump = { .states = ALL_STATES, .wanted = &wanted, .list = &list };
+	struct dump dump = { .states = ALL_STATES, .wanted = &wanted, .list = ret };
 	int r = read_descriptors(pid, &wanted);
 
 	if (r == 0 && wanted.n)
@@ -286,11 +274,13 @@ int sock_diag_of_pid(pid_t pid, struct sock_diag_list *ret)
 		dump.protocol = protocols[p];
 		r = dump_protocol(nl, &dump);
 	}
-	for (size_t i = 0; i < list.n; i++)
-		list.v[i].is_accepted = list.v[i].protocol != IPPROTO_UDP && *list.v[i].remote &&
-					dump.listened[list.v[i].port];
+	for (size_t i = 0; i < ret->n; i++)
+		ret->v[i].is_accepted = ret->v[i].protocol != IPPROTO_UDP && *ret->v[i].remote &&
+					dump.listened[ret->v[i].port];
 	free(wanted.v);
-	return hand_over(r, &list, ret);
+	if (r < 0)
+		sock_diag_clear(ret);
+	return r;
 }
 
 void sock_diag_clear(struct sock_diag_list *l)

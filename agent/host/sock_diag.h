@@ -34,13 +34,13 @@ struct sock_diag_list {
 
 /*
  * Reads the TCP sockets that listen in this process's network namespace: those of a container with
- * a namespace of its own are not among them.
+ * a namespace of its own are not among them.  *ret is empty at first, and after an error.
  */
 int sock_diag_listeners(struct sock_diag_list *ret);
 
 /*
  * Reads the TCP, MPTCP and UDP sockets that a process has open.  -ESRCH: no such process; -EACCES
- * or -EPERM: another user's, or in a network namespace that is closed to us.
+ * or -EPERM: another user's, or in a network namespace that is closed to us.  *ret: likewise.
  */
 int sock_diag_of_pid(pid_t pid, struct sock_diag_list *ret);
 

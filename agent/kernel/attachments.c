@@ -17,10 +17,9 @@ int attachments_open_cgroup(uint64_t id, char **ret_mount, char **ret_path)
 		r = cgroup_path_of_id(mount, id, &path);
 	if (r < 0 || !path)
 		return r;
-	if (asprintf(&directory, "%s%s", mount, path) < 0) {
-		directory = NULL;
+	directory = text_format("%s%s", mount, path);
+	if (!directory)
 		return -ENOMEM;
-	}
 	r = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (r < 0)
 		return -errno;
@@ -127,8 +126,8 @@ int attachments_read(const char *pin_dir, const struct sp_state *state,
 	if (cgroup < 0 && cgroup != -ENOENT)
 		return cgroup;
 	state_id = map_id(dir, "state");
-	for (int i = 0; i < HOOK_MAX; i++) {
-		struct attachment a = { .hook = (enum hook_id)i, .is_due = due & BIT(i) };
+	for (enum hook_id i = 0; i < HOOK_MAX; i++) {
+		struct attachment a = { .hook = i, .is_due = due & BIT(i) };
 		const int r = read_pins(dir, &a);
 
 		if (r < 0)

@@ -62,14 +62,6 @@ struct found {
 	size_t n;
 };
 
-static int add(struct found *found, const struct neighbour *n)
-{
-	if (GROW(found->v, found->n) < 0)
-		return -ENOMEM;
-	found->v[found->n++] = *n;
-	return 0;
-}
-
 /* When in a socket's life a hook runs; what is set later wins. */
 enum moment {
 	MOMENT_SOCKET,
@@ -223,16 +215,9 @@ static int add_at_hook(int cgroup_fd, const struct setter *s, enum moment first,
 		neighbour.hook = s->name;
 		neighbour.order = order_of(s, first, own, after);
 		neighbour.runs_after = neighbour.order == NEIGHBOUR_LATER || (own && after);
-		r = add(found, &neighbour);
+		r = APPEND(found->v, found->n, neighbour);
 	}
 	return r;
-}
-
-static bool is_below(const char *path, const char *root)
-{
-	size_t n = streq(root, "/") ? 0 : strlen(root);
-
-	return strncmp(path, root, n) == 0 && path[n] == '/' && path[n + 1];
 }
 
 /* Is a sockpol of this cgroup among them? */
@@ -291,7 +276,7 @@ static int find_others(uint64_t own_cgroup, const struct setter setters[N_SETTER
 			n.hook = own_hook(n.name);
 		else if (!runs_later(&link, setters, stages, &n))
 			continue;
-		if (GROW(*ret_cgroups, ret->n) < 0 || add(ret, &n) < 0)
+		if (GROW(*ret_cgroups, ret->n) < 0 || APPEND(ret->v, ret->n, n) < 0)
 			return -ENOMEM;
 		(*ret_cgroups)[ret->n - 1] = link.cgroup_id;
 	}
@@ -311,9 +296,11 @@ static int add_below(const char *mount, const char *root, uint64_t own_cgroup,
 		r = paths ? cgroup_paths_of_ids(mount, cgroups, others.n, paths) : -ENOMEM;
 	}
 	for (size_t i = 0; paths && i < others.n; i++) {
-		if (r == 0 && paths[i] && is_below(paths[i], root)) {
+		const char *below = paths[i] ? cgroup_below(root, paths[i]) : NULL;
+
+		if (r == 0 && below && below[1]) {
 			others.v[i].cgroup = paths[i];
-			r = add(found, &others.v[i]);
+			r = APPEND(found->v, found->n, others.v[i]);
 			paths[i] = r == 0 ? NULL : paths[i];
 		}
 		free(paths[i]);

@@ -7,9 +7,7 @@
 
 char *pin_path(const char *dir, const char *name)
 {
-	char *path;
-
-	return asprintf(&path, "%s/%s", dir, name) < 0 ? NULL : path;
+	return text_format("%s/%s", dir, name);
 }
 
 /* One that is not there is removed also where the file system is read-only. */

@@ -271,8 +271,3 @@ const char *const direction_words[] = {
 	[DIRECTION_LISTEN] = "listen",
 };
 static_assert(ARRAY_SIZE(direction_words) == DIRECTION_MAX, "a name for each direction");
-
-const char *direction_name(enum direction d)
-{
-	return direction_words[d];
-}

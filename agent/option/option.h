@@ -14,7 +14,6 @@ enum direction {
 	DIRECTION_ACCEPT,
 	DIRECTION_LISTEN,
 	DIRECTION_MAX,
-	DIRECTION_INVALID = -1,
 };
 
 /* The kinds of values that an administrator may write. */
@@ -127,7 +126,6 @@ const struct option_refused *option_find_refused(const char *name);
 /* Returns the name nearest to a misspelt one, among options and shorthands, or NULL. */
 const char *option_suggest(const char *name);
 
-extern const char *const direction_words[DIRECTION_MAX];
-const char *direction_name(enum direction d); /* "connect", "accept", "listen" */
+extern const char *const direction_words[DIRECTION_MAX]; /* "connect", "accept", "listen" */
 
 #endif

@@ -2,7 +2,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <strings.h>
 
 #include "base/diag.h"
@@ -126,18 +125,6 @@ char *value_format_units(enum option_type type, uint64_t value)
 	return strdup(best);
 }
 
-static char *PRINTF_LIKE(1, 2) format(const char *fmt, ...)
-{
-	char *text;
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vasprintf(&text, fmt, ap);
-	va_end(ap);
-	return n < 0 ? NULL : text;
-}
-
 int64_t value_number(const struct option *o, const struct sockopt *value)
 {
 	int number;
@@ -154,7 +141,7 @@ static char *format_class(const struct option *o, int64_t number)
 
 	if (name)
 		return strdup(name);
-	return format("%" PRId64, o->type == OPTION_DSCP ? number >> 2 : number);
+	return text_format("%" PRId64, o->type == OPTION_DSCP ? number >> 2 : number);
 }
 
 /* Formats a number in the option's own unit, in the form that value_parse() reads. */
@@ -174,7 +161,7 @@ static char *format_number(const struct option *o, int64_t number)
 	case OPTION_DSCP:
 		return format_class(o, number);
 	default:
-		return format(o->hex && number > 9 ? "0x%" PRIx64 : "%" PRId64, number);
+		return text_format(o->hex && number > 9 ? "0x%" PRIx64 : "%" PRId64, number);
 	}
 }
 
@@ -208,13 +195,15 @@ static const char *notation(const struct option *o)
 static char *syntax_range(const struct option *o)
 {
 	bool plain = o->type != OPTION_TIME;
-	_cleanup_free_ char *min = plain ? format("%" PRId64, o->min) : format_number(o, o->min);
-	_cleanup_free_ char *max = plain ? format("%" PRId64, o->max) : format_number(o, o->max);
+	_cleanup_free_ char *min =
+		plain ? text_format("%" PRId64, o->min) : format_number(o, o->min);
+	_cleanup_free_ char *max =
+		plain ? text_format("%" PRId64, o->max) : format_number(o, o->max);
 
 	if (!min || !max)
 		return NULL;
-	return format("%s%s to %s%s", o->zero ? "0, or " : "", min, max,
-		      o->type == OPTION_RATE ? " bytes/s" : "");
+	return text_format("%s%s to %s%s", o->zero ? "0, or " : "", min, max,
+			   o->type == OPTION_RATE ? " bytes/s" : "");
 }
 
 char *value_syntax(const struct option *o)
@@ -228,11 +217,11 @@ char *value_syntax(const struct option *o)
 		return strdup("on, off, yes, no, true, false, 1, 0");
 	case OPTION_TCLASS:
 	case OPTION_DSCP:
-		return format("%s, or a DSCP class (" DSCP_NAMES ")", range);
+		return text_format("%s, or a DSCP class (" DSCP_NAMES ")", range);
 	case OPTION_STRING:
-		return format("name of %s characters", range);
+		return text_format("name of %s characters", range);
 	default:
-		return format("%s; %s", notation(o), range);
+		return text_format("%s; %s", notation(o), range);
 	}
 }
 

@@ -16,16 +16,11 @@ static const unsigned char mapped_head[] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff,
 static bool scan_number(const char *text, unsigned max, unsigned *ret, const char **ret_rest)
 {
 	size_t digits = strspn(text, "0123456789");
-	unsigned value = 0;
+	unsigned long value = strtoul(text, NULL, 10);
 
-	if (!digits || (digits > 1 && *text == '0'))
+	if (!digits || (digits > 1 && *text == '0') || value > max)
 		return false;
-	for (size_t i = 0; i < digits; i++) {
-		value = value * 10 + (unsigned)(text[i] - '0');
-		if (value > max)
-			return false;
-	}
-	*ret = value;
+	*ret = (unsigned)value;
 	*ret_rest = text + digits;
 	return true;
 }

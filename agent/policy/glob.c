@@ -51,16 +51,6 @@ static const char *component_error(const char *s)
 	return NULL;
 }
 
-static struct glob_component component_of(const char *s)
-{
-	return (struct glob_component){
-		.text = s,
-		.length = strlen(s),
-		.any = streq(s, "**"),
-		.literal = !strpbrk(s, "*?["),
-	};
-}
-
 const struct unit_kind *glob_unit_kind(const char *name)
 {
 	static const struct unit_kind kinds[] = {
@@ -80,10 +70,29 @@ const struct unit_kind *glob_unit_kind(const char *name)
 	return NULL;
 }
 
+/* Appends a component, if it is one that can match.  any: what is wrong with "**" in it. */
+static int add_component(struct glob *g, const char *s, const char *any, char **ret_error)
+{
+	const char *why = component_error(s);
+
+	if (!why && strstr(s, "**"))
+		why = any;
+	if (why)
+		return REFUSE(g->pattern, ret_error, "%s", why);
+	return APPEND(g->v, g->n,
+		      (struct glob_component){
+			      .text = s,
+			      .length = strlen(s),
+			      .any = streq(s, "**"),
+			      .literal = !strpbrk(s, "*?["),
+		      });
+}
+
 static int parse_cgroup(struct glob *g, char **ret_error)
 {
 	const struct unit_kind *unit = glob_unit_kind(g->pattern);
 	char *rest = g->text + 1;
+	int r = 0;
 
 	if (g->text[0] != '/') {
 		if (!strchr(g->pattern, '/') && unit && unit->has_cgroup)
@@ -98,39 +107,29 @@ static int parse_cgroup(struct glob *g, char **ret_error)
 		return 0;
 	if (rest[strlen(rest) - 1] == '/')
 		return REFUSE(g->pattern, ret_error, "a cgroup pattern does not end with '/'");
-	while (rest) {
+	while (rest && r == 0) {
 		const char *text = strsep(&rest, "/");
-		const char *why = component_error(text);
 
-		if (!why && strstr(text, "**") && !streq(text, "**"))
-			why = "'**' stands for whole components, so only '/' may be next to it; "
-			      "within a component write '*'";
-		if (why)
-			return REFUSE(g->pattern, ret_error, "%s", why);
-		if (GROW(g->v, g->n) < 0)
-			return -ENOMEM;
-		g->v[g->n++] = component_of(text);
+		r = add_component(g, text,
+				  streq(text, "**")
+					  ? NULL
+					  : "'**' stands for whole components, so only '/' may be "
+					    "next to it; within a component write '*'",
+				  ret_error);
 	}
-	return 0;
+	return r;
 }
 
 static int parse_unit(struct glob *g, char **ret_error)
 {
-	const char *why;
-
 	if (strchr(g->pattern, '/'))
 		return REFUSE(g->pattern, ret_error,
 			      "a unit is named without a path; for a path write 'cgroup: %s%s'",
 			      g->pattern[0] == '/' ? "" : "/", g->pattern);
-	why = component_error(g->text);
-	if (!why && strstr(g->text, "**"))
-		why = "'**' stands for whole components, and a unit's name is only one: write '*'";
-	if (why)
-		return REFUSE(g->pattern, ret_error, "%s", why);
-	if (GROW(g->v, g->n) < 0)
-		return -ENOMEM;
-	g->v[g->n++] = component_of(g->text);
-	return 0;
+	return add_component(
+		g, g->text,
+		"'**' stands for whole components, and a unit's name is only one: write '*'",
+		ret_error);
 }
 
 int glob_new(enum glob_kind kind, const char *pattern, struct glob **ret, char **ret_error)

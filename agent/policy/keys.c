@@ -112,16 +112,14 @@ const char *parse_scalar(const struct parse *p, const struct yaml_node *key,
 }
 
 int parse_each_scalar(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
-		      int (*one)(struct parse *p, const struct yaml_node *item, void *target),
-		      void *target)
+		      parse_value_fn *one, void *target)
 {
-	if (value->kind != NODE_LIST)
-		return parse_scalar(p, key, value) ? one(p, value, target) : 0;
-	for (size_t i = 0; i < value->n_items; i++) {
-		int r = parse_scalar(p, key, value->items[i]) ? one(p, value->items[i], target) : 0;
+	int r = 0;
 
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	if (value->kind != NODE_LIST)
+		return parse_scalar(p, key, value) ? one(p, key, value, target) : 0;
+	for (size_t i = 0; i < value->n_items && r == 0; i++)
+		if (parse_scalar(p, key, value->items[i]))
+			r = one(p, key, value->items[i], target);
+	return r;
 }

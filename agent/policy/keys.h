@@ -40,8 +40,7 @@ const char *parse_scalar(const struct parse *p, const struct yaml_node *key,
 
 /* Calls `one` for each text of a single value or a list of values. */
 int parse_each_scalar(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
-		      int (*one)(struct parse *p, const struct yaml_node *item, void *target),
-		      void *target);
+		      parse_value_fn *one, void *target);
 
 /* Reports a word that is none of the known ones. */
 void report_unknown_word(const struct parse *p, const struct yaml_node *item, const char *what,

@@ -2,7 +2,7 @@
 #include <inttypes.h>
 
 #include "base/progress.h"
-#include "policy/lint.h"
+#include "policy/loader.h"
 #include "option/value.h"
 #include "policy/stage.h"
 
@@ -124,9 +124,8 @@ static unsigned families_reached(const struct rule *r)
 /* Does the option reach a hook where the block holds? */
 static bool reaches_a_hook(const struct rule *r, const struct option *o)
 {
-	for (int s = 0; s < SP_STAGE_MAX; s++)
-		if (stage_setting_due(r, o, stage_table[s].direction, (enum sp_stage)s) &&
-		    reaches(r, (enum sp_stage)s))
+	for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++)
+		if (stage_setting_due(r, o, stage_table[s].direction, s) && reaches(r, s))
 			return true;
 	return false;
 }
@@ -324,8 +323,8 @@ static void lint_block(const struct lint *l, const struct rule *r)
 
 static bool reaches_some_stage(const struct rule *r)
 {
-	for (int s = 0; s < SP_STAGE_MAX; s++)
-		if (reaches(r, (enum sp_stage)s))
+	for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++)
+		if (reaches(r, s))
 			return true;
 	return false;
 }

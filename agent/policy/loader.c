@@ -7,9 +7,7 @@
 
 #include "base/diag.h"
 #include "base/progress.h"
-#include "policy/lint.h"
 #include "policy/loader.h"
-#include "policy/policy_parse.h"
 #include "policy/yaml_doc.h"
 
 const char *const loader_default_dirs[] = {
@@ -112,9 +110,9 @@ static int scan_entries(struct loader_files *f, DIR *dir, const char *dir_path, 
 	while (length && dir_path[length - 1] == '/')
 		length--;
 	while (errno = 0, (entry = readdir(dir))) {
-		_cleanup_free_ char *path = NULL;
+		_cleanup_free_ char *path = text_format("%.*s/%s", length, dir_path, entry->d_name);
 
-		if (asprintf(&path, "%.*s/%s", length, dir_path, entry->d_name) < 0)
+		if (!path)
 			return -ENOMEM;
 		if (!is_policy_file(entry->d_name, path, diags))
 			continue;
@@ -149,9 +147,8 @@ static bool was_scanned(const struct loader_files *f, DIR *dir)
 static int scan_dir(struct loader_files *f, const char *path, struct diags *diags)
 {
 	DIR *dir = NULL;
-	int r;
+	int r = open_dir(path, diags, &dir);
 
-	r = open_dir(path, diags, &dir);
 	if (r < 0 || !dir)
 		return r;
 	r = was_scanned(f, dir) ? 1 : GROW(f->dirs, f->n_dirs);
@@ -352,10 +349,9 @@ static int load_dirs(struct config *c, const char *const *dirs, struct diags *di
 
 static int report_duplicate_policies(const struct config *c, struct diags *diags)
 {
-	_cleanup_free_ struct unique_name *names = NULL;
+	_cleanup_free_ struct unique_name *names = calloc(c->n_policies + 1, sizeof(*names));
 	size_t n = 0;
 
-	names = calloc(c->n_policies + 1, sizeof(*names));
 	if (!names)
 		return -ENOMEM;
 	for (size_t i = 0; i < c->n_policies; i++)

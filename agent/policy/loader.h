@@ -21,15 +21,26 @@ extern const char *const loader_default_dirs[];
 /*
  * Reads every policy file of `dirs` (NULL-terminated; one that does not exist is empty, with a
  * warning unless it is a default one) and then `files` (NULL-terminated or NULL, read as they are,
- * no masking).  Everything wrong in everything is added to `diags`; also warnings (see lint.h),
- * with `host` as the kernel's facts. Returns 0 with a configuration that the caller owns, -EBADMSG
- * when diags holds an error (then *ret is untouched), or another negative errno: something else
- * than the files is wrong (-EMFILE, -EIO, -ENOMEM), and the next time may be better.
+ * no masking).  Everything wrong in everything is added to `diags`; also warnings (see
+ * lint_config()), with `host` as the kernel's facts. Returns 0 with a configuration that the caller
+ * owns, -EBADMSG when diags holds an error (then *ret is untouched), or another negative errno:
+ * something else than the files is wrong (-EMFILE, -EIO, -ENOMEM), and the next time may be better.
  */
 int config_load(const char *const *dirs, const char *const *files, const struct host *host,
 		struct diags *diags, struct config **ret);
 
 /* The parts of it. */
+
+struct yaml_node;
+
+/*
+ * Appends the policies of a file to `config`.  Errors are added to `diags`; policies with errors
+ * are appended all the same, as far as they could be read: names may then be NULL.  Returns 0 or
+ * -ENOMEM.
+ */
+int policies_parse(const struct yaml_node *root, struct config *config, struct diags *diags);
+/* Warns about what is legal in a configuration, but surely not meant. */
+void lint_config(const struct config *c, const struct host *host, struct diags *diags);
 
 struct loader_file {
 	char *path;	  /* for messages; owned */

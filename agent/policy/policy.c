@@ -17,12 +17,12 @@ const struct setting *settings_find_rival(const struct settings *s, const struct
 	return NULL;
 }
 
-bool patterns_match(const struct patterns *p, const char *path)
+const struct pattern *patterns_match(const struct patterns *p, const char *path)
 {
 	for (size_t i = 0; i < p->n; i++)
 		if (glob_match(p->v[i].glob, path))
-			return true;
-	return false;
+			return &p->v[i];
+	return NULL;
 }
 
 void settings_clear(struct settings *s)

@@ -83,8 +83,8 @@ struct config {
 const struct setting *settings_find(const struct settings *s, const struct option *o);
 /* Returns a setting of the same option, perhaps in its other spelling, or NULL. */
 const struct setting *settings_find_rival(const struct settings *s, const struct option *o);
-/* Does one of the patterns match? */
-bool patterns_match(const struct patterns *p, const char *path);
+/* Returns the first of the patterns that matches, or NULL. */
+const struct pattern *patterns_match(const struct patterns *p, const char *path);
 
 void settings_clear(struct settings *s);
 void policy_clear(struct policy *p);

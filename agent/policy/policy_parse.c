@@ -6,7 +6,6 @@
 #include "policy/keys.h"
 #include "policy/loader.h"
 #include "option/value.h"
-#include "policy/policy_parse.h"
 #include "policy/stage.h"
 #include "policy/when.h"
 
@@ -130,15 +129,13 @@ static int add_setting(struct settings *s, const struct entry *e, const struct o
 static int add_entry(struct settings *s, const struct entry *e, const struct sockopt *value,
 		     struct diags *diags)
 {
+	int r = 0;
+
 	if (e->option)
 		return add_setting(s, e, e->option, value, diags);
-	for (size_t i = 0; i < ARRAY_SIZE(e->shorthand->expands_to); i++) {
-		int r = add_setting(s, e, e->shorthand->expands_to[i], value, diags);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(e->shorthand->expands_to) && r == 0; i++)
+		r = add_setting(s, e, e->shorthand->expands_to[i], value, diags);
+	return r;
 }
 
 /* A wrong value counts as unset, so that conflicts with it are reported as well. */
@@ -233,10 +230,9 @@ static int parse_rule(struct parse *p, const struct yaml_node *node, struct poli
 
 static int report_duplicate_rules(const struct parse *p, const struct policy *policy)
 {
-	_cleanup_free_ struct unique_name *names = NULL;
+	_cleanup_free_ struct unique_name *names = calloc(policy->n_rules + 1, sizeof(*names));
 	size_t n = 0;
 
-	names = calloc(policy->n_rules + 1, sizeof(*names));
 	if (!names)
 		return -ENOMEM;
 	for (size_t i = 0; i < policy->n_rules; i++)
@@ -263,10 +259,9 @@ static void report_too_many_rules(const struct parse *p, const struct policy *po
 				   SP_RULES_MAX);
 			return;
 		}
-		for (int s = 0; s < SP_STAGE_MAX; s++) {
-			always[s] += !stage_table[s].is_socket &&
-				     stage_rule_may_hold(r, (enum sp_stage)s) &&
-				     !stage_rule_depends(r, (enum sp_stage)s);
+		for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++) {
+			always[s] += !stage_table[s].is_socket && stage_rule_may_hold(r, s) &&
+				     !stage_rule_depends(r, s);
 			if (always[s] > SP_RULES_MAX) {
 				diag_error(p->diags, &r->at,
 					   "more than %u rules of a policy always hold at one hook",
@@ -281,66 +276,47 @@ static int parse_rules(struct parse *p, const struct yaml_node *key, const struc
 		       void *target)
 {
 	struct policy *policy = target;
+	int r = 0;
 
 	if (!parse_is_list(p, key, value, "rules"))
 		return 0;
-	for (size_t i = 0; i < value->n_items; i++) {
-		int r = parse_rule(p, value->items[i], policy);
-
-		if (r < 0)
-			return r;
-	}
+	for (size_t i = 0; i < value->n_items && r == 0; i++)
+		r = parse_rule(p, value->items[i], policy);
+	if (r < 0)
+		return r;
 	report_too_many_rules(p, policy);
 	return report_duplicate_rules(p, policy);
 }
 
 /* --- what a policy matches -------------------------------------------------------------------- */
 
-static int add_pattern(struct patterns *to, struct parse *p, const struct yaml_node *item,
-		       enum glob_kind kind)
+static int add_pattern(struct parse *p, const struct yaml_node *key, const struct yaml_node *item,
+		       void *patterns)
 {
 	_cleanup_(glob_free) struct glob *glob = NULL;
 	_cleanup_free_ char *error = NULL;
-	int r;
+	struct patterns *to = patterns;
+	int r = glob_new(streq(key->text, "unit") ? GLOB_UNIT : GLOB_CGROUP, item->text, &glob,
+			 &error);
 
-	r = glob_new(kind, item->text, &glob, &error);
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0) {
 		diag_error(p->diags, &item->at, "%s", error);
 		return 0;
 	}
-	if (GROW(to->v, to->n) < 0)
-		return -ENOMEM;
-	to->v[to->n++] = (struct pattern){ .glob = TAKE_PTR(glob), .at = item->at };
-	return 0;
+	return APPEND(to->v, to->n, (struct pattern){ .glob = TAKE_PTR(glob), .at = item->at });
 }
 
-static int add_cgroup(struct parse *p, const struct yaml_node *item, void *patterns)
+static int parse_patterns(struct parse *p, const struct yaml_node *key,
+			  const struct yaml_node *value, void *patterns)
 {
-	return add_pattern(patterns, p, item, GLOB_CGROUP);
-}
-
-static int add_unit(struct parse *p, const struct yaml_node *item, void *patterns)
-{
-	return add_pattern(patterns, p, item, GLOB_UNIT);
-}
-
-static int parse_cgroups(struct parse *p, const struct yaml_node *key,
-			 const struct yaml_node *value, void *patterns)
-{
-	return parse_each_scalar(p, key, value, add_cgroup, patterns);
-}
-
-static int parse_units(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
-		       void *patterns)
-{
-	return parse_each_scalar(p, key, value, add_unit, patterns);
+	return parse_each_scalar(p, key, value, add_pattern, patterns);
 }
 
 static const struct key exclude_keys[] = {
-	{ "cgroup", parse_cgroups },
-	{ "unit", parse_units },
+	{ "cgroup", parse_patterns },
+	{ "unit", parse_patterns },
 };
 
 static int parse_exclude(struct parse *p, const struct yaml_node *key,
@@ -353,8 +329,8 @@ static int parse_exclude(struct parse *p, const struct yaml_node *key,
 }
 
 static const struct key match_keys[] = {
-	{ "cgroup", parse_cgroups, offsetof(struct policy, match) },
-	{ "unit", parse_units, offsetof(struct policy, match) },
+	{ "cgroup", parse_patterns, offsetof(struct policy, match) },
+	{ "unit", parse_patterns, offsetof(struct policy, match) },
 	{ "exclude", parse_exclude, offsetof(struct policy, exclude) },
 };
 
@@ -375,14 +351,11 @@ static bool has_pattern(const struct yaml_node *match)
 static int parse_match(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
 		       void *target)
 {
-	int r;
+	int r = parse_map(p, value, "'match'", match_keys, ARRAY_SIZE(match_keys), target);
 
-	r = parse_map(p, value, "'match'", match_keys, ARRAY_SIZE(match_keys), target);
-	if (r < 0)
-		return r;
-	if (value->kind == NODE_MAP && !has_pattern(value))
+	if (r == 0 && value->kind == NODE_MAP && !has_pattern(value))
 		diag_error(p->diags, &key->at, "'match' needs a pattern of 'cgroup' or 'unit'");
-	return 0;
+	return r;
 }
 
 /* --- policies --------------------------------------------------------------------------------- */
@@ -447,12 +420,13 @@ static int parse_policy(struct parse *p, const struct yaml_node *node)
 static int parse_policies(struct parse *p, const struct yaml_node *key,
 			  const struct yaml_node *value, void *target)
 {
+	int r = 0;
+
 	(void)target;
 	if (!parse_is_list(p, key, value, "policies"))
 		return 0;
-	for (size_t i = 0; i < value->n_items; i++) {
+	for (size_t i = 0; i < value->n_items && r == 0; i++) {
 		const struct yaml_node *node = value->items[i];
-		int r;
 
 		if (p->config->n_policies == LOADER_POLICIES_MAX) {
 			diag_error(p->diags, &node->at, "more than %u policies",
@@ -461,10 +435,8 @@ static int parse_policies(struct parse *p, const struct yaml_node *key,
 		}
 		progress_made();
 		r = parse_policy(p, node);
-		if (r < 0)
-			return r;
 	}
-	return 0;
+	return r;
 }
 
 static const struct key top_keys[] = {

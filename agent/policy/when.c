@@ -150,10 +150,7 @@ static int parse_range(struct parse *p, const struct row *row, const struct yaml
 		diag_error(p->diags, &item->at, "%s", error);
 		return 0;
 	}
-	if (GROW(list->v, list->n) < 0)
-		return -ENOMEM;
-	list->v[list->n++] = range;
-	return 0;
+	return APPEND(list->v, list->n, range);
 }
 
 static void print_ranges(const struct row *row, const void *value, FILE *to)
@@ -337,35 +334,32 @@ void when_clear(struct when *w)
 	*w = (struct when){ 0 };
 }
 
-/* The argument that parse_each_scalar() hands through. */
-struct target {
-	const struct row *row;
-	void *value;
-};
-
-static int parse_entry(struct parse *p, const struct yaml_node *item, void *userdata)
+static const struct row *find_row(const struct yaml_node *key)
 {
-	const struct target *target = userdata;
+	const struct row *row = rows;
 
-	return target->row->kind->parse(p, target->row, item, target->value);
+	while (!streq(row->name, key->text)) /* parse_map() has seen to it that there is one */
+		row++;
+	return row;
+}
+
+static int parse_entry(struct parse *p, const struct yaml_node *key, const struct yaml_node *item,
+		       void *when)
+{
+	const struct row *row = find_row(key);
+
+	return row->kind->parse(p, row, item, (char *)when + row->value);
 }
 
 static int parse_key(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
-		     void *userdata)
+		     void *when)
 {
-	struct when *w = userdata;
+	const struct row *row = find_row(key);
 
-	FOR_EACH_ROW (row) {
-		struct target target = { row, (char *)w + row->value };
-
-		if (!streq(row->name, key->text))
-			continue;
-		*(bool *)((char *)w + row->given) = true;
-		if (row->words) /* replaces what holds when the key is not given */
-			*(unsigned *)target.value = 0;
-		return parse_each_scalar(p, key, value, parse_entry, &target);
-	}
-	return 0;
+	*(bool *)((char *)when + row->given) = true;
+	if (row->words) /* replaces what holds when the key is not given */
+		*(unsigned *)(void *)((char *)when + row->value) = 0;
+	return parse_each_scalar(p, key, value, parse_entry, when);
 }
 
 int when_parse(struct parse *p, const struct yaml_node *key, const struct yaml_node *map,
@@ -417,12 +411,7 @@ static char *print_keys(const struct when *w, unsigned keys)
 
 char *when_text(const struct when *w)
 {
-	unsigned keys = 0;
-
-	FOR_EACH_ROW (row)
-		if (is_given(row, w))
-			keys |= BIT(row - rows);
-	return print_keys(w, keys & ~BIT(WHEN_DIRECTION));
+	return print_keys(w, when_keys(w) & ~BIT(WHEN_DIRECTION));
 }
 
 char *when_key_text(const struct when *w, enum when_key key)

@@ -107,9 +107,8 @@ static int add_scalar(struct builder *b, const yaml_event_t *e)
 	const char *value = (const char *)e->data.scalar.value;
 	size_t length = e->data.scalar.length;
 	struct yaml_node *node;
-	int r;
+	int r = add_node(b, NODE_SCALAR, e, e->data.scalar.tag, e->data.scalar.anchor, &node);
 
-	r = add_node(b, NODE_SCALAR, e, e->data.scalar.tag, e->data.scalar.anchor, &node);
 	if (r)
 		return r;
 	node->plain = e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
@@ -128,9 +127,8 @@ static int open_collection(struct builder *b, const yaml_event_t *e, enum yaml_n
 			   const yaml_char_t *tag, const yaml_char_t *anchor)
 {
 	struct yaml_node *node;
-	int r;
+	int r = add_node(b, kind, e, tag, anchor, &node);
 
-	r = add_node(b, kind, e, tag, anchor, &node);
 	if (r)
 		return r;
 	if (b->depth == LOADER_DEPTH_MAX)
@@ -210,9 +208,8 @@ static int add_alias(struct builder *b, const yaml_event_t *e)
 {
 	const struct yaml_node wanted = { .anchor = (char *)e->data.alias.anchor }, *target;
 	struct yaml_node **found = tfind(&wanted, &b->anchors, compare_anchors), *node;
-	int r;
+	int r = add_node(b, NODE_BAD, e, NULL, NULL, &node);
 
-	r = add_node(b, NODE_BAD, e, NULL, NULL, &node);
 	if (r)
 		return r;
 	node->alias = true;
@@ -299,7 +296,7 @@ static int syntax_error(const struct builder *b, const yaml_parser_t *parser, co
 	if (!near)
 		return -ENOMEM;
 	if (parser->context &&
-	    asprintf(&context, ", %s from line %zu, column %zu", parser->context,
+	    sentence(&context, 0, ", %s from line %zu, column %zu", parser->context,
 		     parser->context_mark.line + 1, parser->context_mark.column + 1) < 0)
 		return -ENOMEM;
 	diag_error(b->diags, &at, "not YAML: %s%s%s%s%s",

@@ -114,14 +114,14 @@ enum when_key asked_fails(const struct asked *a, const struct when *w)
 		return when_fails(w, &c);
 	}
 	/* The rule must hold for every family that is possible. */
-	for (int f = 0; f < SP_FAMILY_INDEX_MAX; f++) {
-		for (int p = 0; p < PROTOCOL_MAX; p++) {
+	for (enum sp_family f = 0; f < SP_FAMILY_INDEX_MAX; f++) {
+		for (enum protocol p = 0; p < PROTOCOL_MAX; p++) {
 			enum when_key key;
 
 			if (!(a->families & BIT(f) && a->protocols & BIT(p)))
 				continue;
-			c.family = (enum sp_family)f;
-			c.protocol = (enum protocol)p;
+			c.family = f;
+			c.protocol = p;
 			key = when_fails(w, &c);
 			if (key != WHEN_KEY_MAX)
 				return key;
@@ -215,11 +215,10 @@ static void print_unknown(const struct asked *a, FILE *to)
 
 	if (a->families == UNIX) /* an AF_UNIX socket has none of these */
 		return;
-	for (int key = 0; key < WHEN_KEY_MAX; key++) {
-		if ((when_key_is_remote((enum when_key)key) && !has_peer) ||
-		    !asked_is_unknown(a, (enum when_key)key))
+	for (enum when_key key = 0; key < WHEN_KEY_MAX; key++) {
+		if ((when_key_is_remote(key) && !has_peer) || !asked_is_unknown(a, key))
 			continue;
-		fprintf(to, "%s%s", separator, when_key_name((enum when_key)key));
+		fprintf(to, "%s%s", separator, when_key_name(key));
 		separator = ", ";
 	}
 }
@@ -235,7 +234,7 @@ json_t *asked_text(const struct asked *a)
 
 	if (!to)
 		return a->connection ? NULL : json_null();
-	fprintf(to, "%s", direction_name(direction_of(a)));
+	fprintf(to, "%s", direction_words[direction_of(a)]);
 	if (protocol)
 		fprintf(to, " %s", protocol);
 	if (family)
@@ -256,7 +255,7 @@ json_t *asked_json(const struct asked *a)
 	if (!a->connection)
 		return json_null();
 	return json_pack(
-		"{s:s, s:s?, s:s?, s:s?, s:s?}", "direction", direction_name(direction_of(a)),
+		"{s:s, s:s?, s:s?, s:s?, s:s?}", "direction", direction_words[direction_of(a)],
 		"protocol", ONLY_WORD(a->protocols, protocol_words), "family",
 		ONLY_WORD(a->families, family_words), "remote", endpoint_format(&a->remote, remote),
 		"local", endpoint_format(&a->local, local));

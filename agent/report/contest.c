@@ -143,8 +143,8 @@ static int read_conditions(struct generation_view *v, uint32_t number,
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
-	for (int i = 0; i < SP_PROPERTY_MAX && r == 0; i++)
-		r = sweep_property(v, p, (enum sp_property)i, c);
+	for (enum sp_property i = 0; i < SP_PROPERTY_MAX && r == 0; i++)
+		r = sweep_property(v, p, i, c);
 	if (r < 0) {
 		free(c);
 		return r;
@@ -244,10 +244,7 @@ static int enter(const struct generation_view *v, const struct read_block *b, en
 	}
 	if (!c.op && !contest->base.present && !contest->n_rules) /* there is nothing to beat */
 		return 0;
-	if (GROW(contest->rules, contest->n_rules) < 0)
-		return -ENOMEM;
-	contest->rules[contest->n_rules++] = c;
-	return 0;
+	return APPEND(contest->rules, contest->n_rules, c);
 }
 
 static int enter_block(const struct generation_view *v, const struct read_block *b, uint64_t but,
@@ -338,7 +335,7 @@ char *contestant_value(const struct contestant *c)
 		return strdup("unset");
 	if (o->result == RESULT_TICKS) {
 		memcpy(&jiffies, c->op->value, sizeof(jiffies));
-		return asprintf(&text, "%d jiffies", jiffies) < 0 ? NULL : text;
+		return text_format("%d jiffies", jiffies);
 	}
 	if (sockopt_set(&value, c->op->value, c->op->optlen) < 0)
 		return NULL;

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "base/utf8.h"
+#include "policy/stage.h"
 #include "report/document.h"
 
 json_t *document_string(const char *text)
@@ -25,6 +26,16 @@ json_t *document_set(json_t *object, const char *key, json_t *member)
 		return object;
 	json_decref(object);
 	return NULL;
+}
+
+json_t *document_stages(unsigned stages)
+{
+	json_t *names = json_array();
+
+	for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++)
+		if (stages & BIT(s))
+			names = document_append(names, json_string(stage_name(s)));
+	return names;
 }
 
 json_t *document_unsupported(const struct config *c)

@@ -22,6 +22,8 @@ json_t *document_append(json_t *array, json_t *item);
 /* As document_append(), for a member of an object. */
 json_t *document_set(json_t *object, const char *key, json_t *member);
 
+/* Lists the names of stages (BIT(enum sp_stage)). */
+json_t *document_stages(unsigned stages);
 /* Lists the features that the configuration asks for and this kernel lacks. */
 json_t *document_unsupported(const struct config *c);
 

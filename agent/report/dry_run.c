@@ -66,7 +66,7 @@ static int compare_policy(struct comparison *c, uint32_t now, uint32_t then)
 	json_t *set;
 	int r = in_force_compare(&g->in_force, &one, &g->files, &other, &f);
 
-	if (r < 0 || !in_force_differs(f))
+	if (r < 0 || !document_is(f, "differs"))
 		return r;
 	set = document_set(in_force_changes(f), "name",
 			   json_string(generation_view_policy_name(&g->files, then)));
@@ -152,7 +152,7 @@ static int compare_pair(struct comparison *c, const struct glob_list *now,
 
 	if (r < 0)
 		return r;
-	if (in_force_differs(f)) {
+	if (document_is(f, "differs")) {
 		group = find_group(c, in_force_changes(f));
 		if (!group)
 			return -ENOMEM;

@@ -17,34 +17,18 @@ struct inquiry {
 
 /* --- policies --------------------------------------------------------------------------------- */
 
-static const struct pattern *matching_pattern(const struct patterns *p, const char *path)
-{
-	for (size_t i = 0; i < p->n; i++)
-		if (glob_match(p->v[i].glob, path))
-			return &p->v[i];
-	return NULL;
-}
-
 /* Says where and why a policy applies.  It does, so the root, a cgroup above `cgroup` or `cgroup`
  * itself matches: the shallowest is named. */
 static json_t *policy_json(const struct policy *p, const char *cgroup)
 {
 	_cleanup_free_ char *path = strdup(cgroup);
-	const struct pattern *pattern = matching_pattern(&p->match, "/");
-	size_t depth = 0, end = 1;
+	size_t depth, length;
+	const struct pattern *pattern =
+		path ? cascade_match(&p->match, path, &depth, &length) : NULL;
 
-	if (!path)
-		return NULL;
-	for (size_t at = 1; !pattern && cgroup[at]; at = cgroup[end] ? end + 1 : end) {
-		end = at + strcspn(cgroup + at, "/");
-		memcpy(path, cgroup, end);
-		path[end] = '\0';
-		depth++;
-		pattern = matching_pattern(&p->match, path);
-	}
 	if (!pattern)
 		return NULL;
-	path[end] = '\0';
+	path[length] = '\0';
 	return json_pack("{s:s, s:o, s:i, s:o, s:i, s:s, s:s}", "name", p->name, "file",
 			 document_string(p->at.file), "line", (int)p->at.line, "cgroup",
 			 document_string(path), "depth", (int)depth, "match",
@@ -67,9 +51,9 @@ static bool may_hold(const struct inquiry *q, const struct block *b)
 	if (q->asked->connection)
 		return b->rule ? asked_fails(q->asked, &b->rule->when) == WHEN_KEY_MAX
 			       : q->asked->families != UNIX;
-	for (int s = 0; s < SP_STAGE_MAX; s++)
+	for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++)
 		if (stage_table[s].direction == q->direction && !stage_table[s].is_socket &&
-		    stage_rule_may_hold(b->rule, (enum sp_stage)s))
+		    stage_rule_may_hold(b->rule, s))
 			return true;
 	return false;
 }
@@ -88,9 +72,8 @@ static unsigned stages_of(const struct inquiry *q, const struct block *b,
 {
 	unsigned due = stage_settings(b->rule, setting->option, q->direction), stages = 0;
 
-	for (int s = 0; s < SP_STAGE_MAX; s++) {
-		if (!(due & BIT(s)) || !may_decide_at(b, (enum sp_stage)s) ||
-		    !asked_passes(q->asked, (enum sp_stage)s) ||
+	for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++) {
+		if (!(due & BIT(s)) || !may_decide_at(b, s) || !asked_passes(q->asked, s) ||
 		    (only_unix && stage_table[s].transport != TRANSPORT_UNIX))
 			continue;
 		stages |= BIT(s);
@@ -125,8 +108,8 @@ static json_t *hooks_json(unsigned stages)
 {
 	json_t *hooks = json_array();
 
-	for (int s = 0; s < SP_STAGE_MAX; s++) {
-		const char *at = (stages & BIT(s)) ? stage_hooks((enum sp_stage)s) : "";
+	for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++) {
+		const char *at = (stages & BIT(s)) ? stage_hooks(s) : "";
 
 		while (*at) {
 			json_t *hook = json_stringn(at, strcspn(at, ",")), *known;
@@ -143,16 +126,6 @@ static json_t *hooks_json(unsigned stages)
 		}
 	}
 	return hooks;
-}
-
-static json_t *stages_json(unsigned stages)
-{
-	json_t *names = json_array();
-
-	for (int s = 0; s < SP_STAGE_MAX; s++)
-		if (stages & BIT(s))
-			names = document_append(names, json_string(stage_name((enum sp_stage)s)));
-	return names;
 }
 
 /* Says which block says what. */
@@ -223,7 +196,7 @@ static json_t *choice_json(const struct inquiry *q, const struct block *b, const
 					 : json_null());
 	choice = document_set(choice, "shorthand", document_string(s->shorthand));
 	choice = document_set(choice, "hooks", hooks_json(stages));
-	choice = document_set(choice, "stages", stages_json(stages));
+	choice = document_set(choice, "stages", document_stages(stages));
 	free(result.text);
 	shown = stages && s->option->type == OPTION_STRING
 			? json_incref(json_object_get(choice, "value"))
@@ -321,7 +294,7 @@ static void add_option(const struct inquiry *q, const struct option *option, jso
 		return;
 	}
 	object = o.winner ? o.choice : no_choice_json(o.option);
-	object = document_set(object, "direction", json_string(direction_name(q->direction)));
+	object = document_set(object, "direction", json_string(direction_words[q->direction]));
 	object = document_set(object, "beats", o.beats);
 	if (q->asked->connection) {
 		json_decref(o.candidates);
@@ -371,10 +344,10 @@ json_t *explanation_new(const char *cgroup, const struct effective *effective,
 		policies = document_append(policies, policy_json(effective->policies[i], cgroup));
 	for (size_t i = 0; i < effective->n_left_out; i++)
 		left_out = document_append(left_out, json_string(effective->left_out[i]->name));
-	for (int d = 0; d < DIRECTION_MAX; d++) {
-		q.direction = (enum direction)d;
-		for (size_t id = 0; id < OPTION_MAX; id++)
-			if (asked->directions & BIT(d) && !is_second_spelling((enum option_id)id))
+	for (enum direction d = 0; d < DIRECTION_MAX; d++) {
+		q.direction = d;
+		for (enum option_id id = 0; id < OPTION_MAX; id++)
+			if (asked->directions & BIT(d) && !is_second_spelling(id))
 				add_option(&q, &option_table[id], &options, &left_alone);
 	}
 	root = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "cgroup", document_string(cgroup),

@@ -187,8 +187,8 @@ static void print_row(const struct table *t, const struct row *row, const size_t
 {
 	size_t pad = 2;
 
-	for (int c = 0; c < CELL_MAX; c++) {
-		const char *text = cell_text(t, row, (enum cell)c);
+	for (enum cell c = 0; c < CELL_MAX; c++) {
+		const char *text = cell_text(t, row, c);
 
 		if (!widths[c])
 			continue;
@@ -206,9 +206,9 @@ static void print_table(const struct table *t, FILE *to)
 	size_t widths[CELL_MAX] = { 0 };
 
 	for (size_t i = 0; i <= t->n; i++) {
-		for (int c = 0; c < CELL_MAX; c++) {
+		for (enum cell c = 0; c < CELL_MAX; c++) {
 			const struct row *row = i < t->n ? &t->rows[i] : NULL;
-			const size_t width = strlen(cell_text(t, row, (enum cell)c));
+			const size_t width = strlen(cell_text(t, row, c));
 
 			widths[c] = width > widths[c] ? width : widths[c];
 		}

@@ -4,60 +4,38 @@
 #include "host/cgroup.h"
 #include "report/generations.h"
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 #define TRIES 200 /* each takes some ms, and reloads leave time for one */
 
 /* --- names of counters ------------------------------------------------------------------------ */
 
-struct named {
-	struct sp_counter counter; /* a key, hashed whole: no bytes behind the names' NULs */
-	uint32_t index;
-	UT_hash_handle by_name, by_index;
-};
-
 struct counters {
-	struct named *by_name, *by_index;
-	uint32_t next; /* greater than all indices in use */
+	struct sp_counter *v; /* owned; by index; without a policy: unused */
+	uint32_t n;
 };
 
 static int add(struct counters *c, const struct sp_counter *counter, uint32_t index)
 {
-	struct named *one = calloc(1, sizeof(*one));
-
-	if (!one)
-		return -ENOMEM;
-	snprintf(one->counter.policy, SP_NAME_SIZE, "%.*s", SP_NAME_SIZE - 1, counter->policy);
-	snprintf(one->counter.rule, SP_NAME_SIZE, "%.*s", SP_NAME_SIZE - 1, counter->rule);
-	one->index = index;
-	HASH_ADD(by_index, c->by_index, index, sizeof(one->index), one);
-	if (!one->by_index.tbl) {
-		free(one);
-		return -ENOMEM;
-	}
-	HASH_ADD(by_name, c->by_name, counter, sizeof(one->counter), one);
-	if (index >= c->next)
-		c->next = index + 1;
-	return one->by_name.tbl ? 0 : -ENOMEM;
+	while (c->n <= index)
+		if (APPEND(c->v, c->n, (struct sp_counter){ 0 }) < 0)
+			return -ENOMEM;
+	c->v[index] = *counter;
+	return 0;
 }
 
 static int add_pinned(uint32_t index, const struct sp_counter *counter, uint64_t applied,
 		      void *userdata)
 {
 	(void)applied;
-	return add(userdata, counter, index);
+	return index < SP_COUNTERS_MAX ? add(userdata, counter, index) : 0;
 }
 
 int counters_read(const struct pinned *p, struct counters **ret)
 {
 	_cleanup_(counters_free) struct counters *c = calloc(1, sizeof(*c));
-	int r;
+	int r = c ? add(c, &(struct sp_counter){ 0 }, 0) : -ENOMEM; /* 0 is never used */
 
-	if (!c)
-		return -ENOMEM;
-	c->next = 1; /* 0 is never used */
-	r = p ? pinned_each_counter(p, add_pinned, c) : 0;
+	if (r == 0 && p)
+		r = pinned_each_counter(p, add_pinned, c);
 	if (r == 0)
 		*ret = TAKE_PTR(c);
 	return r;
@@ -65,48 +43,40 @@ int counters_read(const struct pinned *p, struct counters **ret)
 
 void counters_free(struct counters *c)
 {
-	struct named *one, *next;
-
-	if (!c)
-		return;
-	HASH_CLEAR(by_name, c->by_name);
-	HASH_ITER (by_index, c->by_index, one, next) {
-		HASH_DELETE(by_index, c->by_index, one);
-		free(one);
-	}
+	if (c)
+		free(c->v);
 	free(c);
 }
 
 const struct sp_counter *counters_at(const struct counters *c, uint32_t index)
 {
-	const struct named *one;
-
-	HASH_FIND(by_index, c->by_index, &index, sizeof(index), one);
-	return one ? &one->counter : NULL;
+	return index < c->n && c->v[index].policy[0] ? &c->v[index] : NULL;
 }
 
 uint32_t counters_index(const struct policy *p, const char *rule, void *userdata)
 {
 	struct counters *c = userdata;
-	struct sp_counter key = { 0 };
-	const struct named *one;
+	struct sp_counter counter = { 0 };
+	const uint32_t next = c->n;
 
-	snprintf(key.policy, SP_NAME_SIZE, "%s", p->name);
-	snprintf(key.rule, SP_NAME_SIZE, "%s", rule);
-	HASH_FIND(by_name, c->by_name, &key, sizeof(key), one);
-	if (one)
-		return one->index;
-	return add(c, &key, c->next) == 0 ? c->next - 1 : 0;
+	/* An image asks for all that is one policy's before it asks for the next one's. */
+	for (uint32_t i = next; --i && streq(c->v[i].policy, p->name);)
+		if (streq(c->v[i].rule, rule))
+			return i;
+	snprintf(counter.policy, SP_NAME_SIZE, "%s", p->name);
+	snprintf(counter.rule, SP_NAME_SIZE, "%s", rule);
+	return add(c, &counter, next) == 0 ? next : 0;
 }
 
 /* --- one configuration ------------------------------------------------------------------------ */
 
-int generation_view_init(struct generation_view *v, const struct image *image,
-			 const struct counters *counters)
+int generation_view_init(struct generation_view *v, const struct counters *counters)
 {
-	*v = (struct generation_view){ .image = image, .counters = counters };
+	v->counters = counters;
 	v->conditions = calloc(generation_view_n_policies(v) + 1, sizeof(*v->conditions));
-	return v->conditions ? 0 : -ENOMEM;
+	if (!v->conditions)
+		return -ENOMEM;
+	return v->image ? glob_walker_new(&v->image->globs, &v->walker) : 0;
 }
 
 void generation_view_clear(struct generation_view *v)
@@ -114,6 +84,8 @@ void generation_view_clear(struct generation_view *v)
 	for (uint32_t i = 1; v->conditions && i < generation_view_n_policies(v); i++)
 		free(v->conditions[i]);
 	free(v->conditions);
+	glob_walker_free(v->walker);
+	image_free(v->image);
 	*v = (struct generation_view){ 0 };
 }
 
@@ -170,7 +142,7 @@ static int read_pinned(const char *pin_dir, struct generations *g)
 	if (r == 0)
 		r = pinned_state(p, &g->state);
 	if (r == 0)
-		r = pinned_image(p, &g->pinned);
+		r = pinned_image(p, &g->in_force.image);
 	if (r == 0)
 		r = counters_read(p, &g->counters);
 	if (r == 0 && pinned_is_outdated(p))
@@ -202,15 +174,12 @@ int generations_open(const char *pin_dir, const struct config *config, struct ge
 	if (r == 0)
 		r = find_root(g);
 	if (r == 0 && config)
-		r = image_new(config, counters_index, g->counters, &g->built, ret_error, ret_at);
+		r = image_new(config, counters_index, g->counters, &g->files.image, ret_error,
+			      ret_at);
 	if (r == 0)
-		r = generation_view_init(&g->in_force, g->pinned, g->counters);
+		r = generation_view_init(&g->in_force, g->counters);
 	if (r == 0)
-		r = generation_view_init(&g->files, g->built, g->counters);
-	if (r == 0 && g->pinned)
-		r = glob_walker_new(&g->pinned->globs, &g->walk_pinned);
-	if (r == 0 && g->built)
-		r = glob_walker_new(&g->built->globs, &g->walk_built);
+		r = generation_view_init(&g->files, g->counters);
 	if (r == 0)
 		*ret = TAKE_PTR(g);
 	return r;
@@ -222,33 +191,22 @@ void generations_close(struct generations *g)
 		return;
 	generation_view_clear(&g->in_force);
 	generation_view_clear(&g->files);
-	glob_walker_free(g->walk_pinned);
-	glob_walker_free(g->walk_built);
-	image_free(g->pinned);
-	image_free(g->built);
 	counters_free(g->counters);
 	free(g->mount);
 	free(g->root);
 	free(g);
 }
 
-static bool is_below(const char *path, const char *root)
-{
-	size_t n = strlen(root);
-
-	return streq(root, "/") || (strncmp(path, root, n) == 0 && (!path[n] || path[n] == '/'));
-}
-
 int generations_list_in_force(const struct generations *g, const char *path, struct glob_list *ret)
 {
-	if (!g->are_pinned || !g->root || !is_below(path, g->root)) {
+	if (!g->are_pinned || !g->root || !cgroup_below(g->root, path)) {
 		*ret = (struct glob_list){ 0 };
 		return 0;
 	}
-	return glob_walker_walk(g->walk_pinned, path, ret);
+	return glob_walker_walk(g->in_force.walker, path, ret);
 }
 
 int generations_list_of_files(const struct generations *g, const char *path, struct glob_list *ret)
 {
-	return glob_walker_walk(g->walk_built, path, ret);
+	return glob_walker_walk(g->files.walker, path, ret);
 }

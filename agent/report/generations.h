@@ -8,8 +8,7 @@
 #include "compile/image.h"
 #include "kernel/pinned.h"
 
-/* The names behind counters' indices, shared by the two, so that the same name has the same index.
- */
+/* The names behind counters' indices, of both. */
 struct counters;
 
 /* Reads the names in force.  p NULL: nothing is in force.  Returns 0 or a negative errno. */
@@ -26,14 +25,15 @@ uint32_t counters_index(const struct policy *p, const char *rule, void *userdata
 
 /* One of the two configurations. */
 struct generation_view {
-	const struct image *image;	     /* NULL: nothing is in force */
+	struct image *image;		     /* owned; NULL: nothing is in force */
+	struct glob_walker *walker;	     /* owned; over the image's globs */
 	const struct counters *counters;     /* the names of the image's counters */
 	struct rule_conditions **conditions; /* owned, each as well; by the policy's number */
 };
 
-/* Sets up a view.  Both arguments must outlive it.  Returns 0 or -ENOMEM. */
-int generation_view_init(struct generation_view *v, const struct image *image,
-			 const struct counters *counters);
+/* Sets up a view, of which only the image may be set.  `counters` must outlive it.  Returns 0 or
+ * -ENOMEM. */
+int generation_view_init(struct generation_view *v, const struct counters *counters);
 void generation_view_clear(struct generation_view *v);
 
 /* Returns an element of a map; NULL where the index is beyond it. */
@@ -50,8 +50,6 @@ struct generations {
 	struct sp_state state;
 	char *mount, *root; /* where the programs are attached; root NULL: that cgroup is gone */
 	struct counters *counters;
-	struct image *pinned, *built;
-	struct glob_walker *walk_pinned, *walk_built;
 	struct generation_view in_force, files;
 };
 

@@ -15,11 +15,6 @@ json_t *in_force_unknown(const char *why)
 			 "differences", "come", "go", "other_order", 0, "why", why);
 }
 
-bool in_force_differs(const json_t *f)
-{
-	return document_is(f, "differs");
-}
-
 static json_t *side_json(const struct contestant *c)
 {
 	_cleanup_free_ char *value = c->present ? contestant_value(c) : NULL;
@@ -177,8 +172,8 @@ int in_force_compare(struct generation_view *kernel, const struct glob_list *in_
 	int r = 0;
 
 	compare_lists(kernel, in_force, files, by_files, &c);
-	for (int s = 0; s < SP_STAGE_MAX && r == 0; s++)
-		r = compare_stage(kernel, in_force, files, by_files, (enum sp_stage)s, &c);
+	for (enum sp_stage s = 0; s < SP_STAGE_MAX && r == 0; s++)
+		r = compare_stage(kernel, in_force, files, by_files, s, &c);
 	f = json_pack("{s:b, s:b, s:o, s:o, s:o, s:b, s:n}", "known", 1, "differs",
 		      json_array_size(c.differences) || json_array_size(c.come) ||
 			      json_array_size(c.go) || c.other_order,
@@ -264,10 +259,7 @@ static int add_change(struct changes *all, const json_t *difference)
 	c.where[s->direction] = BIT(s->transport);
 	other = find_other_half(all, &c);
 	if (!other) {
-		if (GROW(all->v, all->n) < 0)
-			return -ENOMEM;
-		all->v[all->n++] = c;
-		return 0;
+		return APPEND(all->v, all->n, c);
 	}
 	if (json_is_null(other->from))
 		other->from = c.from;
@@ -339,8 +331,8 @@ static json_t *where_json(const struct change *c)
 			if (c->where[d] & BIT(t))
 				where = document_append(where,
 							json_pack("{s:s, s:s}", "direction",
-								  direction_name((enum direction)d),
-								  "transport", transport_names[t]));
+								  direction_words[d], "transport",
+								  transport_names[t]));
 	return where;
 }
 
@@ -458,7 +450,7 @@ void in_force_print(const json_t *f, FILE *to)
 
 	if (!document_is(f, "known")) {
 		fprintf(to, "  in force: %s\n", document_text(f, "why"));
-	} else if (!in_force_differs(f)) {
+	} else if (!document_is(f, "differs")) {
 		fprintf(to, "  in force for new sockets: same as the files\n");
 	} else {
 		fprintf(to,

@@ -15,7 +15,6 @@
  * -EPROTO: the maps make no sense. */
 int in_force_compare(struct generation_view *kernel, const struct glob_list *in_force,
 		     struct generation_view *files, const struct glob_list *by_files, json_t **ret);
-bool in_force_differs(const json_t *f);
 /* Returns a comparison that is not known, and why; NULL when memory is out. */
 json_t *in_force_unknown(const char *why);
 

@@ -40,9 +40,9 @@ static int add_patterns(struct places *places, const struct policy *p, bool are_
 	const struct patterns *patterns = are_excluded ? &p->exclude : &p->match;
 
 	for (size_t i = 0; i < patterns->n; i++) {
-		if (GROW(places->v, places->n) < 0)
+		if (APPEND(places->v, places->n,
+			   (struct place){ &patterns->v[i], p, are_excluded, false }) < 0)
 			return -ENOMEM;
-		places->v[places->n++] = (struct place){ &patterns->v[i], p, are_excluded, false };
 	}
 	return 0;
 }

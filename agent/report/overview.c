@@ -132,10 +132,7 @@ static int keep_counter(uint32_t index, const struct sp_counter *whose, uint64_t
 {
 	struct counter_list *c = userdata;
 
-	if (GROW(c->v, c->n) < 0)
-		return -ENOMEM;
-	c->v[c->n++] = (struct counter){ index, *whose, applied };
-	return 0;
+	return APPEND(c->v, c->n, (struct counter){ index, *whose, applied });
 }
 
 /* Returns the policies by name, each with its rules. */
@@ -224,11 +221,11 @@ static json_t *stages_json(const struct sp_state *state)
 {
 	json_t *stages = json_array();
 
-	for (int s = 0; s < SP_STAGE_MAX; s++)
-		stages = document_append(
-			stages, json_pack("{s:s, s:b, s:b}", "stage", stage_name((enum sp_stage)s),
-					  "available", !(state->missing_stages >> s & 1), "used",
-					  (int)(state->stages >> s & 1)));
+	for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++)
+		stages = document_append(stages,
+					 json_pack("{s:s, s:b, s:b}", "stage", stage_name(s),
+						   "available", !(state->missing_stages >> s & 1),
+						   "used", (int)(state->stages >> s & 1)));
 	return stages;
 }
 

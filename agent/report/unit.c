@@ -16,11 +16,9 @@ static bool has_suffix(const char *s, const char *suffix)
 /* Completes a name as systemctl(1) does: "nginx" is nginx.service. */
 static char *with_type(const char *name)
 {
-	char *full;
-
 	if (glob_unit_kind(name) || strpbrk(name, "*?["))
 		return strdup(name);
-	return asprintf(&full, "%s.service", name) < 0 ? NULL : full;
+	return text_format("%s.service", name);
 }
 
 struct search {

@@ -32,7 +32,7 @@ static void fixture_free(struct fixture *f)
 	config_free(f->config);
 }
 
-#define APPEND(to, ...) snprintf((to) + strlen(to), sizeof(to) - strlen(to), __VA_ARGS__)
+#define PRINT_TO(to, ...) snprintf((to) + strlen(to), sizeof(to) - strlen(to), __VA_ARGS__)
 
 static const char *fixture_value(const struct setting *s)
 {
@@ -61,18 +61,19 @@ static void expect_blocks(const struct fixture *f, enum sp_stage s, const char *
 	for (size_t i = 0; i < stage->base.n_choices; i++) {
 		const struct program_choice *c = &stage->base.choices[i];
 
-		APPEND(text, "%s%s=%s%s%s", i ? " " : "", c->option->name,
-		       fixture_value(c->setting), c->rule ? "@" : "", c->rule ? c->rule->name : "");
+		PRINT_TO(text, "%s%s=%s%s%s", i ? " " : "", c->option->name,
+			 fixture_value(c->setting), c->rule ? "@" : "",
+			 c->rule ? c->rule->name : "");
 	}
 	for (size_t i = stage->n_rules; i-- > 0;) {
 		const struct program_block *b = &stage->rules[i];
 
-		APPEND(text, "%s%zu %s:", *text ? "; " : "", b->bit, b->rule->name);
+		PRINT_TO(text, "%s%zu %s:", *text ? "; " : "", b->bit, b->rule->name);
 		assert_ptr_equal(f->program.rules[b->bit], b->rule);
 		for (size_t k = 0; k < b->n_choices; k++) {
 			assert_ptr_equal(b->choices[k].rule, b->rule);
-			APPEND(text, " %s=%s", b->choices[k].option->name,
-			       fixture_value(b->choices[k].setting));
+			PRINT_TO(text, " %s=%s", b->choices[k].option->name,
+				 fixture_value(b->choices[k].setting));
 		}
 	}
 	if (!streq(text, expected))
@@ -93,15 +94,15 @@ static void expect_counts(const struct fixture *f, enum sp_stage s, const char *
 	const struct program_stage *stage = &f->program.stages[s];
 	char text[1024] = "";
 
-	APPEND(text, "%s", words[stage->counts]);
+	PRINT_TO(text, "%s", words[stage->counts]);
 	for (int bit = 0; bit < 64; bit++)
 		if (stage->counted >> bit & 1)
-			APPEND(text, " +%d", bit);
+			PRINT_TO(text, " +%d", bit);
 	for (int bit = 0; bit < 64; bit++)
 		if (stage->before >> bit & 1)
-			APPEND(text, " -%d", bit);
+			PRINT_TO(text, " -%d", bit);
 	for (size_t i = 0; i < stage->n_always; i++)
-		APPEND(text, " *%s", stage->always[i]->name);
+		PRINT_TO(text, " *%s", stage->always[i]->name);
 	if (!streq(text, expected))
 		fail_msg("stage %s counts \"%s\", not \"%s\"", stage_name(s), text, expected);
 	/* what it takes to know that, and that a rule which is counted has a block to say so */

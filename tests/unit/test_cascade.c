@@ -428,7 +428,7 @@ static bool applies_at(const struct policy *p, const char *path, unsigned depth)
 			continue;
 		snprintf(prefix, sizeof(prefix), "%.*s", (int)i + 1, path);
 		at++;
-		excluded |= patterns_match(&p->exclude, prefix);
+		excluded |= patterns_match(&p->exclude, prefix) != NULL;
 		if (first == UINT32_MAX && patterns_match(&p->match, prefix))
 			first = at;
 	}

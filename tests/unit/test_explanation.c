@@ -90,7 +90,7 @@ static const json_t *find(const struct fixture *f, enum direction d, enum option
 		size_t k;
 
 		json_array_foreach (json_object_get(f->e, lists[i]), k, o)
-			if (streq(document_text(o, "direction"), direction_name(d)) &&
+			if (streq(document_text(o, "direction"), direction_words[d]) &&
 			    streq(document_text(o, "option"), option_table[id].name))
 				return o;
 	}
