@@ -371,7 +371,7 @@ KERNELS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sockpol/kernels
 .PHONY: test-kernels
 test-kernels: test-deps ## the live tests on Debian's 6.1 and 6.12, in virtual machines; KERNELS=--essential: a quarter of the time
 	$(Q)tests/install-deps $(KERNELS_DEPS)
-	+$(Q)$(SUBMAKE) all tiny-cache $(O)/tests/tcp_options.bpf.o
+	+$(Q)$(SUBMAKE) all tiny-cache other-abi $(O)/tests/tcp_options.bpf.o
 	$(Q)tests/run-all --counts "kernels=tests/kernels/run.py --sockpol $(O)/sockpol --cache $(KERNELS_CACHE) $(KERNELS)"
 
 # What the benchmarks need besides, by Debian 12's names.

@@ -106,7 +106,7 @@ static __always_inline __u32 length_of(__u32 optlen)
 	return ((optlen - 1) & (SP_VALUE_SIZE - 1)) + 1;
 }
 
-static __always_inline void set_option(void *ctx, struct sp_op *op, __u32 families)
+static __always_inline void set_option(void *ctx, struct sp_op *op, __u32 families, __u32 number)
 {
 	int r;
 
@@ -120,7 +120,7 @@ static __always_inline void set_option(void *ctx, struct sp_op *op, __u32 famili
 }
 
 /* Sets the first n operations of a cell in order, except those for the options in `but` (BIT(row of
- * the option table)). */
+ * the option table)).  set: also gets the number of the operation. */
 #define SET_CELL(ctx, cell, n, how, but, set)                                                      \
 	do {                                                                                       \
 		__u32 index_ = (cell);                                                             \
@@ -135,7 +135,7 @@ static __always_inline void set_option(void *ctx, struct sp_op *op, __u32 famili
 			struct sp_op *op_ = &cell_->op[i_];                                        \
                                                                                                    \
 			if (!((but) >> (op_->option & 63) & 1))                                    \
-				set(ctx, op_, HOW_FAMILIES(how));                                  \
+				set(ctx, op_, HOW_FAMILIES(how), index_ *SP_OPS_CELL + i_);        \
 		}                                                                                  \
 	} while (0)
 
@@ -148,12 +148,12 @@ __noinline int set_cell_addr(struct bpf_sock_addr *ctx, __u32 cell, __u32 n, __u
 
 /* Sets a socket option, or the reply that the kernel asks for; the caller leaves out all others. */
 static __always_inline void set_option_or_reply(struct bpf_sock_ops *ctx, struct sp_op *op,
-						__u32 families)
+						__u32 families, __u32 number)
 {
 	__u32 value;
 
 	if (op->level != SP_LEVEL_REPLY) {
-		set_option(ctx, op, families);
+		set_option(ctx, op, families, number);
 		return;
 	}
 	__builtin_memcpy(&value, op->value, sizeof(value));
@@ -166,20 +166,42 @@ __noinline int set_cell_ops(struct bpf_sock_ops *ctx, __u32 cell, __u32 n, __u32
 	return 0;
 }
 
-/* The values for a new socket: the kernel's hook takes members of the socket, and up to 6.18 does
- * not let it call bpf_setsockopt. */
+/*
+ * The values for a new socket.  The kernel's own hook takes members of the socket, and up to 6.18
+ * does not let it call bpf_setsockopt; that of BPF LSM does, but global functions do not take its
+ * pointer to the socket on 6.1, so the program itself calls it for operations that it finds here.
+ */
+#define GIVEN_OPS_MAX 4 /* the options of SP_STAGE_LOCAL_SOCKET */
 struct given {
-	__u32 mark, priority, device;
+	union {
+		struct {
+			__u32 mark, priority, device;
+		};
+		__u32 op[GIVEN_OPS_MAX]; /* numbers of operations */
+	};
 	bool has_mark, has_priority, has_device;
 	bool is_by_name; /* the agent made an index of the device's name, in its own network
 			    namespace */
-	bool reserved;
+	bool by_call;
+	__u8 n_ops;
+	__u16 family; /* enum sp_family */
 };
 
-static __always_inline void give(struct given *to, struct sp_op *op, __u32 families)
+/* Is it for BPF LSM's hook, which on IP sockets runs after the other one? */
+static __always_inline bool takes_call(const struct given *to, const struct sp_op *op)
+{
+	return to->family >= SP_FAMILY_INDEX_UNIX || op->optname == SO_BINDTODEVICE;
+}
+
+static __always_inline void give(struct given *to, struct sp_op *op, __u32 families, __u32 number)
 {
 	__u32 value;
 
+	if (to->by_call) {
+		if (takes_call(to, op))
+			to->op[to->n_ops++ & (GIVEN_OPS_MAX - 1)] = number;
+		return;
+	}
 	__builtin_memcpy(&value, op->value, sizeof(value));
 	if (op->optname == SO_MARK) {
 		to->mark = value;
@@ -188,7 +210,7 @@ static __always_inline void give(struct given *to, struct sp_op *op, __u32 famil
 		to->priority = value;
 		to->has_priority = true;
 	} else {
-		to->device = value;
+		to->device = op->index;
 		to->has_device = true;
 		to->is_by_name = op->optname == SO_BINDTODEVICE;
 	}

@@ -28,6 +28,7 @@ struct sock_cgroup_data {
 
 struct sock_common {
 	__u16 skc_family;
+	int skc_bound_dev_if;
 	struct sock *skc_listener; /* a request_sock's listener */
 };
 
@@ -38,6 +39,12 @@ struct sock {
 	struct sock_cgroup_data sk_cgrp_data;
 	struct socket *sk_socket;
 	__u8 sk_userlocks : 4;
+	__u16 sk_type;
+	__u16 sk_protocol;
+};
+
+struct socket {
+	struct sock *sk;
 };
 
 struct inet_sock {

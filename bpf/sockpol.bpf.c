@@ -23,7 +23,11 @@
 #include "facts.h"
 #include "socket.h"
 
+#define AF_UNIX		1
+#define AF_INET		2
 #define AF_INET6	10
+#define AF_NETLINK	16
+#define AF_PACKET	17
 #define SOCK_STREAM	1
 #define INADDR_LOOPBACK 0x7f000001
 #define ALLOW		1
@@ -488,7 +492,7 @@ int connect_unix(struct bpf_sock_addr *ctx)
 	struct owner owner;
 
 	if (sk && owner_of_raw(raw_socket(sk), &owner))
-		RUN_STAGE(ctx, &owner, SP_STAGE_UNIX_CONNECT, BOTH_FAMILIES,
+		RUN_STAGE(ctx, &owner, SP_STAGE_UNIX, BOTH_FAMILIES,
 			  first_time(sk, COUNTED_CONNECT), set_addr, merge_unix);
 	return ALLOW;
 }
@@ -500,7 +504,7 @@ int sendmsg_unix(struct bpf_sock_addr *ctx)
 	struct owner owner;
 
 	if (sk && !seen(sk) && owner_of_raw(raw_socket(sk), &owner))
-		RUN_STAGE(ctx, &owner, SP_STAGE_UNIX_SEND, BOTH_FAMILIES,
+		RUN_STAGE(ctx, &owner, SP_STAGE_UNIX, BOTH_FAMILIES,
 			  first_time(sk, COUNTED_CONNECT), set_addr, merge_unix);
 	return ALLOW;
 }
@@ -646,24 +650,25 @@ __noinline int merge_given(struct given *to, __u64 id, __u32 what, __u32 how)
 
 	if (!to)
 		return 0;
-	facts.family =
-		HOW_FAMILIES(how) & SP_FAMILY_IPV6 ? SP_FAMILY_INDEX_IPV6 : SP_FAMILY_INDEX_IPV4;
+	facts.family = to->family;
 	return merge(to, &facts, id, what, how, 0, CONTEXT_GIVEN);
 }
 
-#define GIVE(to, owner, generation, policies, stage, families)                                     \
-	RUN_POLICIES(to, owner, generation, policies, stage, families, true, set_given, merge_given)
+#define GIVE(to, owner, generation, policies, stage)                                               \
+	RUN_POLICIES(to, owner, generation, policies, stage, BOTH_FAMILIES, true, set_given,       \
+		     merge_given)
 
 /* The socket is in the cgroup of the task that makes it, so a helper gives the id without following
  * the socket. */
 SEC("cgroup/sock_create")
 int sock_create(struct bpf_sock *ctx)
 {
-	__u32 what, protocol = ctx->protocol,
-		    families = ctx->family == AF_INET6 ? SP_FAMILY_IPV6 : SP_FAMILY_IPV4;
+	__u32 what, protocol = ctx->protocol;
 	struct owner owner = { .id = bpf_get_current_cgroup_id() };
 	__u64 generation = state.generation;
-	struct given given = { 0 };
+	struct given given = {
+		.family = ctx->family == AF_INET6 ? SP_FAMILY_INDEX_IPV6 : SP_FAMILY_INDEX_IPV4,
+	};
 
 	/* The cgroup's address, which takes longest, is for what the cache does not know, or may
 	 * forget. */
@@ -672,11 +677,11 @@ int sock_create(struct bpf_sock *ctx)
 	if (!what)
 		return ALLOW;
 	if (ctx->type == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP))
-		GIVE(&given, &owner, generation, what, SP_STAGE_TCP_SOCKET, families);
+		GIVE(&given, &owner, generation, what, SP_STAGE_TCP_SOCKET);
 	else if (protocol == IPPROTO_UDP)
-		GIVE(&given, &owner, generation, what, SP_STAGE_UDP_SOCKET, families);
+		GIVE(&given, &owner, generation, what, SP_STAGE_UDP_SOCKET);
 	else
-		GIVE(&given, &owner, generation, what, SP_STAGE_OTHER_SOCKET, families);
+		GIVE(&given, &owner, generation, what, SP_STAGE_OTHER_SOCKET);
 	if (given.has_mark)
 		ctx->mark = given.mark;
 	if (given.has_priority)
@@ -685,6 +690,81 @@ int sock_create(struct bpf_sock *ctx)
 	if (given.has_device &&
 	    (!given.is_by_name || bpf_get_netns_cookie(ctx) == state.netns_cookie))
 		ctx->bound_dev_if = given.device;
+	return ALLOW;
+}
+
+/* Returns what a socket is at socket(2); SP_STAGE_MAX: nothing that this hook gives it. */
+static __always_inline __u32 stage_of_new(struct sock *sk, enum sp_family *ret_family)
+{
+	__u16 protocol = sk->sk_protocol;
+
+	switch (sk->__sk_common.skc_family) {
+	case AF_INET:
+	case AF_INET6:
+		/* What sock_create gave is not for a process without CAP_NET_RAW to change. */
+		if (sk->__sk_common.skc_bound_dev_if)
+			return SP_STAGE_MAX;
+		*ret_family = sk->__sk_common.skc_family == AF_INET6 ? SP_FAMILY_INDEX_IPV6
+								     : SP_FAMILY_INDEX_IPV4;
+		if (sk->sk_type == SOCK_STREAM &&
+		    (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP))
+			return SP_STAGE_TCP_SOCKET;
+		return protocol == IPPROTO_UDP ? SP_STAGE_UDP_SOCKET : SP_STAGE_OTHER_SOCKET;
+	case AF_UNIX:
+		*ret_family = SP_FAMILY_INDEX_UNIX;
+		return state.missing_stages & 1 << SP_STAGE_UNIX ? SP_STAGE_LOCAL_SOCKET
+								 : SP_STAGE_MAX;
+	case AF_NETLINK:
+		*ret_family = SP_FAMILY_INDEX_NETLINK;
+		return SP_STAGE_LOCAL_SOCKET;
+	case AF_PACKET:
+		*ret_family = SP_FAMILY_INDEX_PACKET;
+		return SP_STAGE_LOCAL_SOCKET;
+	default:
+		return SP_STAGE_MAX;
+	}
+}
+
+/* Returns the operation with this number, or NULL. */
+static __always_inline struct sp_op *numbered_op(__u32 number, __u64 generation)
+{
+	__u32 index = number / SP_OPS_CELL;
+	struct sp_op_cell *cell = MAP_LOOK(ops, generation & 1, &index);
+
+	return cell ? &cell->op[number % SP_OPS_CELL] : NULL;
+}
+
+/*
+ * Gives what sock_create cannot: a device by its name, whatever the network namespace, and options
+ * of sockets that are not IP's.  kern: the kernel makes a socket for itself.
+ */
+SEC("?lsm_cgroup/socket_post_create")
+int BPF_PROG(post_create, struct socket *socket, int family, int type, int protocol, int kern)
+{
+	struct given given = { .by_call = true };
+	__u64 generation = state.generation;
+	struct sock *sk = socket->sk;
+	enum sp_family of = 0;
+	struct owner owner;
+	__u32 stage;
+
+	if (kern || !sk || !sk->sk_cgrp_data.cgroup)
+		return ALLOW;
+	stage = stage_of_new(sk, &of);
+	if (stage >= SP_STAGE_MAX)
+		return ALLOW;
+	given.family = of;
+	owner.id = sk->sk_cgrp_data.cgroup->kn->id;
+	owner.address = (__u64)(void *)sk->sk_cgrp_data.cgroup;
+	RUN_POLICIES(&given, &owner, generation, policies_of(&owner, generation), stage,
+		     BOTH_FAMILIES, stage == SP_STAGE_LOCAL_SOCKET, set_given, merge_given);
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < GIVEN_OPS_MAX && i < given.n_ops; i++) {
+		struct sp_op *op = numbered_op(given.op[i], generation);
+
+		if (op)
+			set_option(sk, op, BOTH_FAMILIES, 0);
+	}
 	return ALLOW;
 }
 

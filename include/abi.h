@@ -52,8 +52,9 @@ enum sp_stage {
 	SP_STAGE_UDP_BIND,	  /* cgroup/bind4, bind6 */
 	SP_STAGE_UDP_CONNECT,	  /* cgroup/connect4, connect6 */
 	SP_STAGE_UDP_SEND,	  /* cgroup/sendmsg4, sendmsg6: neither bound nor connected */
-	SP_STAGE_UNIX_CONNECT,	  /* cgroup/connect_unix */
-	SP_STAGE_UNIX_SEND,	  /* cgroup/sendmsg_unix */
+	SP_STAGE_UNIX,		  /* cgroup/connect_unix, sendmsg_unix: whichever comes first */
+	SP_STAGE_LOCAL_SOCKET,	  /* lsm_cgroup/socket_post_create: netlink and packet sockets, and
+				     AF_UNIX where there is no hook of SP_STAGE_UNIX */
 	SP_STAGE_REPLY_ACTIVE,	  /* sock_ops that want a reply, on a connecting socket; in
 				     sp_state.sock_ops both of these */
 	SP_STAGE_REPLY_PASSIVE,	  /* sock_ops that want a reply, on a request_sock: the listener's
@@ -64,6 +65,10 @@ enum sp_stage {
 	SP_STAGE_MAX,
 };
 #define SP_STAGE_IS_SOCKET(s) ((s) >= SP_STAGE_TCP_SOCKET)
+
+/* A further bit of sets of stages: at socket(2) some policy gives a device by its name, which takes
+ * a hook that may call bpf_setsockopt. */
+#define SP_DUE_DEVICE_NAME (1ull << SP_STAGE_MAX)
 
 /* Which IP families a socket speaks; a dual-stack listener speaks both. */
 #define SP_FAMILY_IPV4 0x1
@@ -201,6 +206,8 @@ enum sp_family {
 	SP_FAMILY_INDEX_IPV4, /* includes v4-mapped peers */
 	SP_FAMILY_INDEX_IPV6,
 	SP_FAMILY_INDEX_UNIX,
+	SP_FAMILY_INDEX_NETLINK,
+	SP_FAMILY_INDEX_PACKET,
 	SP_FAMILY_INDEX_MAX,
 };
 
@@ -258,7 +265,7 @@ struct sp_policy {
 	__u64 decided_late; /* options that a connect rule with `local` may win: for every policy of
 			       the cgroup they are decided at SP_STAGE_TCP_SYN */
 	__u32 counter;	    /* index of its own counter, see `applied` */
-	__u32 reserved[7];
+	__u32 reserved[3];
 };
 
 /*
@@ -303,7 +310,8 @@ struct sp_op {
 	__u8 families; /* SP_FAMILY_*: applies to a socket that speaks one of these; 0: to all */
 	__u8 flags;    /* 0 */
 	__u32 counter; /* of the policy or rule that sets it: for the failures and for `explain` */
-	__u32 reserved;
+	__u32 index;   /* of SO_BINDTO* at socket(2): the device's in the agent's network namespace,
+			  0: there is none */
 	__u8 value[SP_VALUE_SIZE]; /* host byte order; strings with their NUL */
 };
 
@@ -374,7 +382,8 @@ struct sp_state {
 	__u64 programs;	      /* tells which build's programs work on the maps */
 	__u64 mount_id;	      /* the cgroup at the cgroup2 mount, below which paths begin: in a
 				 cgroup namespace that is not the hierarchy's root */
-	__u64 netns_cookie;   /* the agent's network namespace, where its indices of devices hold */
+	__u64 netns_cookie;   /* the agent's network namespace, where its indices of devices hold;
+				 0: post_create gives them by name, wherever they are */
 	__u32 abi_version;    /* SP_ABI_VERSION; keeps its place in every version */
 	__u32 flags;	      /* 0 */
 	__u64 reserved2[7];
@@ -408,7 +417,7 @@ _Static_assert(sizeof(struct sp_block) == 24, "abi");
 _Static_assert(sizeof(struct sp_stage_of) == 64, "abi: a cache line");
 _Static_assert(sizeof(struct sp_test) == 16, "abi");
 _Static_assert(sizeof(struct sp_policy) ==
-		       64 * SP_STAGE_MAX + 16 * SP_PROPERTY_MAX + 8 * SP_FAMILY_INDEX_MAX + 40,
+		       64 * SP_STAGE_MAX + 16 * SP_PROPERTY_MAX + 8 * SP_FAMILY_INDEX_MAX + 24,
 	       "abi");
 _Static_assert(sizeof(struct sp_range_node) == 64, "abi");
 _Static_assert(sizeof(struct sp_op) == 32, "abi");

@@ -25,7 +25,8 @@
 #define B_  BIT(SP_STAGE_TCP_BIND)
 #define UB_ BIT(SP_STAGE_UDP_BIND)
 #define UC_ (BIT(SP_STAGE_UDP_CONNECT) | BIT(SP_STAGE_UDP_SEND))
-#define UX_ (BIT(SP_STAGE_UNIX_CONNECT) | BIT(SP_STAGE_UNIX_SEND))
+#define UX_ BIT(SP_STAGE_UNIX)
+#define LS_ BIT(SP_STAGE_LOCAL_SOCKET)
 #define RA_ BIT(SP_STAGE_REPLY_ACTIVE)
 #define RP_ BIT(SP_STAGE_REPLY_PASSIVE)
 #define STAGES(connect_, accept_, listen_)                                                         \
@@ -34,7 +35,7 @@
 		    [DIRECTION_LISTEN] = (listen_) }
 #define TCP_ANY_TIME	 STAGES(C_, PE_, L_)
 #define TCP_UDP_ANY_TIME STAGES(C_ | UC_, PE_, L_ | UB_)
-#define ALL_ANY_TIME	 STAGES(C_ | UC_ | UX_, PE_, L_ | UB_)
+#define ALL_ANY_TIME	 STAGES(C_ | UC_ | UX_ | LS_, PE_, L_ | UB_)
 #define REPLY		 STAGES(RA_, RP_, 0), .hidden = true
 
 /* clang-format off */
@@ -270,6 +271,7 @@ OPTION(BASE_RTT, .level = SP_LEVEL_REPLY, .optname = BPF_SOCK_OPS_BASE_RTT,
 #undef UB_
 #undef UC_
 #undef UX_
+#undef LS_
 #undef RA_
 #undef RP_
 #undef STAGES

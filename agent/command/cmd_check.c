@@ -140,7 +140,7 @@ void cmd_check_print_kernel(const char *release, const struct kernel_support *k,
 		n += k->options[i] != 0;
 	}
 	for (size_t i = 0; i < n_missing_hooks; i++) {
-		if (!(k->missing_stages & missing_hooks[i].stages))
+		if (!(k->missing_stages & BIT(missing_hooks[i].stage)))
 			continue;
 		print_lack(c, missing_hooks[i].what, missing_hooks[i].since, to);
 		n++;
@@ -155,7 +155,7 @@ static int check_kernel(struct config *c, const struct host *host, bool json, st
 {
 	const struct kernel_support *k;
 	struct utsname u = { 0 };
-	int r = support_probe(&k);
+	int r = support_probe(NULL, &k);
 
 	if ((r == -EPERM || r == -EACCES) && !host_is_privileged())
 		return log_error_errno(r, "--kernel needs root (CAP_BPF, CAP_NET_ADMIN and "

@@ -42,7 +42,8 @@ static const struct cli_option options[] = {
 	  CLI_TEXT(struct request, words.local) },
 	{ "protocol", "P", "tcp or udp",
 	  CLI_WORD(struct request, words.protocols, protocol_words) },
-	{ "family", "F", "ipv4, ipv6 or unix; an address says it, a v4-mapped one is ipv4",
+	{ "family", "F",
+	  "ipv4, ipv6, unix, netlink or packet; an address says it, a v4-mapped one is ipv4",
 	  CLI_WORD(struct request, words.families, family_words) },
 	{ "policy-dir", "DIR", "read policies here (may repeat, earlier wins)",
 	  CLI_LIST(struct request, dirs) },
@@ -117,7 +118,7 @@ static int load_policies(const struct request *q, struct inputs *s)
 	r = config_load(dirs, NULL, &s->host, &diags, &s->config);
 	if (r == -EBADMSG)
 		r = load_others(dirs, &diags, s);
-	if (r == 0 && support_probe(&k) == 0)
+	if (r == 0 && support_probe(s->config, &k) == 0)
 		r = support_apply(k, &s->host, s->config, &diags);
 	diags_log(&diags);
 	s->refused = diags.n_errors > 0;

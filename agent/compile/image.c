@@ -90,6 +90,9 @@ static int write_block(struct building *b, const struct policy *p, enum sp_stage
 		to->options |= option_bits(choice->option);
 		if (!choice->setting || is_left_out(choice->setting->option))
 			continue;
+		if (stage_table[s].is_socket &&
+		    choice->setting->option == &option_table[OPTION_SO_BINDTODEVICE])
+			b->generation.stages |= SP_DUE_DEVICE_NAME;
 		for (n = program_encode_ops(choice, s, &ops[to->n_ops]); n; n--)
 			ops[to->n_ops++].counter = counter_of(b, p, choice->rule);
 	}

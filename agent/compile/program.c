@@ -36,8 +36,8 @@ static const struct passage {
 	{ { SP_STAGE_UDP_BIND }, 1 },
 	{ { SP_STAGE_UDP_CONNECT }, 1 },
 	{ { SP_STAGE_UDP_SEND }, 1 },
-	{ { SP_STAGE_UNIX_CONNECT }, 1 },
-	{ { SP_STAGE_UNIX_SEND }, 1 },
+	{ { SP_STAGE_UNIX }, 1 },
+	{ { SP_STAGE_LOCAL_SOCKET }, 1 },
 	{ { SP_STAGE_TCP_SOCKET }, 1 },
 	{ { SP_STAGE_UDP_SOCKET }, 1 },
 	{ { SP_STAGE_OTHER_SOCKET }, 1 },
@@ -382,19 +382,12 @@ static void encode_reply(const struct option *option, struct sp_op *op)
  */
 static void encode_device(const struct setting *setting, bool is_socket, struct sp_op *op)
 {
-	uint32_t index;
-
-	if (!is_socket) {
-		if (op->value[0])
-			op->families = SP_FAMILY_UNBOUND;
-		return;
-	}
-	if (setting->option->type != OPTION_STRING)
-		return;
-	index = if_nametoindex((const char *)op->value);
-	memset(op->value, 0, sizeof(op->value));
-	memcpy(op->value, &index, sizeof(index));
-	op->optlen = sizeof(index);
+	if (!is_socket && op->value[0])
+		op->families = SP_FAMILY_UNBOUND;
+	if (is_socket && setting->option->type == OPTION_STRING)
+		op->index = if_nametoindex((const char *)op->value);
+	else if (is_socket)
+		memcpy(&op->index, op->value, sizeof(op->index));
 }
 
 /* Returns rt_tos2priority(): the table ip_tos2prio of net/ipv4/route.c. */

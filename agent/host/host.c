@@ -140,6 +140,17 @@ int host_has_unix_hooks(void)
 	return answer;
 }
 
+int host_has_bpf_lsm(void)
+{
+	_cleanup_free_ char *modules = read_line("/sys/kernel/security/lsm");
+	char *rest = modules, *name;
+
+	while ((name = strsep(&rest, ",")))
+		if (streq(name, "bpf"))
+			return 1;
+	return modules ? 0 : -ENODATA;
+}
+
 void host_read(struct host *h)
 {
 	*h = (struct host){

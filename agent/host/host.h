@@ -27,6 +27,10 @@ int host_jiffies(int64_t usec);
  * privilege.  1 yes, 0 no, -ENODATA when it cannot be told. */
 int host_has_unix_hooks(void);
 
+/* Do programs of BPF LSM run: is `bpf` in the boot's list of security modules?  1 yes, 0 no,
+ * -ENODATA when it cannot be told. */
+int host_has_bpf_lsm(void);
+
 /* Reads what is readable and never fails; what cannot be read is -1 or NULL. */
 void host_read(struct host *h);
 void host_clear(struct host *h);

@@ -35,7 +35,6 @@ static int set_dir(struct kernel *k, const char *name)
 static struct kernel *new_kernel(const struct kernel_place *place, const char *dir)
 {
 	_cleanup_(kernel_free) struct kernel *k = calloc(1, sizeof(*k));
-	int r;
 
 	if (!k) {
 		log_oom();
@@ -52,10 +51,7 @@ static struct kernel *new_kernel(const struct kernel_place *place, const char *d
 		log_error_errno(errno, "Cannot open the cgroup %s", place->directory);
 		return NULL;
 	}
-	r = programs_probe_hooks(&k->present, &k->missing_stages);
-	if (r < 0)
-		log_error_errno(r, "Cannot try which hooks this kernel has");
-	return r < 0 || set_dir(k, dir) < 0 ? NULL : TAKE_PTR(k);
+	return set_dir(k, dir) < 0 ? NULL : TAKE_PTR(k);
 }
 
 static void close_fd(int *fd)
@@ -130,6 +126,27 @@ static uint64_t netns_cookie(void)
 	return cookie;
 }
 
+/* Where a hook gives devices by their names, no network namespace is the one of our indices. */
+static void tell_state(struct kernel *k)
+{
+	const bool by_name = !(k->missing_stages & BIT(SP_STAGE_LOCAL_SOCKET));
+
+	k->state->missing_stages = k->missing_stages;
+	k->state->netns_cookie = by_name ? 0 : netns_cookie();
+}
+
+/* Finds out which of the hooks there are that are due. */
+static int try_hooks(struct kernel *k, uint64_t stages)
+{
+	int r = programs_probe_hooks(stages, &k->missing_stages);
+
+	if (r < 0)
+		return log_error_errno(r, "Cannot try which hooks this kernel has");
+	if (k->state)
+		tell_state(k);
+	return 0;
+}
+
 static int init_state(struct kernel *k, const struct kernel_place *place)
 {
 	uint64_t seed;
@@ -139,8 +156,7 @@ static int init_state(struct kernel *k, const struct kernel_place *place)
 	k->state->seed = seed | 1;
 	k->state->cgroup_root_id = place->cgroup_id;
 	k->state->mount_id = place->mount_id;
-	k->state->netns_cookie = netns_cookie();
-	k->state->missing_stages = k->missing_stages;
+	tell_state(k);
 	k->state->programs = programs_digest();
 	k->state->abi_version = SP_ABI_VERSION;
 	return 0;
@@ -150,7 +166,7 @@ static int init_state(struct kernel *k, const struct kernel_place *place)
 
 static uint32_t wanted(const struct kernel *k, uint64_t stages)
 {
-	return hook_set(stages) & k->present;
+	return hook_set_there(stages, k->missing_stages);
 }
 
 static int load_programs(struct kernel *k, uint64_t stages)
@@ -282,7 +298,9 @@ int kernel_use_stages(struct kernel *k, uint64_t stages)
 	for (int i = 0; i < HOOK_MAX; i++)
 		if (k->hooks[i].link >= 0)
 			had |= BIT(i);
-	r = load_programs(k, stages);
+	r = try_hooks(k, stages);
+	if (r == 0)
+		r = load_programs(k, stages);
 	if (r == 0)
 		r = attach_hooks(k, wanted(k, stages), nowhere);
 	for (int i = 0; i < HOOK_MAX; i++) /* of what failed nothing stays */
@@ -309,8 +327,10 @@ static int load(struct kernel *k, const struct kernel_place *place, uint64_t sta
 {
 	_cleanup_free_ char *current = pin_path(k->pin_dir, PIN_CURRENT);
 	const char *const earlier[] = { current, k->pin_dir, NULL };
-	int r = current ? load_programs(k, stages) : log_oom();
+	int r = current ? try_hooks(k, stages) : log_oom();
 
+	if (r == 0)
+		r = load_programs(k, stages);
 	if (r == 0)
 		r = map_state(k);
 	if (r == 0)
@@ -439,12 +459,14 @@ int kernel_adopt(const struct kernel_place *place, struct kernel **ret)
 		adopt_hook(k, i, state.id, k->state->programs == digest);
 	/* An agent that was killed in a reload may have left the stages of both generations. */
 	stages = k->state->of[k->state->generation & 1].stages;
+	r = try_hooks(k, stages);
+	if (r < 0)
+		return r;
 	say_what_is_lost(k, wanted(k, stages));
 	r = kernel_use_stages(k, stages);
 	if (r < 0)
 		return r;
 	k->state->programs = digest;
-	k->state->missing_stages = k->missing_stages;
 	*ret = TAKE_PTR(k);
 	return 0;
 }

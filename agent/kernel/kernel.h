@@ -33,7 +33,6 @@ struct kernel {
 	int maps[MAP_ID_MAX];
 	int cgroup_fd;
 	uint64_t cgroup_id;
-	uint32_t present;	 /* hooks that this kernel has: BIT(enum hook_id) */
 	uint64_t missing_stages; /* BIT(enum sp_stage): those that it has no hook for */
 	struct attached hooks[HOOK_MAX];
 	struct sp_state *state; /* the map itself, shared with the programs */

@@ -76,8 +76,8 @@ static const enum moment moments[] = {
 	[SP_STAGE_TCP_SYN] = MOMENT_LATER,	   [SP_STAGE_TCP_ACTIVE_EST] = MOMENT_LATER,
 	[SP_STAGE_TCP_PASSIVE_EST] = MOMENT_LATER, [SP_STAGE_TCP_LISTEN] = MOMENT_LATER,
 	[SP_STAGE_UDP_BIND] = MOMENT_BIND,	   [SP_STAGE_UDP_CONNECT] = MOMENT_CONNECT,
-	[SP_STAGE_UDP_SEND] = MOMENT_LATER,	   [SP_STAGE_UNIX_CONNECT] = MOMENT_CONNECT,
-	[SP_STAGE_UNIX_SEND] = MOMENT_LATER,	   [SP_STAGE_REPLY_ACTIVE] = MOMENT_LATER,
+	[SP_STAGE_UDP_SEND] = MOMENT_LATER,	   [SP_STAGE_UNIX] = MOMENT_CONNECT,
+	[SP_STAGE_LOCAL_SOCKET] = MOMENT_SOCKET,   [SP_STAGE_REPLY_ACTIVE] = MOMENT_LATER,
 	[SP_STAGE_REPLY_PASSIVE] = MOMENT_LATER,   [SP_STAGE_TCP_SOCKET] = MOMENT_SOCKET,
 	[SP_STAGE_UDP_SOCKET] = MOMENT_SOCKET,	   [SP_STAGE_OTHER_SOCKET] = MOMENT_SOCKET,
 };
@@ -194,6 +194,15 @@ static const struct attachment *find_own(const struct attachment *own, size_t n,
 	return NULL;
 }
 
+/* Returns the kernel's function where the program of BPF LSM runs; 0: it is none, or gone. */
+static uint32_t lsm_function(uint32_t program_id)
+{
+	_cleanup_close_ int fd = bpf_prog_get_fd_by_id(program_id);
+	struct pin_program program;
+
+	return fd >= 0 && pin_program_info(fd, &program) == 0 ? program.function : 0;
+}
+
 static int add_at_hook(int cgroup_fd, const struct setter *s, enum moment first,
 		       const struct attachment *own, struct found *found)
 {
@@ -211,6 +220,10 @@ static int add_at_hook(int cgroup_fd, const struct setter *s, enum moment first,
 			after = true;
 			continue;
 		}
+		/* One attach type has the programs of all functions. */
+		if (s->attach_type == BPF_LSM_CGROUP &&
+		    (!own || lsm_function(ids[i]) != lsm_function(own->program_id)))
+			continue;
 		neighbour = describe(ids[i]);
 		neighbour.hook = s->name;
 		neighbour.order = order_of(s, first, own, after);

@@ -117,6 +117,7 @@ int pin_program_info(int fd, struct pin_program *ret)
 	if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
 		return -errno;
 	ret->id = info.id;
+	ret->function = info.attach_btf_id;
 	memcpy(ret->name, info.name, sizeof(ret->name));
 	ret->n_maps =
 		info.nr_map_ids < ARRAY_SIZE(ret->maps) ? info.nr_map_ids : ARRAY_SIZE(ret->maps);

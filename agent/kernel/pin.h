@@ -57,6 +57,7 @@ struct pin_program {
 	char name[BPF_OBJ_NAME_LEN];
 	uint32_t maps[64]; /* their ids: those that are looked at; a program of ours uses fewer */
 	uint32_t n_maps;
+	uint32_t function; /* of the kernel, by its BTF, that a program of BPF LSM is for */
 };
 /* Returns 0 or a negative errno. */
 int pin_program_info(int fd, struct pin_program *ret);

@@ -8,6 +8,7 @@
 
 #include "base/digest.h"
 #include "base/log.h"
+#include "host/cgroup.h"
 #include "host/host.h"
 #include "kernel/pin.h"
 #include "kernel/programs.h"
@@ -57,35 +58,103 @@ static const struct bpf_insn nothing[] = {
 	{ .code = BPF_JMP | BPF_EXIT },
 };
 
-/* Does the kernel know the attach type?  1, 0, or a negative errno. */
-static int has_attach_type(uint32_t type)
+/* Returns the NAME of the kernel's security_NAME() where the hook is. */
+static const char *lsm_function(const struct hook *hook)
 {
-	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = (enum bpf_attach_type)type);
-	_cleanup_close_ int fd = bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "sockpol_probe",
-					       "GPL", nothing, ARRAY_SIZE(nothing), &opts);
+	return strchr(hook->section, '/') + 1;
+}
 
+/* Returns a descriptor of the cgroup that we are in; negative: there is none. */
+static int open_own_cgroup(void)
+{
+	_cleanup_free_ char *mount = NULL, *path = NULL, *directory = NULL;
+
+	if (cgroup_mount(&mount) < 0 || cgroup_of_pid(getpid(), &path) < 0 ||
+	    asprintf(&directory, "%s%s", mount, path) < 0)
+		return -ENOENT;
+	return open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/*
+ * Does a program run where the kernel calls security_NAME()?  One that says so is attached to our
+ * own cgroup, and a socket made.  Without `bpf` in the boot's lsm= it attaches, and never runs.
+ */
+static bool try_lsm(const char *name)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_LSM_CGROUP);
+	_cleanup_close_ int map = -1, program = -1, cgroup = -1, link = -1, fd = -1;
+	__u32 first = 0, ran = 0;
+	int id;
+
+	if (host_has_bpf_lsm() == 0)
+		return false;
+	id = libbpf_find_vmlinux_btf_id(name, BPF_LSM_CGROUP);
+	map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "sockpol_probe", sizeof(first), sizeof(ran), 1,
+			     NULL);
+	if (id < 0 || map < 0)
+		return false;
+	opts.attach_btf_id = (__u32)id;
+	program = bpf_prog_load(
+		BPF_PROG_TYPE_LSM, "sockpol_probe", "GPL",
+		(const struct bpf_insn[]){
+			{ .code = BPF_LD | BPF_DW, /* a number of 64 bits */
+			  .dst_reg = BPF_REG_1,
+			  .src_reg = BPF_PSEUDO_MAP_VALUE,
+			  .imm = map },
+			{ 0 },
+			{ .code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = BPF_REG_1, .imm = 1 },
+			nothing[0],
+			nothing[1],
+		},
+		5, &opts);
+	cgroup = open_own_cgroup();
+	if (program >= 0 && cgroup >= 0)
+		link = bpf_link_create(program, cgroup, BPF_LSM_CGROUP, NULL);
+	if (link >= 0)
+		fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	return fd >= 0 && bpf_map_lookup_elem(map, &first, &ran) == 0 && ran;
+}
+
+static bool lsm_runs(const char *name, bool is_due)
+{
+	static int answer = -EAGAIN; /* the kernel does not change while we run */
+
+	if (answer < 0 && is_due)
+		answer = try_lsm(name);
+	return answer > 0;
+}
+
+/* Does the kernel have the hook?  1, 0, or a negative errno. */
+static int has_hook(const struct hook *hook, bool is_due)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts,
+		    .expected_attach_type = (enum bpf_attach_type)hook->attach_type);
+	_cleanup_close_ int fd = -1;
+
+	if (!hook->is_optional)
+		return 1;
+	if (hook->program_type == BPF_PROG_TYPE_LSM)
+		return lsm_runs(lsm_function(hook), is_due);
+	fd = bpf_prog_load(hook->program_type, "sockpol_probe", "GPL", nothing, ARRAY_SIZE(nothing),
+			   &opts);
 	if (fd >= 0)
 		return 1;
 	return fd == -EINVAL ? 0 : fd;
 }
 
-int programs_probe_hooks(uint32_t *ret_hooks, uint64_t *ret_missing_stages)
+int programs_probe_hooks(uint64_t stages, uint64_t *ret_missing_stages)
 {
+	const uint32_t due = hook_set(stages);
 	uint64_t missing = 0;
-	uint32_t hooks = 0;
 
 	for (int i = 0; i < HOOK_MAX; i++) {
-		const struct hook *hook = &hook_table[i];
-		int r = hook->is_optional ? has_attach_type(hook->attach_type) : 1;
+		int r = has_hook(&hook_table[i], due & BIT(i));
 
 		if (r < 0)
 			return r;
-		if (r)
-			hooks |= BIT(i);
-		else
-			missing |= hook->stages;
+		if (!r)
+			missing |= hook_table[i].stages;
 	}
-	*ret_hooks = hooks;
 	*ret_missing_stages = missing;
 	return 0;
 }
@@ -303,6 +372,9 @@ static int choose_programs(const struct bpf_object *object, uint32_t hooks)
 		if (r == 0)
 			r = bpf_program__set_expected_attach_type(
 				program, (enum bpf_attach_type)hook_table[i].attach_type);
+		if (r == 0 && hooks & BIT(i) && hook_table[i].program_type == BPF_PROG_TYPE_LSM)
+			r = bpf_program__set_attach_target(program, 0,
+							   lsm_function(&hook_table[i]));
 	}
 	return r;
 }
@@ -344,10 +416,9 @@ static int register_handlers(void)
 	for (int i = 0; i < HOOK_MAX && !registered; i++) {
 		const struct hook *hook = &hook_table[i];
 
-		if (!hook->is_optional) /* in the section of another */
-			r = libbpf_register_prog_handler(hook->section, hook->program_type,
-							 (enum bpf_attach_type)hook->attach_type,
-							 &opts);
+		/* Of two for one section the first counts. */
+		r = libbpf_register_prog_handler(hook->section, hook->program_type,
+						 (enum bpf_attach_type)hook->attach_type, &opts);
 		if (r < 0)
 			return log_error_errno(r, "Cannot prepare libbpf");
 	}

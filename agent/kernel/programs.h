@@ -20,9 +20,10 @@ uint64_t programs_digest(void);
  */
 int programs_check_kernel(void);
 
-/* The hooks that this kernel has (BIT(enum hook_id)), by trying, and the stages for which it has
- * none (BIT(enum sp_stage)).  -EPERM: no privilege. */
-int programs_probe_hooks(uint32_t *ret_hooks, uint64_t *ret_missing_stages);
+/* The stages for which this kernel has no hook (BIT(enum sp_stage)), by trying.  -EPERM: no
+ * privilege.  stages: those that are due; it takes milliseconds to try BPF LSM, so until its hook
+ * is due it counts as missing. */
+int programs_probe_hooks(uint64_t stages, uint64_t *ret_missing_stages);
 
 /*
  * Loads the programs of some hooks (BIT(enum hook_id)), side by side, over the maps whose

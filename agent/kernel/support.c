@@ -20,8 +20,8 @@
 static_assert(OPTION_MAX <= SP_PROBES_MAX, "a probe for each option");
 
 const struct missing_hook missing_hooks[] = {
-	{ "hooks for AF_UNIX sockets", BIT(SP_STAGE_UNIX_CONNECT) | BIT(SP_STAGE_UNIX_SEND),
-	  "6.7" },
+	{ "hooks for AF_UNIX sockets", SP_STAGE_UNIX, "6.7" },
+	{ "hooks of BPF LSM (boot with lsm=...,bpf)", SP_STAGE_LOCAL_SOCKET, "6.0" },
 };
 const size_t n_missing_hooks = ARRAY_SIZE(missing_hooks);
 
@@ -137,12 +137,22 @@ static void check_block(struct support *s, struct settings *block)
 	block->n = kept;
 }
 
-static bool may_hold_at(const struct when *w, uint64_t stages)
+static bool misses(const struct support *s, enum sp_stage stage)
 {
-	for (int i = 0; i < SP_STAGE_MAX; i++)
-		if (stages & BIT(i) && when_may_hold(w, &stage_table[i]))
-			return true;
-	return false;
+	return s->kernel->missing_stages & BIT(stage);
+}
+
+/* Does the rule need a stage that the kernel lacks?  For AF_UNIX sockets either stage does. */
+static bool needs(const struct support *s, enum sp_stage stage)
+{
+	const struct when *w = &s->rule->when;
+	const struct stage *at_socket = &stage_table[SP_STAGE_LOCAL_SOCKET];
+
+	if (!misses(s, stage) || !when_may_hold(w, &stage_table[stage]))
+		return false;
+	if (stage == SP_STAGE_LOCAL_SOCKET)
+		return when_families_at(w->families, at_socket) & ~BIT(SP_FAMILY_INDEX_UNIX);
+	return misses(s, SP_STAGE_LOCAL_SOCKET) || !when_may_hold(w, at_socket);
 }
 
 /* That a rule does nothing without the hook is a warning of lint's, unless the policy insists. */
@@ -151,8 +161,7 @@ static void check_hooks(struct support *s)
 	for (size_t i = 0; i < n_missing_hooks; i++) {
 		const struct missing_hook *h = &missing_hooks[i];
 
-		if (!(s->kernel->missing_stages & h->stages) ||
-		    !may_hold_at(&s->rule->when, h->stages))
+		if (!needs(s, h->stage))
 			continue;
 		note(s, h->what, h->since);
 		if (!s->policy->refuse_unsupported)
@@ -327,25 +336,31 @@ int support_probe_options(int ret[OPTION_MAX])
 	return r;
 }
 
-int support_probe(const struct kernel_support **ret)
+/* Returns BIT(SP_STAGE_LOCAL_SOCKET) if some rule is for sockets that are governed there. */
+static uint64_t local_socket_stage(const struct config *c)
+{
+	for (size_t i = 0; i < c->n_policies; i++)
+		for (size_t j = 0; j < c->policies[i].n_rules; j++)
+			if (stage_rule_may_hold(&c->policies[i].rules[j], SP_STAGE_LOCAL_SOCKET))
+				return BIT(SP_STAGE_LOCAL_SOCKET);
+	return 0;
+}
+
+int support_probe(const struct config *c, const struct kernel_support **ret)
 {
 	static struct kernel_support answers; /* the kernel does not change while we run */
 	static bool asked;
-	uint32_t hooks;
-	int r;
+	int r = asked ? 0 : programs_check_kernel();
 
-	if (!asked) {
-		r = programs_check_kernel();
-		if (r == 0)
-			r = support_probe_options(answers.options);
-		if (r == 0)
-			r = programs_probe_hooks(&hooks, &answers.missing_stages);
-		if (r < 0)
-			return r;
-		asked = true;
-	}
-	*ret = &answers;
-	return 0;
+	if (r == 0 && !asked)
+		r = support_probe_options(answers.options);
+	asked |= r == 0;
+	if (r == 0)
+		r = programs_probe_hooks(c ? local_socket_stage(c) : UINT64_MAX,
+					 &answers.missing_stages);
+	if (r == 0)
+		*ret = &answers;
+	return r;
 }
 
 static int apply_running(struct support *s)
@@ -354,7 +369,7 @@ static int apply_running(struct support *s)
 	int r;
 
 	s->kernel = &unknown;
-	r = support_probe(&s->kernel);
+	r = support_probe(s->config, &s->kernel);
 	if (r < 0 && r != -ESRCH) /* no BTF: loading the programs fails too, and says so */
 		log_warning_errno(r,
 				  "Cannot try which options and hooks this kernel has, ignoring");

@@ -19,7 +19,7 @@ struct kernel_support {
 /* Hooks that not every kernel has that we run on. */
 struct missing_hook {
 	const char *what;
-	uint64_t stages; /* BIT(enum sp_stage): that are theirs */
+	enum sp_stage stage; /* theirs */
 	const char *since;
 };
 extern const struct missing_hook missing_hooks[];
@@ -31,8 +31,9 @@ extern const size_t n_missing_hooks;
  * Returns 0, or a negative errno when nothing could be asked (-EPERM: no privilege).
  */
 int support_probe_options(int ret[OPTION_MAX]);
-/* Tries them all, and the hooks, once.  Returns 0 or a negative errno (-EPERM: no privilege). */
-int support_probe(const struct kernel_support **ret);
+/* Tries them all once, and the hooks that the configuration may need; NULL: all of them.  Returns 0
+ * or a negative errno (-EPERM: no privilege). */
+int support_probe(const struct config *c, const struct kernel_support **ret);
 
 bool support_has_option(const struct kernel_support *k, enum option_id id);
 

@@ -34,12 +34,15 @@ const struct hook hook_table[] = {
 	[HOOK_SENDMSG6] = { "sendmsg6", "cgroup/sendmsg6", BIT(SP_STAGE_UDP_SEND), 0, ADDRESS,
 			    BPF_CGROUP_UDP6_SENDMSG },
 	/* libbpf 1.1 does not know their own sections. */
-	[HOOK_CONNECT_UNIX] = { "connect_unix", "cgroup/connect4", BIT(SP_STAGE_UNIX_CONNECT), 0,
-				ADDRESS, CGROUP_UNIX_CONNECT, .is_optional = true },
-	[HOOK_SENDMSG_UNIX] = { "sendmsg_unix", "cgroup/sendmsg4", BIT(SP_STAGE_UNIX_SEND), 0,
-				ADDRESS, CGROUP_UNIX_SENDMSG, .is_optional = true },
+	[HOOK_CONNECT_UNIX] = { "connect_unix", "cgroup/connect4", BIT(SP_STAGE_UNIX), 0, ADDRESS,
+				CGROUP_UNIX_CONNECT, .is_optional = true },
+	[HOOK_SENDMSG_UNIX] = { "sendmsg_unix", "cgroup/sendmsg4", BIT(SP_STAGE_UNIX), 0, ADDRESS,
+				CGROUP_UNIX_SENDMSG, .is_optional = true },
 	[HOOK_SOCK_CREATE] = { "sock_create", "cgroup/sock_create", SOCKETS, 0,
 			       BPF_PROG_TYPE_CGROUP_SOCK, BPF_CGROUP_INET_SOCK_CREATE },
+	[HOOK_POST_CREATE] = { "post_create", "lsm_cgroup/socket_post_create",
+			       BIT(SP_STAGE_LOCAL_SOCKET), SP_DUE_DEVICE_NAME, BPF_PROG_TYPE_LSM,
+			       BPF_LSM_CGROUP, .is_optional = true },
 };
 static_assert(ARRAY_SIZE(hook_table) == HOOK_MAX, "a row for each hook");
 

@@ -22,14 +22,16 @@ enum hook_id {
 	HOOK_CONNECT_UNIX,
 	HOOK_SENDMSG_UNIX,
 	HOOK_SOCK_CREATE,
+	HOOK_POST_CREATE,
 	HOOK_MAX,
 };
 
 struct hook {
-	const char *name;    /* of the program, and of its link's pin */
+	const char *name;    /* of the program, whose name has 15 bytes in the kernel, and of its
+				link's pin */
 	const char *section; /* of the program in the BPF object */
 	uint64_t stages;     /* BIT(enum sp_stage): the stages that this hook serves */
-	uint64_t observes;   /* stages of other hooks that need what this one sees */
+	uint64_t observes;   /* stages of other hooks that need it as well, or SP_DUE_DEVICE_NAME */
 	enum bpf_prog_type program_type;
 	uint32_t attach_type;
 	bool is_optional; /* some kernels on which sockpol runs lack it */
@@ -40,7 +42,7 @@ extern const struct hook hook_table[HOOK_MAX];
 /* Returns the hooks (BIT(enum hook_id)) that are attached while something is due at these
  * stages. */
 uint32_t hook_set(uint64_t stages);
-/* Returns those of them that a kernel without hooks for these stages has. */
+/* Returns those of them that a kernel without hooks for the missing stages has. */
 uint32_t hook_set_there(uint64_t stages, uint64_t missing_stages);
 /* Names the hooks: "connect4, connect6"; owned.  NULL: memory is out. */
 char *hook_names(uint32_t hooks);

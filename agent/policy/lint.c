@@ -6,6 +6,8 @@
 #include "option/value.h"
 #include "policy/stage.h"
 
+#define UNIX BIT(SP_FAMILY_INDEX_UNIX)
+
 struct lint {
 	const struct host *host;
 	struct diags *diags;
@@ -49,7 +51,7 @@ static bool reaches(const struct rule *r, enum sp_stage s)
 {
 	if (!stage_rule_may_hold(r, s))
 		return false;
-	return !r || stage_table[s].transport == TRANSPORT_UNIX || when_ip_families(&r->when);
+	return !r || stage_is_local(s) || when_ip_families(&r->when);
 }
 
 /* Does the policy give some listener a congestion control that needs ECN? */
@@ -105,8 +107,8 @@ static void lint_value(const struct lint *l, const struct setting *s)
 }
 
 /*
- * Returns the families of IP that matter to the sockets that a block reaches; none if these are all
- * AF_UNIX.  An IPv6 socket without a peer may come to speak IPv4 as well.
+ * Returns the families of IP that matter to the sockets that a block reaches; none if none of them
+ * is IP's.  An IPv6 socket without a peer may come to speak IPv4 as well.
  */
 static unsigned families_reached(const struct rule *r)
 {
@@ -329,14 +331,35 @@ static bool reaches_some_stage(const struct rule *r)
 	return false;
 }
 
-static void lint_unix(const struct lint *l, const struct rule *r)
+/* Warns of sockets that are not IP's and that no hook sees.  The cheap questions come first:
+ * host_has_unix_hooks() reads the kernel's BTF. */
+static void lint_local(const struct lint *l, const struct rule *r)
 {
-	/* the cheap question first: the other reads the kernel's BTF */
-	if (r->when.families & BIT(SP_FAMILY_INDEX_UNIX) && host_has_unix_hooks() == 0)
+	const bool at_socket = reaches(r, SP_STAGE_LOCAL_SOCKET);
+	const unsigned families =
+		when_families_at(r->when.families, &stage_table[SP_STAGE_LOCAL_SOCKET]);
+
+	if (at_socket && families & ~UNIX && host_has_bpf_lsm() == 0)
+		diag_warning(l->diags, &r->at,
+			     "this kernel was booted without BPF LSM (lsm=...,bpf): rule '%s' does "
+			     "nothing for netlink and packet sockets",
+			     r->name);
+	if (!reaches(r, SP_STAGE_UNIX) || host_has_unix_hooks() != 0)
+		return;
+	if (!at_socket || host_has_bpf_lsm() != 1) {
 		diag_warning(l->diags, &r->at,
 			     "this kernel has no hooks for AF_UNIX sockets (6.7 and later have): "
 			     "rule '%s' does nothing for them",
 			     r->name);
+		return;
+	}
+	for (size_t i = 0; i < r->options.n; i++)
+		if (!(r->options.v[i].option->stages[DIRECTION_CONNECT] &
+		      BIT(SP_STAGE_LOCAL_SOCKET)))
+			diag_warning(l->diags, &r->options.v[i].at,
+				     "%s: this kernel has no hooks for AF_UNIX sockets (6.7 and "
+				     "later have), and socket(2) does not bring it",
+				     r->options.v[i].option->name);
 }
 
 static void lint_rule(const struct lint *l, const struct rule *r)
@@ -353,7 +376,7 @@ static void lint_rule(const struct lint *l, const struct rule *r)
 		diag_warning(l->diags, &r->at, "rule '%s' can never match: %s", r->name,
 			     when_contradiction(&r->when));
 	} else { /* a rule that never matches gets no further warnings */
-		lint_unix(l, r);
+		lint_local(l, r);
 		lint_block(l, r);
 	}
 }

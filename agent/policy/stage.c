@@ -28,8 +28,8 @@ const struct stage stage_table[] = {
 	[SP_STAGE_UDP_CONNECT] = { "udp-connect", DIRECTION_CONNECT, TRANSPORT_UDP,
 				   .has_remote = true, .has_local = true },
 	[SP_STAGE_UDP_SEND] = { "udp-send", DIRECTION_CONNECT, TRANSPORT_UDP },
-	[SP_STAGE_UNIX_CONNECT] = { "unix-connect", DIRECTION_CONNECT, TRANSPORT_UNIX },
-	[SP_STAGE_UNIX_SEND] = { "unix-send", DIRECTION_CONNECT, TRANSPORT_UNIX },
+	[SP_STAGE_UNIX] = { "unix", DIRECTION_CONNECT, TRANSPORT_UNIX },
+	[SP_STAGE_LOCAL_SOCKET] = { "local-socket", DIRECTION_CONNECT, TRANSPORT_LOCAL },
 	[SP_STAGE_REPLY_ACTIVE] = { "reply-active", DIRECTION_CONNECT, TRANSPORT_TCP,
 				    .has_remote = true, .has_local = true, .sock_ops = REPLIES },
 	[SP_STAGE_REPLY_PASSIVE] = { "reply-passive", DIRECTION_ACCEPT, TRANSPORT_TCP,
@@ -115,7 +115,7 @@ bool stage_rule_may_hold(const struct rule *r, enum sp_stage s)
 
 	if (stage_rule_is_open(r, s))
 		return may_hold_later(r, s);
-	return r ? when_may_hold(&r->when, stage) : stage->transport != TRANSPORT_UNIX;
+	return r ? when_may_hold(&r->when, stage) : !stage_is_local(s);
 }
 
 bool stage_rule_depends(const struct rule *r, enum sp_stage s)

@@ -9,7 +9,8 @@ enum transport {
 	TRANSPORT_TCP,
 	TRANSPORT_UDP,
 	TRANSPORT_UNIX,
-	TRANSPORT_OTHER, /* raw, ping, UDP-Lite, SCTP: governed at socket(2) alone */
+	TRANSPORT_LOCAL, /* netlink, packet, perhaps AF_UNIX: governed at socket(2) alone */
+	TRANSPORT_OTHER, /* raw, ping, UDP-Lite, SCTP: likewise */
 };
 
 struct stage {
@@ -18,7 +19,8 @@ struct stage {
 	enum transport transport;
 	bool has_remote;   /* address and port of the peer are known */
 	bool has_local;	   /* address and port of this end are known, if bound */
-	bool is_socket;	   /* socket(2): neither direction nor address is known */
+	bool is_socket;	   /* socket(2) of what later stages govern as well: neither direction nor
+			      address is known */
 	uint64_t sock_ops; /* BIT(BPF_SOCK_OPS_*) that make up the stage; 0: it is another hook */
 };
 
@@ -27,6 +29,13 @@ extern const struct stage stage_table[SP_STAGE_MAX];
 static inline const char *stage_name(enum sp_stage s)
 {
 	return stage_table[s].name;
+}
+
+/* Is it for sockets that are not IP's?  Only rules that name their families govern them. */
+static inline bool stage_is_local(enum sp_stage s)
+{
+	return stage_table[s].transport == TRANSPORT_UNIX ||
+	       stage_table[s].transport == TRANSPORT_LOCAL;
 }
 
 /* Returns the stage with this name, or SP_STAGE_MAX. */
@@ -39,7 +48,7 @@ enum sp_stage stage_of_sock_op(uint64_t stages, int op);
 
 /* What a block does at a stage.  r: the rule that the block is; NULL: the base of a policy. */
 
-/* Can the rule hold for some socket there?  (For AF_UNIX sockets only rules that say so can.) */
+/* Can the rule hold for some socket there? */
 bool stage_rule_may_hold(const struct rule *r, enum sp_stage s);
 /* Where the rule can hold: must the hook look at the connection? */
 bool stage_rule_depends(const struct rule *r, enum sp_stage s);

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "base/digest.h"
+#include "host/host.h"
 #include "policy/keys.h"
 #include "policy/loader.h"
 #include "policy/stage.h"
@@ -12,6 +13,8 @@
 #define BOTH	    (SP_FAMILY_IPV4 | SP_FAMILY_IPV6)
 #define INET	    (BIT(SP_FAMILY_INDEX_IPV4) | BIT(SP_FAMILY_INDEX_IPV6))
 #define UNIX	    BIT(SP_FAMILY_INDEX_UNIX)
+/* What the hook at socket(2) governs where none comes later. */
+#define SOCKET_ONLY (BIT(SP_FAMILY_INDEX_NETLINK) | BIT(SP_FAMILY_INDEX_PACKET))
 
 const char *const protocol_words[] = {
 	[PROTOCOL_TCP] = "tcp",
@@ -20,9 +23,9 @@ const char *const protocol_words[] = {
 static_assert(ARRAY_SIZE(protocol_words) == PROTOCOL_MAX, "a word for each protocol");
 
 const char *const family_words[] = {
-	[SP_FAMILY_INDEX_IPV4] = "ipv4",
-	[SP_FAMILY_INDEX_IPV6] = "ipv6",
-	[SP_FAMILY_INDEX_UNIX] = "unix",
+	[SP_FAMILY_INDEX_IPV4] = "ipv4",     [SP_FAMILY_INDEX_IPV6] = "ipv6",
+	[SP_FAMILY_INDEX_UNIX] = "unix",     [SP_FAMILY_INDEX_NETLINK] = "netlink",
+	[SP_FAMILY_INDEX_PACKET] = "packet",
 };
 static_assert(ARRAY_SIZE(family_words) == SP_FAMILY_INDEX_MAX, "a word for each family");
 
@@ -201,18 +204,28 @@ static const struct kind ranges = {
 
 /* --- direction -------------------------------------------------------------------------------- */
 
+/* At socket(2) it is not known. */
+static bool asks_for_direction(const struct when *w)
+{
+	return w->directions != BIT(DIRECTION_MAX) - 1;
+}
+
 static bool direction_holds(const struct when *w, const struct connection *c)
 {
-	return w->directions & BIT(c->direction);
+	return BIT(c->family) & SOCKET_ONLY ? !asks_for_direction(w)
+					    : w->directions & BIT(c->direction);
 }
 
 static bool direction_may_hold(const struct when *w, const struct stage *s)
 {
-	return w->directions & BIT(s->direction);
+	return s->transport == TRANSPORT_LOCAL ? !asks_for_direction(w)
+					       : w->directions & BIT(s->direction);
 }
 
 static const char *direction_contradiction(const struct when *w)
 {
+	if (!(w->families & ~SOCKET_ONLY) && asks_for_direction(w))
+		return "netlink and packet sockets are governed at socket(2), where no direction is known";
 	if (w->families == UNIX && !(w->directions & BIT(DIRECTION_CONNECT)))
 		return "AF_UNIX sockets are governed when they connect or send";
 	if (w->protocols == BIT(PROTOCOL_UDP) && w->directions == BIT(DIRECTION_ACCEPT))
@@ -220,12 +233,11 @@ static const char *direction_contradiction(const struct when *w)
 	return NULL;
 }
 
-/* --- protocol: an AF_UNIX socket has none, so a rule that asks for both does not hold for it -- */
+/* --- protocol: only IP sockets have one, so a rule that asks for both holds for no other ------ */
 
 static bool protocol_holds(const struct when *w, const struct connection *c)
 {
-	return !w->has_protocol ||
-	       (c->family != SP_FAMILY_INDEX_UNIX && w->protocols & BIT(c->protocol));
+	return !w->has_protocol || (BIT(c->family) & INET && w->protocols & BIT(c->protocol));
 }
 
 static bool protocol_may_hold(const struct when *w, const struct stage *s)
@@ -235,28 +247,40 @@ static bool protocol_may_hold(const struct when *w, const struct stage *s)
 		return w->protocols & BIT(PROTOCOL_TCP);
 	case TRANSPORT_UDP:
 		return w->protocols & BIT(PROTOCOL_UDP);
-	case TRANSPORT_UNIX:
-	case TRANSPORT_OTHER:
+	default:
 		return !w->has_protocol;
 	}
-	return false;
 }
 
 static const char *protocol_contradiction(const struct when *w)
 {
-	return w->families == UNIX ? "AF_UNIX sockets have no protocol" : NULL;
+	return w->families & INET ? NULL : "only IP sockets have a protocol";
 }
 
-/* --- family: AF_UNIX sockets are governed only by rules that say so --------------------------- */
+/* --- family: others than IP's are governed only by rules that say so -------------------------- */
 
 static bool family_holds(const struct when *w, const struct connection *c)
 {
 	return w->families & BIT(c->family);
 }
 
+unsigned when_families_at(unsigned families, const struct stage *s)
+{
+	switch (s->transport) {
+	case TRANSPORT_UNIX:
+		return families & UNIX;
+	case TRANSPORT_LOCAL: /* the cheap question first: the other reads the kernel's BTF */
+		return families &
+		       (families & UNIX && host_has_unix_hooks() == 0 ? UNIX | SOCKET_ONLY
+								      : SOCKET_ONLY);
+	default:
+		return families & INET;
+	}
+}
+
 static bool family_may_hold(const struct when *w, const struct stage *s)
 {
-	return w->families & (s->transport == TRANSPORT_UNIX ? UNIX : INET);
+	return when_families_at(w->families, s);
 }
 
 /* --- remote, local and their ports ------------------------------------------------------------ */
@@ -504,6 +528,8 @@ bool when_depends(const struct when *w, const struct stage *s)
 {
 	if (s->transport == TRANSPORT_UNIX) /* these have nothing to look up */
 		return false;
+	if (s->transport == TRANSPORT_LOCAL)
+		return (UNIX | SOCKET_ONLY) & ~w->families;
 	if (s->is_socket) /* an IPv6 socket may have an IPv4 peer */
 		return when_is_open(w) ? !(when_ip_families(w) & SP_FAMILY_IPV4)
 				       : !is_open(&rows[WHEN_FAMILY], w);
@@ -559,8 +585,8 @@ const char *when_contradiction(const struct when *w)
 	FOR_EACH_ROW (row) {
 		const char *why = NULL;
 
-		if (row->end && is_given(row, w) && w->families == UNIX)
-			return "AF_UNIX sockets have neither addresses nor ports";
+		if (row->end && is_given(row, w) && !(w->families & INET))
+			return "only IP sockets have addresses and ports";
 		if (row->contradiction && is_given(row, w))
 			why = row->contradiction(w);
 		if (why)

@@ -54,7 +54,7 @@ struct when {
 /* One connection, as rules see it. */
 struct connection {
 	enum direction direction;
-	enum protocol protocol; /* of no meaning where family is unix */
+	enum protocol protocol; /* of no meaning where family is not IP's */
 	enum sp_family family;
 	struct endpoint remote, local;
 };
@@ -93,6 +93,9 @@ enum when_key when_fails(const struct when *w, const struct connection *c);
 unsigned when_keys(const struct when *w);
 /* Does it hold for every TCP and UDP socket of its directions? */
 bool when_is_empty(const struct when *w);
+/* Returns those of the families (BIT(enum sp_family)) whose sockets come to the stage; AF_UNIX
+ * comes to socket(2)'s where this kernel has no hooks for it. */
+unsigned when_families_at(unsigned families, const struct stage *s);
 /* Can it hold for any socket at this stage? */
 bool when_may_hold(const struct when *w, const struct stage *s);
 /* Where it can hold: must the hook look at the connection? */

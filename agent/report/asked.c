@@ -4,8 +4,17 @@
 #include "report/asked.h"
 
 #define INET (BIT(SP_FAMILY_INDEX_IPV4) | BIT(SP_FAMILY_INDEX_IPV6))
-#define UNIX BIT(SP_FAMILY_INDEX_UNIX)
 #define BOTH (BIT(PROTOCOL_MAX) - 1)
+
+/* Returns the word for the only bit of a set, NULL where it has several. */
+static const char *only_word(unsigned set, const char *const *words, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (set == BIT(i))
+			return words[i];
+	return NULL;
+}
+#define ONLY_WORD(set, words) only_word(set, words, ARRAY_SIZE(words))
 
 static int narrow_family(const struct endpoint *e, const char *text, struct asked *a,
 			 char **ret_error)
@@ -23,17 +32,25 @@ static int narrow_family(const struct endpoint *e, const char *text, struct aske
 	return 0;
 }
 
-/* Checks what was given with AF_UNIX.  -EINVAL: such a socket has none of that. */
-static int check_unix(const struct asked_words *words, struct asked *a, char **ret_error)
+/* Is it about a socket that is not IP's? */
+static bool is_local(const struct asked *a)
+{
+	return !(a->families & INET);
+}
+
+/* Checks what was given with such a family.  -EINVAL: its sockets have none of that. */
+static int check_local(const struct asked_words *words, struct asked *a, char **ret_error)
 {
 	if (words->protocols || words->remote || words->local)
 		return sentence(ret_error, -EINVAL,
-				"--family unix does not go with --protocol, --remote, --local: "
-				"an AF_UNIX socket has none of them");
+				"--family %s does not go with --protocol, --remote, --local: only "
+				"IP sockets have them",
+				ONLY_WORD(a->families, family_words));
 	if (!(a->directions & BIT(DIRECTION_CONNECT)))
 		return sentence(ret_error, -EINVAL,
-				"AF_UNIX sockets get options when they connect or send only: "
-				"--family unix goes with --direction connect");
+				"--family %s goes with --direction connect: only IP sockets get "
+				"options when they listen or are accepted",
+				ONLY_WORD(a->families, family_words));
 	a->protocols = 0;
 	return 0;
 }
@@ -85,8 +102,8 @@ int asked_parse(const struct asked_words *words, struct asked *ret, char **ret_e
 	if (r == 0 && words->local)
 		r = endpoint_parse(words->local, &a.local, ret_error);
 	if (r == 0 && a.connection)
-		r = a.families == UNIX ? check_unix(words, &a, ret_error)
-				       : check_inet(words, &a, ret_error);
+		r = is_local(&a) ? check_local(words, &a, ret_error)
+				 : check_inet(words, &a, ret_error);
 	if (r == 0)
 		*ret = a;
 	return r;
@@ -109,8 +126,8 @@ enum when_key asked_fails(const struct asked *a, const struct when *w)
 		.local = a->local,
 	};
 
-	if (a->families == UNIX) {
-		c.family = SP_FAMILY_INDEX_UNIX;
+	if (is_local(a)) {
+		c.family = (enum sp_family)__builtin_ctz(a->families);
 		return when_fails(w, &c);
 	}
 	/* The rule must hold for every family that is possible. */
@@ -177,7 +194,8 @@ bool asked_passes(const struct asked *a, enum sp_stage s)
 			return false;
 		return a->protocols & BIT(PROTOCOL_UDP);
 	case TRANSPORT_UNIX:
-		return a->families == UNIX;
+	case TRANSPORT_LOCAL:
+		return when_families_at(a->families, stage);
 	case TRANSPORT_OTHER:
 		break;
 	}
@@ -198,22 +216,12 @@ unsigned asked_speaks(const struct asked *a)
 	return SP_FAMILY_IPV6;
 }
 
-/* Returns the word for the only bit of a set, NULL where it has several. */
-static const char *only_word(unsigned set, const char *const *words, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (set == BIT(i))
-			return words[i];
-	return NULL;
-}
-#define ONLY_WORD(set, words) only_word(set, words, ARRAY_SIZE(words))
-
 static void print_unknown(const struct asked *a, FILE *to)
 {
 	const char *separator = "; not given, so no rule that asks for it holds: ";
 	const bool has_peer = a->directions != BIT(DIRECTION_LISTEN);
 
-	if (a->families == UNIX) /* an AF_UNIX socket has none of these */
+	if (is_local(a)) /* such a socket has none of these */
 		return;
 	for (enum when_key key = 0; key < WHEN_KEY_MAX; key++) {
 		if ((when_key_is_remote(key) && !has_peer) || !asked_is_unknown(a, key))

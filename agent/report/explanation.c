@@ -5,7 +5,7 @@
 #include "policy/stage.h"
 #include "report/explanation.h"
 
-#define UNIX BIT(SP_FAMILY_INDEX_UNIX)
+#define INET (BIT(SP_FAMILY_INDEX_IPV4) | BIT(SP_FAMILY_INDEX_IPV6))
 
 /* The facts from which an option is explained. */
 struct inquiry {
@@ -50,7 +50,7 @@ static bool may_hold(const struct inquiry *q, const struct block *b)
 {
 	if (q->asked->connection)
 		return b->rule ? asked_fails(q->asked, &b->rule->when) == WHEN_KEY_MAX
-			       : q->asked->families != UNIX;
+			       : q->asked->families & INET;
 	for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++)
 		if (stage_table[s].direction == q->direction && !stage_table[s].is_socket &&
 		    stage_rule_may_hold(b->rule, s))
@@ -68,13 +68,13 @@ static bool is_decided_late(const struct effective *e, const struct option *opti
 }
 
 static unsigned stages_of(const struct inquiry *q, const struct block *b,
-			  const struct setting *setting, bool only_unix)
+			  const struct setting *setting, unsigned only)
 {
 	unsigned due = stage_settings(b->rule, setting->option, q->direction), stages = 0;
 
 	for (enum sp_stage s = 0; s < SP_STAGE_MAX; s++) {
 		if (!(due & BIT(s)) || !may_decide_at(b, s) || !asked_passes(q->asked, s) ||
-		    (only_unix && stage_table[s].transport != TRANSPORT_UNIX))
+		    (only && !when_families_at(only, &stage_table[s])))
 			continue;
 		stages |= BIT(s);
 	}
@@ -172,12 +172,12 @@ static int route_wins(const struct inquiry *q, const struct setting *s, char **r
 			route.table);
 }
 
-/* Returns what becomes of an option if this block wins.  only_unix: it counts for AF_UNIX sockets
- * only. */
+/* Returns what becomes of an option if this block wins.  only: it counts for these families only;
+ * 0: for all. */
 static json_t *choice_json(const struct inquiry *q, const struct block *b, const struct setting *s,
-			   bool only_unix)
+			   unsigned only)
 {
-	const unsigned stages = s->unset ? 0 : stages_of(q, b, s, only_unix);
+	const unsigned stages = s->unset ? 0 : stages_of(q, b, s, only);
 	const bool has_number = !s->unset && s->option->type != OPTION_STRING;
 	struct value_result result = { .shown = -1 };
 	json_t *choice = say_json(b, s), *kernel, *shown;
@@ -224,16 +224,16 @@ struct outcome {
 
 /* Adds a rule that wins where it holds. */
 static void add_candidate(const struct inquiry *q, const struct block *b,
-			  const struct setting *setting, bool only_unix, struct outcome *o)
+			  const struct setting *setting, unsigned only, struct outcome *o)
 {
 	_cleanup_free_ char *text = NULL;
 	struct when when = b->rule->when;
 
-	if (only_unix)
-		when.families = UNIX;
+	if (only)
+		when.families = only;
 	text = when_text(&when);
 	o->candidates = document_append(o->candidates,
-					document_set(choice_json(q, b, setting, only_unix), "when",
+					document_set(choice_json(q, b, setting, only), "when",
 						     text ? json_string(text) : NULL));
 	if (!o->option)
 		o->option = setting->option;
@@ -243,7 +243,7 @@ static unsigned families_of(const struct block *b)
 {
 	if (b->rule)
 		return b->rule->when.families;
-	return BIT(SP_FAMILY_INDEX_IPV4) | BIT(SP_FAMILY_INDEX_IPV6);
+	return INET;
 }
 
 /* Adds a block.  The strongest come first. */
@@ -254,20 +254,20 @@ static void add_block(const struct inquiry *q, const struct block *b, const stru
 	unsigned left = 0; /* families for which the block may still win */
 
 	if (!o->winner && !connection && b->rule && !when_is_empty(&b->rule->when)) {
-		add_candidate(q, b, setting, false, o);
+		add_candidate(q, b, setting, 0, o);
 		return;
 	}
 	if (!o->winner) {
 		o->winner = b;
 		o->option = setting->option;
-		o->choice = choice_json(q, b, setting, false);
+		o->choice = choice_json(q, b, setting, 0);
 		return;
 	}
-	/* A winner beats a block for AF_UNIX sockets only if it is for them as well. */
+	/* A winner beats a block for sockets that are not IP's only if it is for them as well. */
 	if (!connection)
 		left = families_of(b) & ~families_of(o->winner);
 	if (left)
-		add_candidate(q, b, setting, true, o);
+		add_candidate(q, b, setting, left, o);
 	if (connection || families_of(b) != left)
 		o->beats = document_append(o->beats, say_json(b, setting));
 }

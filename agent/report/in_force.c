@@ -190,12 +190,11 @@ int in_force_compare(struct generation_view *kernel, const struct glob_list *in_
 
 /* --- changes ---------------------------------------------------------------------------------- */
 
-#define TRANSPORT_MAX (TRANSPORT_UNIX + 1)
-
 static const char *const transport_names[] = {
 	[TRANSPORT_TCP] = "tcp",
 	[TRANSPORT_UDP] = "udp",
 	[TRANSPORT_UNIX] = "unix",
+	[TRANSPORT_LOCAL] = "local",
 };
 
 /* One option that changes in the same way for all sockets in `where`. */
@@ -327,7 +326,7 @@ static json_t *where_json(const struct change *c)
 	json_t *where = json_array();
 
 	for (int d = 0; d < DIRECTION_MAX; d++)
-		for (int t = 0; t < TRANSPORT_MAX; t++)
+		for (size_t t = 0; t < ARRAY_SIZE(transport_names); t++)
 			if (c->where[d] & BIT(t))
 				where = document_append(where,
 							json_pack("{s:s, s:s}", "direction",

@@ -83,7 +83,7 @@ def test_arguments(report, program, bash):
     files = directory | {f"{scratch}/{n}" for n in ("a.yaml", "b c.yaml")}
     wanted = {"DIR": (f"{scratch}/", directory), "FILE": (f"{scratch}/", files | {f"{scratch}/d.txt"}),
               "D": ("", {"connect", "accept", "listen"}), "P": ("", {"tcp", "udp"}),
-              "F": ("", {"ipv4", "ipv6", "unix"}), "PID": (str(os.getpid()), {str(os.getpid())}),
+              "F": ("", {"ipv4", "ipv6", "unix", "netlink", "packet"}), "PID": (str(os.getpid()), {str(os.getpid())}),
               "NAME": ("", {"nginx.service", r"dev-disk\\x2dby.swap"})}
     for command in sorted(program.commands):
         for flag, kind in sorted(program.flags(command).items()):

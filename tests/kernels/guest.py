@@ -51,6 +51,8 @@ class Guest:
         append = [f"console={console}", "panic=-1", "quiet", "loglevel=4", "mitigations=off",
                   # On a busy host the boot finds its timer too slow to be true, and panics.
                   "no_timer_check",
+                  # Without bpf among these BPF LSM loads and attaches programs, and never runs them.
+                  "lsm=lockdown,yama,apparmor,bpf",
                   f"sockpol.patience={patience}",
                   f"sockpol.arguments={'%20'.join(arguments)}"]
         self.command = [*emulator, "-accel", "tcg", "-cpu", "max", "-smp", "1",

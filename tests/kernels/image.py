@@ -219,7 +219,7 @@ def make_packages(cache):
 def make_tests(path, sockpol):
     """The agent and the live tests, as they are in this tree now, and the guest's init."""
     with tempfile.TemporaryDirectory() as root:
-        for built in ("sockpol", "tiny-cache/sockpol", "tests/tcp_options.bpf.o"):
+        for built in ("sockpol", "tiny-cache/sockpol", "other-abi/sockpol", "tests/tcp_options.bpf.o"):
             to = os.path.join(f"{root}/sockpol/build", built)
             os.makedirs(os.path.dirname(to), exist_ok=True)
             shutil.copy(os.path.join(os.path.dirname(sockpol), built), to)

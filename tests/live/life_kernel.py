@@ -10,6 +10,7 @@ from harness.result import check
 FILE = "50-test.yaml"
 NOBODY = 65534
 UNIX = "hooks for AF_UNIX sockets"
+LSM = "hooks of BPF LSM (boot with lsm=...,bpf)"
 RULES = """    rules:
       - name: near
         when: { remote: 127.0.0.0/8 }
@@ -18,6 +19,8 @@ RULES = """    rules:
         when: { family: unix }
         options: { SO_PRIORITY: 5 }
 """
+# What AF_UNIX sockets lack, socket(2) brings where BPF LSM is to be had.
+LACKS_UNIX = lacks.unix_hooks() and lacks.bpf_lsm()
 
 
 def text(cgroup, name="old", more=""):
@@ -29,7 +32,7 @@ def expected(name="old"):
     found = []
     if lacks.rto_max():
         found += [(name, None, "TCP_RTO_MAX_MS", "6.15"), (name, "near", "TCP_RTO_MAX_MS", "6.15")]
-    if lacks.unix_hooks():
+    if LACKS_UNIX:
         found.append((name, "local", UNIX, "6.7"))
     return found
 
@@ -43,8 +46,11 @@ def report(wanted):
     by_lack = {}
     for name, rule, what, since in wanted:
         by_lack.setdefault(f"  lacks {what} (since {since})", []).append(place(name, rule))
-    return ([f"{lack}: {'; '.join(places)}" for lack, places in by_lack.items()]
-            or ["  has every option and every hook"])
+    said = [f"{lack}: {'; '.join(places)}" for lack, places in by_lack.items()]
+    said += [f"  lacks {what} (since {since}): no policy asks for it"
+             for what, since, lacking in ((UNIX, "6.7", lacks.unix_hooks()), (LSM, "6.0", lacks.bpf_lsm()))
+             if lacking and f"  lacks {what} (since {since})" not in by_lack]
+    return said or ["  has every option and every hook"]
 
 
 def check_kernel(agent, *arguments):
@@ -107,7 +113,7 @@ def test_refuse_at_a_reload(box):
     worker = box.worker(cgroup)
     strict = "    on_unsupported: refuse\n"
     for lack, options, rules in ((lacks.rto_max(), {"TCP_RTO_MAX_MS": "5s", "SO_PRIORITY": 4}, ""),
-                                 (lacks.unix_hooks(), {"SO_PRIORITY": 5}, RULES.replace(
+                                 (LACKS_UNIX, {"SO_PRIORITY": 5}, RULES.replace(
                                      "TCP_RTO_MAX_MS: 2s, ", ""))):
         before = 6 if lack else 4 if options["SO_PRIORITY"] == 4 else 3
         agent.write(FILE, policies(policy("old", cgroup, options, strict + rules)))

@@ -135,6 +135,14 @@ static void *twin_look_up(void *map, const void *key)
 	return NULL;
 }
 
+/* As numbered_op() of bpf/sockpol.bpf.c has it. */
+static const struct sp_op *twin_op(uint32_t number)
+{
+	const struct sp_op_cell *cell = twin_element(MAP_ID_ops, number / SP_OPS_CELL);
+
+	return &cell->op[number % SP_OPS_CELL];
+}
+
 #define TWIN_CGROUP 4711 /* its id */
 
 static inline void twin_load(const struct image *im)
@@ -180,12 +188,16 @@ static inline void twin_run(const uint32_t *numbers, uint32_t n, enum sp_stage s
 
 	memset(&twin, 0, sizeof(twin));
 	memset(&twin_given, 0, sizeof(twin_given));
-	if (SP_STAGE_IS_SOCKET(s))
+	twin_given.by_call = s == SP_STAGE_LOCAL_SOCKET;
+	twin_given.family = (__u16)facts->family;
+	if (SP_STAGE_IS_SOCKET(s) || twin_given.by_call)
 		twin_run_policies(&twin_given, numbers, n, s, facts, families, 0, CONTEXT_GIVEN);
 	else
 		twin_run_policies(&sock_op, numbers, n, s, facts, families,
 				  is_reply ? ~(1ull << reply) : 0,
 				  stage_table[s].sock_ops ? CONTEXT_OPS : CONTEXT_ADDR);
+	for (unsigned i = 0; i < twin_given.n_ops; i++)
+		twin.set[twin.n_set++] = *twin_op(twin_given.op[i]);
 	twin.replied = sock_op.reply != UINT32_MAX;
 	twin.reply = sock_op.reply;
 	assert_false(twin.failed);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 
+#include "host/host.h"
 #include "report/asked.h"
 #include "policy_fixture.h"
 
@@ -59,6 +60,8 @@ static void test_endpoints(void **state)
 	print_one((struct asked_words){ .remote = "10.0.0.1", .local = "10.0.0.2:1" },
 		  "connect ipv4, remote 10.0.0.1, local 10.0.0.2:1");
 	print_one((struct asked_words){ .families = BIT(SP_FAMILY_INDEX_UNIX) }, "connect unix");
+	print_one((struct asked_words){ .families = BIT(SP_FAMILY_INDEX_NETLINK) },
+		  "connect netlink");
 	print_one((struct asked_words){ .directions = BIT(DIRECTION_ACCEPT),
 					.families = BIT(SP_FAMILY_INDEX_IPV6) },
 		  "accept tcp ipv6");
@@ -261,7 +264,10 @@ static void test_stages(void **state)
 		(struct asked_words){ .directions = BIT(DIRECTION_ACCEPT), .remote = "10.0.0.1" },
 		BIT(SP_STAGE_TCP_PASSIVE_EST) | BIT(SP_STAGE_REPLY_PASSIVE));
 	stages_one((struct asked_words){ .families = BIT(SP_FAMILY_INDEX_UNIX) },
-		   BIT(SP_STAGE_UNIX_CONNECT) | BIT(SP_STAGE_UNIX_SEND));
+		   BIT(SP_STAGE_UNIX) |
+			   (host_has_unix_hooks() == 0 ? BIT(SP_STAGE_LOCAL_SOCKET) : 0));
+	stages_one((struct asked_words){ .families = BIT(SP_FAMILY_INDEX_PACKET) },
+		   BIT(SP_STAGE_LOCAL_SOCKET));
 }
 
 static void speaks_one(struct asked_words words, unsigned expected)

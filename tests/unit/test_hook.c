@@ -20,6 +20,9 @@ static void every_stage_has_a_hook(void **state)
 		assert_true(stages & BIT(s));
 	}
 	assert_int_equal(hook_set(0), 0);
+	/* By the kernel's name for a program the next agent knows it for ours. */
+	for (int i = 0; i < HOOK_MAX; i++)
+		assert_true(strlen(hook_table[i].name) < BPF_OBJ_NAME_LEN);
 }
 
 static void only_what_is_due_is_attached(void **state)
@@ -35,18 +38,22 @@ static void only_what_is_due_is_attached(void **state)
 	/* Was the socket bound? */
 	assert_int_equal(hook_set(BIT(SP_STAGE_UDP_CONNECT)), connects | binds);
 	assert_int_equal(hook_set(BIT(SP_STAGE_UDP_SEND)), sends | binds);
-	assert_int_equal(hook_set(BIT(SP_STAGE_UNIX_CONNECT)), BIT(HOOK_CONNECT_UNIX));
+	assert_int_equal(hook_set(BIT(SP_STAGE_UNIX)),
+			 BIT(HOOK_CONNECT_UNIX) | BIT(HOOK_SENDMSG_UNIX));
+	assert_int_equal(hook_set(BIT(SP_STAGE_LOCAL_SOCKET)), BIT(HOOK_POST_CREATE));
+	assert_int_equal(hook_set(SP_DUE_DEVICE_NAME), BIT(HOOK_POST_CREATE));
 }
 
 static void what_a_kernel_lacks_is_not_due(void **state)
 {
-	const uint64_t stages = BIT(SP_STAGE_TCP_CONNECT) | BIT(SP_STAGE_UNIX_CONNECT);
+	const uint64_t stages = BIT(SP_STAGE_TCP_CONNECT) | BIT(SP_STAGE_UNIX);
 	const uint32_t connects = BIT(HOOK_CONNECT4) | BIT(HOOK_CONNECT6);
 	char *names;
 
 	(void)state;
-	assert_int_equal(hook_set_there(stages, 0), connects | BIT(HOOK_CONNECT_UNIX));
-	assert_int_equal(hook_set_there(stages, BIT(SP_STAGE_UNIX_CONNECT)), connects);
+	assert_int_equal(hook_set_there(stages, 0),
+			 connects | BIT(HOOK_CONNECT_UNIX) | BIT(HOOK_SENDMSG_UNIX));
+	assert_int_equal(hook_set_there(stages, BIT(SP_STAGE_UNIX)), connects);
 	names = hook_names(connects | BIT(HOOK_SOCK_OPS));
 	assert_string_equal(names, "sock_ops, connect4, connect6");
 	free(names);
@@ -64,7 +71,8 @@ static void hooks_of_stages_in_words(void **state)
 	assert_string_equal(stage_hooks(SP_STAGE_TCP_SYN), "sock_ops TCP_CONNECT_CB");
 	assert_string_equal(stage_hooks(SP_STAGE_TCP_LISTEN), "sock_ops TCP_LISTEN_CB");
 	assert_string_equal(stage_hooks(SP_STAGE_REPLY_PASSIVE), "sock_ops");
-	assert_string_equal(stage_hooks(SP_STAGE_UNIX_SEND), "sendmsg_unix");
+	assert_string_equal(stage_hooks(SP_STAGE_UNIX), "connect_unix, sendmsg_unix");
+	assert_string_equal(stage_hooks(SP_STAGE_LOCAL_SOCKET), "post_create");
 }
 
 int main(void)

@@ -559,7 +559,7 @@ static void test_changes_directions_that_differ(void **state)
 		{ SP_STAGE_TCP_CONNECT, NODELAY, NOTHING, { "on", "a", "out" } },
 		{ SP_STAGE_TCP_CONNECT, PRIORITY, { "4", "a" }, { "5", "a" } },
 		{ SP_STAGE_TCP_PASSIVE_EST, PRIORITY, { "4", "a" }, { "6", "b" } },
-		{ SP_STAGE_UNIX_CONNECT, PRIORITY, { "4", "a" }, NOTHING },
+		{ SP_STAGE_UNIX, PRIORITY, { "4", "a" }, NOTHING },
 	};
 
 	(void)state;

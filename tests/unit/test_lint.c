@@ -201,13 +201,14 @@ static void test_rules_that_never_match(void **state)
 	never_one(s, "protocol: udp, direction: accept", "UDP sockets are not accepted");
 	never_one(s, "direction: listen, remote: 0.0.0.0/0", "a socket that listens has no remote");
 	never_one(s, "direction: listen, remote_port: 80", "a socket that listens has no remote");
-	never_one(s, "family: unix, protocol: tcp", "AF_UNIX sockets have no protocol");
-	never_one(s, "family: unix, local: 10.0.0.1",
-		  "AF_UNIX sockets have neither addresses nor ports");
-	never_one(s, "family: unix, remote_port: 80",
-		  "AF_UNIX sockets have neither addresses nor ports");
+	never_one(s, "family: unix, protocol: tcp", "only IP sockets have a protocol");
+	never_one(s, "family: unix, local: 10.0.0.1", "only IP sockets have addresses and ports");
+	never_one(s, "family: unix, remote_port: 80", "only IP sockets have addresses and ports");
 	never_one(s, "family: unix, direction: [accept, listen]",
 		  "AF_UNIX sockets are governed when they connect or send");
+	never_one(s, "family: [netlink, packet], direction: connect",
+		  "netlink and packet sockets are governed at socket(2), where no direction is "
+		  "known");
 	never_one(s, "direction: [accept, listen], protocol: udp, remote: 10.0.0.1",
 		  "no socket is all that its 'when' asks for");
 }
@@ -267,6 +268,7 @@ static void test_options_that_no_hook_can_set(void **state)
 	no_hook_one(s, "family: unix", "TCP_NODELAY: on");
 	no_hook_one(s, "family: unix", "IP_TOS: EF");
 	no_hook_one(s, "family: unix", "SO_REUSEADDR: on");
+	no_hook_one(s, "family: netlink", "SO_RCVLOWAT: 1K");
 	no_hook_one(s, "direction: accept", "SO_REUSEPORT: on");
 	no_hook_one(s, "direction: accept", "TCP_MAXSEG: 1400");
 	no_hook_one(s, "direction: listen", "TIMEOUT_INIT: 10ms");

@@ -39,7 +39,7 @@ static void test_base_options(void **state)
 	expect_blocks(&f, SP_STAGE_UDP_BIND,
 		      "SO_REUSEPORT=1 SO_RCVBUF=4096 IP_TOS=8 SO_PRIORITY=5");
 	expect_blocks(&f, SP_STAGE_UDP_CONNECT, "SO_RCVBUF=4096 IP_TOS=8 SO_PRIORITY=5");
-	expect_blocks(&f, SP_STAGE_UNIX_CONNECT, "");
+	expect_blocks(&f, SP_STAGE_UNIX, "");
 
 	expect_counts(&f, SP_STAGE_TCP_BIND, "never");
 	expect_counts(&f, SP_STAGE_TCP_CONNECT, "always");
@@ -49,7 +49,7 @@ static void test_base_options(void **state)
 	expect_counts(&f, SP_STAGE_TCP_LISTEN, "always");
 	expect_counts(&f, SP_STAGE_UDP_BIND, "always");
 	expect_counts(&f, SP_STAGE_UDP_CONNECT, "always");
-	expect_counts(&f, SP_STAGE_UNIX_CONNECT, "never");
+	expect_counts(&f, SP_STAGE_UNIX, "never");
 	fixture_free(&f);
 }
 
@@ -215,7 +215,7 @@ static void test_restrict(void **state)
 	assert_true(set[SP_STAGE_TCP_PASSIVE_EST] ==
 		    (1ull << OPTION_SO_MARK | 1ull << OPTION_SO_RCVBUF));
 	assert_true(set[SP_STAGE_TCP_LISTEN] == 1ull << OPTION_SO_RCVBUF);
-	assert_true(set[SP_STAGE_UNIX_CONNECT] == 0);
+	assert_true(set[SP_STAGE_UNIX] == 0);
 	assert_int_equal(program_compile(f.config->policies, set, false, &f.program), 0);
 	expect_blocks(&f, SP_STAGE_TCP_CONNECT, "SO_SNDBUF=-; 1 b: SO_SNDBUF=5");
 	expect_counts(&f, SP_STAGE_TCP_CONNECT, "rule +1");
@@ -405,10 +405,8 @@ static void test_unix(void **state)
 	struct fixture f = fixture_compile(&policy, false);
 
 	(void)state;
-	for (int s = SP_STAGE_UNIX_CONNECT; s <= SP_STAGE_UNIX_SEND; s++) {
-		expect_blocks(&f, (enum sp_stage)s, "SO_MARK=4@both SO_SNDBUF=3@local");
-		expect_counts(&f, (enum sp_stage)s, "always *local *both");
-	}
+	expect_blocks(&f, SP_STAGE_UNIX, "SO_MARK=4@both SO_SNDBUF=3@local");
+	expect_counts(&f, SP_STAGE_UNIX, "always *local *both");
 	expect_blocks(&f, SP_STAGE_TCP_CONNECT, "SO_MARK=1 SO_SNDBUF=2@any; 0 both: SO_MARK=4");
 	fixture_free(&f);
 }
@@ -601,7 +599,7 @@ static void test_encode(void **state)
 	assert_int_equal(op.families, SP_FAMILY_IPV4 | SP_FAMILY_IPV6);
 	assert_int_equal(op.flags, 0);
 	assert_int_equal(op.counter, 0);
-	assert_int_equal(op.reserved, 0);
+	assert_int_equal(op.index, 0);
 	assert_memory_equal(op.value, &mark, 4);
 	assert_memory_equal(op.value + 4, zero, SP_VALUE_SIZE - 4);
 

@@ -15,7 +15,7 @@
 static const struct stage_facts {
 	enum direction direction;
 	enum protocol protocol;
-	bool is_unix, remote, local;
+	bool is_unix, is_local, remote, local;
 	bool is_socket, no_protocol;
 } stages[SP_STAGE_MAX] = {
 	[SP_STAGE_TCP_BIND] = { DIRECTION_LISTEN, PROTOCOL_TCP, .local = true },
@@ -29,8 +29,8 @@ static const struct stage_facts {
 	[SP_STAGE_UDP_BIND] = { DIRECTION_LISTEN, PROTOCOL_UDP, .local = true },
 	[SP_STAGE_UDP_CONNECT] = { DIRECTION_CONNECT, PROTOCOL_UDP, .remote = true, .local = true },
 	[SP_STAGE_UDP_SEND] = { DIRECTION_CONNECT, PROTOCOL_UDP },
-	[SP_STAGE_UNIX_CONNECT] = { DIRECTION_CONNECT, .is_unix = true },
-	[SP_STAGE_UNIX_SEND] = { DIRECTION_CONNECT, .is_unix = true },
+	[SP_STAGE_UNIX] = { DIRECTION_CONNECT, .is_unix = true },
+	[SP_STAGE_LOCAL_SOCKET] = { DIRECTION_CONNECT, .is_local = true },
 	[SP_STAGE_REPLY_ACTIVE] = { DIRECTION_CONNECT, PROTOCOL_TCP, .remote = true,
 				    .local = true },
 	[SP_STAGE_REPLY_PASSIVE] = { DIRECTION_ACCEPT, PROTOCOL_TCP, .remote = true,
@@ -54,8 +54,8 @@ static const struct way {
 	{ { SP_STAGE_UDP_BIND }, 1, SP_STAGE_UDP_BIND },
 	{ { SP_STAGE_UDP_CONNECT }, 1, SP_STAGE_UDP_CONNECT },
 	{ { SP_STAGE_UDP_SEND }, 1, SP_STAGE_UDP_SEND },
-	{ { SP_STAGE_UNIX_CONNECT }, 1, SP_STAGE_UNIX_CONNECT },
-	{ { SP_STAGE_UNIX_SEND }, 1, SP_STAGE_UNIX_SEND },
+	{ { SP_STAGE_UNIX }, 1, SP_STAGE_UNIX },
+	{ { SP_STAGE_LOCAL_SOCKET }, 1, SP_STAGE_LOCAL_SOCKET },
 };
 
 struct world {
@@ -106,8 +106,10 @@ static struct connection random_connection(struct seeded *r, enum sp_stage s)
 	struct connection c = { .direction = of->direction, .protocol = of->protocol };
 	bool v4 = random_below(r, 2);
 
-	if (of->is_unix) {
-		c.family = SP_FAMILY_INDEX_UNIX;
+	if (of->is_unix || of->is_local) {
+		c.family = of->is_unix		? SP_FAMILY_INDEX_UNIX
+			   : random_below(r, 2) ? SP_FAMILY_INDEX_NETLINK
+						: SP_FAMILY_INDEX_PACKET;
 		return c;
 	}
 	c.family = v4 ? SP_FAMILY_INDEX_IPV4 : SP_FAMILY_INDEX_IPV6;
@@ -168,7 +170,7 @@ static void run_at(const struct world *w, enum sp_stage s, const struct connecti
 
 static bool holds(const struct rule *r, const struct connection *c)
 {
-	return r ? when_fails(&r->when, c) == WHEN_KEY_MAX : c->family != SP_FAMILY_INDEX_UNIX;
+	return r ? when_fails(&r->when, c) == WHEN_KEY_MAX : BIT(c->family) & INET;
 }
 
 static bool is_device(const struct option *o)
@@ -196,8 +198,8 @@ static bool is_for_stage(const struct when *w, enum sp_stage s)
 {
 	const struct stage_facts *of = &stages[s];
 
-	return !of->is_unix && !of->is_socket && w->directions & BIT(of->direction) &&
-	       w->protocols & BIT(of->protocol) &&
+	return !of->is_unix && !of->is_local && !of->is_socket &&
+	       w->directions & BIT(of->direction) && w->protocols & BIT(of->protocol) &&
 	       (of->remote || !(w->has_remote || w->has_remote_port)) &&
 	       (of->local || !(w->has_local || w->has_local_port));
 }

@@ -83,8 +83,10 @@ static void test_rules(void **state)
 					"+? ?? ?" },
 		{ SP_STAGE_UDP_SEND, "+    "
 				     "+?     " },
-		{ SP_STAGE_UNIX_SEND, "    +"
-				      "       " },
+		{ SP_STAGE_UNIX, "    +"
+				 "       " },
+		{ SP_STAGE_LOCAL_SOCKET, "     "
+					 "       " },
 		{ SP_STAGE_REPLY_PASSIVE, "+ ?? "
 					  " ?+????" },
 		{ SP_STAGE_TCP_SOCKET, "+ooo "

@@ -8,13 +8,11 @@
 #include "policy/loader.h"
 #include "kernel/support.h"
 
-#define UNIX_STAGES (BIT(SP_STAGE_UNIX_CONNECT) | BIT(SP_STAGE_UNIX_SEND))
-
 static const struct kernel_support whole;
 /* As 6.1 answers; and a host without IPv6. */
 static const struct kernel_support old = {
 	.options = { [OPTION_TCP_RTO_MAX_MS] = -EINVAL, [OPTION_IPV6_TCLASS] = SUPPORT_UNKNOWN },
-	.missing_stages = UNIX_STAGES,
+	.missing_stages = BIT(SP_STAGE_UNIX) | BIT(SP_STAGE_LOCAL_SOCKET),
 };
 
 #define MATCH "    match: {cgroup: /x}\n"
@@ -122,11 +120,14 @@ static void test_degrade(void **state)
 	/* `unset` is not asked of the kernel */
 	assert_int_equal(a->rules[0].options.n, 1);
 	assert_int_equal(a->rules[1].options.n, 0);
-	report_one(&old, c,
-		   "kernel 6.1.0-test:\n"
-		   "  lacks TCP_RTO_MAX_MS (since 6.15): policy a; policy a, rule far\n"
-		   "  cannot tell whether it has IPV6_TCLASS: no socket to try it on\n"
-		   "  lacks hooks for AF_UNIX sockets (since 6.7): policy a, rule local\n");
+	report_one(
+		&old, c,
+		"kernel 6.1.0-test:\n"
+		"  lacks TCP_RTO_MAX_MS (since 6.15): policy a; policy a, rule far\n"
+		"  cannot tell whether it has IPV6_TCLASS: no socket to try it on\n"
+		"  lacks hooks for AF_UNIX sockets (since 6.7): policy a, rule local\n"
+		"  lacks hooks of BPF LSM (boot with lsm=...,bpf) (since 6.0): no policy asks for "
+		"it\n");
 	config_free(c);
 }
 
@@ -149,6 +150,16 @@ static void test_refuse(void **state)
 		  "7:15: error: this kernel has no hooks for AF_UNIX sockets (6.7 and later have), "
 		  "and policy 'a' says on_unsupported: refuse\n");
 	config_free(c);
+	c = load(
+		*state,
+		"policies:\n  - name: a\n    on_unsupported: refuse\n" MATCH
+		"    rules:\n      - {name: nl, when: {family: netlink}, options: {SO_MARK: 1}}\n");
+	apply_one(
+		&old, c, -EBADMSG,
+		"a/nl: hooks of BPF LSM (boot with lsm=...,bpf) 6.0\n"
+		"6:16: error: this kernel has no hooks of BPF LSM (boot with lsm=...,bpf) (6.0 and "
+		"later have), and policy 'a' says on_unsupported: refuse\n");
+	config_free(c);
 	c = load(*state, "policies:\n  - name: a\n    on_unsupported: refuse\n" MATCH
 			 "    options: {SO_MARK: 1}\n");
 	apply_one(&old, c, 0, "");
@@ -161,18 +172,22 @@ static void test_report_of_nobody(void **state)
 		load(*state, "policies:\n  - name: a\n" MATCH "    options: {SO_MARK: 1}\n");
 
 	apply_one(&old, c, 0, "");
-	report_one(&old, c,
-		   "kernel 6.1.0-test:\n"
-		   "  lacks TCP_RTO_MAX_MS (since 6.15): no policy asks for it\n"
-		   "  cannot tell whether it has IPV6_TCLASS: no socket to try it on\n"
-		   "  lacks hooks for AF_UNIX sockets (since 6.7): no policy asks for it\n");
+	report_one(
+		&old, c,
+		"kernel 6.1.0-test:\n"
+		"  lacks TCP_RTO_MAX_MS (since 6.15): no policy asks for it\n"
+		"  cannot tell whether it has IPV6_TCLASS: no socket to try it on\n"
+		"  lacks hooks for AF_UNIX sockets (since 6.7): no policy asks for it\n"
+		"  lacks hooks of BPF LSM (boot with lsm=...,bpf) (since 6.0): no policy asks for "
+		"it\n");
 	config_free(c);
 	/* the files are wrong */
 	report_one(&old, NULL,
 		   "kernel 6.1.0-test:\n"
 		   "  lacks TCP_RTO_MAX_MS (since 6.15)\n"
 		   "  cannot tell whether it has IPV6_TCLASS: no socket to try it on\n"
-		   "  lacks hooks for AF_UNIX sockets (since 6.7)\n");
+		   "  lacks hooks for AF_UNIX sockets (since 6.7)\n"
+		   "  lacks hooks of BPF LSM (boot with lsm=...,bpf) (since 6.0)\n");
 }
 
 static void test_congestion_control(void **state)

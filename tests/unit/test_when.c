@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "host/host.h"
 #include "policy/keys.h"
 #include "policy/stage.h"
 #include "policy/when.h"
@@ -161,6 +162,8 @@ static void when_one(const struct given *a, const struct connection *c, const ch
 #define IPV4		    BIT(SP_FAMILY_INDEX_IPV4)
 #define IPV6		    BIT(SP_FAMILY_INDEX_IPV6)
 #define UNIX		    BIT(SP_FAMILY_INDEX_UNIX)
+#define NETLINK		    BIT(SP_FAMILY_INDEX_NETLINK)
+#define PACKET		    BIT(SP_FAMILY_INDEX_PACKET)
 
 /* Makes an end of a connection; "": not known.  Not with the parser, which is not what is tested
  * here; v4-mapped addresses are IPv4 here as well. */
@@ -331,6 +334,20 @@ static void unix_sockets(void **state)
 	WHEN(&c, "protocol", .families = UNIX, .protocols = BIT(PROTOCOL_TCP) | BIT(PROTOCOL_UDP));
 	WHEN(&c, "remote", .families = UNIX, .remote = { "0.0.0.0/0" });
 	WHEN(&c, "local_port", .families = UNIX, .local_port = { { 1, 65535 } });
+}
+
+/* They have nothing but their family. */
+static void netlink_sockets(void **state)
+{
+	const struct connection c = { .direction = DIRECTION_CONNECT,
+				      .family = SP_FAMILY_INDEX_NETLINK };
+
+	(void)state;
+	WHEN(&c, "family", 0);
+	WHEN(&c, "family", .families = PACKET | UNIX);
+	WHEN(&c, NULL, .families = NETLINK | IPV6);
+	WHEN(&c, "direction", .families = NETLINK, .directions = CONNECT);
+	WHEN(&c, "protocol", .families = NETLINK, .protocols = BIT(PROTOCOL_TCP));
 }
 
 /* A configuration with this one rule. */
@@ -545,12 +562,14 @@ static void stages_one(struct given given, unsigned may_hold, unsigned depends)
 
 static void stages(void **state)
 {
-	const unsigned unix_stages = BIT(SP_STAGE_UNIX_CONNECT) | BIT(SP_STAGE_UNIX_SEND);
+	const unsigned unix_stages = BIT(SP_STAGE_UNIX);
 	const unsigned udp =
 		BIT(SP_STAGE_UDP_BIND) | BIT(SP_STAGE_UDP_CONNECT) | BIT(SP_STAGE_UDP_SEND);
 	const unsigned sockets =
 		BIT(SP_STAGE_TCP_SOCKET) | BIT(SP_STAGE_UDP_SOCKET) | BIT(SP_STAGE_OTHER_SOCKET);
-	const unsigned all = (BIT(SP_STAGE_MAX) - 1) & ~unix_stages;
+	const unsigned local_socket = BIT(SP_STAGE_LOCAL_SOCKET),
+		       unix_socket = host_has_unix_hooks() == 0 ? local_socket : 0;
+	const unsigned all = (BIT(SP_STAGE_MAX) - 1) & ~unix_stages & ~local_socket;
 	const unsigned listen =
 		BIT(SP_STAGE_TCP_BIND) | BIT(SP_STAGE_TCP_LISTEN) | BIT(SP_STAGE_UDP_BIND);
 	const unsigned peerless = listen | BIT(SP_STAGE_UDP_SEND) | sockets;
@@ -566,8 +585,16 @@ static void stages(void **state)
 		   all & ~BIT(SP_STAGE_OTHER_SOCKET), 0);
 	stages_one((struct given){ .families = IPV6 }, all, all);
 	stages_one((struct given){ .families = IPV4 | IPV6 }, all, 0);
-	stages_one((struct given){ .families = UNIX }, unix_stages, 0);
-	stages_one((struct given){ .families = UNIX | IPV4 }, all | unix_stages, all);
+	stages_one((struct given){ .families = UNIX }, unix_stages | unix_socket, unix_socket);
+	stages_one((struct given){ .families = UNIX | IPV4 }, all | unix_stages | unix_socket,
+		   all | unix_socket);
+	stages_one((struct given){ .families = NETLINK }, local_socket, local_socket);
+	stages_one((struct given){ .families = NETLINK | PACKET | UNIX },
+		   local_socket | unix_stages, 0);
+	/* rules that ask for nothing else */
+	stages_one((struct given){ .families = PACKET, .directions = CONNECT }, 0, 0);
+	stages_one((struct given){ .families = PACKET, .protocols = BIT(PROTOCOL_UDP) }, 0, 0);
+	stages_one((struct given){ .families = NETLINK, .remote_port = { { 80, 80 } } }, 0, 0);
 	stages_one((struct given){ .families = UNIX, .protocols = BIT(PROTOCOL_TCP) }, 0, 0);
 	stages_one((struct given){ .remote = { "10.0.0.0/8" } }, all & ~peerless, all & ~peerless);
 	stages_one((struct given){ .remote_port = { { 80, 80 } } }, all & ~peerless,
@@ -611,13 +638,16 @@ static void contradictions(void **state)
 		const char *why;
 	} cases[] = {
 		{ { .families = UNIX, .protocols = BIT(PROTOCOL_TCP) },
-		  "AF_UNIX sockets have no protocol" },
+		  "only IP sockets have a protocol" },
 		{ { .families = UNIX, .remote = { "10.0.0.0/8" } },
-		  "AF_UNIX sockets have neither addresses nor ports" },
+		  "only IP sockets have addresses and ports" },
 		{ { .families = UNIX, .local_port = { { 80, 80 } } },
-		  "AF_UNIX sockets have neither addresses nor ports" },
+		  "only IP sockets have addresses and ports" },
 		{ { .families = UNIX, .directions = ACCEPT | LISTEN },
 		  "AF_UNIX sockets are governed when they connect or send" },
+		{ { .families = NETLINK | PACKET, .directions = LISTEN },
+		  "netlink and packet sockets are governed at socket(2), where no direction is "
+		  "known" },
 		{ { .protocols = BIT(PROTOCOL_UDP), .directions = ACCEPT },
 		  "UDP sockets are not accepted" },
 		{ { .directions = LISTEN, .remote_port = { { 80, 80 } } },
@@ -651,6 +681,7 @@ int main(void)
 		cmocka_unit_test(v4_mapped),
 		cmocka_unit_test(ipv6_connections),
 		cmocka_unit_test(unix_sockets),
+		cmocka_unit_test(netlink_sockets),
 		cmocka_unit_test(test_text),
 		cmocka_unit_test(test_long_lists_are_cut),
 		cmocka_unit_test(test_one_key),

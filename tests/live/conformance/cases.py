@@ -16,6 +16,8 @@ FORMS = {
     # Holds always, but only once the kernel has chosen the address.
     "local": 'direction: connect, local: [0.0.0.0/0, "::/0"]',
     "unix": "family: unix",
+    "netlink": "family: netlink",
+    "packet": "family: packet",
 }
 
 
@@ -53,6 +55,7 @@ class Look:
 
 
 CONNECT = ("tcp-connect", "tcp-active-est", "reply-active")
+LOCAL = ("unix", "netlink", "packet")  # families that are protocols, too
 PASSIVE = ("tcp-passive-est", "reply-passive")
 LISTEN = ("tcp-bind", "tcp-listen")
 # "far": a peer that answers when it is told to; "time": seconds, or a sender that nothing else holds
@@ -75,8 +78,9 @@ LOOKS = (
     Look("listen", "listen", "udp", ("udp-bind",), "listen"),
     *(Look("socket", "socket", protocol, (), at_socket=True, scene="new")
       for protocol in ("tcp", "mptcp", "udp", "udplite", "ping", "raw")),
-    Look("connect", "connect", "unix", ("unix-connect",), "unix"),
-    Look("send", "send", "unix", ("unix-send",), "unix"),
+    Look("connect", "connect", "unix", ("unix",), "unix"),
+    Look("send", "send", "unix", ("unix",), "unix"),
+    *(Look("socket", "socket", family, ("local-socket",), family, scene="new") for family in LOCAL),
 
     Look("fastopen", "connect", "tcp", CONNECT, way="fastopen", lacks=NO_TIME),
     Look("fastopen-connect", "connect", "tcp", CONNECT, way="fastopen-connect", lacks=NO_TIME),
@@ -154,8 +158,8 @@ def looks(row, entry):
 
 
 def families(entry, look):
-    if look.protocol == "unix":
-        return ("unix",)
+    if look.protocol in LOCAL:
+        return (look.protocol,)
     if look.families != BOTH:
         return [name for name in look.families
                 if f"ipv{FAMILIES[name][0].wire}" in entry.families]

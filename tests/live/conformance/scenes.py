@@ -63,11 +63,13 @@ DUAL_SERVER = Family("dual", INET6, INET6, "::1", "::", "::", 6)
 
 # Bound to no path: to an abstract address of the kernel's choice.
 UNIX = Family("unix", socket.AF_UNIX, socket.AF_UNIX, "", "", "", 0)
+NETLINK = Family("netlink", socket.AF_NETLINK, socket.AF_NETLINK, "", "", "", 0)
+PACKET = Family("packet", socket.AF_PACKET, socket.AF_PACKET, "", "", "", 0)
 
 # By what the side under test is: the one that begins, or the one that was there.
 FAMILIES = {
     "ipv4": (IPV4, IPV4), "ipv6": (IPV6, IPV6), "mapped": (MAPPED_CLIENT, MAPPED_SERVER),
-    "unix": (UNIX, UNIX),
+    "unix": (UNIX, UNIX), "netlink": (NETLINK,), "packet": (PACKET,),
     # An IPv6 socket that speaks both; by what it speaks when it is looked at.
     "dual-ipv4": (Family("dual", INET6, INET6, MAPPED, "::", "::", 4, before="::1"), MAPPED_SERVER),
     "dual-ipv6": (Family("dual", INET6, INET6, "::1", "::", "::", 6, before=MAPPED), DUAL_SERVER),
@@ -101,7 +103,8 @@ EARLY = b"ab"  # what goes with the SYN
 NEW = {"tcp": (socket.SOCK_STREAM, 0), "mptcp": (socket.SOCK_STREAM, IPPROTO_MPTCP),
        "udp": (socket.SOCK_DGRAM, 0), "udplite": (socket.SOCK_DGRAM, IPPROTO_UDPLITE),
        "ping": (socket.SOCK_DGRAM, {INET: socket.IPPROTO_ICMP, INET6: socket.IPPROTO_ICMPV6}),
-       "raw": (socket.SOCK_RAW, 253)}
+       "raw": (socket.SOCK_RAW, 253), "unix": (socket.SOCK_STREAM, 0),
+       "netlink": (socket.SOCK_RAW, 0), "packet": (socket.SOCK_RAW, 0)}
 
 
 class Scene:
