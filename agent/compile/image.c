@@ -196,16 +196,20 @@ static int write_tests(struct building *b, const struct program *program, struct
 			SP_ANSWER_INDEX);
 }
 
-/* Rules for AF_UNIX have no bits. */
 static void fill_families(const struct program *program, struct sp_policy *to)
 {
 	static_assert(BIT(SP_FAMILY_INDEX_IPV4) == SP_FAMILY_IPV4, "one bit a family");
 	static_assert(BIT(SP_FAMILY_INDEX_IPV6) == SP_FAMILY_IPV6, "one bit a family");
+	const unsigned ip = SP_FAMILY_IPV4 | SP_FAMILY_IPV6;
 
-	for (size_t bit = 0; bit < program->n_rules; bit++)
+	for (size_t bit = 0; bit < program->n_rules; bit++) {
+		const struct when *w = &program->rules[bit]->when;
+		const unsigned families = (w->families & ~ip) | when_ip_families(w);
+
 		for (int f = 0; f < SP_FAMILY_INDEX_MAX; f++)
-			if (when_ip_families(&program->rules[bit]->when) & BIT(f))
+			if (families & BIT(f))
 				to->families[f] |= 1ull << bit;
+	}
 }
 
 static int write_program(struct building *b, const struct program *program)
