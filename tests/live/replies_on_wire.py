@@ -8,7 +8,7 @@ import struct
 from harness import sandbox
 from harness.flows import connection, listening, policies, policy
 from harness.openings import asking, connecting, listening_on_tun, opening, route_to_tun
-from harness.result import Between, check
+from harness.result import Between, check, wait_for
 from life_policies import SHIPPED, governed_text
 
 FILE = "50-test.yaml"
@@ -120,8 +120,8 @@ def test_another_program_s_reply_is_left_alone(box):
         outer.write(FILE, policies(text))
         outer.reload_good()
         for direction in ("connect", "accept"):
-            check(f"{direction}: the timer, the outer agent speaking of {what}", expected,
-                  timer(box, worker, direction))
+            wait_for(f"{direction}: the timer, the outer agent speaking of {what}", expected,
+                     lambda direction=direction: timer(box, worker, direction))  # on a busy machine it is late
 
 
 def test_window_is_raised_for_accepted_only(box):
