@@ -212,8 +212,8 @@ static bool asks_for_direction(const struct when *w)
 
 static bool direction_holds(const struct when *w, const struct connection *c)
 {
-	return BIT(c->family) & SOCKET_ONLY ? !asks_for_direction(w)
-					    : w->directions & BIT(c->direction);
+	return (BIT(c->family) & SOCKET_ONLY) ? !asks_for_direction(w)
+					      : w->directions & BIT(c->direction);
 }
 
 static bool direction_may_hold(const struct when *w, const struct stage *s)
@@ -254,7 +254,7 @@ static bool protocol_may_hold(const struct when *w, const struct stage *s)
 
 static const char *protocol_contradiction(const struct when *w)
 {
-	return w->families & INET ? NULL : "only IP sockets have a protocol";
+	return (w->families & INET) ? NULL : "only IP sockets have a protocol";
 }
 
 /* --- family: others than IP's are governed only by rules that say so -------------------------- */
