@@ -172,6 +172,18 @@ static int route_wins(const struct inquiry *q, const struct setting *s, char **r
 			route.table);
 }
 
+/* Sets *ret to a sentence where the option decides the route, and the rule holds only when the
+ * SYN-ACK has left. */
+static int syn_ack_goes(const struct block *b, const struct setting *s, unsigned stages, char **ret)
+{
+	const struct when *w = b->rule ? &b->rule->when : NULL;
+
+	if (!w || !s->option->route || !(stages & BIT(SP_STAGE_TCP_PASSIVE_EST)) ||
+	    !(w->has_remote || w->has_remote_port))
+		return 0;
+	return sentence(ret, 0, "the SYN-ACK leaves before it, by the listener's route");
+}
+
 /* Returns what becomes of an option if this block wins.  only: it counts for these families only;
  * 0: for all. */
 static json_t *choice_json(const struct inquiry *q, const struct block *b, const struct setting *s,
@@ -182,8 +194,9 @@ static json_t *choice_json(const struct inquiry *q, const struct block *b, const
 	struct value_result result = { .shown = -1 };
 	json_t *choice = say_json(b, s), *kernel, *shown;
 
-	if (stages && (value_result(s->option, &s->value, q->host, &result) < 0 ||
-		       route_wins(q, s, &result.text) < 0)) {
+	if (stages &&
+	    (value_result(s->option, &s->value, q->host, &result) < 0 ||
+	     route_wins(q, s, &result.text) < 0 || syn_ack_goes(b, s, stages, &result.text) < 0)) {
 		json_decref(choice);
 		return NULL;
 	}

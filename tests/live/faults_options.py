@@ -15,9 +15,9 @@ from harness.capture import Capture
 from harness.flows import connection, listening
 from harness.host import Host
 from harness.openings import asking, connecting, listening_on_tun
-from harness.packet import ECE
+from harness.packet import ECE, SYN
 from harness.result import Between, Containing, Skip, check, wait_for
-from harness.sandbox import DEVICE, DEVICE_ADDRESS, FAR_AWAY, MARK, TABLE, TUN_PEER
+from harness.sandbox import DEVICE, DEVICE_ADDRESS, FAR_AWAY, MARK, TABLE, TUN, TUN_ADDRESS, TUN_PEER
 from life_policies import governed_text
 from replies_on_wire import USUAL_WINDOW
 from other_sockets import AF41, FILE, IP_TOS, IPPROTO_MPTCP, STREAM, Governed, rule
@@ -177,6 +177,33 @@ def test_s3_route_of_a_mark(box):
         for to in FAR_AWAY.values():
             check(f"explain, with {mark}", expected,
                   explained(here, "TCP_CONGESTION", "connect", "--protocol", "tcp", "--remote", to))
+
+
+# --- S5: a mark for accepted sockets comes after the SYN-ACK --------------------------------------
+
+BEHIND = "10.77.0.1"  # routed to the TUN device in the marked table alone
+
+
+def has_syn_ack(box, listener):
+    with box.fake_peer as peer:
+        sport = next(peer.ports)
+        peer.send_syn(BEHIND, TUN_ADDRESS[4], sport, listener.port(), SYN)
+        return bool(peer.next(lambda packet: packet.is_synack and packet.dport == sport, 1.0))
+
+
+def test_s5_mark_of_accepted_sockets(box):
+    box.ip("route", "add", BEHIND, "dev", TUN, "table", str(TABLE), undo=("route", "del", BEHIND, "table", str(TABLE)))
+    here = Governed(box, "s5", {}, rule("direction: accept, remote: 10.77.0.0/16", "in", SO_MARK=MARK))
+    with listening_on_tun(here.worker, TUN_PEER[4]) as listener:
+        check("the SYN-ACK goes the marked way", False, has_syn_ack(box, listener))
+    check("check warns", ["SO_MARK: rule 'in' asks for the peer of accepted sockets, and the SYN-ACK leaves "
+                          "before it holds: by the listener's route, not by this one"], warned(here, "SYN-ACK"))
+    check("explain says it", "the SYN-ACK leaves before it, by the listener's route",
+          explained(here, "SO_MARK", "accept", "--remote", BEHIND))
+    here.reload({"SO_MARK": MARK})
+    with listening_on_tun(here.worker, TUN_PEER[4]) as listener:
+        check("with the listener's own mark it does", True, has_syn_ack(box, listener))
+    check("check warns", [], warned(here, "SYN-ACK"))
 
 
 # --- S12: the window clamp -----------------------------------------------------------------------

@@ -125,8 +125,8 @@ def test_contradictions_are_usage_errors(box):
         check(f"what is wrong with {arguments} is named", True, arguments[-1] in done.stderr)
 
 
-def test_each_protocol(box):
-    """F4: without --protocol the answer is for each, where a rule asks for one."""
+def test_f4_each_protocol(box):
+    """Without --protocol the answer is for each, where a rule asks for one."""
     agent = box.agent("explain-protocol")
     agent.write("a.yaml", """policies:
   - name: p

@@ -76,6 +76,20 @@ def test_lintian(arguments):
     check("what lintian says", "", out)
 
 
+def test_h12_another_machine(_):
+    """A compiler for another machine gets no flags of this one's, and BPF programs that machine's headers."""
+    with tempfile.TemporaryDirectory() as directory:
+        other = pathlib.Path(directory, "cc")
+        for machine, flagged in (("aarch64-linux-gnu", False), ("x86_64-linux-gnu", True)):
+            other.write_text(f'#!/bin/sh\ncase $1 in -dumpmachine) echo {machine};; -E) echo " /usr/{machine}/include" >&2;; '
+                             '*) exec cc "$@";; esac\n', encoding="ascii")
+            other.chmod(0o755)
+            out = run("env", "-u", "MAKEFLAGS", "-u", "MAKELEVEL", "make", "-n", "-C", TOP, f"CC={other}", f"O={directory}/build",
+                      f"{directory}/build/agent/base/util.o", f"{directory}/build/bpf/sockpol.bpf.o")
+            check(f"-fcf-protection for {machine}", flagged, "-fcf-protection" in out)
+            check("the BPF programs' headers", Containing(f"-idirafter /usr/{machine}/include"), out)
+
+
 def test_f7_demo_then_deb(arguments):
     """README's first two commands, in sources that are an ordinary user's: what root builds does not keep them
     from going on.  Where, when and by whom the package was built is not in it."""

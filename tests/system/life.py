@@ -21,8 +21,8 @@ def test_status(machine, _):
     check("a single policy", Containing(", 1 policy\n"), machine.good("sockpol", "status"))
 
 
-def test_ordinary_users(machine, _):
-    """F1: check and explain read the files while the service runs; the control socket is root's."""
+def test_f1_ordinary_users(machine, _):
+    """Check and explain read the files while the service runs; the control socket is root's."""
     settle(machine)
     user = ("setpriv", "--reuid=nobody", "--clear-groups", "sockpol")
     machine.good(*user, "check")
@@ -89,8 +89,8 @@ def test_f6_explain_follows(machine, _):
         check(f"the cgroup of {unit}", expected or "/system.slice/governed.service", told["cgroup"])
 
 
-def test_run_policies_stay(machine, _):
-    """F2: what was written into /run lives until reboot, however the agent ends."""
+def test_f2_run_policies_stay(machine, _):
+    """What was written into /run lives until reboot, however the agent ends."""
     settle(machine)
     name = "/run/sockpol/policies.d/70-run.yaml"
     machine.good("mkdir", "-p", os.path.dirname(name))

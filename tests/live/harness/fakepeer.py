@@ -95,9 +95,12 @@ class FakePeer:
     def open(self, source, destination, port, flags=SYN, data=b""):
         """Asks a listener for a connection; returns its SYN-ACK, which it does not acknowledge yet."""
         sport = next(self.ports)
+        self.send_syn(source, destination, sport, port, flags, data)
+        return self.wait("a SYN-ACK", lambda p: p.is_synack and p.dport == sport)
+
+    def send_syn(self, source, destination, sport, port, flags, data=b""):
         os.write(self.fd, make_tcp(source, destination, sport, port, SEQ, 0, flags, SYN_OPTIONS,
                                    data=data))
-        return self.wait("a SYN-ACK", lambda p: p.is_synack and p.dport == sport)
 
     def establish(self, synack):
         self.send(synack, next_seq(synack), next_ack(synack), ACK)
