@@ -33,7 +33,7 @@ LEFT_OUT = ("when/limits/100000_prefixes", "life/size/", "life/dry_run/", "life/
             "life/storms/storm")
 # With --essential these, too: what they show is how the agent reads files, talks, and acts on what it
 # is told, whichever kernel it runs on.
-NOT_ESSENTIAL = ("life/agent/", "life/bad_days/", "life/commands/", "life/explain/", "life/hostile/",
+NOT_ESSENTIAL = ("faults/explain/", "life/agent/", "life/bad_days/", "life/commands/", "life/explain/", "life/hostile/",
                  "life/host/", "life/host_faults/", "life/last_good/", "life/tunnel/",
                  "life/killed/", "life/policies/", "life/programs/", "life/storms/",
                  "life/first_sockets/during_reloads", "life/takeover/restarts",
