@@ -107,7 +107,7 @@ static int open_sockets(struct sockets *s)
 {
 	int r = open_listeners(s);
 
-	s->sender = -1;
+	s->sender = s->device_sender = -1;
 	s->deaf = open_deaf();
 	return r < 0 ? r : s->deaf < 0 ? s->deaf : 0;
 }
@@ -177,8 +177,8 @@ static int run(struct sockets *s, const struct cgroups *in, const struct turn *t
 		return show_tcp(s, turn->mode[4] == '6', a);
 	if (strcmp(turn->mode, "udp4") == 0 || strcmp(turn->mode, "udp6") == 0)
 		return run_udp_connects(turn->mode[3] == '6', turn->n);
-	if (strcmp(turn->mode, "send") == 0)
-		return run_sends(s, turn->n);
+	if (strcmp(turn->mode, "send") == 0 || strcmp(turn->mode, "device") == 0)
+		return run_sends(s, *turn->mode == 'd', turn->n);
 	if (strcmp(turn->mode, "socket") == 0)
 		return run_sockets(turn->n);
 	if (strcmp(turn->mode, "mkdir") == 0)

@@ -45,6 +45,7 @@ struct sockets {
 	int listen4, listen6; /* TCP, on loopback */
 	int deaf;	      /* UDP, that nobody reads */
 	int sender;	      /* UDP, neither bound nor connected; -1: not made yet */
+	int device_sender;    /* likewise, which binds itself to the loopback device */
 };
 
 int open_listeners(struct sockets *s);
@@ -64,8 +65,8 @@ int run_udp_connects(bool v6, unsigned long n);
 /* n UDP sockets, each closed as soon as it is made. */
 int run_sockets(unsigned long n);
 
-/* n datagrams to a socket that nobody reads. */
-int run_sends(struct sockets *s, unsigned long n);
+/* n datagrams to a socket that nobody reads; by one bound to a device or not. */
+int run_sends(struct sockets *s, bool to_device, unsigned long n);
 
 /* The calling process moves there: `cgroup` is its directory. */
 int enter(const char *cgroup);

@@ -81,18 +81,32 @@ int run_sockets(unsigned long n)
 	return 0;
 }
 
-int run_sends(struct sockets *s, unsigned long n)
+static int open_sender(bool to_device)
 {
+	static const char loopback[] = "lo";
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0 && to_device &&
+	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, loopback, sizeof(loopback)) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+int run_sends(struct sockets *s, bool to_device, unsigned long n)
+{
+	int *sender = to_device ? &s->device_sender : &s->sender;
 	static const char datagram[64];
 	struct sockaddr_in to;
 	socklen_t size = sizeof(to);
 
-	if (s->sender < 0)
-		s->sender = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (s->sender < 0 || getsockname(s->deaf, (struct sockaddr *)&to, &size) < 0)
+	if (*sender < 0)
+		*sender = open_sender(to_device);
+	if (*sender < 0 || getsockname(s->deaf, (struct sockaddr *)&to, &size) < 0)
 		return -errno;
 	while (n--)
-		if (sendto(s->sender, datagram, sizeof(datagram), 0, (const struct sockaddr *)&to,
+		if (sendto(*sender, datagram, sizeof(datagram), 0, (const struct sockaddr *)&to,
 			   sizeof(to)) < 0)
 			return -errno;
 	return 0;
