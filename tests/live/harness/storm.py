@@ -6,9 +6,9 @@ Started as `storm.py DIRECTORY KIND UID COUNT` in a cgroup below the delegated o
 user, prints "ready", and begins at the first line on stdin.  At the second it ends, removes what it can,
 and prints how much it did as JSON.  Meanwhile the file COUNT has the number of cgroups that it made.
 
-KIND: "names": names that match globs, thousands at a time.  "sockets": cgroups that are held by a socket
-that was opened in them, also after they were removed.  "deep": nested names of 250 bytes, to the depth
-that the kernel takes.
+KIND, also with "-2" and the like behind it: "names": names that match globs, thousands at a time.
+"sockets": cgroups that are held by a socket that was opened in them, also after they were removed.
+"deep": nested names of 250 bytes, to the depth that the kernel takes.
 """
 
 import ctypes
@@ -149,7 +149,7 @@ def main():
     print("ready", flush=True)
     sys.stdin.readline()
     while not told():
-        getattr(storm, f"run_{kind}")()
+        getattr(storm, f"run_{kind.partition('-')[0]}")()
     print(json.dumps({"mkdirs": storm.mkdirs, "sockets": storm.sockets}), flush=True)
 
 
