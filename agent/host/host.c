@@ -14,9 +14,8 @@
 #include "base/log.h"
 #include "host/host.h"
 
-#define LINE_SIZE  1024
-#define CONGESTION "/proc/sys/net/ipv4/tcp_available_congestion_control"
-#define ECN_MASK   0x3
+#define LINE_SIZE 1024
+#define ECN_MASK  0x3
 
 /* Returns the first line of a file without its newline; NULL when it cannot be read.  Owned by the
  * caller. */
@@ -151,6 +150,30 @@ int host_has_bpf_lsm(void)
 	return modules ? 0 : -ENODATA;
 }
 
+/* It has the socket's packets marked as ECN-capable: tcp_reinit_congestion_control(). */
+static bool marks_ecn(const char *name, size_t len)
+{
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t size = sizeof(int);
+	int tos = 0;
+
+	return fd >= 0 && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)len) == 0 &&
+	       getsockopt(fd, IPPROTO_IP, IP_TOS, &tos, &size) == 0 && tos & ECN_MASK;
+}
+
+/* Returns those of the loaded congestion controls that need ECN; owned; NULL: memory is out. */
+static char *find_needs_ecn(const char *loaded)
+{
+	char *list = strdup("");
+
+	for (const char *word = loaded; list && *word; word += strcspn(word, " ")) {
+		word += strspn(word, " ");
+		if (marks_ecn(word, strcspn(word, " ")))
+			append_word(&list, word, strcspn(word, " "));
+	}
+	return list;
+}
+
 void host_read(struct host *h)
 {
 	*h = (struct host){
@@ -158,16 +181,19 @@ void host_read(struct host *h)
 		.wmem_max = read_number("/proc/sys/net/core/wmem_max"),
 		.tcp_rmem_max = read_number("/proc/sys/net/ipv4/tcp_rmem"),
 		.tick_usec = read_tick(),
-		.congestion = read_line(CONGESTION),
+		.congestion = read_line("/proc/sys/net/ipv4/tcp_available_congestion_control"),
 	};
-	if (h->congestion)
+	if (h->congestion) {
+		h->needs_ecn = find_needs_ecn(h->congestion);
 		append_loadable(&h->congestion);
+	}
 }
 
 void host_clear(struct host *h)
 {
 	free(h->congestion);
-	*h = (struct host){ -1, -1, -1, -1, NULL };
+	free(h->needs_ecn);
+	*h = (struct host){ -1, -1, -1, -1, NULL, NULL };
 }
 
 static bool has_word(const char *list, const char *name)
@@ -187,22 +213,10 @@ int host_has_congestion(const struct host *h, const char *name)
 	return h->congestion ? has_word(h->congestion, name) : -ENODATA;
 }
 
-bool host_congestion_needs_ecn(const char *name)
+bool host_congestion_needs_ecn(const struct host *h, const char *name)
 {
-	_cleanup_free_ char *loaded = read_line(CONGESTION);
-	_cleanup_close_ int fd = -1;
-	socklen_t size = sizeof(int);
-	int tos = 0;
-
-	if (streq(name, "dctcp") || streq(name, "prague"))
-		return true;
-	if (!loaded || !has_word(loaded, name)) /* the kernel would load it */
-		return false;
-	/* It has the socket's packets marked as ECN-capable: tcp_reinit_congestion_control(). */
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	return fd >= 0 &&
-	       setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) == 0 &&
-	       getsockopt(fd, IPPROTO_IP, IP_TOS, &tos, &size) == 0 && tos & ECN_MASK;
+	return streq(name, "dctcp") || streq(name, "prague") ||
+	       (h->needs_ecn && has_word(h->needs_ecn, name));
 }
 
 /* Names those that are missing; "": none, or they cannot be told. */

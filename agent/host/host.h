@@ -16,6 +16,7 @@ struct host {
 	/* Congestion controls, separated by spaces: net.ipv4.tcp_available_congestion_control, then
 	 * those of modules that can be loaded.  Owned, may be NULL. */
 	char *congestion;
+	char *needs_ecn; /* those of the loaded ones that need ECN; likewise */
 };
 
 /* Returns a time in ticks, rounded up; tick_usec as in struct host, and known. */
@@ -36,8 +37,9 @@ void host_read(struct host *h);
 void host_clear(struct host *h);
 /* Does the host have this congestion control?  1 yes, 0 no, -ENODATA when it cannot be told. */
 int host_has_congestion(const struct host *h, const char *name);
-/* Does the congestion control need ECN?  One that is loaded is tried on a socket of our own. */
-bool host_congestion_needs_ecn(const char *name);
+/* Does the congestion control need ECN?  Those that were loaded were tried on sockets of our own.
+ */
+bool host_congestion_needs_ecn(const struct host *h, const char *name);
 
 /* Does the process have what an agent needs: CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON?  Returns 0, or
  * -EPERM, logged. */

@@ -55,15 +55,16 @@ static bool reaches(const struct rule *r, enum sp_stage s)
 }
 
 /* Does the policy give some listener a congestion control that needs ECN? */
-static bool listener_needs_ecn(const struct policy *p)
+static bool listener_needs_ecn(const struct lint *l)
 {
+	const struct policy *p = l->policy;
 	const struct option *o = &option_table[OPTION_TCP_CONGESTION];
 
 	for (size_t i = 0; i < p->n_rules; i++) {
 		const struct rule *r = &p->rules[i];
 		const struct setting *s = find_set(&r->options, option_id(o));
 
-		if (s && host_congestion_needs_ecn(sockopt_data(&s->value)) &&
+		if (s && host_congestion_needs_ecn(l->host, sockopt_data(&s->value)) &&
 		    reaches(r, SP_STAGE_TCP_LISTEN) &&
 		    stage_setting_due(r, o, DIRECTION_LISTEN, SP_STAGE_TCP_LISTEN))
 			return true;
@@ -84,7 +85,7 @@ static void lint_congestion(const struct lint *l, const struct rule *r, const st
 			     "agent has it loaded, and leaves the option out if that fails",
 			     EXCERPT(name));
 	if (reaches(r, SP_STAGE_TCP_PASSIVE_EST) && number_with(l, r, OPTION_NEEDS_ECN, 0) == 0 &&
-	    host_congestion_needs_ecn(name) && !listener_needs_ecn(l->policy))
+	    host_congestion_needs_ecn(l->host, name) && !listener_needs_ecn(l))
 		diag_warning(l->diags, &s->at,
 			     "congestion control '%s' needs ECN, which accepted sockets get only "
 			     "with NEEDS_ECN: on (or if their listener has '%s')",
