@@ -156,13 +156,18 @@ static void lint_device(const struct setting *s, struct diags *diags)
 	}
 }
 
-/* A setting of TCP_CONGESTION, and the routes that win over it. */
-struct rivals {
-	const struct rule *rule;
-	const char *congestion;
-	struct route first;
+/* Those with a congestion control. */
+struct routes {
+	struct route *v; /* owned */
 	size_t n;
 };
+
+static int add_route(const struct route *route, void *userdata)
+{
+	struct routes *routes = userdata;
+
+	return APPEND(routes->v, routes->n, *route);
+}
 
 static bool route_meets(const struct route *route, const struct rule *r)
 {
@@ -179,44 +184,44 @@ static bool route_meets(const struct route *route, const struct rule *r)
 	return !r->when.has_remote;
 }
 
-static int note_rival(const struct route *route, void *userdata)
+/* Warns of routes that win over a setting of TCP_CONGESTION. */
+static void lint_routes(const struct routes *routes, const struct rule *r, const struct setting *s,
+			struct diags *diags)
 {
-	struct rivals *rivals = userdata;
-
-	if (streq(route->congestion, rivals->congestion) ||
-	    (rivals->rule && !route_meets(route, rivals->rule)))
-		return 0;
-	if (!rivals->n++)
-		rivals->first = *route;
-	return 0;
-}
-
-static void lint_routes(const struct rule *r, const struct setting *s, struct diags *diags)
-{
-	struct rivals rivals = { .rule = r, .congestion = sockopt_data(&s->value) };
-	const struct route *route = &rivals.first;
+	const char *congestion = sockopt_data(&s->value);
+	const struct route *route = NULL;
 	struct range range = { 0 };
+	size_t n = 0;
 	char prefix[RANGE_TEXT_SIZE], more[64] = "";
 
 	if (!stage_rule_may_hold(r, SP_STAGE_TCP_CONNECT) &&
 	    !stage_rule_may_hold(r, SP_STAGE_TCP_SYN))
 		return;
-	if (route_each(note_rival, &rivals) < 0 || !rivals.n)
+	for (size_t i = 0; i < routes->n; i++) {
+		const struct route *one = &routes->v[i];
+
+		if (streq(one->congestion, congestion) || (r && !route_meets(one, r)))
+			continue;
+		if (!n++)
+			route = one;
+	}
+	if (!route)
 		return;
 	range.kind = route->family == AF_INET6 ? RANGE_IPV6 : RANGE_IPV4;
 	memcpy(range.first, route->first, range_size(&range));
 	memcpy(range.last, route->last, range_size(&range));
-	if (rivals.n > 1)
-		snprintf(more, sizeof(more), " (and so do %zu more)", rivals.n - 1);
+	if (n > 1)
+		snprintf(more, sizeof(more), " (and so do %zu more)", n - 1);
 	diag_warning(
 		diags, &s->at,
 		"TCP_CONGESTION: %s: the route to %s in table %u brings congctl %s, which wins "
 		"at connect(2)%s%s",
-		rivals.congestion, range_format(&range, prefix), route->table, route->congestion,
+		congestion, range_format(&range, prefix), route->table, route->congestion,
 		route->locked ? ", and as it is locked, on accepted sockets as well" : "", more);
 }
 
-static void lint_block(const struct rule *r, const struct settings *options, struct diags *diags)
+static void lint_block(const struct routes *routes, const struct rule *r,
+		       const struct settings *options, struct diags *diags)
 {
 	for (size_t i = 0; i < options->n; i++) {
 		const struct setting *s = &options->v[i];
@@ -225,20 +230,24 @@ static void lint_block(const struct rule *r, const struct settings *options, str
 			continue;
 		lint_device(s, diags);
 		if (option_id(s->option) == OPTION_TCP_CONGESTION)
-			lint_routes(r, s, diags);
+			lint_routes(routes, r, s, diags);
 	}
 }
 
 int on_host_lint(const struct config *c, const char *mount, struct diags *diags)
 {
+	struct routes routes = { 0 };
 	int r = lint_places(c, mount, diags);
 
+	if (r == 0 && route_each(add_route, &routes) < 0)
+		routes.n = 0; /* nothing is said of routes that cannot be read */
 	for (size_t i = 0; i < c->n_policies && r == 0; i++) {
 		const struct policy *p = &c->policies[i];
 
-		lint_block(NULL, &p->base, diags);
+		lint_block(&routes, NULL, &p->base, diags);
 		for (size_t j = 0; j < p->n_rules; j++)
-			lint_block(&p->rules[j], &p->rules[j].options, diags);
+			lint_block(&routes, &p->rules[j], &p->rules[j].options, diags);
 	}
+	free(routes.v);
 	return r;
 }
