@@ -98,7 +98,7 @@ def delegated(parent):
 class Storm:
     """storm.py, once for each kind."""
 
-    KINDS = ("names", "names-2", "names-3", "sockets", "deep")
+    KINDS = ("names", "names-2", "names-3", "names-4", "names-5", "sockets", "deep")
 
     def __init__(self, box, parent):
         self.tenant, leader = delegated(parent)
