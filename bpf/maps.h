@@ -44,13 +44,15 @@
 		__type(key, key_);                                                                 \
 		__type(value, value_);                                                             \
 	} name SEC(".maps");
-#define MAP_STORAGE(name, key_, value_, entries)                                                   \
+#define MAP_OF_SOCKETS(name, key_, value_, flags)                                                  \
 	struct {                                                                                   \
 		__uint(type, BPF_MAP_TYPE_SK_STORAGE);                                             \
-		__uint(map_flags, BPF_F_NO_PREALLOC);                                              \
+		__uint(map_flags, BPF_F_NO_PREALLOC | (flags));                                    \
 		__type(key, key_);                                                                 \
 		__type(value, value_);                                                             \
 	} name SEC(".maps");
+#define MAP_STORAGE(name, key, value, entries)	 MAP_OF_SOCKETS(name, key, value, 0)
+#define MAP_INHERITED(name, key, value, entries) MAP_OF_SOCKETS(name, key, value, BPF_F_CLONE)
 /*
  * A map as a variable, since a look-up takes longer than most runs of sock_ops.  Behind it is an
  * array of one element, which the agent makes and maps, so the switch to a new generation is one

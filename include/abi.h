@@ -32,7 +32,7 @@
 #include <linux/types.h>
 
 #ifndef SP_ABI_VERSION /* a test build has another */
-#define SP_ABI_VERSION 8
+#define SP_ABI_VERSION 9
 #endif
 
 /* Names of policies and of rules: 1-63 bytes of a-z 0-9 . _ - and a NUL. */
@@ -69,6 +69,9 @@ enum sp_stage {
 /* A further bit of sets of stages: at socket(2) some policy gives a device by its name, which takes
  * a hook that may call bpf_setsockopt. */
 #define SP_DUE_DEVICE_NAME (1ull << SP_STAGE_MAX)
+/* And others: some policy has a word about what applications set; one of them is to respect it. */
+#define SP_DUE_AFTERWARDS (1ull << (SP_STAGE_MAX + 1))
+#define SP_DUE_RESPECT	  (1ull << (SP_STAGE_MAX + 2))
 
 /* Which IP families a socket speaks; a dual-stack listener speaks both. */
 #define SP_FAMILY_IPV4 0x1
@@ -301,6 +304,13 @@ struct sp_range_node {
 
 #define SP_VALUE_SIZE 16
 
+/* A value and what is known about the values of its option, as setsockopt(2) takes them. */
+struct sp_bounds {
+	__u32 value;
+	__u32 min, max;
+	__u32 fresh; /* what a new socket has, in the agent's network namespace */
+};
+
 /* One call of bpf_setsockopt, or one reply (level SP_LEVEL_REPLY). */
 struct sp_op {
 	__u16 level;   /* SOL_SOCKET, IPPROTO_TCP, ... */
@@ -308,12 +318,29 @@ struct sp_op {
 	__u8 option;   /* row of the option table (enum option_id) */
 	__u8 optlen;   /* bytes of value, 1 to SP_VALUE_SIZE */
 	__u8 families; /* SP_FAMILY_*: applies to a socket that speaks one of these; 0: to all */
-	__u8 flags;    /* 0 */
+	__u8 flags;    /* SP_OP_* */
 	__u32 counter; /* of the policy or rule that sets it: for the failures and for `explain` */
 	__u32 index;   /* of SO_BINDTO* at socket(2): the device's in the agent's network namespace,
 			  0: there is none */
-	__u8 value[SP_VALUE_SIZE]; /* host byte order; strings with their NUL */
+	union {
+		__u8 value[SP_VALUE_SIZE]; /* host byte order; strings with their NUL */
+		struct sp_bounds bounds;   /* with SP_OP_RANGE or SP_OP_RESPECT, unless it is a string
+					    */
+	};
 };
+
+/* Who has the last word, where it is not the application. */
+#define SP_OP_HOLD     0x01 /* what it sets afterwards becomes this value */
+#define SP_OP_DENY     0x02 /* ... or fails with EPERM */
+#define SP_OP_RESPECT  0x04 /* what it has set stays */
+#define SP_OP_RANGE    0x08 /* what it sets is brought between bounds.min and bounds.max */
+#define SP_OP_NO_VALUE 0x10 /* with SP_OP_RANGE: a socket on which it set nothing is left alone */
+#define SP_OP_REFUSE   0x20 /* on_failure: refuse */
+#define SP_OP_APPLY    0x40 /* existing: apply */
+/* What the hooks of a socket's moments have to look at before they set the value. */
+#define SP_OP_WITH_CARE (SP_OP_RESPECT | SP_OP_RANGE | SP_OP_REFUSE)
+/* What the hook at setsockopt(2) is attached for. */
+#define SP_OP_AFTERWARDS (SP_OP_HOLD | SP_OP_DENY | SP_OP_RESPECT | SP_OP_RANGE)
 
 /* The level of sock_ops' replies, which are no socket options. */
 #define SP_LEVEL_REPLY 0xffff
@@ -350,6 +377,23 @@ struct sp_failure {
 	__s16 error;  /* negative errno from bpf_setsockopt */
 };
 
+/* Key of hash `outcomes`; value: __u64, how often: what became of what applications set. */
+struct sp_outcome {
+	__u32 counter;
+	__u16 option; /* enum option_id */
+	__u16 kind;   /* enum sp_outcome_kind */
+};
+enum sp_outcome_kind {
+	SP_OUTCOME_HELD,	         /* what the application set became the policy's value */
+	SP_OUTCOME_DENIED,     /* what it set was refused */
+	SP_OUTCOME_CLAMPED,    /* what it set was brought into the range */
+	SP_OUTCOME_RESPECTED,  /* what it had set stayed */
+	SP_OUTCOME_REFUSED,    /* the value could not be set, and a call of it failed */
+	SP_OUTCOME_NOT_REFUSED, /* the same, but there was no call to refuse */
+	SP_OUTCOME_UNTOLD,     /* not held: whether the socket was accepted cannot be told */
+	SP_OUTCOME_MAX,
+};
+
 /* --- state -------------------------------------------------------------------------------------
  */
 
@@ -367,10 +411,16 @@ struct sp_generation {
 	__u32 reserved[5];
 };
 #define SP_GENERATION_DECIDES_LATE 0x1 /* some policy has decided_late */
+#define SP_GENERATION_RESPECTS	   0x2 /* some operation has SP_OP_RESPECT */
+#define SP_GENERATION_APPLIES	   0x4 /* some operation has SP_OP_APPLY */
 
 /* Array `state`, one element: to the programs a variable.  The agent writes the first part,
  * programs only count in the last. */
-#define SP_SOCK_OPS_MAX 64 /* greater than all BPF_SOCK_OPS_* */
+#define SP_SOCK_OPS_MAX	   64  /* greater than all BPF_SOCK_OPS_* */
+#define SP_ASKED_LEVELS	   4   /* SOL_SOCKET, IPPROTO_TCP, IPPROTO_IP, IPPROTO_IPV6 */
+#define SP_ASKED_NAMES	   128 /* greater than all names of options in these */
+#define SP_ASKED_LEVEL(l)  ((l) == 1 ? 0u : (l) == 6 ? 1u : (l) == 0 ? 2u : (l) == 41 ? 3u : 4u)
+#define SP_ASKED_RESPECT   0x80 /* some policy in force respects what the application sets */
 struct sp_state {
 	__u64 generation; /* bit 0 says which maps are in force; raised by each reload; 0: none is;
 			     keeps its place in every version */
@@ -391,12 +441,15 @@ struct sp_state {
 	__u8 sock_ops[SP_SOCK_OPS_MAX]; /* the stage of an op where some policy has something due;
 					   else 0, which is no op's stage */
 	__u8 reply_options[SP_SOCK_OPS_MAX]; /* the row of the option table for an op's reply */
+	/* The options that the hook at setsockopt(2) looks at, in all their spellings: 1 + the row of
+	 * the option table, and SP_ASKED_RESPECT; by SP_ASKED_LEVEL() and optname. */
+	__u8 asked[SP_ASKED_LEVELS][SP_ASKED_NAMES];
 	/* Counted by the programs. */
 	__u64 misses;	     /* cgroups that were classified */
 	__u64 cut;	     /* of these, those that have what an ancestor has, see classify.h */
 	__u64 left_out;	     /* of these, those with more than SP_LIST_MAX policies */
 	__u64 lists_lost;    /* sockets whose list another cgroup took away, again and again */
-	__u64 failures_lost; /* failures that did not fit the map `failures` */
+	__u64 failures_lost; /* what did not fit the maps `failures` and `outcomes` */
 	__u64 reserved3[3];
 };
 /* A cgroup below this level has the policies of its ancestor at this level. */
@@ -409,6 +462,17 @@ struct sp_socket {
 	__u32 counted; /* bits 1 << direction: counted there, which happens only once */
 	__u32 reserved;
 };
+
+/* Local storage of sockets in whose cgroup something respects what the application sets: what it set
+ * itself.  An accepted socket begins with its listener's. */
+#define SP_OPTIONS_MAX 64
+struct sp_own_sets {
+	__u64 options; /* BIT(row of the option table) */
+	__u32 flags;   /* SP_OWN_SETS_* */
+	__u32 reserved;
+	__u32 value[SP_OPTIONS_MAX]; /* by row: the first bytes of what it set */
+};
+#define SP_OWN_SETS_WHOLE 0x1 /* since socket(2), so that there are no others */
 
 _Static_assert(sizeof(struct sp_cache_set) == 32, "abi");
 _Static_assert(sizeof(struct sp_glob_node) == 16, "abi");
@@ -423,10 +487,12 @@ _Static_assert(sizeof(struct sp_range_node) == 64, "abi");
 _Static_assert(sizeof(struct sp_op) == 32, "abi");
 _Static_assert(sizeof(struct sp_counter) == 128, "abi");
 _Static_assert(sizeof(struct sp_failure) == 8, "abi");
+_Static_assert(sizeof(struct sp_outcome) == 8, "abi");
 _Static_assert(sizeof(struct sp_generation) == 64, "abi");
 _Static_assert(__builtin_offsetof(struct sp_state, abi_version) == 64, "abi");
-_Static_assert(__builtin_offsetof(struct sp_state, misses) == 384, "abi: a cache line of its own");
-_Static_assert(sizeof(struct sp_state) == 448, "abi");
+_Static_assert(__builtin_offsetof(struct sp_state, misses) == 896, "abi: a cache line of its own");
+_Static_assert(sizeof(struct sp_state) == 960, "abi");
 _Static_assert(sizeof(struct sp_socket) == 16, "abi");
+_Static_assert(sizeof(struct sp_own_sets) == 16 + 4 * SP_OPTIONS_MAX, "abi");
 
 #endif

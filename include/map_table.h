@@ -12,6 +12,7 @@
  *   CHUNKS    an array of SP_COUNTERS_CHUNKS maps, per-CPU arrays of `entries` elements
  *   HASH      a hash that takes memory only for the elements it has
  *   STORAGE   local storage of sockets
+ *   INHERITED the same, of which an accepted socket gets a copy of its listener's
  *   VARIABLE  an array of one element, to the programs a variable
  */
 MAP(cgroup_cache, FIXED, __u32, struct sp_cache_set, 1u << SP_CACHE_BITS)
@@ -27,5 +28,7 @@ MAP(range_nodes, EXACT, __u32, struct sp_range_node, 1)
 MAP(applied, CHUNKS, __u32, sp_applied_t, SP_COUNTERS_CHUNK)
 MAP(counters, HASH, __u32, struct sp_counter, SP_COUNTERS_MAX)
 MAP(failures, HASH, struct sp_failure, __u64, 65536)
+MAP(outcomes, HASH, struct sp_outcome, __u64, 65536)
 MAP(sockets, STORAGE, int, struct sp_socket, 0)
+MAP(own_sets, INHERITED, int, struct sp_own_sets, 0)
 MAP(state, VARIABLE, __u32, struct sp_state, 1)

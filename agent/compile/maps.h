@@ -15,6 +15,7 @@ enum map_shape {
 	MAP_CHUNKS,
 	MAP_HASH,
 	MAP_STORAGE,
+	MAP_INHERITED,
 	MAP_VARIABLE,
 };
 

@@ -41,6 +41,19 @@ enum option_result {
 	RESULT_ECN_MASKED,   /* on TCP the two ECN bits stay the kernel's */
 };
 
+/* The value of a socket on which nobody set an option. */
+enum fresh_kind {
+	FRESH_NUMBER,
+	FRESH_SYSCTL, /* of the socket's network namespace */
+	FRESH_NEVER,  /* what was set cannot be taken back */
+};
+struct fresh {
+	enum fresh_kind kind;
+	int64_t number;	    /* in the option's own unit */
+	const char *sysctl; /* "net.ipv4.tcp_keepalive_time", in the option's own unit; a name is the
+			       text of TCP_CONGESTION */
+};
+
 struct option {
 	const char *name;   /* as in setsockopt(2) */
 	int level, optname; /* as bpf_setsockopt takes them */
@@ -66,6 +79,16 @@ struct option {
 	bool after_tos;
 	/* getsockopt(2) does not show it, or after a while something else than was set. */
 	bool hidden;
+
+	bool never_held; /* what the application sets cannot be held: it acts once, at bind(2) or in a
+			    listener */
+	bool deniable;	 /* an application may be told EPERM: few give up */
+	bool has_order;	 /* a size, time, rate or number of which one is greater than another: it may
+			    have a range */
+	bool zero_is_none; /* 0 means `no limit`, or `the host's`: it is greater than every max */
+	struct fresh fresh; /* what a socket has on which nobody set it */
+	/* As setsockopt(2) knows it besides: SO_SNDBUFFORCE, TCP_RTO_MIN_US; 0: by no other name. */
+	int other_optname;
 
 	const char *since;   /* the first kernel in which bpf_setsockopt takes it */
 	const char *summary; /* one line: what it does for the administrator */
@@ -101,6 +124,12 @@ uint64_t option_bits(const struct option *o);
 /* Returns SP_FAMILY_*: the families of IP that a socket must speak for the option to mean
  * something. */
 unsigned option_families(const struct option *o);
+
+/* Can the policy's value stand against what the application sets afterwards? */
+static inline bool option_can_be_held(const struct option *o)
+{
+	return !o->never_held && o->level != SP_LEVEL_REPLY;
+}
 
 /* A shorthand stands for several options that take the same value. */
 struct option_shorthand {

@@ -11,13 +11,45 @@
 #include "option/sockopt.h"
 #include "policy/when.h"
 
-/* One option of a block: a value, or "leave it alone". */
+/* Who has the last word about an option. */
+enum application {
+	APPLICATION_UNSAID,
+	APPLICATION_OVERRIDE,
+	APPLICATION_HOLD,
+	APPLICATION_RESPECT,
+	APPLICATION_DENY,
+	APPLICATION_MAX,
+};
+extern const char *const application_words[APPLICATION_MAX]; /* "", "override", ... */
+
+enum on_failure {
+	ON_FAILURE_UNSAID,
+	ON_FAILURE_CONTINUE,
+	ON_FAILURE_REFUSE,
+	ON_FAILURE_MAX,
+};
+extern const char *const on_failure_words[ON_FAILURE_MAX];
+
+/* What the application sets is brought between min and max: numbers as setsockopt(2) takes them. */
+struct value_range {
+	bool is_given;
+	uint32_t min, max; /* 0, UINT32_MAX: not given */
+};
+
+/* One option of a block: a value, a range, both, or "leave it alone". */
 struct setting {
 	const struct option *option;
 	bool unset;
-	struct sockopt value;  /* owned; not initialised when unset */
-	struct position at;    /* of the option's name */
-	const char *shorthand; /* the shorthand it came from ("DSCP"), or NULL */
+	bool is_range_alone;	      /* there is no value */
+	struct sockopt value;	      /* owned; not initialised when unset; of a range alone its max */
+	struct value_range range;
+	enum application said;	      /* at the option itself */
+	enum application application; /* what counts: said here, or by the rule, or the policy, where
+					 the option can; never APPLICATION_UNSAID once parsed */
+	bool refuse;		      /* on_failure of the rule, or the policy */
+	bool apply;		      /* existing: apply */
+	struct position at;	      /* of the option's name */
+	const char *shorthand;	      /* the shorthand it came from ("DSCP"), or NULL */
 };
 
 /* Settings, at most one an option, in option table order. */
@@ -30,6 +62,8 @@ struct rule {
 	char *name;
 	struct when when;
 	struct settings options;
+	enum application application;
+	enum on_failure on_failure;
 	uint32_t condition; /* when_digest() of `when` */
 	struct position at; /* of its name */
 };
@@ -50,6 +84,9 @@ struct policy {
 	char *description; /* or NULL */
 	struct patterns match, exclude;
 	bool refuse_unsupported;
+	enum application application;
+	enum on_failure on_failure;
+	bool apply_existing;
 	struct settings base;
 	struct rule *rules;
 	size_t n_rules;
