@@ -13,8 +13,8 @@
 
 /* The policies of a cgroup, weakest first. */
 struct policy_list {
-	__u16 n, reserved;
 	__u16 number[SP_LIST_MAX];
+	__u8 n, reserved;
 };
 
 /* Returns an index that clang cannot turn into a running pointer, which the verifier would not

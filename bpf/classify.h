@@ -28,6 +28,7 @@
 #include "cache.h"
 #include "kernel_types.h"
 #include "maps.h"
+#include "socket.h"
 
 #define WALK_CHUNK 15	  /* bytes of a name that are read at once */
 #define WALK_TURNS 12288u /* in all */
@@ -899,6 +900,20 @@ static __noinline __attribute__((unused)) __u64 as_number(__u64 pointer)
 
 	bpf_probe_read_kernel(&raw, sizeof(raw), (const void *)&hidden);
 	return raw;
+}
+
+/* Returns the policies that apply: 0 none, a policy's number, or SP_WORD_IN_LISTS. */
+static __always_inline __u32 policies_of(const struct owner *owner, __u64 generation)
+{
+	__u32 what;
+
+	/* A hook that the agent before had not attached runs before there is a generation: what it
+	 * found would stay in the cache of the first one. */
+	if (!generation)
+		return 0;
+	if (cache_recall(owner->id, generation, &what))
+		return what;
+	return classify(owner->id, as_number(owner->address), generation);
 }
 
 #endif

@@ -65,6 +65,9 @@ static __always_inline bool is_any(const struct address *address)
 /* The bits of families; beside them there may be SP_FAMILY_UNBOUND. */
 #define FAMILIES (SP_FAMILY_IPV4 | SP_FAMILY_IPV6 | DUAL_STACK)
 
+/* Where families do not matter. */
+#define ANY_FAMILY (FAMILIES | SP_FAMILY_UNBOUND)
+
 /* Returns the families whose options a connection or a listener takes. */
 static __always_inline __u32 families_of(const struct facts *f, bool listens)
 {

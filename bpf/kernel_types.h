@@ -39,6 +39,7 @@ struct sock {
 	struct sock_cgroup_data sk_cgrp_data;
 	struct socket *sk_socket;
 	__u8 sk_userlocks : 4;
+	__u32 sk_max_ack_backlog;
 	__u16 sk_type;
 	__u16 sk_protocol;
 };
@@ -53,6 +54,11 @@ struct inet_sock {
 
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	__u8 icsk_ca_setsockopt : 1;
+};
+
+struct mptcp_sock {
+	struct inet_connection_sock sk;
 };
 
 /* The kernel's side of struct bpf_sock_ops. */

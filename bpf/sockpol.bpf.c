@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * The hooks.  Each finds the policies of the socket's cgroup, which of their rules hold, and sets
- * what wins at its stage.  None ever refuses anything: whatever fails is counted.
+ * what wins at its stage.  Whatever fails is counted; a call is refused only where its policy says
+ * so.
  *
  * sock_create, bind4/6, connect4/6 and sendmsg4/6 run in the process, before the kernel acts on the
  * call.  A connect() of an IPv6 socket to a v4-mapped address runs connect6; a send to one runs
@@ -17,32 +18,17 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "afterwards.h"
 #include "apply.h"
 #include "cache.h"
 #include "classify.h"
 #include "facts.h"
 #include "socket.h"
 
-#define AF_UNIX		1
-#define AF_INET		2
-#define AF_INET6	10
-#define AF_NETLINK	16
-#define AF_PACKET	17
-#define SOCK_STREAM	1
 #define INADDR_LOOPBACK 0x7f000001
+#define REFUSE		0 /* EPERM, from a hook that runs in a call */
 #define ALLOW		1
 #define HANDLED		1
-
-/* In sk_userlocks (include/net/sock.h): the application bound an address or a port. */
-#define SOCK_BINDADDR_LOCK 4
-#define SOCK_BINDPORT_LOCK 8
-
-/* Bits of sp_socket.counted: a socket is counted once a direction. */
-#define COUNTED_CONNECT 0x1
-#define COUNTED_LISTEN	0x2
-/* A further bit: the application bound the socket to any address and port 0, which sk_userlocks
- * does not show. */
-#define BOUND 0x4
 
 static __always_inline bool used(__u64 stages)
 {
@@ -50,20 +36,6 @@ static __always_inline bool used(__u64 stages)
 }
 
 #define STAGES_OF_UDP (1 << SP_STAGE_UDP_BIND | 1 << SP_STAGE_UDP_CONNECT | 1 << SP_STAGE_UDP_SEND)
-
-/* Returns the policies that apply: 0 none, a policy's number, or SP_WORD_IN_LISTS. */
-static __always_inline __u32 policies_of(const struct owner *owner, __u64 generation)
-{
-	__u32 what;
-
-	/* A hook that the agent before had not attached runs before there is a generation: what it
-	 * found would stay in the cache of the first one. */
-	if (!generation)
-		return 0;
-	if (cache_recall(owner->id, generation, &what))
-		return what;
-	return classify(owner->id, as_number(owner->address), generation);
-}
 
 /*
  * Is a UDP or unix socket counted now?  It is once a direction, however often it binds, connects or
@@ -82,13 +54,6 @@ static __always_inline bool first_time(struct bpf_sock *sk, __u32 direction)
 	return true;
 }
 
-/*
- * A list may have lost its place in the cache to another cgroup's since it was found, while this
- * task was preempted.  It is then found again.  (Two attempts were not enough: 3 of 2 million
- * connects.)
- */
-#define ATTEMPTS 8
-
 #define MERGE(merge_, ctx, owner, what, how)                                                       \
 	do {                                                                                       \
 		int tries_;                                                                        \
@@ -96,7 +61,7 @@ static __always_inline bool first_time(struct bpf_sock *sk, __u32 direction)
 		_Pragma("clang loop unroll(disable)") for (tries_ = 0; tries_ < ATTEMPTS;          \
 							   tries_++)                               \
 		{                                                                                  \
-			if (!merge_(ctx, (owner)->id, what, how))                                  \
+			if (merge_(ctx, (owner)->id, what, how) != LIST_LOST)                      \
 				break;                                                             \
 			what = classify((owner)->id, as_number((owner)->address),                  \
 					HOW_GENERATION(how));                                      \
@@ -110,13 +75,6 @@ static __always_inline bool first_time(struct bpf_sock *sk, __u32 direction)
  * policies that do, as policies_of() gives them.  merge_: a global function that finds out the
  * facts. families_: for the short way.  counts_: evaluated where something is due.
  */
-#define RUN_STAGE(ctx, owner, stage_, families_, counts_, set_, merge_)                            \
-	do {                                                                                       \
-		__u64 now_ = state.generation;                                                     \
-                                                                                                   \
-		RUN_POLICIES(ctx, owner, now_, policies_of(owner, now_), stage_, families_,        \
-			     counts_, set_, merge_);                                               \
-	} while (0)
 #define RUN_POLICIES(ctx, owner, generation_, apply_, stage_, families_, counts_, set_, merge_)    \
 	do {                                                                                       \
 		__u32 what_ = (apply_), how_;                                                      \
@@ -146,11 +104,19 @@ static __always_inline bool first_time(struct bpf_sock *sk, __u32 direction)
 		}                                                                                  \
 	} while (0)
 
+#define RUN_STAGE(ctx, owner, stage_, families_, counts_, set_, merge_)                            \
+	do {                                                                                       \
+		__u64 now_ = state.generation;                                                     \
+                                                                                                   \
+		RUN_POLICIES(ctx, owner, now_, policies_of(owner, now_), stage_, families_,        \
+			     counts_, set_, merge_);                                               \
+	} while (0)
+
 static __always_inline void set_addr(struct bpf_sock_addr *ctx, __u32 first_cell, __u32 n_ops,
 				     __u32 how, __u64 but)
 {
 	if (n_ops <= SP_OPS_CELL)
-		SET_CELL(ctx, first_cell, n_ops, how, but, set_option);
+		set_cell_addr(ctx, first_cell, n_ops, how, but);
 	else
 		set_block(ctx, first_cell, n_ops, how, but, CONTEXT_ADDR);
 }
@@ -195,18 +161,6 @@ static __always_inline void set_peer(struct facts *f, struct bpf_sock_addr *ctx,
 		set_v4(&f->remote, ctx->user_ip4, bpf_ntohs(ctx->user_port));
 	replace_any(&f->remote, ctx->sk);
 	f->family = f->remote.v4 ? SP_FAMILY_INDEX_IPV4 : SP_FAMILY_INDEX_IPV6;
-}
-
-/* Was the socket bound by the application, not by the kernel at its first send? */
-static __always_inline bool is_bound(struct bpf_sock *sk, struct sock *raw)
-{
-	struct sp_socket *s;
-
-	if (BPF_CORE_READ_BITFIELD_PROBED(raw, sk_userlocks) &
-	    (SOCK_BINDADDR_LOCK | SOCK_BINDPORT_LOCK))
-		return true;
-	s = bpf_sk_storage_get(&sockets, sk, NULL, 0);
-	return s && s->counted & BOUND;
 }
 
 /* Sets a socket's own address, as far as the application bound it. */
@@ -279,6 +233,12 @@ __noinline int merge_connect6(struct bpf_sock_addr *ctx, __u64 id, __u32 what, _
 		}                                                                                  \
 	} while (0)
 
+/* Does what the run above put off; returns whether the call goes on. */
+static __always_inline int end_run(struct bpf_sock_addr *ctx)
+{
+	return used(SP_DUE_CARE) && catch_up_addr(ctx) ? REFUSE : ALLOW;
+}
+
 /* Returns the families whose options a connection takes; for `::` see replace_any(). */
 static __always_inline __u32 families_of_peer6(struct bpf_sock_addr *ctx)
 {
@@ -297,14 +257,14 @@ SEC("cgroup/connect4")
 int connect4(struct bpf_sock_addr *ctx)
 {
 	ON_CONNECT(ctx, SP_FAMILY_IPV4, merge_connect4);
-	return ALLOW;
+	return end_run(ctx);
 }
 
 SEC("cgroup/connect6")
 int connect6(struct bpf_sock_addr *ctx)
 {
 	ON_CONNECT(ctx, families_of_peer6(ctx), merge_connect6);
-	return ALLOW;
+	return end_run(ctx);
 }
 
 static __always_inline void set_own(struct facts *f, struct bpf_sock_addr *ctx, bool v6)
@@ -384,14 +344,14 @@ SEC("cgroup/bind4")
 int bind4(struct bpf_sock_addr *ctx)
 {
 	ON_BIND(ctx, false, merge_bind4);
-	return ALLOW;
+	return end_run(ctx);
 }
 
 SEC("cgroup/bind6")
 int bind6(struct bpf_sock_addr *ctx)
 {
 	ON_BIND(ctx, true, merge_bind6);
-	return ALLOW;
+	return end_run(ctx);
 }
 
 /*
@@ -411,7 +371,19 @@ static __always_inline bool seen(struct bpf_sock *sk)
 	return false;
 }
 
-#define TCP_ESTABLISHED 1 /* also of a connected UDP socket */
+/* The same at a send: one that is refused is looked at again. */
+static __always_inline int end_send(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = SOCKET_OF(ctx);
+	struct sp_socket *s;
+
+	if (end_run(ctx) == ALLOW)
+		return ALLOW;
+	s = sk ? bpf_sk_storage_get(&sockets, sk, NULL, 0) : NULL;
+	if (s)
+		s->seen = 0;
+	return REFUSE;
+}
 
 /* Merges for a send, which tells the family alone, as it stands in how. */
 static __always_inline int merge_family(struct bpf_sock_addr *ctx, __u64 id, __u32 what, __u32 how,
@@ -463,10 +435,11 @@ int sendmsg4(struct bpf_sock_addr *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	struct owner owner;
 
-	if (is_to_be_governed(ctx, sk, &owner))
-		RUN_STAGE(ctx, &owner, SP_STAGE_UDP_SEND, families_of_sender(sk) | UNBOUND(ctx),
-			  first_time(sk, COUNTED_CONNECT), set_addr, merge_send4);
-	return ALLOW;
+	if (!is_to_be_governed(ctx, sk, &owner))
+		return ALLOW;
+	RUN_STAGE(ctx, &owner, SP_STAGE_UDP_SEND, families_of_sender(sk) | UNBOUND(ctx),
+		  first_time(sk, COUNTED_CONNECT), set_addr, merge_send4);
+	return end_send(ctx);
 }
 
 SEC("cgroup/sendmsg6")
@@ -475,10 +448,11 @@ int sendmsg6(struct bpf_sock_addr *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	struct owner owner;
 
-	if (is_to_be_governed(ctx, sk, &owner))
-		RUN_STAGE(ctx, &owner, SP_STAGE_UDP_SEND, families_of_sender(sk) | UNBOUND(ctx),
-			  first_time(sk, COUNTED_CONNECT), set_addr, merge_send6);
-	return ALLOW;
+	if (!is_to_be_governed(ctx, sk, &owner))
+		return ALLOW;
+	RUN_STAGE(ctx, &owner, SP_STAGE_UDP_SEND, families_of_sender(sk) | UNBOUND(ctx),
+		  first_time(sk, COUNTED_CONNECT), set_addr, merge_send6);
+	return end_send(ctx);
 }
 
 #define BOTH_FAMILIES (SP_FAMILY_IPV4 | SP_FAMILY_IPV6)
@@ -491,10 +465,11 @@ int connect_unix(struct bpf_sock_addr *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	struct owner owner;
 
-	if (sk && owner_of_raw(raw_socket(sk), &owner))
-		RUN_STAGE(ctx, &owner, SP_STAGE_UNIX, BOTH_FAMILIES,
-			  first_time(sk, COUNTED_CONNECT), set_addr, merge_unix);
-	return ALLOW;
+	if (!sk || !owner_of_raw(raw_socket(sk), &owner))
+		return ALLOW;
+	RUN_STAGE(ctx, &owner, SP_STAGE_UNIX, BOTH_FAMILIES, first_time(sk, COUNTED_CONNECT),
+		  set_addr, merge_unix);
+	return end_run(ctx);
 }
 
 SEC("?cgroup/sendmsg4")
@@ -503,10 +478,11 @@ int sendmsg_unix(struct bpf_sock_addr *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	struct owner owner;
 
-	if (sk && !seen(sk) && owner_of_raw(raw_socket(sk), &owner))
-		RUN_STAGE(ctx, &owner, SP_STAGE_UNIX, BOTH_FAMILIES,
-			  first_time(sk, COUNTED_CONNECT), set_addr, merge_unix);
-	return ALLOW;
+	if (!sk || seen(sk) || !owner_of_raw(raw_socket(sk), &owner))
+		return ALLOW;
+	RUN_STAGE(ctx, &owner, SP_STAGE_UNIX, BOTH_FAMILIES, first_time(sk, COUNTED_CONNECT),
+		  set_addr, merge_unix);
+	return end_send(ctx);
 }
 
 /* Sets local and remote as sock_ops has them: remote_port in the upper half, in network byte
@@ -622,6 +598,8 @@ static __noinline int due_at(struct bpf_sock_ops *ctx, __u32 stage)
 	if (stage < SP_STAGE_MAX)
 		RUN_STAGE(ctx, &owner, stage, families_of_op(ctx, stage) | UNBOUND(ctx), true,
 			  set_ops, merge_ops);
+	if (used(SP_DUE_CARE))
+		catch_up_ops(ctx);
 	return HANDLED;
 }
 
@@ -658,6 +636,28 @@ __noinline int merge_given(struct given *to, __u64 id, __u32 what, __u32 how)
 	RUN_POLICIES(to, owner, generation, policies, stage, BOTH_FAMILIES, true, set_given,       \
 		     merge_given)
 
+/* Notes from the beginning what the application sets. */
+static __always_inline void begin_own_sets(struct bpf_sock *ctx)
+{
+	struct sp_own_sets *s =
+		bpf_sk_storage_get(&own_sets, ctx, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (s)
+		s->flags = SP_OWN_SETS_WHOLE;
+}
+
+/* Can a later hook refuse what the device could not be given for?  Raw and ping sockets have none.
+ */
+static __always_inline bool has_later_hook(const struct bpf_sock *ctx, const struct given *given)
+{
+	__u32 protocol = ctx->protocol;
+
+	if (given->is_by_name && !state.netns_cookie) /* post_create */
+		return true;
+	return ctx->type != SOCK_RAW &&
+	       (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP || protocol == IPPROTO_UDP);
+}
+
 /* The socket is in the cgroup of the task that makes it, so a helper gives the id without following
  * the socket. */
 SEC("cgroup/sock_create")
@@ -666,6 +666,7 @@ int sock_create(struct bpf_sock *ctx)
 	__u32 what, protocol = ctx->protocol;
 	struct owner owner = { .id = bpf_get_current_cgroup_id() };
 	__u64 generation = state.generation;
+	bool is_here;
 	struct given given = {
 		.family = ctx->family == AF_INET6 ? SP_FAMILY_INDEX_IPV6 : SP_FAMILY_INDEX_IPV4,
 	};
@@ -676,6 +677,8 @@ int sock_create(struct bpf_sock *ctx)
 		what = owner_of_raw(raw_socket(ctx), &owner) ? policies_of(&owner, generation) : 0;
 	if (!what)
 		return ALLOW;
+	if (state.of[generation & 1].flags & SP_GENERATION_RESPECTS)
+		begin_own_sets(ctx);
 	if (ctx->type == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP))
 		GIVE(&given, &owner, generation, what, SP_STAGE_TCP_SOCKET);
 	else if (protocol == IPPROTO_UDP)
@@ -686,11 +689,17 @@ int sock_create(struct bpf_sock *ctx)
 		ctx->mark = given.mark;
 	if (given.has_priority)
 		ctx->priority = given.priority;
+	if (!given.has_device)
+		return ALLOW;
 	/* In another network namespace the index may be another device's. */
-	if (given.has_device &&
-	    (!given.is_by_name || bpf_get_netns_cookie(ctx) == state.netns_cookie))
+	is_here = !given.is_by_name || bpf_get_netns_cookie(ctx) == state.netns_cookie;
+	if (is_here)
 		ctx->bound_dev_if = given.device;
-	return ALLOW;
+	if (!given.refuses || given.unbinds || (is_here && given.device) ||
+	    has_later_hook(ctx, &given))
+		return ALLOW;
+	count_outcome(given.counter, given.option, SP_OUTCOME_REFUSED);
+	return REFUSE;
 }
 
 /* Returns what a socket is at socket(2); SP_STAGE_MAX: nothing that this hook gives it. */
@@ -725,15 +734,6 @@ static __always_inline __u32 stage_of_new(struct sock *sk, enum sp_family *ret_f
 	}
 }
 
-/* Returns the operation with this number, or NULL. */
-static __always_inline struct sp_op *numbered_op(__u32 number, __u64 generation)
-{
-	__u32 index = number / SP_OPS_CELL;
-	struct sp_op_cell *cell = MAP_LOOK(ops, generation & 1, &index);
-
-	return cell ? &cell->op[number % SP_OPS_CELL] : NULL;
-}
-
 /*
  * Gives what sock_create cannot: a device by its name, whatever the network namespace, and options
  * of sockets that are not IP's.  kern: the kernel makes a socket for itself.
@@ -762,10 +762,20 @@ int BPF_PROG(post_create, struct socket *socket, int family, int type, int proto
 	for (__u32 i = 0; i < GIVEN_OPS_MAX && i < given.n_ops; i++) {
 		struct sp_op *op = numbered_op(given.op[i], generation);
 
-		if (op)
-			set_option(sk, op, BOTH_FAMILIES, 0);
+		if (!op || set_value(sk, op, HOW(stage, BOTH_FAMILIES, false, generation)) == 0 ||
+		    !(op->flags & SP_OP_REFUSE))
+			continue;
+		count_outcome(op->counter, op->option, SP_OUTCOME_REFUSED);
+		return REFUSE;
 	}
 	return ALLOW;
+}
+
+/* What the application sets itself, after the hooks above or before. */
+SEC("cgroup/setsockopt")
+int setsockopt(struct bpf_sockopt *ctx)
+{
+	return on_setsockopt(ctx);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -64,6 +64,7 @@ enum sp_stage {
 	SP_STAGE_OTHER_SOCKET,	  /* cgroup/sock_create: raw, ping, UDP-Lite, SCTP and others */
 	SP_STAGE_MAX,
 };
+#define SP_STAGE_IS_REPLY(s)  ((s) == SP_STAGE_REPLY_ACTIVE || (s) == SP_STAGE_REPLY_PASSIVE)
 #define SP_STAGE_IS_SOCKET(s) ((s) >= SP_STAGE_TCP_SOCKET)
 
 /* A further bit of sets of stages: at socket(2) some policy gives a device by its name, which takes
@@ -72,6 +73,8 @@ enum sp_stage {
 /* And others: some policy has a word about what applications set; one of them is to respect it. */
 #define SP_DUE_AFTERWARDS (1ull << (SP_STAGE_MAX + 1))
 #define SP_DUE_RESPECT	  (1ull << (SP_STAGE_MAX + 2))
+#define SP_DUE_CARE	  (1ull << (SP_STAGE_MAX + 3)) /* some operation has SP_OP_CARE; no hook's own \
+							*/
 
 /* Which IP families a socket speaks; a dual-stack listener speaks both. */
 #define SP_FAMILY_IPV4 0x1
@@ -320,14 +323,27 @@ struct sp_op {
 	__u8 families; /* SP_FAMILY_*: applies to a socket that speaks one of these; 0: to all */
 	__u8 flags;    /* SP_OP_* */
 	__u32 counter; /* of the policy or rule that sets it: for the failures and for `explain` */
-	__u32 index;   /* of SO_BINDTO* at socket(2): the device's in the agent's network namespace,
-			  0: there is none */
+	union {
+		__u32 index; /* of SO_BINDTO* at socket(2): the device's in the agent's network
+				namespace, 0: there is none */
+		__u32 reads; /* with SP_OP_RANGE or SP_OP_RESPECT, but not at socket(2): SP_READS_*
+			      */
+	};
 	union {
 		__u8 value[SP_VALUE_SIZE]; /* host byte order; strings with their NUL */
-		struct sp_bounds bounds;   /* with SP_OP_RANGE or SP_OP_RESPECT, unless it is a string
-					    */
+		struct sp_bounds bounds; /* with SP_OP_RANGE or SP_OP_RESPECT, unless it is a string
+					  */
 	};
 };
+
+/* How the kernel shows an option's value. */
+#define SP_READS_DOUBLED     0x01 /* twice what was set; a bit of the socket says whether it was */
+#define SP_READS_WITHOUT_ECN 0x02 /* the low two bits are the kernel's */
+#define SP_READS_OTHERWISE   0x04 /* not at all, or something else */
+#define SP_READS_TEXT	     0x08 /* a string */
+#define SP_ZERO_IS_NONE	     0x10 /* 0 is no limit, or the host's: greater than all others */
+#define SP_READS_BOOL	     0x40 /* 0 or 1, whatever was set */
+#define SP_FRESH_IS_UNSET    0x20 /* who sets a fresh socket's value has set nothing */
 
 /* Who has the last word, where it is not the application. */
 #define SP_OP_HOLD     0x01 /* what it sets afterwards becomes this value */
@@ -337,8 +353,9 @@ struct sp_op {
 #define SP_OP_NO_VALUE 0x10 /* with SP_OP_RANGE: a socket on which it set nothing is left alone */
 #define SP_OP_REFUSE   0x20 /* on_failure: refuse */
 #define SP_OP_APPLY    0x40 /* existing: apply */
-/* What the hooks of a socket's moments have to look at before they set the value. */
-#define SP_OP_WITH_CARE (SP_OP_RESPECT | SP_OP_RANGE | SP_OP_REFUSE)
+#define SP_OP_CARE                                                                                 \
+	0x80 /* set last, by who looks at the socket before and at what comes of it:               \
+		those with SP_OP_RESPECT, _RANGE, _REFUSE, and what comes after them */
 /* What the hook at setsockopt(2) is attached for. */
 #define SP_OP_AFTERWARDS (SP_OP_HOLD | SP_OP_DENY | SP_OP_RESPECT | SP_OP_RANGE)
 
@@ -384,13 +401,13 @@ struct sp_outcome {
 	__u16 kind;   /* enum sp_outcome_kind */
 };
 enum sp_outcome_kind {
-	SP_OUTCOME_HELD,	         /* what the application set became the policy's value */
-	SP_OUTCOME_DENIED,     /* what it set was refused */
-	SP_OUTCOME_CLAMPED,    /* what it set was brought into the range */
-	SP_OUTCOME_RESPECTED,  /* what it had set stayed */
-	SP_OUTCOME_REFUSED,    /* the value could not be set, and a call of it failed */
+	SP_OUTCOME_HELD,	/* what the application set became the policy's value */
+	SP_OUTCOME_DENIED,	/* what it set was refused */
+	SP_OUTCOME_CLAMPED,	/* what it set was brought into the range */
+	SP_OUTCOME_RESPECTED,	/* what it had set stayed */
+	SP_OUTCOME_REFUSED,	/* the value could not be set, and a call of it failed */
 	SP_OUTCOME_NOT_REFUSED, /* the same, but there was no call to refuse */
-	SP_OUTCOME_UNTOLD,     /* not held: whether the socket was accepted cannot be told */
+	SP_OUTCOME_UNTOLD,	/* not held: whether the socket was accepted cannot be told */
 	SP_OUTCOME_MAX,
 };
 
@@ -408,7 +425,11 @@ struct sp_generation {
 	__u64 loaded_usec;	/* CLOCK_REALTIME, microseconds, when it came in force */
 	__u32 n_policies;
 	__u32 n_glob_nodes, n_glob_links; /* the most that a table uses */
-	__u32 reserved[5];
+	__u32 reserved;
+	__u64 asked;	 /* BIT(row of the option table): some operation has SP_OP_AFTERWARDS */
+	__u64 respected; /* ... has SP_OP_RESPECT */
+	__u64 digest;	 /* of all that the maps of the generation hold; 0: not known */
+	__u64 reserved2[7];
 };
 #define SP_GENERATION_DECIDES_LATE 0x1 /* some policy has decided_late */
 #define SP_GENERATION_RESPECTS	   0x2 /* some operation has SP_OP_RESPECT */
@@ -416,11 +437,11 @@ struct sp_generation {
 
 /* Array `state`, one element: to the programs a variable.  The agent writes the first part,
  * programs only count in the last. */
-#define SP_SOCK_OPS_MAX	   64  /* greater than all BPF_SOCK_OPS_* */
-#define SP_ASKED_LEVELS	   4   /* SOL_SOCKET, IPPROTO_TCP, IPPROTO_IP, IPPROTO_IPV6 */
-#define SP_ASKED_NAMES	   128 /* greater than all names of options in these */
-#define SP_ASKED_LEVEL(l)  ((l) == 1 ? 0u : (l) == 6 ? 1u : (l) == 0 ? 2u : (l) == 41 ? 3u : 4u)
-#define SP_ASKED_RESPECT   0x80 /* some policy in force respects what the application sets */
+#define SP_SOCK_OPS_MAX	  64  /* greater than all BPF_SOCK_OPS_* */
+#define SP_ASKED_LEVELS	  4   /* SOL_SOCKET, IPPROTO_TCP, IPPROTO_IP, IPPROTO_IPV6 */
+#define SP_ASKED_NAMES	  128 /* greater than all names of options in these */
+#define SP_ASKED_LEVEL(l) ((l) == 1 ? 0u : (l) == 6 ? 1u : (l) == 0 ? 2u : (l) == 41 ? 3u : 4u)
+#define SP_ASKED_RESPECT  0x80 /* some policy in force respects what the application sets */
 struct sp_state {
 	__u64 generation; /* bit 0 says which maps are in force; raised by each reload; 0: none is;
 			     keeps its place in every version */
@@ -441,8 +462,8 @@ struct sp_state {
 	__u8 sock_ops[SP_SOCK_OPS_MAX]; /* the stage of an op where some policy has something due;
 					   else 0, which is no op's stage */
 	__u8 reply_options[SP_SOCK_OPS_MAX]; /* the row of the option table for an op's reply */
-	/* The options that the hook at setsockopt(2) looks at, in all their spellings: 1 + the row of
-	 * the option table, and SP_ASKED_RESPECT; by SP_ASKED_LEVEL() and optname. */
+	/* The options that the hook at setsockopt(2) looks at, in all their spellings: 1 + the row
+	 * of the option table, and SP_ASKED_RESPECT; by SP_ASKED_LEVEL() and optname. */
 	__u8 asked[SP_ASKED_LEVELS][SP_ASKED_NAMES];
 	/* Counted by the programs. */
 	__u64 misses;	     /* cgroups that were classified */
@@ -463,14 +484,16 @@ struct sp_socket {
 	__u32 reserved;
 };
 
-/* Local storage of sockets in whose cgroup something respects what the application sets: what it set
- * itself.  An accepted socket begins with its listener's. */
+/* Local storage of sockets that operations with SP_OP_CARE are for: what the application set
+ * itself. An accepted socket begins with its listener's. */
 #define SP_OPTIONS_MAX 64
 struct sp_own_sets {
-	__u64 options; /* BIT(row of the option table) */
-	__u32 flags;   /* SP_OWN_SETS_* */
-	__u32 reserved;
+	__u64 options;		     /* BIT(row of the option table) */
+	__u64 due;		     /* likewise: during a run of a hook, those that were put off */
+	__u32 flags;		     /* SP_OWN_SETS_* */
+	__u32 how;		     /* likewise: of that run, see bpf/op.h */
 	__u32 value[SP_OPTIONS_MAX]; /* by row: the first bytes of what it set */
+	__u32 op[SP_OPTIONS_MAX];    /* by row: the number of the operation that was put off */
 };
 #define SP_OWN_SETS_WHOLE 0x1 /* since socket(2), so that there are no others */
 
@@ -488,11 +511,11 @@ _Static_assert(sizeof(struct sp_op) == 32, "abi");
 _Static_assert(sizeof(struct sp_counter) == 128, "abi");
 _Static_assert(sizeof(struct sp_failure) == 8, "abi");
 _Static_assert(sizeof(struct sp_outcome) == 8, "abi");
-_Static_assert(sizeof(struct sp_generation) == 64, "abi");
+_Static_assert(sizeof(struct sp_generation) == 128, "abi");
 _Static_assert(__builtin_offsetof(struct sp_state, abi_version) == 64, "abi");
-_Static_assert(__builtin_offsetof(struct sp_state, misses) == 896, "abi: a cache line of its own");
-_Static_assert(sizeof(struct sp_state) == 960, "abi");
+_Static_assert(__builtin_offsetof(struct sp_state, misses) == 1024, "abi: a cache line of its own");
+_Static_assert(sizeof(struct sp_state) == 1088, "abi");
 _Static_assert(sizeof(struct sp_socket) == 16, "abi");
-_Static_assert(sizeof(struct sp_own_sets) == 16 + 4 * SP_OPTIONS_MAX, "abi");
+_Static_assert(sizeof(struct sp_own_sets) == 24 + 8 * SP_OPTIONS_MAX, "abi");
 
 #endif

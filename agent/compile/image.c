@@ -77,6 +77,26 @@ static bool is_left_out(const struct option *o)
 }
 #endif
 
+/* Notes what hooks besides the stage's own the operation takes. */
+static void tell_generation(struct building *b, const struct option *o, const struct sp_op *op)
+{
+	struct sp_generation *g = &b->generation;
+
+	if (op->flags & SP_OP_AFTERWARDS) {
+		g->asked |= option_bits(o);
+		g->stages |= SP_DUE_AFTERWARDS;
+	}
+	if (op->flags & SP_OP_RESPECT) {
+		g->respected |= option_bits(o);
+		g->stages |= SP_DUE_RESPECT;
+		g->flags |= SP_GENERATION_RESPECTS;
+	}
+	if (op->flags & SP_OP_CARE)
+		g->stages |= SP_DUE_CARE;
+	if (op->flags & SP_OP_APPLY)
+		g->flags |= SP_GENERATION_APPLIES;
+}
+
 /* Writes a block, of a rule or of a base.  to->counter and the like are left to the caller. */
 static int write_block(struct building *b, const struct policy *p, enum sp_stage s,
 		       const struct program_block *from, struct sp_block *to)
@@ -93,8 +113,10 @@ static int write_block(struct building *b, const struct policy *p, enum sp_stage
 		if (stage_table[s].is_socket &&
 		    choice->setting->option == &option_table[OPTION_SO_BINDTODEVICE])
 			b->generation.stages |= SP_DUE_DEVICE_NAME;
-		for (n = program_encode_ops(choice, s, &ops[to->n_ops]); n; n--)
+		for (n = program_encode_ops(choice, s, &ops[to->n_ops]); n; n--) {
+			tell_generation(b, choice->option, &ops[to->n_ops]);
 			ops[to->n_ops++].counter = counter_of(b, p, choice->rule);
+		}
 	}
 	return append(b, MAP_ID_ops, ops, (to->n_ops + SP_OPS_CELL - 1u) / SP_OPS_CELL,
 		      &to->first_cell);

@@ -398,6 +398,67 @@ static uint32_t priority_of_tos(uint8_t tos)
 	return by_tos[tos >> 3 & 3];
 }
 
+static uint8_t flags_of(const struct setting *setting)
+{
+	static const uint8_t by_application[APPLICATION_MAX] = {
+		[APPLICATION_HOLD] = SP_OP_HOLD,
+		[APPLICATION_DENY] = SP_OP_DENY,
+		[APPLICATION_RESPECT] = SP_OP_RESPECT,
+	};
+	uint8_t flags = by_application[setting->application];
+
+	flags |= setting->range.is_given ? SP_OP_RANGE : 0;
+	flags |= setting->is_range_alone ? SP_OP_NO_VALUE : 0;
+	flags |= setting->refuse ? SP_OP_REFUSE : 0;
+	flags |= setting->apply ? SP_OP_APPLY : 0;
+	if (flags & (SP_OP_RESPECT | SP_OP_RANGE | SP_OP_REFUSE))
+		flags |= SP_OP_CARE;
+	return flags;
+}
+
+static uint32_t reads_of(const struct option *o)
+{
+	switch (o->result) {
+	case RESULT_DOUBLED_RMEM:
+	case RESULT_DOUBLED_WMEM:
+		return SP_READS_DOUBLED;
+	case RESULT_ECN_MASKED:
+		return SP_READS_WITHOUT_ECN;
+	case RESULT_AS_IS:
+		return o->hidden ? SP_READS_OTHERWISE : 0;
+	default:
+		return SP_READS_OTHERWISE;
+	}
+}
+
+/* Returns what a socket has on which nobody set the option; 0 where that cannot be told. */
+static uint32_t fresh_of(const struct option *o)
+{
+	int64_t fresh = o->fresh.kind == FRESH_SYSCTL ? host_sysctl_number(o->fresh.sysctl)
+						      : o->fresh.number;
+
+	return fresh < 0 ? 0 : (uint32_t)fresh;
+}
+
+/* What the hooks must know where they do not set the value blindly. */
+static void encode_bounds(const struct setting *setting, struct sp_op *op)
+{
+	const struct option *o = setting->option;
+	const struct value_range *range = &setting->range;
+	bool is_text = o->type == OPTION_STRING;
+
+	op->reads = reads_of(o);
+	op->reads |= is_text ? SP_READS_TEXT : 0;
+	op->reads |= o->type == OPTION_BOOL ? SP_READS_BOOL : 0;
+	op->reads |= o->zero_is_none ? SP_ZERO_IS_NONE : 0;
+	op->reads |= o->route ? SP_FRESH_IS_UNSET : 0;
+	if (is_text)
+		return;
+	op->bounds.min = range->is_given ? range->min : 0;
+	op->bounds.max = range->is_given ? range->max : UINT32_MAX;
+	op->bounds.fresh = fresh_of(o);
+}
+
 static void encode_op(const struct program_choice *choice, enum sp_stage s, struct sp_op *ret)
 {
 	const struct setting *setting = choice->setting;
@@ -409,12 +470,15 @@ static void encode_op(const struct program_choice *choice, enum sp_stage s, stru
 		.option = (__u8)option_id(option),
 		.optlen = (__u8)setting->value.size,
 		.families = (__u8)option_families(option),
+		.flags = flags_of(setting),
 	};
 	(void)sockopt_get(&setting->value, ret->value, setting->value.size);
 	if (option->level == SP_LEVEL_REPLY)
 		encode_reply(option, ret);
 	if (options_rival(option, &option_table[OPTION_SO_BINDTODEVICE]))
 		encode_device(setting, stage_table[s].is_socket, ret);
+	if (ret->flags & (SP_OP_RANGE | SP_OP_RESPECT) && !stage_table[s].is_socket)
+		encode_bounds(setting, ret);
 }
 
 size_t program_encode_ops(const struct program_choice *choice, enum sp_stage s, struct sp_op *ret)

@@ -49,6 +49,18 @@ static int64_t read_number(const char *path)
 	return end == from || errno || value < 0 ? -1 : value;
 }
 
+int64_t host_sysctl_number(const char *name)
+{
+	char path[128];
+	int n = snprintf(path, sizeof(path), "/proc/sys/%s", name);
+
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return -1;
+	for (char *dot = path + strlen("/proc/sys/"); (dot = strchr(dot, '.'));)
+		*dot = '/';
+	return read_number(path);
+}
+
 static int64_t read_tick(void)
 {
 	struct timespec tick;

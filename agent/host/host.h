@@ -32,6 +32,10 @@ int host_has_unix_hooks(void);
  * -ENODATA when it cannot be told. */
 int host_has_bpf_lsm(void);
 
+/* Returns the last whole number of a sysctl of the caller's network namespace, by its name:
+ * "net.ipv4.tcp_keepalive_time"; -1: there is none. */
+int64_t host_sysctl_number(const char *name);
+
 /* Reads what is readable and never fails; what cannot be read is -1 or NULL. */
 void host_read(struct host *h);
 void host_clear(struct host *h);

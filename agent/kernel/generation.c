@@ -203,6 +203,29 @@ int generation_write(struct kernel *k, const struct image *im)
 	return r;
 }
 
+/* Tells the programs which options the hook at setsockopt(2) looks at. */
+static void set_asked(struct sp_state *state, uint64_t asked, uint64_t respected)
+{
+	uint8_t table[SP_ASKED_LEVELS][SP_ASKED_NAMES] = { 0 };
+
+	for (int i = 0; i < OPTION_MAX; i++) {
+		const struct option *o = &option_table[i];
+		const int names[] = { o->optname, o->other_optname };
+		uint8_t what = (uint8_t)(1 + i);
+
+		if (!(asked >> i & 1) || SP_ASKED_LEVEL(o->level) >= SP_ASKED_LEVELS)
+			continue;
+		if (respected >> i & 1)
+			what |= SP_ASKED_RESPECT;
+		for (size_t k = 0; k < ARRAY_SIZE(names); k++)
+			if (names[k] && names[k] < SP_ASKED_NAMES)
+				table[SP_ASKED_LEVEL(o->level)][names[k]] = what;
+	}
+	for (int l = 0; l < SP_ASKED_LEVELS; l++)
+		for (int n = 0; n < SP_ASKED_NAMES; n++)
+			__atomic_store_n(&state->asked[l][n], table[l][n], __ATOMIC_RELAXED);
+}
+
 static void set_stages(struct sp_state *state, uint64_t stages)
 {
 	for (int op = 0; op < SP_SOCK_OPS_MAX; op++) {
@@ -217,6 +240,19 @@ static void set_stages(struct sp_state *state, uint64_t stages)
 				 __ATOMIC_RELAXED);
 	}
 	__atomic_store_n(&state->stages, stages, __ATOMIC_SEQ_CST);
+}
+
+/* Tells the programs what is due somewhere: in g, and in the other generation, too, where that may
+ * be NULL. */
+static void set_due(struct sp_state *state, const struct sp_generation *g,
+		    const struct sp_generation *other)
+{
+	static const struct sp_generation none;
+
+	if (!other)
+		other = &none;
+	set_asked(state, g->asked | other->asked, g->respected | other->respected);
+	set_stages(state, g->stages | other->stages);
 }
 
 static uint64_t now_usec(void)
@@ -253,9 +289,9 @@ void generation_switch(struct kernel *k, const struct image *im)
 	state->of[next & 1] = complete(im);
 	/* The first generation becomes one before anything is due. */
 	if (!first)
-		set_stages(state, state->stages | im->generation.stages);
+		set_due(state, &im->generation, &state->of[~next & 1]);
 	__atomic_store_n(&state->generation, next, __ATOMIC_SEQ_CST);
-	set_stages(state, im->generation.stages);
+	set_due(state, &im->generation, NULL);
 }
 
 void generation_free_others(struct kernel *k)
@@ -294,7 +330,7 @@ void generation_settle(struct kernel *k)
 {
 	struct sp_state *state = k->state;
 
-	set_stages(state, state->of[state->generation & 1].stages);
+	set_due(state, &state->of[state->generation & 1], NULL);
 	generation_free_others(k);
 }
 

@@ -38,11 +38,13 @@ const struct hook hook_table[] = {
 				CGROUP_UNIX_CONNECT, .is_optional = true },
 	[HOOK_SENDMSG_UNIX] = { "sendmsg_unix", "cgroup/sendmsg4", BIT(SP_STAGE_UNIX), 0, ADDRESS,
 				CGROUP_UNIX_SENDMSG, .is_optional = true },
-	[HOOK_SOCK_CREATE] = { "sock_create", "cgroup/sock_create", SOCKETS, 0,
+	[HOOK_SOCK_CREATE] = { "sock_create", "cgroup/sock_create", SOCKETS, SP_DUE_RESPECT,
 			       BPF_PROG_TYPE_CGROUP_SOCK, BPF_CGROUP_INET_SOCK_CREATE },
 	[HOOK_POST_CREATE] = { "post_create", "lsm_cgroup/socket_post_create",
 			       BIT(SP_STAGE_LOCAL_SOCKET), SP_DUE_DEVICE_NAME, BPF_PROG_TYPE_LSM,
 			       BPF_LSM_CGROUP, .is_optional = true },
+	[HOOK_SETSOCKOPT] = { "setsockopt", "cgroup/setsockopt", 0, SP_DUE_AFTERWARDS,
+			      BPF_PROG_TYPE_CGROUP_SOCKOPT, BPF_CGROUP_SETSOCKOPT },
 };
 static_assert(ARRAY_SIZE(hook_table) == HOOK_MAX, "a row for each hook");
 

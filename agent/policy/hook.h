@@ -23,6 +23,7 @@ enum hook_id {
 	HOOK_SENDMSG_UNIX,
 	HOOK_SOCK_CREATE,
 	HOOK_POST_CREATE,
+	HOOK_SETSOCKOPT,
 	HOOK_MAX,
 };
 
@@ -31,7 +32,7 @@ struct hook {
 				link's pin */
 	const char *section; /* of the program in the BPF object */
 	uint64_t stages;     /* BIT(enum sp_stage): the stages that this hook serves */
-	uint64_t observes;   /* stages of other hooks that need it as well, or SP_DUE_DEVICE_NAME */
+	uint64_t observes;   /* stages of other hooks that need it as well, or SP_DUE_* */
 	enum bpf_prog_type program_type;
 	uint32_t attach_type;
 	bool is_optional; /* some kernels on which sockpol runs lack it */

@@ -40,16 +40,17 @@ struct value_range {
 struct setting {
 	const struct option *option;
 	bool unset;
-	bool is_range_alone;	      /* there is no value */
-	struct sockopt value;	      /* owned; not initialised when unset; of a range alone its max */
+	bool is_range_alone;  /* there is no value */
+	struct sockopt value; /* owned; not initialised when unset; of a range alone its max */
 	struct value_range range;
-	enum application said;	      /* at the option itself */
-	enum application application; /* what counts: said here, or by the rule, or the policy, where
-					 the option can; never APPLICATION_UNSAID once parsed */
-	bool refuse;		      /* on_failure of the rule, or the policy */
-	bool apply;		      /* existing: apply */
-	struct position at;	      /* of the option's name */
-	const char *shorthand;	      /* the shorthand it came from ("DSCP"), or NULL */
+	enum application said; /* at the option itself */
+	enum application
+		application;   /* what counts: said here, or by the rule, or the policy, where
+				  the option can; never APPLICATION_UNSAID once parsed */
+	bool refuse;	       /* on_failure of the rule, or the policy */
+	bool apply;	       /* existing: apply */
+	struct position at;    /* of the option's name */
+	const char *shorthand; /* the shorthand it came from ("DSCP"), or NULL */
 };
 
 /* Settings, at most one an option, in option table order. */

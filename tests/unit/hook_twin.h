@@ -33,6 +33,18 @@ static struct {
 	bool failed; /* a look-up beyond a map, or a failure counted: there is none */
 } twin;
 
+/* Instead of <bpf/bpf_core_read.h>: the kernel's structures are the test's own. */
+#define __BPF_CORE_READ_H__
+#define BPF_CORE_READ_1(p, a)		   ((p)->a)
+#define BPF_CORE_READ_2(p, a, b)	   ((p)->a->b)
+#define BPF_CORE_READ_N(_1, _2, name, ...) name
+#define BPF_CORE_READ(p, ...)                                                                      \
+	BPF_CORE_READ_N(__VA_ARGS__, BPF_CORE_READ_2, BPF_CORE_READ_1)(p, __VA_ARGS__)
+#define BPF_CORE_READ_BITFIELD_PROBED(p, field) ((p)->field)
+#define bpf_core_read(to, n, from)		memcpy(to, from, n)
+#define bpf_core_enum_value_exists(type, value) 0
+#define bpf_core_type_exists(type)		0
+
 /* Instead of <bpf/bpf_helpers.h>, whose helpers are the kernel's: as much of it as a map needs. */
 #define __BPF_HELPERS__
 #define SEC(name)
@@ -66,6 +78,12 @@ static int twin_setsockopt(void *value, int n)
 	return 0;
 }
 
+/* The one socket that there is, as the kernel has it, and what is kept of it. */
+struct twin_socket;
+static void *twin_storage(const void *map, uint64_t flags);
+static int twin_getsockopt(int level, int name, void *value, int n);
+static long twin_find_socket(void *to);
+
 static inline int twin_failed(void)
 {
 	twin.failed = true;
@@ -76,7 +94,12 @@ static inline int twin_failed(void)
 #define bpf_map_update_elem(map, key, value, flags) ((void)(key), (void)(value), twin_failed())
 #define bpf_loop(n, body, ctx, flags)		    twin_loop(n, (long (*)(__u32, void *))(body), ctx)
 #define bpf_setsockopt(ctx, level, name, value, n)  ((void)(ctx), twin_setsockopt(value, n))
-#define bpf_get_prandom_u32()			    0u
+#define bpf_getsockopt(ctx, level, name, value, n)                                                 \
+	((void)(ctx), twin_getsockopt(level, name, value, n))
+#define bpf_probe_read_kernel(to, n, from)	  ((void)(from), twin_find_socket(to))
+#define bpf_sk_storage_get(map, sk, value, flags) ((void)(sk), twin_storage(map, flags))
+#define bpf_skc_to_mptcp_sock(sk)		  ((struct mptcp_sock *)((void)(sk), NULL))
+#define bpf_get_prandom_u32()			  0u
 #undef run_test /* cmocka has an old name for something */
 /* The maps are global variables, and their names others' as well; and clang, which compiles the
  * hooks, does not warn of what is not used. */
@@ -88,6 +111,39 @@ static inline int twin_failed(void)
 #undef bpf_map_update_elem
 #undef bpf_loop
 #undef bpf_setsockopt
+#undef bpf_getsockopt
+#undef bpf_probe_read_kernel
+#undef bpf_sk_storage_get
+
+static struct {
+	struct sock sock;
+	struct sp_own_sets own;
+	bool has_own;
+} twin_socket;
+
+static long twin_find_socket(void *to)
+{
+	struct sock *raw = &twin_socket.sock;
+
+	memcpy(to, &raw, sizeof(raw));
+	return 0;
+}
+
+static void *twin_storage(const void *map, uint64_t flags)
+{
+	if (map != (const void *)&own_sets)
+		return NULL;
+	twin_socket.has_own |= flags & BPF_SK_STORAGE_GET_F_CREATE;
+	return twin_socket.has_own ? &twin_socket.own : NULL;
+}
+
+static int twin_getsockopt(int level, int name, void *value, int n)
+{
+	(void)level;
+	(void)name;
+	memset(value, 0, (size_t)n);
+	return 0;
+}
 
 static struct given twin_given; /* what socket(2) brought in the last run of a stage */
 

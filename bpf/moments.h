@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Which of its moments has a socket behind it, and what is known about it there? */
+#ifndef SOCKPOL_BPF_MOMENTS_H
+#define SOCKPOL_BPF_MOMENTS_H
+
+#include <stdbool.h>
+
+#include <linux/in.h>
+#include <bpf/bpf_endian.h>
+
+#include "facts.h"
+#include "socket.h"
+
+#ifndef AF_INET /* a unit test has them from the C library */
+#define AF_UNIX		 1
+#define AF_INET		 2
+#define AF_INET6	 10
+#define AF_NETLINK	 16
+#define AF_PACKET	 17
+#define SOCK_STREAM	 1
+#define SOCK_RAW	 3
+#endif
+#define TCP_ESTABLISHED	 1 /* also of a connected UDP socket */
+#define TCP_CLOSE	 7
+#define TCP_LISTEN_STATE 10
+
+/* In sk_userlocks (include/net/sock.h): the application bound an address or a port. */
+#define SOCK_BINDADDR_LOCK 4
+#define SOCK_BINDPORT_LOCK 8
+
+/* Bits of sp_socket.counted: a socket is counted once a direction. */
+#define COUNTED_CONNECT 0x1
+#define COUNTED_LISTEN	0x2
+/* A further bit: the application bound the socket to any address and port 0, which sk_userlocks
+ * does not show. */
+#define BOUND 0x4
+
+/* Was the socket bound by the application, not by the kernel at its first send? */
+static __always_inline bool is_bound(struct bpf_sock *sk, struct sock *raw)
+{
+	struct sp_socket *s;
+
+	if (BPF_CORE_READ_BITFIELD_PROBED(raw, sk_userlocks) &
+	    (SOCK_BINDADDR_LOCK | SOCK_BINDPORT_LOCK))
+		return true;
+	s = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	return s && s->counted & BOUND;
+}
+
+/* Stages that a socket has behind it, a byte each with 1 more than the stage: the latest first. */
+struct moments {
+	__u32 passed;
+	bool is_untold; /* perhaps it was accepted */
+};
+#define MOMENT_BITS	5
+#define MOMENT(moments) (((moments)&0x1f) - 1)
+#define MOMENTS_1(a)	((__u32)(a) + 1)
+#define MOMENTS_2(a, b) (MOMENTS_1(a) | MOMENTS_1(b) << MOMENT_BITS)
+_Static_assert(SP_STAGE_MAX < 0x1f, "room for each stage");
+
+/* Returns the moments of a TCP socket, also of MPTCP's own.  An accepted one has its listener's
+ * backlog, which is 0 where that was listen(fd, 0). */
+static __always_inline void find_moments_of_tcp(struct bpf_sock *sk, struct sock *raw,
+						struct moments *ret)
+{
+	__u32 locks;
+
+	if (sk->state == TCP_CLOSE) {
+		ret->passed = sk->src_port ? MOMENTS_2(SP_STAGE_TCP_BIND, SP_STAGE_TCP_SOCKET)
+					   : MOMENTS_1(SP_STAGE_TCP_SOCKET);
+		return;
+	}
+	if (sk->state == TCP_LISTEN_STATE) {
+		ret->passed = MOMENTS_2(SP_STAGE_TCP_LISTEN, SP_STAGE_TCP_SOCKET);
+		return;
+	}
+	if (BPF_CORE_READ(raw, sk_max_ack_backlog)) {
+		ret->passed = MOMENTS_1(SP_STAGE_TCP_PASSIVE_EST);
+		return;
+	}
+	ret->passed = MOMENTS_2(SP_STAGE_TCP_CONNECT, SP_STAGE_TCP_SYN) |
+		      MOMENTS_1(SP_STAGE_TCP_SOCKET) << 2 * MOMENT_BITS;
+	locks = BPF_CORE_READ_BITFIELD_PROBED(raw, sk_userlocks);
+	if (locks & SOCK_BINDPORT_LOCK)
+		ret->is_untold = true;
+}
+
+/* As connect(2) had it: an address or a port that the kernel chose is not known. */
+static __always_inline void forget_unbound(struct bpf_sock *sk, struct sock *raw, struct facts *f)
+{
+	if (!(BPF_CORE_READ_BITFIELD_PROBED(raw, sk_userlocks) & SOCK_BINDADDR_LOCK))
+		f->local.known = false;
+	if (!is_bound(sk, raw))
+		f->local.port = 0;
+}
+
+static __always_inline __u32 moments_of_udp(struct bpf_sock *sk, struct sock *raw, struct facts *f)
+{
+	struct sp_socket *s;
+
+	if (sk->state == TCP_ESTABLISHED) {
+		forget_unbound(sk, raw, f);
+		return MOMENTS_2(SP_STAGE_UDP_CONNECT, SP_STAGE_UDP_SOCKET);
+	}
+	if (is_bound(sk, raw))
+		return MOMENTS_2(SP_STAGE_UDP_BIND, SP_STAGE_UDP_SOCKET);
+	s = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	return s && s->seen ? MOMENTS_2(SP_STAGE_UDP_SEND, SP_STAGE_UDP_SOCKET)
+			    : MOMENTS_1(SP_STAGE_UDP_SOCKET);
+}
+
+/* Returns the moments of a socket that is not IP's. */
+static __always_inline __u32 moments_of_local(struct bpf_sock *sk)
+{
+	struct sp_socket *s;
+
+	if (sk->family != AF_UNIX || state.missing_stages & 1 << SP_STAGE_UNIX)
+		return MOMENTS_1(SP_STAGE_LOCAL_SOCKET);
+	s = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	return s && s->counted & COUNTED_CONNECT ? MOMENTS_1(SP_STAGE_UNIX) : 0;
+}
+
+static __always_inline __u16 family_index(struct bpf_sock *sk)
+{
+	switch (sk->family) {
+	case AF_UNIX:
+		return SP_FAMILY_INDEX_UNIX;
+	case AF_NETLINK:
+		return SP_FAMILY_INDEX_NETLINK;
+	case AF_PACKET:
+		return SP_FAMILY_INDEX_PACKET;
+	default:
+		return SP_FAMILY_INDEX_IPV4;
+	}
+}
+
+/* Sets the facts of an IP socket that rules look at. */
+static __always_inline void find_facts(struct bpf_sock *sk, struct facts *f)
+{
+	__u16 port = bpf_ntohs(sk->dst_port);
+
+	if (sk->family == AF_INET6) {
+		set_v6(&f->local, sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2], sk->src_ip6[3],
+		       sk->src_port);
+		if (port)
+			set_v6(&f->remote, sk->dst_ip6[0], sk->dst_ip6[1], sk->dst_ip6[2],
+			       sk->dst_ip6[3], port);
+	} else {
+		set_v4(&f->local, sk->src_ip4, sk->src_port);
+		if (port)
+			set_v4(&f->remote, sk->dst_ip4, port);
+	}
+	f->family = (f->remote.known ? f->remote.v4 : f->local.v4) ? SP_FAMILY_INDEX_IPV4
+								   : SP_FAMILY_INDEX_IPV6;
+}
+
+static __always_inline void find_moments(struct bpf_sock *sk, struct moments *ret, struct facts *f)
+{
+	__u32 protocol = sk->protocol;
+	struct sock *raw = raw_socket(sk);
+
+	ret->is_untold = false;
+	if (sk->family != AF_INET && sk->family != AF_INET6) {
+		f->family = family_index(sk);
+		ret->passed = moments_of_local(sk);
+		return;
+	}
+	find_facts(sk, f);
+	if (sk->type == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP))
+		find_moments_of_tcp(sk, raw, ret);
+	else if (protocol == IPPROTO_UDP && sk->type != SOCK_RAW)
+		ret->passed = moments_of_udp(sk, raw, f);
+	else
+		ret->passed = MOMENTS_1(SP_STAGE_OTHER_SOCKET);
+}
+
+#endif
