@@ -224,6 +224,11 @@ unsigned option_families(const struct option *o)
 	}
 }
 
+bool option_is_none(const struct option *o, uint32_t value)
+{
+	return o->type == OPTION_RATE ? value == UINT32_MAX : o->zero_is_none && !value;
+}
+
 const struct option *option_find(const char *name)
 {
 	for (size_t i = 0; i < OPTION_MAX; i++)

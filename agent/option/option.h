@@ -50,8 +50,8 @@ enum fresh_kind {
 struct fresh {
 	enum fresh_kind kind;
 	int64_t number;	    /* in the option's own unit */
-	const char *sysctl; /* "net.ipv4.tcp_keepalive_time", in the option's own unit; a name is the
-			       text of TCP_CONGESTION */
+	const char *sysctl; /* "net.ipv4.tcp_keepalive_time", in the option's own unit; a name is
+			       the text of TCP_CONGESTION */
 };
 
 struct option {
@@ -80,14 +80,15 @@ struct option {
 	/* getsockopt(2) does not show it, or after a while something else than was set. */
 	bool hidden;
 
-	bool never_held; /* what the application sets cannot be held: it acts once, at bind(2) or in a
-			    listener */
+	bool never_held; /* what the application sets cannot be held: it acts once, at bind(2) or in
+			    a listener */
 	bool deniable;	 /* an application may be told EPERM: few give up */
-	bool has_order;	 /* a size, time, rate or number of which one is greater than another: it may
-			    have a range */
-	bool zero_is_none; /* 0 means `no limit`, or `the host's`: it is greater than every max */
+	bool has_order; /* a size, time, rate or number of which one is greater than another: it may
+			   have a range */
+	bool zero_is_none;  /* 0 means `no limit`, or `the host's`: it is greater than every max */
 	struct fresh fresh; /* what a socket has on which nobody set it */
-	/* As setsockopt(2) knows it besides: SO_SNDBUFFORCE, TCP_RTO_MIN_US; 0: by no other name. */
+	/* As setsockopt(2) knows it besides: SO_SNDBUFFORCE, TCP_RTO_MIN_US; 0: by no other name.
+	 */
 	int other_optname;
 
 	const char *since;   /* the first kernel in which bpf_setsockopt takes it */
@@ -124,6 +125,10 @@ uint64_t option_bits(const struct option *o);
 /* Returns SP_FAMILY_*: the families of IP that a socket must speak for the option to mean
  * something. */
 unsigned option_families(const struct option *o);
+
+/* Is this value of the option (as setsockopt(2) takes it) "no limit", or "the host's"?  It is
+ * greater than every max. */
+bool option_is_none(const struct option *o, uint32_t value);
 
 /* Can the policy's value stand against what the application sets afterwards? */
 static inline bool option_can_be_held(const struct option *o)

@@ -40,16 +40,17 @@ struct value_range {
 struct setting {
 	const struct option *option;
 	bool unset;
-	bool is_range_alone;	      /* there is no value */
-	struct sockopt value;	      /* owned; not initialised when unset; of a range alone its max */
+	bool is_range_alone;  /* there is no value */
+	struct sockopt value; /* owned; not initialised when unset; of a range alone its max */
 	struct value_range range;
-	enum application said;	      /* at the option itself */
-	enum application application; /* what counts: said here, or by the rule, or the policy, where
-					 the option can; never APPLICATION_UNSAID once parsed */
-	bool refuse;		      /* on_failure of the rule, or the policy */
-	bool apply;		      /* existing: apply */
-	struct position at;	      /* of the option's name */
-	const char *shorthand;	      /* the shorthand it came from ("DSCP"), or NULL */
+	enum application said; /* at the option itself */
+	enum application
+		application;   /* what counts: said here, or by the rule, or the policy, where
+				  the option can; never APPLICATION_UNSAID once parsed */
+	bool refuse;	       /* on_failure of the rule, or the policy */
+	bool apply;	       /* existing: apply */
+	struct position at;    /* of the option's name */
+	const char *shorthand; /* the shorthand it came from ("DSCP"), or NULL */
 };
 
 /* Settings, at most one an option, in option table order. */
@@ -122,6 +123,11 @@ const struct setting *settings_find(const struct settings *s, const struct optio
 const struct setting *settings_find_rival(const struct settings *s, const struct option *o);
 /* Returns the first of the patterns that matches, or NULL. */
 const struct pattern *patterns_match(const struct patterns *p, const char *path);
+
+/* Can this be who has the last word about the setting? */
+bool setting_may_have(const struct setting *s, enum application a);
+/* Finds what counts for each setting of what the policy, its rules and the options say. */
+void policy_resolve(struct policy *p);
 
 void settings_clear(struct settings *s);
 void policy_clear(struct policy *p);
