@@ -124,6 +124,12 @@ const struct setting *settings_find_rival(const struct settings *s, const struct
 /* Returns the first of the patterns that matches, or NULL. */
 const struct pattern *patterns_match(const struct patterns *p, const char *path);
 
+/* Is there a value, that a socket may be given? */
+static inline bool setting_has_value(const struct setting *s)
+{
+	return !s->unset && !s->is_range_alone;
+}
+
 /* Can this be who has the last word about the setting? */
 bool setting_may_have(const struct setting *s, enum application a);
 /* Finds what counts for each setting of what the policy, its rules and the options say. */

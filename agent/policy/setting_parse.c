@@ -197,8 +197,10 @@ static int parse_range(const struct entry *e, struct diags *diags, struct value_
 	if (!e->min && !e->max)
 		return 0;
 	if (!notation_of(e)->has_order) {
-		diag_error(diags, e->min ? &e->min->at : &e->max->at,
-			   "%s takes no range: its values have no order", e->name->text);
+		diag_error(diags, e->min ? &e->min->at : &e->max->at, "%s takes no range: %s",
+			   e->name->text,
+			   notation_of(e)->level == SP_LEVEL_REPLY ? "no application can set it"
+								   : "its values have no order");
 		return 0;
 	}
 	has_min = parse_bound(e, e->min, /* is_min= */ true, diags, &range.min);
