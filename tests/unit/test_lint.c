@@ -80,7 +80,7 @@ static void test_ranges(void **state)
 	lint_one(
 		*state, &host,
 		OPTIONS("SO_KEEPALIVE: on, TCP_KEEPCNT: 9, TCP_USER_TIMEOUT: 20s, TCP_KEEPIDLE: 60s") "    rules:\n"
-												      "      - {name: r, options: {TCP_USER_TIMEOUT: {max: 10s}}}\n",
+												      "      - {name: r, options: {TCP_USER_TIMEOUT: {max: 10s}, TCP_KEEPCNT: 8}}\n",
 		"4:49: TCP_USER_TIMEOUT is less than TCP_KEEPIDLE + TCP_KEEPCNT * TCP_KEEPINTVL "
 		"(735s): 1 lost probe ends an idle connection, whatever TCP_KEEPCNT says\n");
 }
