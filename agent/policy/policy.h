@@ -99,6 +99,7 @@ struct unsupported {
 	const char *policy, *rule; /* names; rule NULL: the base options */
 	char *what;	   /* an option's name, which hooks, or which congestion control; owned */
 	const char *since; /* the first kernel that has it; NULL: it is a module */
+	bool is_refused;   /* on_failure: refuse: calls that need it fail; else it is left out */
 };
 
 struct config_file {
