@@ -114,10 +114,11 @@ static void lint_one_value(const struct lint *l, const struct setting *s,
 static void lint_bound(const struct lint *l, const struct setting *s, uint32_t number,
 		       const char *what, bool may_be_capped)
 {
-	struct sockopt value = { .level = s->option->level, .name = s->option->optname };
+	struct sockopt value;
 
-	if (sockopt_setint(&value, (int)number) == 0)
-		lint_one_value(l, s, &value, what, may_be_capped);
+	if (value_from_number(s->option, number, &value) < 0)
+		return;
+	lint_one_value(l, s, &value, what, may_be_capped);
 	sockopt_destroy(&value);
 }
 

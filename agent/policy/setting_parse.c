@@ -241,13 +241,9 @@ static int value_from_range(const struct option *o, struct setting *new)
 {
 	const struct value_range *range = &new->range;
 	const uint32_t end = range->max != UINT32_MAX || !range->min ? range->max : range->min;
-	struct sockopt value = { .level = o->level, .name = o->optname };
 
-	if (sockopt_set(&value, &end, sizeof(end)) < 0)
-		return -ENOMEM;
-	new->value = value;
 	new->is_range_alone = true;
-	return 1;
+	return value_from_number(o, end, &new->value) < 0 ? -ENOMEM : 1;
 }
 
 /* Parses value and range.  Returns 1: new->value is owned by the caller; 0: unset, also where it is
