@@ -339,12 +339,12 @@ struct named {
 	size_t n;
 };
 
-static void name_option(struct named *to, const struct setting *s, const char *note)
+static void name_option(struct named *to, const struct setting *s)
 {
 	const size_t length = strlen(to->text);
 
-	snprintf(to->text + length, sizeof(to->text) - length, "%s%s%s", length ? ", " : "",
-		 s->option->name, note);
+	snprintf(to->text + length, sizeof(to->text) - length, "%s%s", length ? ", " : "",
+		 s->option->name);
 	if (!to->n++)
 		to->first = s;
 }
@@ -363,8 +363,10 @@ static void lint_uncounted(const struct lint *l, const struct rule *r)
 	for (size_t i = 0; i < options->n; i++) {
 		const struct setting *s = &options->v[i];
 
-		if (!s->unset && s->said == APPLICATION_UNSAID && !setting_may_have(s, word))
-			name_option(&named, s, s->range.is_given ? " (a range)" : "");
+		/* a range is a word of its own */
+		if (!s->unset && s->said == APPLICATION_UNSAID && !s->range.is_given &&
+		    !setting_may_have(s, word))
+			name_option(&named, s);
 	}
 	if (named.n)
 		diag_warning(l->diags, &named.first->at,
@@ -381,7 +383,7 @@ static void lint_denied(const struct lint *l, const struct rule *r)
 
 	for (size_t i = 0; i < options->n; i++)
 		if (options->v[i].application == APPLICATION_DENY)
-			name_option(&named, &options->v[i], "");
+			name_option(&named, &options->v[i]);
 	if (named.n)
 		diag_warning(
 			l->diags, &named.first->at,
@@ -431,7 +433,7 @@ static void lint_unrefused(const struct lint *l, const struct rule *r)
 
 	for (size_t i = 0; i < options->n; i++)
 		if (fails_without_call(l, r, &options->v[i]))
-			name_option(&named, &options->v[i], "");
+			name_option(&named, &options->v[i]);
 	if (named.n)
 		diag_warning(
 			l->diags, &named.first->at,
@@ -452,7 +454,7 @@ static void lint_late(const struct lint *l, const struct rule *r)
 		const bool listens = s->option->stages[DIRECTION_LISTEN] & BIT(SP_STAGE_TCP_LISTEN);
 
 		if (s->apply && option_is_too_late(s->option) && (connected || !listens))
-			name_option(&named, s, "");
+			name_option(&named, s);
 	}
 	if (named.n)
 		diag_warning(l->diags, &named.first->at,
