@@ -40,6 +40,7 @@
 #define FRESH(n)	 { .kind = FRESH_NUMBER, .number = (n) }
 #define FRESH_BY(sysctl_) { .kind = FRESH_SYSCTL, .sysctl = (sysctl_) }
 #define NEVER_FRESH	 { .kind = FRESH_NEVER }
+#define FAILS(at, where) .fails_at = (at), .fails = (where)
 
 /* clang-format off */
 OPTION(SO_REUSEADDR, .level = SOL_SOCKET, .optname = SO_REUSEADDR,
@@ -61,6 +62,7 @@ OPTION(SO_BINDTODEVICE, .level = SOL_SOCKET, .optname = SO_BINDTODEVICE,
        .carried = true, .route = true,
        .at_socket = true,
        .deniable = true, .fresh = NEVER_FRESH,
+       FAILS(~0u, "where there is no such interface"),
        .since = "5.10",
        .summary = "send and receive through this interface only; \"\" unbinds",
        .kernel = "looked up by name in the socket's network namespace, ENODEV if there is none; "
@@ -71,6 +73,7 @@ OPTION(SO_BINDTOIFINDEX, .level = SOL_SOCKET, .optname = SO_BINDTOIFINDEX,
        .carried = true, .route = true,
        .at_socket = true,
        .deniable = true, .fresh = NEVER_FRESH,
+       FAILS(~0u, "where there is no such interface, by the kernel itself: ENODEV"),
        .since = "5.15",
        .summary = "SO_BINDTODEVICE by interface index; 0 unbinds",
        .kernel = "an index that does not exist is accepted, and connect(2) then fails with ENODEV",
@@ -104,6 +107,7 @@ OPTION(SO_RCVLOWAT, .level = SOL_SOCKET, .optname = SO_RCVLOWAT,
        .type = OPTION_SIZE, .min = 0, .max = INT32_MAX, .result = RESULT_RCVLOWAT,
        STAGES(C_ | UX_, PE_, L_),
        .has_order = true, .fresh = FRESH(1),
+       FAILS(C_, "on subflows that MPTCP opens (6.12 and 6.18)"),
        .since = "5.10",
        .summary = "wake a reader only when this many bytes wait",
        .kernel = "0 becomes 1; capped at half of the largest receive buffer, which may grow for it",
@@ -120,6 +124,7 @@ OPTION(SO_TXREHASH, .level = SOL_SOCKET, .optname = SO_TXREHASH,
 OPTION(TCP_CONGESTION, .level = IPPROTO_TCP, .optname = TCP_CONGESTION,
        .type = OPTION_STRING, .min = 1, .max = 15, TCP_ANY_TIME,
        .deniable = true, .fresh = FRESH_BY("net.ipv4.tcp_congestion_control"),
+       FAILS(~0u, "where the kernel has no such congestion control"),
        .since = "5.10",
        .summary = "congestion control: bbr, cubic, dctcp or another",
        .kernel = "from BPF any that is loaded, whatever tcp_allowed_congestion_control says; "
@@ -136,6 +141,7 @@ OPTION(TCP_BPF_IW, .level = IPPROTO_TCP, .optname = TCP_BPF_IW,
        .type = OPTION_INT, .min = 1, .max = INT32_MAX, STAGES(AE_, PE_, 0),
        .hidden = true,
        .has_order = true, .fresh = NEVER_FRESH,
+       FAILS(~0u, "once data was sent"),
        .since = "5.10",
        .summary = "initial congestion window, segments",
        .kernel = "at established only, before the first data: EINVAL once data is sent")
@@ -329,3 +335,4 @@ OPTION(BASE_RTT, .level = SP_LEVEL_REPLY, .optname = BPF_SOCK_OPS_BASE_RTT,
 #undef FRESH
 #undef FRESH_BY
 #undef NEVER_FRESH
+#undef FAILS

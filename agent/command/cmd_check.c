@@ -87,8 +87,9 @@ static void print_concerned(const struct config *c, const char *what, FILE *to)
 
 		if (!streq(u->what, what))
 			continue;
-		fprintf(to, "%spolicy %s%s%s", n++ ? "; " : "", u->policy, u->rule ? ", rule " : "",
-			u->rule ? u->rule : "");
+		fprintf(to, "%spolicy %s%s%s%s", n++ ? "; " : "", u->policy,
+			u->rule ? ", rule " : "", u->rule ? u->rule : "",
+			u->is_refused ? " (refuses calls)" : "");
 	}
 	if (!n)
 		fprintf(to, "no policy asks for it");

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "command/commands.h"
+#include "policy/policy.h"
 #include "policy/stage.h"
 #include "option/option.h"
 #include "host/host.h"
@@ -90,16 +91,24 @@ static void print_directions(const struct option *o, int width)
 	printf("%*s", width, "");
 }
 
+/* Returns what may be said of it besides `override`: "hold,deny", "hold,range", "-". */
+static const char *control_name(const struct option *o)
+{
+	if (!option_can_be_held(o))
+		return "-";
+	return o->deniable ? "hold,deny" : o->has_order ? "hold,range" : "hold";
+}
+
 static int print_table(const struct answers *a)
 {
-	printf("%-24s %-12s %-10s %-22s %-5s %-5s %s\n", "OPTION", "LEVEL", "VALUE", "DIRECTIONS",
-	       "UDP", "SINCE", "THIS KERNEL");
+	printf("%-24s %-12s %-10s %-22s %-5s %-11s %-5s %s\n", "OPTION", "LEVEL", "VALUE",
+	       "DIRECTIONS", "UDP", "APPLICATION", "SINCE", "THIS KERNEL");
 	for (size_t i = 0; i < OPTION_MAX; i++) {
 		const struct option *o = &option_table[i];
 
 		printf("%-24s %-12s %-10s ", o->name, level_name(o->level), type_name(o->type));
 		print_directions(o, 22);
-		printf(" %-5s %-5s ", sets_udp(o) ? "yes" : "no", o->since);
+		printf(" %-5s %-11s %-5s ", sets_udp(o) ? "yes" : "no", control_name(o), o->since);
 		print_answer(a, o);
 	}
 	for (size_t i = 0; i < n_option_shorthands; i++)
@@ -111,6 +120,62 @@ static int print_table(const struct answers *a)
 	       " or later.\n"
 	       "sockpol options NAME says more about one.\n");
 	return EXIT_GOOD;
+}
+
+/* Formats a number that setsockopt(2) takes; owned; NULL: memory is out. */
+static char *format_number(const struct option *o, uint32_t number)
+{
+	struct sockopt value;
+	char *text;
+
+	if (value_from_number(o, number, &value) < 0)
+		return NULL;
+	text = value_format(o, &value);
+	sockopt_destroy(&value);
+	return text;
+}
+
+/* Formats the value that is greater than every max; owned; *ret NULL: there is none. */
+static int format_none(const struct option *o, char **ret)
+{
+	const uint32_t numbers[] = { 0, UINT32_MAX };
+
+	*ret = NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		if (option_is_none(o, numbers[i]))
+			return (*ret = format_number(o, numbers[i])) ? 0 : -ENOMEM;
+	return 0;
+}
+
+/* Prints who may have the last word, which ranges there are, and what a fresh socket has. */
+static int print_control(const struct option *o)
+{
+	_cleanup_free_ char *none = NULL, *fresh = NULL;
+
+	if (format_none(o, &none) < 0)
+		return -ENOMEM;
+	if (o->fresh.kind == FRESH_NUMBER) {
+		fresh = format_number(o, (uint32_t)o->fresh.number);
+		if (!fresh)
+			return -ENOMEM;
+	}
+	printf("  application  %s\n",
+	       o->level == SP_LEVEL_REPLY ? "no application sets it"
+	       : !option_can_be_held(o)
+		       ? "override alone: it acts once, at bind(2) or in a listener"
+	       : o->deniable ? "override, hold, respect, deny"
+			     : "override, hold, respect");
+	if (o->has_order)
+		printf("  range        min, max%s%s%s\n", none ? "; " : "", none ? none : "",
+		       none ? " is above every max" : "");
+	if (o->fails)
+		printf("  can fail     %s\n", o->fails);
+	printf("  fresh        %s\n", o->fresh.kind == FRESH_NEVER ? "cannot be taken back"
+				      : fresh			   ? fresh
+								   : o->fresh.sysctl);
+	if (option_is_too_late(o))
+		printf("  existing     too late for connections that are open\n");
+	return 0;
 }
 
 static int print_option(const struct option *o, const struct answers *a)
@@ -147,6 +212,8 @@ static int print_option(const struct option *o, const struct answers *a)
 		printf("  listeners    %s\n",
 		       o->carried ? "TCP listeners get a policy's base value too"
 				  : "TCP listeners get it only from a rule with direction: listen");
+	if (print_control(o) < 0)
+		return EXIT_BAD;
 	printf("  since        Linux %s (sockpol itself needs " PROGRAMS_KERNEL_FLOOR ")\n",
 	       o->since);
 	printf("  this kernel  ");
@@ -175,6 +242,40 @@ static json_t *hooks_to_json(const struct option *o)
 	return hooks;
 }
 
+static json_t *applications_to_json(const struct option *o)
+{
+	json_t *words = json_array();
+
+	for (int a = APPLICATION_OVERRIDE; a < APPLICATION_MAX; a++)
+		if (setting_may_have(&(struct setting){ .option = o }, (enum application)a))
+			words = document_append(words, json_string(application_words[a]));
+	return words;
+}
+
+/* Adds who may have the last word, which ranges there are, and what a fresh socket has. */
+static json_t *add_control(json_t *to, const struct option *o)
+{
+	_cleanup_free_ char *none = NULL;
+	const bool has_number = o->fresh.kind == FRESH_NUMBER;
+
+	if (format_none(o, &none) < 0) {
+		json_decref(to);
+		return NULL;
+	}
+	to = document_set(to, "application", applications_to_json(o));
+	to = document_set(to, "range", json_boolean(o->has_order));
+	to = document_set(to, "none", document_string(none));
+	to = document_set(to, "fails", document_string(o->fails));
+	to = document_set(
+		to, "fresh",
+		o->fresh.kind == FRESH_NEVER
+			? json_null()
+			: json_pack("{s:o, s:s?}", "number",
+				    has_number ? json_integer(o->fresh.number) : json_null(),
+				    "sysctl", o->fresh.sysctl));
+	return document_set(to, "too_late", json_boolean(option_is_too_late(o)));
+}
+
 static json_t *option_to_json(const struct option *o, const struct answers *a)
 {
 	_cleanup_free_ char *syntax = value_syntax(o);
@@ -183,7 +284,7 @@ static json_t *option_to_json(const struct option *o, const struct answers *a)
 	json_t *supported = answer == SUPPORT_UNKNOWN ? json_null() : json_boolean(!answer);
 	bool refused = answer && answer != SUPPORT_UNKNOWN;
 
-	return json_pack(
+	json_t *object = json_pack(
 		"{s:s, s:s, s:i, s:s, s:s, s:s?, s:I, s:I, s:s, s:s, s:s, s:s?, s:s?, s:o, s:b, s:b, "
 		"s:b, s:o, s:s?}",
 		"name", o->name, "level", level_name(o->level), "optname", o->optname, "type",
@@ -193,6 +294,8 @@ static json_t *option_to_json(const struct option *o, const struct answers *a)
 		hooks_to_json(o), "udp", sets_udp(o), "carried", o->carried, "at_socket",
 		o->at_socket, "supported", supported, "errno",
 		refused ? strerrorname_np(-answer) : NULL);
+
+	return add_control(object, o);
 }
 
 static json_t *shorthand_to_json(const struct option_shorthand *s)

@@ -31,7 +31,9 @@ static void print_missing(const json_t *o)
 		printf("warning: this kernel has no %s", document_text(one, "what"));
 		if (since)
 			printf(" (since %s)", since);
-		printf(": left out of policy %s", document_text(one, "policy"));
+		printf(document_is(one, "refused") ? ": calls that need it are refused by policy %s"
+						   : ": left out of policy %s",
+		       document_text(one, "policy"));
 		print_with(", rule ", document_text(one, "rule"));
 		putchar('\n');
 	}

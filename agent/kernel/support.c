@@ -38,8 +38,8 @@ struct support {
 	int error; /* -ENOMEM */
 };
 
-/* since: NULL for a module, which may come with any kernel. */
-static void note(struct support *s, const char *what, const char *since)
+/* since: NULL for a module, which may come with any kernel.  is_refused: see struct unsupported. */
+static void note(struct support *s, const char *what, const char *since, bool is_refused)
 {
 	struct config *c = s->config;
 	char *text = strdup(what);
@@ -54,6 +54,7 @@ static void note(struct support *s, const char *what, const char *since)
 		.rule = s->rule ? s->rule->name : NULL,
 		.what = text,
 		.since = since,
+		.is_refused = is_refused,
 	};
 }
 
@@ -76,52 +77,68 @@ static bool has_congestion(const struct support *s, const char *name)
 	       errno == EPERM;
 }
 
-/* False: the setting goes, so that a weaker one may win. */
+/* Is `on_failure` that counts the rule's own? */
+static bool by_rule(const struct support *s)
+{
+	return s->rule && s->rule->on_failure != ON_FAILURE_UNSAID;
+}
+
+/*
+ * Says that the kernel does not have what a setting needs: "has no congestion control 'x'". Returns
+ * whether the setting stays: with `on_failure: refuse` it does, and the hooks refuse the calls for
+ * which it is due; else it goes, so that a weaker one may win.  A range alone gives nothing that
+ * could fail.
+ */
+static bool lacks(struct support *s, const struct setting *setting, const char *what,
+		  const char *since, const char *sentence)
+{
+	const bool refuses = setting->refuse && setting_has_value(setting);
+
+	note(s, what, since, refuses);
+	if (s->policy->refuse_unsupported) {
+		diag_error(s->diags, &setting->at,
+			   "%s, and policy '%s' says on_unsupported: refuse", sentence,
+			   s->policy->name);
+		s->bad = true;
+	} else if (refuses) {
+		diag_warning(s->diags, &setting->at,
+			     "%s: calls that need it fail with EPERM, as %s '%s' says on_failure: "
+			     "refuse",
+			     sentence, by_rule(s) ? "rule" : "policy",
+			     by_rule(s) ? s->rule->name : s->policy->name);
+	} else {
+		diag_warning(s->diags, &setting->at, "%s: left out of policy '%s'", sentence,
+			     s->policy->name);
+	}
+	return refuses;
+}
+
+/* Returns whether the setting stays. */
 static bool check_congestion(struct support *s, const struct setting *setting)
 {
 	const char *name = sockopt_data(&setting->value);
-	char what[64];
+	char what[64], sentence[128];
 
 	if (has_congestion(s, name))
 		return true;
 	snprintf(what, sizeof(what), "congestion control '%s'", name);
-	note(s, what, NULL);
-	if (s->policy->refuse_unsupported) {
-		diag_error(s->diags, &setting->at,
-			   "this kernel has no %s, and policy '%s' says on_unsupported: refuse",
-			   what, s->policy->name);
-		s->bad = true;
-	} else {
-		diag_warning(s->diags, &setting->at,
-			     "this kernel has no %s: left out of policy '%s'", what,
-			     s->policy->name);
-	}
-	return false;
+	snprintf(sentence, sizeof(sentence), "this kernel has no %s", what);
+	return lacks(s, setting, what, NULL, sentence);
 }
 
-/* False: the setting goes. */
+/* Returns whether the setting stays. */
 static bool check_setting(struct support *s, const struct setting *setting)
 {
 	const struct option *o = setting->option;
+	char sentence[128];
 
 	if (setting->unset)
 		return true;
 	if (support_has_option(s->kernel, option_id(o)))
 		return option_id(o) != OPTION_TCP_CONGESTION || check_congestion(s, setting);
-	note(s, o->name, o->since);
-	if (s->policy->refuse_unsupported) {
-		diag_error(s->diags, &setting->at,
-			   "this kernel's bpf_setsockopt does not take %s, and policy '%s' says "
-			   "on_unsupported: refuse",
-			   o->name, s->policy->name);
-		s->bad = true;
-	} else {
-		diag_warning(s->diags, &setting->at,
-			     "this kernel's bpf_setsockopt does not take %s (since %s): left out "
-			     "of policy '%s'",
-			     o->name, o->since, s->policy->name);
-	}
-	return false;
+	snprintf(sentence, sizeof(sentence),
+		 "this kernel's bpf_setsockopt does not take %s (since %s)", o->name, o->since);
+	return lacks(s, setting, o->name, o->since, sentence);
 }
 
 static void check_block(struct support *s, struct settings *block)
@@ -163,7 +180,7 @@ static void check_hooks(struct support *s)
 
 		if (!needs(s, h->stage))
 			continue;
-		note(s, h->what, h->since);
+		note(s, h->what, h->since, /* is_refused= */ false);
 		if (!s->policy->refuse_unsupported)
 			continue;
 		diag_error(s->diags, &s->rule->at,

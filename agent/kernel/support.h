@@ -40,8 +40,8 @@ bool support_has_option(const struct kernel_support *k, enum option_id id);
 /*
  * Takes options that the kernel lacks, and congestion controls that host does not name, out of the
  * configuration, with a warning, and notes them and rules that need hooks it lacks in
- * c->unsupported; with `on_unsupported: refuse` each is an error.
- * Returns 0, -EBADMSG (errors in diags) or -ENOMEM.
+ * c->unsupported; with `on_failure: refuse` they stay, so that the hooks refuse what needs them;
+ * with `on_unsupported: refuse` each is an error. Returns 0, -EBADMSG (errors in diags) or -ENOMEM.
  */
 int support_apply(const struct kernel_support *k, const struct host *host, struct config *c,
 		  struct diags *diags);

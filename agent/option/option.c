@@ -224,6 +224,18 @@ unsigned option_families(const struct option *o)
 	}
 }
 
+bool option_is_none(const struct option *o, uint32_t value)
+{
+	return o->type == OPTION_RATE ? value == UINT32_MAX : o->zero_is_none && !value;
+}
+
+bool option_is_too_late(const struct option *o)
+{
+	/* TCP_BPF_IW: EINVAL once data was sent */
+	return !(o->stages[DIRECTION_ACCEPT] & BIT(SP_STAGE_TCP_PASSIVE_EST)) ||
+	       option_id(o) == OPTION_TCP_BPF_IW;
+}
+
 const struct option *option_find(const char *name)
 {
 	for (size_t i = 0; i < OPTION_MAX; i++)

@@ -87,6 +87,10 @@ struct option {
 			   have a range */
 	bool zero_is_none;  /* 0 means `no limit`, or `the host's`: it is greater than every max */
 	struct fresh fresh; /* what a socket has on which nobody set it */
+	/* Stages at which setting it may fail on a kernel that takes it, whatever the value; where
+	 * nothing can fail there is nothing to refuse (on_failure in sockpol.policy(5)). */
+	unsigned fails_at;
+	const char *fails; /* "where there is no such interface"; NULL: fails_at is 0 */
 	/* As setsockopt(2) knows it besides: SO_SNDBUFFORCE, TCP_RTO_MIN_US; 0: by no other name.
 	 */
 	int other_optname;
@@ -126,11 +130,18 @@ uint64_t option_bits(const struct option *o);
  * something. */
 unsigned option_families(const struct option *o);
 
+/* Is this value of the option (as setsockopt(2) takes it) "no limit", or "the host's"?  It is
+ * greater than every max. */
+bool option_is_none(const struct option *o, uint32_t value);
+
 /* Can the policy's value stand against what the application sets afterwards? */
 static inline bool option_can_be_held(const struct option *o)
 {
 	return !o->never_held && o->level != SP_LEVEL_REPLY;
 }
+
+/* Does it come too late for a connection that is established, or for a socket that is bound? */
+bool option_is_too_late(const struct option *o);
 
 /* A shorthand stands for several options that take the same value. */
 struct option_shorthand {

@@ -503,6 +503,11 @@ static int make_value(const struct option *o, const void *data, size_t size, str
 	return r;
 }
 
+int value_from_number(const struct option *o, uint32_t number, struct sockopt *ret)
+{
+	return make_value(o, &number, sizeof(number), ret);
+}
+
 int value_parse(const struct option *o, const char *text, struct sockopt *ret, char **ret_error)
 {
 	static int (*const parsers[])(const struct parse *p, int64_t *ret) = {
@@ -513,7 +518,6 @@ int value_parse(const struct option *o, const char *text, struct sockopt *ret, c
 	};
 	const struct parse p = { o, text, ret_error };
 	int64_t number = 0;
-	uint32_t bits;
 	int r;
 
 	*ret_error = NULL;
@@ -526,6 +530,5 @@ int value_parse(const struct option *o, const char *text, struct sockopt *ret, c
 		r = check_range(&p, number);
 	if (r < 0)
 		return r;
-	bits = (uint32_t)(o->type == OPTION_DSCP ? number << 2 : number);
-	return make_value(o, &bits, sizeof(bits), ret);
+	return value_from_number(o, (uint32_t)(o->type == OPTION_DSCP ? number << 2 : number), ret);
 }

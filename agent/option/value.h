@@ -17,6 +17,10 @@
  */
 int value_parse(const struct option *o, const char *text, struct sockopt *ret, char **ret_error);
 
+/* Makes a value of the number that setsockopt(2) takes, into an uninitialised *ret, which the
+ * caller then owns.  The option is no string.  Returns 0 or -ENOMEM. */
+int value_from_number(const struct option *o, uint32_t number, struct sockopt *ret);
+
 /*
  * Formats a value as an administrator would write it, in its shortest exact form ("60s", "4M",
  * "AF41", "on", "200MB/s", "0x10"), which parses back to the same value.  Owned by the caller;

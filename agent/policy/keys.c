@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <assert.h>
+#include <errno.h>
 
 #include "base/names.h"
 #include "policy/keys.h"
@@ -109,6 +110,20 @@ const char *parse_scalar(const struct parse *p, const struct yaml_node *key,
 		return NULL;
 	}
 	return value->text;
+}
+
+int parse_choice(const struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
+		 const char *const *words, size_t n)
+{
+	const char *text = parse_scalar(p, key, value);
+
+	if (!text)
+		return -EINVAL;
+	for (size_t i = 0; i < n; i++)
+		if (streq(text, words[i]))
+			return (int)i;
+	report_unknown_word(p, value, key->text, words, n);
+	return -EINVAL;
 }
 
 int parse_each_scalar(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,

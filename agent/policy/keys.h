@@ -38,6 +38,10 @@ bool parse_is_list(const struct parse *p, const struct yaml_node *key,
 const char *parse_scalar(const struct parse *p, const struct yaml_node *key,
 			 const struct yaml_node *value);
 
+/* Returns which of the words a key has; reports any other value and returns -EINVAL. */
+int parse_choice(const struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
+		 const char *const *words, size_t n);
+
 /* Calls `one` for each text of a single value or a list of values. */
 int parse_each_scalar(struct parse *p, const struct yaml_node *key, const struct yaml_node *value,
 		      parse_value_fn *one, void *target);

@@ -20,7 +20,7 @@ static const struct setting *find_set(const struct settings *s, enum option_id i
 {
 	const struct setting *found = settings_find(s, &option_table[id]);
 
-	return found && !found->unset ? found : NULL;
+	return found && setting_has_value(found) ? found : NULL;
 }
 
 /* Returns what holds with the block of a rule (NULL: with the base): its own or the base's. */
@@ -31,7 +31,7 @@ static const struct setting *find_with(const struct lint *l, const struct rule *
 	const struct setting *own = r ? settings_find(&r->options, &option_table[id]) : NULL;
 
 	if (own)
-		return own->unset ? NULL : own;
+		return setting_has_value(own) ? own : NULL;
 	return find_set(base, id);
 }
 
@@ -82,8 +82,10 @@ static void lint_congestion(const struct lint *l, const struct rule *r, const st
 	if (host_has_congestion(l->host, name) == 0)
 		diag_warning(l->diags, &s->at,
 			     "congestion control '%s' is not loaded in the running kernel; the "
-			     "agent has it loaded, and leaves the option out if that fails",
-			     EXCERPT(name));
+			     "agent has it loaded, and %s if that fails",
+			     EXCERPT(name),
+			     s->refuse ? "calls that need it are refused"
+				       : "leaves the option out");
 	if (reaches(r, SP_STAGE_TCP_PASSIVE_EST) && number_with(l, r, OPTION_NEEDS_ECN, 0) == 0 &&
 	    host_congestion_needs_ecn(l->host, name) && !listener_needs_ecn(l))
 		diag_warning(l->diags, &s->at,
@@ -92,19 +94,42 @@ static void lint_congestion(const struct lint *l, const struct rule *r, const st
 			     EXCERPT(name), EXCERPT(name));
 }
 
-static void lint_value(const struct lint *l, const struct setting *s)
+/* Warns of a value that the kernel refuses or, where that matters, caps.  what: "", or "min ". */
+static void lint_one_value(const struct lint *l, const struct setting *s,
+			   const struct sockopt *value, const char *what, bool may_be_capped)
 {
 	_cleanup_free_ char *asked = NULL;
 	struct value_result result = { 0 };
 
-	if (value_result(s->option, &s->value, l->host, &result) < 0)
+	if (value_result(s->option, value, l->host, &result) < 0)
 		return;
-	asked = value_format(s->option, &s->value);
-	if (asked && (result.refused || result.capped))
-		diag_warning(l->diags, &s->at, "%s: %s is %s%s%s", s->option->name, asked,
+	asked = value_format(s->option, value);
+	if (asked && (result.refused || (result.capped && !may_be_capped)))
+		diag_warning(l->diags, &s->at, "%s: %s%s is %s%s%s", s->option->name, what, asked,
 			     result.refused ? "refused" : "capped", result.text ? ": " : "",
 			     result.text ? result.text : "");
 	free(result.text);
+}
+
+static void lint_bound(const struct lint *l, const struct setting *s, uint32_t number,
+		       const char *what, bool may_be_capped)
+{
+	struct sockopt value;
+
+	if (value_from_number(s->option, number, &value) < 0)
+		return;
+	lint_one_value(l, s, &value, what, may_be_capped);
+	sockopt_destroy(&value);
+}
+
+static void lint_value(const struct lint *l, const struct setting *s)
+{
+	if (setting_has_value(s))
+		lint_one_value(l, s, &s->value, "", /* may_be_capped= */ false);
+	if (s->range.is_given && s->range.min)
+		lint_bound(l, s, s->range.min, "min ", /* may_be_capped= */ false);
+	if (s->range.is_given && s->range.max != UINT32_MAX)
+		lint_bound(l, s, s->range.max, "max ", /* may_be_capped= */ true);
 }
 
 /*
@@ -303,6 +328,192 @@ static void lint_rcvlowat(const struct lint *l, const struct rule *r)
 			     buffer);
 }
 
+/* --- who has the last word, and what cannot be set -------------------------------------------- */
+
+#define NAMED_SIZE 1024
+
+/* Options of a block that one warning is about, at the first one's position. */
+struct named {
+	char text[NAMED_SIZE]; /* "SO_MARK, IP_TOS" */
+	const struct setting *first;
+	size_t n;
+};
+
+static void name_option(struct named *to, const struct setting *s)
+{
+	const size_t length = strlen(to->text);
+
+	snprintf(to->text + length, sizeof(to->text) - length, "%s%s", length ? ", " : "",
+		 s->option->name);
+	if (!to->n++)
+		to->first = s;
+}
+
+/* Warns of options for which the word of their policy, or rule, does not count. */
+static void lint_uncounted(const struct lint *l, const struct rule *r)
+{
+	static const char *const verbs[APPLICATION_MAX] = { [APPLICATION_HOLD] = "held",
+							    [APPLICATION_RESPECT] = "respected",
+							    [APPLICATION_DENY] = "denied" };
+	const struct settings *options = r ? &r->options : &l->policy->base;
+	const bool rules = r && r->application != APPLICATION_UNSAID;
+	const enum application word = rules ? r->application : l->policy->application;
+	struct named named = { 0 };
+
+	for (size_t i = 0; i < options->n; i++) {
+		const struct setting *s = &options->v[i];
+
+		/* a range is a word of its own */
+		if (!s->unset && s->said == APPLICATION_UNSAID && !s->range.is_given &&
+		    !setting_may_have(s, word))
+			name_option(&named, s);
+	}
+	if (named.n)
+		diag_warning(l->diags, &named.first->at,
+			     "%s cannot be %s: 'application: %s' of %s '%s' does not count for %s",
+			     named.text, verbs[word], application_words[word],
+			     rules ? "rule" : "policy", rules ? r->name : l->policy->name,
+			     named.n == 1 ? "it" : "them");
+}
+
+static void lint_denied(const struct lint *l, const struct rule *r)
+{
+	const struct settings *options = r ? &r->options : &l->policy->base;
+	struct named named = { 0 };
+
+	for (size_t i = 0; i < options->n; i++)
+		if (options->v[i].application == APPLICATION_DENY)
+			name_option(&named, &options->v[i]);
+	if (named.n)
+		diag_warning(
+			l->diags, &named.first->at,
+			"%s: a program that sets %s gets EPERM, and most programs give up then; "
+			"with 'hold' the call succeeds and changes nothing",
+			named.text, named.n == 1 ? "it" : "one of them");
+}
+
+/* Returns the stages (BIT(enum sp_stage)) at which setting it may fail. */
+static unsigned fails_at(const struct lint *l, const struct setting *s)
+{
+	struct value_result result = { 0 };
+
+	(void)value_result(s->option, &s->value, l->host, &result);
+	free(result.text);
+	return result.refused ? ~0u : s->option->fails_at;
+}
+
+/* Can it fail at a moment at which there is no call to refuse?  A listener whose bind(2) was
+ * refused is none. */
+static bool fails_without_call(const struct lint *l, const struct rule *r,
+			       const struct setting *set)
+{
+	static const enum sp_stage stages[] = { SP_STAGE_TCP_LISTEN, SP_STAGE_TCP_ACTIVE_EST,
+						SP_STAGE_TCP_PASSIVE_EST };
+
+	const unsigned fails = set->refuse ? fails_at(l, set) : 0;
+	const struct option *o = set->option;
+
+	for (size_t i = 0; i < ARRAY_SIZE(stages); i++) {
+		const enum sp_stage s = stages[i];
+
+		if (s == SP_STAGE_TCP_LISTEN && reaches(r, SP_STAGE_TCP_BIND) &&
+		    stage_setting_due(r, o, DIRECTION_LISTEN, SP_STAGE_TCP_BIND))
+			continue;
+		if (fails & BIT(s) && reaches(r, s) &&
+		    stage_setting_due(r, o, stage_table[s].direction, s))
+			return true;
+	}
+	return false;
+}
+
+static void lint_unrefused(const struct lint *l, const struct rule *r)
+{
+	const struct settings *options = r ? &r->options : &l->policy->base;
+	struct named named = { 0 };
+
+	for (size_t i = 0; i < options->n; i++)
+		if (fails_without_call(l, r, &options->v[i]))
+			name_option(&named, &options->v[i]);
+	if (named.n)
+		diag_warning(
+			l->diags, &named.first->at,
+			"%s: 'on_failure: refuse' cannot refuse what is due on a listener, or "
+			"when a connection is established or accepted; a failure there is counted",
+			named.text);
+}
+
+/* Warns of options that 'existing: apply' cannot bring to connections. */
+static void lint_late(const struct lint *l, const struct rule *r)
+{
+	const struct settings *options = r ? &r->options : &l->policy->base;
+	const bool connected = reaches(r, SP_STAGE_TCP_SYN) || reaches(r, SP_STAGE_TCP_PASSIVE_EST);
+	struct named named = { 0 };
+
+	for (size_t i = 0; i < options->n; i++) {
+		const struct setting *s = &options->v[i];
+		const bool listens = s->option->stages[DIRECTION_LISTEN] & BIT(SP_STAGE_TCP_LISTEN);
+
+		if (s->apply && option_is_too_late(s->option) && (connected || !listens))
+			name_option(&named, s);
+	}
+	if (named.n)
+		diag_warning(l->diags, &named.first->at,
+			     "%s: too late for connections that are there already, whatever "
+			     "'existing: apply' says",
+			     named.text);
+}
+
+static bool has_option(const struct settings *options, enum option_id id)
+{
+	return settings_find_rival(options, &option_table[id]) != NULL;
+}
+
+/* Is some setting refused by this word, of the policy or the rule, and can none of them fail?
+ * ret_marks: there is a mark among them. */
+static bool refuses_in_vain(const struct lint *l, const struct rule *of, bool *ret_marks)
+{
+	const struct policy *p = l->policy;
+	size_t n = 0;
+
+	*ret_marks = false;
+	for (size_t i = 0; i <= p->n_rules; i++) {
+		const struct rule *r = i ? &p->rules[i - 1] : NULL;
+		const struct settings *options = r ? &r->options : &p->base;
+
+		if (of ? r != of : r && r->on_failure != ON_FAILURE_UNSAID)
+			continue;
+		for (size_t j = 0; j < options->n; j++) {
+			if (!options->v[j].refuse)
+				continue;
+			if (fails_at(l, &options->v[j]))
+				return false;
+			n++;
+		}
+		*ret_marks |= has_option(options, OPTION_SO_MARK);
+	}
+	return n;
+}
+
+/* Warns of 'on_failure: refuse' of a policy or a rule that can refuse nothing. */
+static void lint_refusal(const struct lint *l, const struct rule *r)
+{
+	const struct policy *p = l->policy;
+	const struct position *at = r ? &r->at : &p->at;
+	bool marks;
+
+	if ((r ? r->on_failure : p->on_failure) != ON_FAILURE_REFUSE ||
+	    !refuses_in_vain(l, r, &marks))
+		return;
+	diag_warning(l->diags, at,
+		     "'on_failure: refuse' of %s '%s' refuses nothing: on a kernel that has them, "
+		     "setting its options cannot fail%s",
+		     r ? "rule" : "policy", r ? r->name : p->name,
+		     marks ? "; what keeps marked traffic in is the routing table (an "
+			     "`unreachable` route of last resort in the marked table), or "
+			     "SO_BINDTODEVICE"
+			   : "");
+}
+
 static void lint_block(const struct lint *l, const struct rule *r)
 {
 	const struct settings *options = r ? &r->options : &l->policy->base;
@@ -317,11 +528,18 @@ static void lint_block(const struct lint *l, const struct rule *r)
 		lint_effect(l, r, s);
 		lint_route(l, r, s);
 		lint_value(l, s);
+		if (!setting_has_value(s))
+			continue;
 		lint_harm(l, r, s);
 		lint_congestion(l, r, s);
 	}
 	lint_user_timeout(l, r);
 	lint_rcvlowat(l, r);
+	lint_uncounted(l, r);
+	lint_denied(l, r);
+	lint_unrefused(l, r);
+	lint_late(l, r);
+	lint_refusal(l, r);
 }
 
 static bool reaches_some_stage(const struct rule *r)

@@ -1,5 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
+
 #include "policy/policy.h"
+
+const char *const application_words[] = {
+	[APPLICATION_UNSAID] = "",   [APPLICATION_OVERRIDE] = "override",
+	[APPLICATION_HOLD] = "hold", [APPLICATION_RESPECT] = "respect",
+	[APPLICATION_DENY] = "deny",
+};
+static_assert(ARRAY_SIZE(application_words) == APPLICATION_MAX, "a word for each");
+
+const char *const on_failure_words[] = {
+	[ON_FAILURE_UNSAID] = "",
+	[ON_FAILURE_CONTINUE] = "continue",
+	[ON_FAILURE_REFUSE] = "refuse",
+};
+static_assert(ARRAY_SIZE(on_failure_words) == ON_FAILURE_MAX, "a word for each");
 
 const struct setting *settings_find(const struct settings *s, const struct option *o)
 {
@@ -23,6 +39,49 @@ const struct pattern *patterns_match(const struct patterns *p, const char *path)
 		if (glob_match(p->v[i].glob, path))
 			return &p->v[i];
 	return NULL;
+}
+
+bool setting_may_have(const struct setting *s, enum application a)
+{
+	switch (a) {
+	case APPLICATION_HOLD:
+		return option_can_be_held(s->option) && !s->range.is_given;
+	case APPLICATION_RESPECT:
+		return option_can_be_held(s->option);
+	case APPLICATION_DENY:
+		return s->option->deniable && !s->range.is_given;
+	default:
+		return true;
+	}
+}
+
+static void settings_resolve(struct settings *settings, const struct policy *p,
+			     const struct rule *r)
+{
+	const enum on_failure on_failure =
+		r && r->on_failure != ON_FAILURE_UNSAID ? r->on_failure : p->on_failure;
+
+	for (size_t i = 0; i < settings->n; i++) {
+		struct setting *s = &settings->v[i];
+		const enum application said[] = { s->said, r ? r->application : APPLICATION_UNSAID,
+						  p->application };
+
+		s->application = APPLICATION_OVERRIDE;
+		if (s->unset)
+			continue;
+		for (size_t j = ARRAY_SIZE(said); j--;)
+			if (said[j] != APPLICATION_UNSAID && setting_may_have(s, said[j]))
+				s->application = said[j];
+		s->refuse = on_failure == ON_FAILURE_REFUSE;
+		s->apply = p->apply_existing;
+	}
+}
+
+void policy_resolve(struct policy *p)
+{
+	settings_resolve(&p->base, p, NULL);
+	for (size_t i = 0; i < p->n_rules; i++)
+		settings_resolve(&p->rules[i].options, p, &p->rules[i]);
 }
 
 void settings_clear(struct settings *s)

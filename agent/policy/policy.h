@@ -99,6 +99,7 @@ struct unsupported {
 	const char *policy, *rule; /* names; rule NULL: the base options */
 	char *what;	   /* an option's name, which hooks, or which congestion control; owned */
 	const char *since; /* the first kernel that has it; NULL: it is a module */
+	bool is_refused;   /* on_failure: refuse: calls that need it fail; else it is left out */
 };
 
 struct config_file {
@@ -123,6 +124,17 @@ const struct setting *settings_find(const struct settings *s, const struct optio
 const struct setting *settings_find_rival(const struct settings *s, const struct option *o);
 /* Returns the first of the patterns that matches, or NULL. */
 const struct pattern *patterns_match(const struct patterns *p, const char *path);
+
+/* Is there a value, that a socket may be given? */
+static inline bool setting_has_value(const struct setting *s)
+{
+	return !s->unset && !s->is_range_alone;
+}
+
+/* Can this be who has the last word about the setting? */
+bool setting_may_have(const struct setting *s, enum application a);
+/* Finds what counts for each setting of what the policy, its rules and the options say. */
+void policy_resolve(struct policy *p);
 
 void settings_clear(struct settings *s);
 void policy_clear(struct policy *p);

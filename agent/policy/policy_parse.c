@@ -5,7 +5,7 @@
 #include "base/diag.h"
 #include "policy/keys.h"
 #include "policy/loader.h"
-#include "option/value.h"
+#include "policy/setting_parse.h"
 #include "policy/stage.h"
 #include "policy/when.h"
 
@@ -36,164 +36,14 @@ static int parse_name(const struct parse *p, const struct yaml_node *key,
 	return *name ? 0 : -ENOMEM;
 }
 
-/* --- a block of options: names, values, shorthands, and what excludes what -------------------- */
-
-/* An option's name and value as in the file, and what the name means. */
-struct entry {
-	const struct yaml_node *name, *value;
-	const struct option *option;		  /* or */
-	const struct option_shorthand *shorthand; /* one of the two is NULL */
-};
-
-static void report_unknown(const struct yaml_node *name, struct diags *diags)
+static int parse_on_failure(struct parse *p, const struct yaml_node *key,
+			    const struct yaml_node *value, void *target)
 {
-	const struct option_refused *refused = option_find_refused(name->text);
-	const char *near;
+	int word = parse_choice(p, key, value, on_failure_words + 1, ON_FAILURE_MAX - 1);
+	enum on_failure *on_failure = target;
 
-	if (refused) {
-		diag_error(diags, &name->at, "%s cannot be set from BPF: %s%s%s", name->text,
-			   refused->why, refused->instead ? "; instead: " : "",
-			   refused->instead ? refused->instead : "");
-		return;
-	}
-	near = diags_may_suggest(diags) ? option_suggest(name->text) : NULL;
-	diag_error(diags, &name->at, "unknown option '%s'%s%s%s", EXCERPT(name->text),
-		   near ? "; did you mean '" : "; `sockpol options` lists them", near ? near : "",
-		   near ? "'?" : "");
-}
-
-/* Inserts a setting in the order of the option table. */
-static int settings_insert(struct settings *s, const struct setting *new)
-{
-	size_t i;
-
-	if (GROW(s->v, s->n) < 0)
-		return -ENOMEM;
-	for (i = s->n++; i && s->v[i - 1].option > new->option; i--)
-		s->v[i] = s->v[i - 1];
-	s->v[i] = *new;
-	return 0;
-}
-
-/* May `option` be set here?  Reports the reason if not. */
-static bool is_free(const struct settings *s, const struct entry *e, const struct option *option,
-		    struct diags *diags)
-{
-	const char *shorthand = e->shorthand ? e->shorthand->as_option.name : NULL;
-	const struct setting *other = settings_find_rival(s, option);
-	const struct position *at;
-
-	if (!other)
-		return true;
-	at = &other->at;
-	if (other->option != option)
-		diag_error(diags, &e->name->at,
-			   "%s and %s (%s:%u:%u) are one option in two spellings: give one",
-			   option->name, other->option->name, at->file, at->line, at->column);
-	else if (shorthand && !other->shorthand)
-		diag_error(diags, &e->name->at,
-			   "%s stands for %s, which is already set at %s:%u:%u", shorthand,
-			   option->name, at->file, at->line, at->column);
-	else if (other->shorthand && !shorthand)
-		diag_error(diags, &e->name->at,
-			   "%s is already set by %s at %s:%u:%u, which stands for it", option->name,
-			   other->shorthand, at->file, at->line, at->column);
-	/* otherwise the name stands twice: a duplicate key, reported already */
-	return false;
-}
-
-static int add_setting(struct settings *s, const struct entry *e, const struct option *option,
-		       const struct sockopt *value, struct diags *diags)
-{
-	struct setting new = {
-		.option = option,
-		.unset = !value,
-		.at = e->name->at,
-		.shorthand = e->shorthand ? e->shorthand->as_option.name : NULL,
-	};
-	int r = 0;
-
-	if (!is_free(s, e, option, diags))
-		return 0;
-	if (value)
-		r = sockopt_copy(&new.value, value);
-	if (r < 0)
-		return r;
-	r = settings_insert(s, &new);
-	if (r < 0 && value)
-		sockopt_destroy(&new.value);
-	return r;
-}
-
-/* Adds one option, or all that a shorthand stands for; value NULL: unset. */
-static int add_entry(struct settings *s, const struct entry *e, const struct sockopt *value,
-		     struct diags *diags)
-{
-	int r = 0;
-
-	if (e->option)
-		return add_setting(s, e, e->option, value, diags);
-	for (size_t i = 0; i < ARRAY_SIZE(e->shorthand->expands_to) && r == 0; i++)
-		r = add_setting(s, e, e->shorthand->expands_to[i], value, diags);
-	return r;
-}
-
-/* A wrong value counts as unset, so that conflicts with it are reported as well. */
-static int parse_setting(struct settings *s, const struct entry *e, struct diags *diags)
-{
-	_cleanup_free_ char *error = NULL;
-	bool is_set = e->value->kind == NODE_SCALAR && !yaml_is_null(e->value) &&
-		      !streq(e->value->text, "unset");
-	struct sockopt value;
-	int r = 0;
-
-	if (e->value->kind == NODE_LIST || e->value->kind == NODE_MAP)
-		diag_error(diags, &e->value->at, "%s takes a single value, not %s", e->name->text,
-			   NODE_WORDS(e->value));
-	if (is_set)
-		r = value_parse(e->option ? e->option : &e->shorthand->as_option, e->value->text,
-				&value, &error);
-	if (r == -ENOMEM)
-		return r;
-	if (r < 0)
-		diag_error(diags, &e->value->at, "%s: %s", e->name->text, error);
-	else if (is_set && e->option && e->option->type == OPTION_RATE &&
-		 !e->value->text[strspn(e->value->text, "0123456789.")])
-		diag_warning(diags, &e->value->at,
-			     "%s: a rate without a unit is in bytes per second; write %sB/s",
-			     e->name->text, e->value->text);
-	is_set = is_set && r == 0;
-	r = add_entry(s, e, is_set ? &value : NULL, diags);
-	if (is_set)
-		sockopt_destroy(&value);
-	return r;
-}
-
-static int parse_options(struct parse *p, const struct yaml_node *key, const struct yaml_node *map,
-			 void *settings)
-{
-	(void)key;
-	if (map->kind == NODE_BAD || yaml_is_null(map))
-		return 0;
-	if (map->kind != NODE_MAP) {
-		diag_error(p->diags, &map->at, "'options' takes option names and values, not %s",
-			   NODE_WORDS(map));
-		return 0;
-	}
-	for (size_t i = 0; i + 1 < map->n_items; i += 2) {
-		struct entry e = { .name = map->items[i], .value = map->items[i + 1] };
-		int r;
-
-		e.option = option_find(e.name->text);
-		e.shorthand = e.option ? NULL : option_find_shorthand(e.name->text);
-		if (!e.option && !e.shorthand) {
-			report_unknown(e.name, p->diags);
-			continue;
-		}
-		r = parse_setting(settings, &e, p->diags);
-		if (r < 0)
-			return r;
-	}
+	if (word >= 0)
+		*on_failure = (enum on_failure)(word + 1);
 	return 0;
 }
 
@@ -210,7 +60,9 @@ static int parse_rule_name(struct parse *p, const struct yaml_node *key,
 static const struct key rule_keys[] = {
 	{ "name", parse_rule_name, .is_required = true },
 	{ "when", when_parse, offsetof(struct rule, when) },
-	{ "options", parse_options, offsetof(struct rule, options) },
+	{ "options", settings_parse, offsetof(struct rule, options) },
+	{ "on_failure", parse_on_failure, offsetof(struct rule, on_failure) },
+	{ "application", application_parse, offsetof(struct rule, application) },
 };
 
 static int parse_rule(struct parse *p, const struct yaml_node *node, struct policy *policy)
@@ -385,14 +237,23 @@ static int parse_on_unsupported(struct parse *p, const struct yaml_node *key,
 				const struct yaml_node *value, void *target)
 {
 	static const char *const words[] = { "degrade", "refuse" };
-	const char *text = parse_scalar(p, key, value);
 	bool *refuse = target;
+	int word = parse_choice(p, key, value, words, ARRAY_SIZE(words));
 
-	if (!text)
-		return 0;
-	*refuse = streq(text, "refuse");
-	if (!*refuse && !streq(text, "degrade"))
-		report_unknown_word(p, value, "on_unsupported", words, ARRAY_SIZE(words));
+	if (word >= 0)
+		*refuse = word == 1;
+	return 0;
+}
+
+static int parse_existing(struct parse *p, const struct yaml_node *key,
+			  const struct yaml_node *value, void *target)
+{
+	static const char *const words[] = { "keep", "apply" };
+	bool *apply = target;
+	int word = parse_choice(p, key, value, words, ARRAY_SIZE(words));
+
+	if (word >= 0)
+		*apply = word == 1;
 	return 0;
 }
 
@@ -401,7 +262,10 @@ static const struct key policy_keys[] = {
 	{ "description", parse_description, offsetof(struct policy, description) },
 	{ "match", parse_match, .is_required = true },
 	{ "on_unsupported", parse_on_unsupported, offsetof(struct policy, refuse_unsupported) },
-	{ "options", parse_options, offsetof(struct policy, base) },
+	{ "on_failure", parse_on_failure, offsetof(struct policy, on_failure) },
+	{ "application", application_parse, offsetof(struct policy, application) },
+	{ "existing", parse_existing, offsetof(struct policy, apply_existing) },
+	{ "options", settings_parse, offsetof(struct policy, base) },
 	{ "rules", parse_rules },
 };
 
@@ -409,12 +273,15 @@ static int parse_policy(struct parse *p, const struct yaml_node *node)
 {
 	struct config *c = p->config;
 	struct policy *policy;
+	int r;
 
 	if (GROW(c->policies, c->n_policies) < 0)
 		return -ENOMEM;
 	policy = &c->policies[c->n_policies++];
 	*policy = (struct policy){ .at = node->at };
-	return parse_map(p, node, "a policy", policy_keys, ARRAY_SIZE(policy_keys), policy);
+	r = parse_map(p, node, "a policy", policy_keys, ARRAY_SIZE(policy_keys), policy);
+	policy_resolve(policy);
+	return r;
 }
 
 static int parse_policies(struct parse *p, const struct yaml_node *key,

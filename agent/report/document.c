@@ -45,9 +45,10 @@ json_t *document_unsupported(const struct config *c)
 	for (size_t i = 0; i < c->n_unsupported; i++) {
 		const struct unsupported *u = &c->unsupported[i];
 
-		list = document_append(list, json_pack("{s:s, s:s?, s:s, s:s?}", "policy",
-						       u->policy, "rule", u->rule, "what", u->what,
-						       "since", u->since));
+		list = document_append(list,
+				       json_pack("{s:s, s:s?, s:s, s:s?, s:b}", "policy", u->policy,
+						 "rule", u->rule, "what", u->what, "since",
+						 u->since, "refused", u->is_refused));
 	}
 	return list;
 }

@@ -128,16 +128,47 @@ static json_t *hooks_json(unsigned stages)
 	return hooks;
 }
 
+/* Returns an end of a range as it would be written. */
+static json_t *bound_json(const struct option *o, uint32_t number)
+{
+	_cleanup_free_ char *text = NULL;
+	struct sockopt value;
+
+	if (value_from_number(o, number, &value) < 0)
+		return NULL;
+	text = value_format(o, &value);
+	sockopt_destroy(&value);
+	return text ? document_string(text) : NULL;
+}
+
+static json_t *value_json(const struct setting *s)
+{
+	_cleanup_free_ char *value = NULL;
+
+	if (s->is_range_alone)
+		return json_null();
+	value = s->unset ? strdup("unset") : value_format(s->option, &s->value);
+	return value ? document_string(value) : NULL;
+}
+
 /* Says which block says what. */
 static json_t *say_json(const struct block *b, const struct setting *s)
 {
-	_cleanup_free_ char *value =
-		s->unset ? strdup("unset") : value_format(s->option, &s->value);
+	const struct value_range *range = &s->range;
+	const bool has_min = range->is_given && range->min,
+		   has_max = range->is_given && range->max != UINT32_MAX;
+	json_t *say = json_pack("{s:s, s:s, s:s?, s:o, s:i, s:o}", "option", s->option->name,
+				"policy", b->policy->name, "rule", b->rule ? b->rule->name : NULL,
+				"file", document_string(s->at.file), "line", (int)s->at.line,
+				"value", value_json(s));
 
-	return json_pack("{s:s, s:s, s:s?, s:o, s:i, s:o}", "option", s->option->name, "policy",
-			 b->policy->name, "rule", b->rule ? b->rule->name : NULL, "file",
-			 document_string(s->at.file), "line", (int)s->at.line, "value",
-			 value ? document_string(value) : NULL);
+	/* of a reply nobody has the last word */
+	say = document_set(say, "application",
+			   s->unset || s->option->level == SP_LEVEL_REPLY
+				   ? json_null()
+				   : json_string(application_words[s->application]));
+	say = document_set(say, "min", has_min ? bound_json(s->option, range->min) : json_null());
+	return document_set(say, "max", has_max ? bound_json(s->option, range->max) : json_null());
 }
 
 /* Returns the mark of the connection in question, as far as policies set it. */
@@ -150,7 +181,7 @@ static uint32_t mark_of(const struct inquiry *q)
 		const struct setting *s = settings_find(b->options, mark);
 
 		if (s && may_hold(q, b))
-			return s->unset ? 0 : (uint32_t)value_number(mark, &s->value);
+			return !setting_has_value(s) ? 0 : (uint32_t)value_number(mark, &s->value);
 	}
 	return 0;
 }
@@ -190,11 +221,12 @@ static json_t *choice_json(const struct inquiry *q, const struct block *b, const
 			   unsigned only)
 {
 	const unsigned stages = s->unset ? 0 : stages_of(q, b, s, only);
-	const bool has_number = !s->unset && s->option->type != OPTION_STRING;
+	const bool has_value = setting_has_value(s);
+	const bool has_number = has_value && s->option->type != OPTION_STRING;
 	struct value_result result = { .shown = -1 };
 	json_t *choice = say_json(b, s), *kernel, *shown;
 
-	if (stages &&
+	if (stages && has_value &&
 	    (value_result(s->option, &s->value, q->host, &result) < 0 ||
 	     route_wins(q, s, &result.text) < 0 || syn_ack_goes(b, s, stages, &result.text) < 0)) {
 		json_decref(choice);
@@ -210,6 +242,10 @@ static json_t *choice_json(const struct inquiry *q, const struct block *b, const
 	choice = document_set(choice, "shorthand", document_string(s->shorthand));
 	choice = document_set(choice, "hooks", hooks_json(stages));
 	choice = document_set(choice, "stages", document_stages(stages));
+	choice = document_set(
+		choice, "on_failure",
+		json_string(on_failure_words[s->refuse ? ON_FAILURE_REFUSE : ON_FAILURE_CONTINUE]));
+	choice = document_set(choice, "existing", json_string(s->apply ? "apply" : "keep"));
 	free(result.text);
 	shown = stages && s->option->type == OPTION_STRING
 			? json_incref(json_object_get(choice, "value"))
@@ -222,9 +258,11 @@ static json_t *choice_json(const struct inquiry *q, const struct block *b, const
 /* Returns the choice where nobody else sets the option. */
 static json_t *no_choice_json(const struct option *o)
 {
-	return json_pack("{s:s, s:n, s:n, s:n, s:n, s:n, s:n, s:n, s:n, s:[], s:[], s:n}", "option",
-			 o->name, "policy", "rule", "file", "line", "value", "kernel", "number",
-			 "shorthand", "hooks", "stages", "why");
+	return json_pack("{s:s, s:n, s:n, s:n, s:n, s:n, s:n, s:n, s:n, s:n, s:n, s:n, s:n, s:n, "
+			 "s:[], s:[], s:n}",
+			 "option", o->name, "policy", "rule", "file", "line", "value", "kernel",
+			 "number", "shorthand", "application", "min", "max", "on_failure",
+			 "existing", "hooks", "stages", "why");
 }
 
 /* An option in one direction. */
@@ -377,6 +415,11 @@ json_t *explanation_new(const char *cgroup, const struct effective *effective,
 
 bool explanation_says_same(const json_t *a, const json_t *b)
 {
-	return document_same(a, b, "option") && document_same(a, b, "value") &&
-	       document_same(a, b, "policy") && document_same(a, b, "rule");
+	static const char *const keys[] = { "option", "value",	"application", "min",
+					    "max",    "policy", "rule" };
+	bool same = true;
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		same &= document_same(a, b, keys[i]);
+	return same;
 }

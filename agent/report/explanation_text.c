@@ -6,12 +6,13 @@
 #include "report/explanation.h"
 #include "report/in_force.h"
 
-#define LABEL "      %-8s " /* begins a line below an option */
+#define LABEL "      %-9s " /* begins a line below an option */
 
 enum cell {
 	CELL_OPTION,
 	CELL_VALUE,
 	CELL_FROM,
+	CELL_APPLICATION,
 	CELL_AT,
 	CELL_SOCKETS,
 	CELL_MAX, /* the notes come behind them */
@@ -25,6 +26,7 @@ struct row {
 	bool otherwise;		      /* where the lines before it do not hold */
 	json_int_t have, of;	      /* open sockets: that have it, that should */
 	char from[2 * SP_NAME_SIZE], at_text[32], sockets[48];
+	char value[128]; /* or the range */
 };
 
 struct table {
@@ -32,6 +34,7 @@ struct table {
 	size_t n;
 	bool verbose;	  /* a row has one direction, and details below it */
 	bool any_sockets; /* some row has any */
+	bool any_word;	  /* in some row the application does not have the last word */
 };
 
 static unsigned direction_bit(const json_t *option)
@@ -41,6 +44,45 @@ static unsigned direction_bit(const json_t *option)
 	while (!streq(direction_words[d], document_text(option, "direction")))
 		d++;
 	return BIT(d);
+}
+
+static bool is_unset(const json_t *say)
+{
+	const char *value = document_text(say, "value");
+
+	return value && streq(value, "unset");
+}
+
+/* Formats "64K to 4M", "at least 64K", "at most 4M"; "": there is no range. */
+static void format_range(const json_t *say, char *to, size_t size)
+{
+	const char *min = document_text(say, "min"), *max = document_text(say, "max");
+
+	snprintf(to, size, "%s%s%s%s", min && !max ? "at least " : "", min ? min : "",
+		 min && max ? " to "
+		 : max	    ? "at most "
+			    : "",
+		 max ? max : "");
+}
+
+/* Formats the value, or the range where there is none. */
+static void format_value(const json_t *say, char *to, size_t size)
+{
+	const char *value = document_text(say, "value");
+
+	if (value)
+		snprintf(to, size, "%s", value);
+	else
+		format_range(say, to, size);
+}
+
+/* Returns who has the last word: `application` as it is written, or "range"; "": nobody. */
+static const char *last_word(const json_t *say)
+{
+	const char *word = document_text(say, "application");
+	const bool has_range = document_text(say, "min") || document_text(say, "max");
+
+	return !word ? "" : has_range && streq(word, "override") ? "range" : word;
 }
 
 /* Returns the row that says the same of another direction, or a new one; NULL: memory is out. */
@@ -70,8 +112,7 @@ static struct row *find_row(struct table *t, const json_t *choice)
 /* Adds what a choice in an option's member says; it may be the member itself. */
 static int add_choice(struct table *t, const json_t *option, const json_t *choice, bool otherwise)
 {
-	const bool acts = json_array_size(json_object_get(choice, "stages")),
-		   unset = streq(document_text(choice, "value"), "unset");
+	const bool acts = json_array_size(json_object_get(choice, "stages"));
 	const json_t *sockets = json_object_get(choice, "sockets");
 	struct row *row = find_row(t, choice);
 	size_t n = 0;
@@ -82,7 +123,7 @@ static int add_choice(struct table *t, const json_t *option, const json_t *choic
 		row->choice = choice;
 		row->beats = json_object_get(choice, "beats");
 	}
-	row->at |= acts || unset || t->verbose ? direction_bit(option) : 0;
+	row->at |= acts || is_unset(choice) || t->verbose ? direction_bit(option) : 0;
 	row->otherwise |= otherwise;
 	row->have += document_number(sockets, "have");
 	row->of += document_number(sockets, "of");
@@ -93,6 +134,8 @@ static int add_choice(struct table *t, const json_t *option, const json_t *choic
 	if (row->of)
 		sprintf(row->sockets, "%lld of %lld", row->have, row->of);
 	t->any_sockets |= row->of > 0;
+	t->any_word |= *last_word(choice) && !streq(last_word(choice), "override");
+	format_value(choice, row->value, sizeof(row->value));
 	return 0;
 }
 
@@ -106,31 +149,41 @@ static int add_rows(struct table *t, const json_t *options)
 		candidates = json_object_get(o, "candidates");
 		json_array_foreach (candidates, j, one)
 			r = r < 0 ? r : add_choice(t, o, one, false);
-		if (r == 0 && document_text(o, "value"))
+		if (r == 0 && document_text(o, "policy"))
 			r = add_choice(t, o, o, json_array_size(candidates));
 	}
 	return r;
 }
 
-/* Prints "when remote 10.0.0.0/8; 8388608 bytes". */
+/* Prints one of the notes behind the row, if there is one: the first at the column of notes. */
+static void print_note(const char *before, const char *note, int *pad, FILE *to)
+{
+	if (!note || !*note)
+		return;
+	fprintf(to, "%*s%s%s%s", *pad, "", *pad ? "" : "; ", before, note);
+	*pad = 0;
+}
+
+/* Prints "when remote 10.0.0.0/8; 8388608 bytes; within 64K to 4M". */
 static void print_notes(const struct row *row, int pad, FILE *to)
 {
 	const char *value = document_text(row->choice, "value"),
 		   *when = document_text(row->choice, "when"),
 		   *more = document_text(row->choice, "kernel");
+	char range[128] = "";
 
-	if (when)
-		fprintf(to, "%*swhen %s", pad, "", when);
-	else if (row->otherwise)
-		fprintf(to, "%*sotherwise", pad, "");
 	if (!more)
 		more = document_text(row->choice, "why");
-	if (streq(value, "unset"))
+	if (is_unset(row->choice))
 		more = "left alone";
-	if (when || row->otherwise)
-		pad = 0;
-	if (!streq(more, value))
-		fprintf(to, "%*s%s", pad, pad ? "" : "; ", more);
+	if (value && more && streq(more, value))
+		more = NULL;
+	if (value)
+		format_range(row->choice, range, sizeof(range));
+	print_note("when ", when, &pad, to);
+	print_note("", !when && row->otherwise ? "otherwise" : NULL, &pad, to);
+	print_note("", more, &pad, to);
+	print_note(strstr(range, " to ") ? "within " : "", range, &pad, to);
 	fputc('\n', to);
 }
 
@@ -143,9 +196,21 @@ static void print_setter(const json_t *say, FILE *to)
 		rule ? rule : "", document_text(say, "file"), document_number(say, "line"));
 }
 
+/* What becomes of what the application sets, by last_word(). */
+static const struct {
+	const char *word, *meaning;
+} words[] = {
+	{ "override", "the application's, if it sets the option afterwards" },
+	{ "hold", "the policy's: what the application sets afterwards becomes its value" },
+	{ "respect", "the application's: what it sets, before or afterwards, stays" },
+	{ "deny", "the policy's: what the application sets afterwards fails with EPERM" },
+	{ "range", "the application's, within the range" },
+};
+
 static void print_details(const struct row *row, FILE *to)
 {
 	const char *shorthand = document_text(row->choice, "shorthand");
+	const bool acts = json_array_size(json_object_get(row->choice, "stages"));
 	const json_t *one;
 	size_t i;
 
@@ -155,9 +220,21 @@ static void print_details(const struct row *row, FILE *to)
 	json_array_foreach (json_object_get(row->choice, "stages"), i, one)
 		fprintf(to, LABEL "%s (%s)\n", "set at", json_string_value(one),
 			stage_hooks(stage_find(json_string_value(one))));
+	for (i = 0; i < ARRAY_SIZE(words) && acts; i++)
+		if (streq(words[i].word, last_word(row->choice)))
+			fprintf(to, LABEL "%s\n", "last word", words[i].meaning);
+	if (acts && streq(document_text(row->choice, "on_failure"), "refuse"))
+		fprintf(to, LABEL "%s\n", "failure",
+			"calls for which it cannot be set are refused");
+	if (acts && streq(document_text(row->choice, "existing"), "apply"))
+		fprintf(to, LABEL "%s\n", "existing",
+			option_is_too_late(row->option) ? "too late for connections that are open"
+							: "open sockets get it when it changes");
 	json_array_foreach (row->beats, i, one) {
-		fprintf(to, LABEL "%s %s of ", "beats", document_text(one, "option"),
-			document_text(one, "value"));
+		char value[sizeof(row->value)];
+
+		format_value(one, value, sizeof(value));
+		fprintf(to, LABEL "%s %s of ", "beats", document_text(one, "option"), value);
 		print_setter(one, to);
 		fputc('\n', to);
 	}
@@ -170,9 +247,11 @@ static const char *cell_text(const struct table *t, const struct row *row, enum 
 	case CELL_OPTION:
 		return row ? row->option->name : "option";
 	case CELL_VALUE:
-		return row ? document_text(row->choice, "value") : "value";
+		return row ? row->value : "value";
 	case CELL_FROM:
 		return row ? row->from : "policy/rule";
+	case CELL_APPLICATION:
+		return !t->any_word ? "" : row ? last_word(row->choice) : "application";
 	case CELL_AT:
 		return !row ? "at" : row->at ? row->at_text : "nowhere";
 	case CELL_SOCKETS:

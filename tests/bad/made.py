@@ -32,7 +32,7 @@ def run_bytes(r):
     r.expect("column", [
         "column.yaml:1:12: error: a policy without 'name'",
         "column.yaml:1:13: error: unknown key 'näme' in a policy; known: name, description, match, "
-        "on_unsupported, options, rules",
+        "on_unsupported, on_failure, application, existing, options, rules",
         "column.yaml:1:58: error: unknown option 'X'; `sockpol options` lists them",
     ], "column.yaml")
     r.write("bom.yaml", b"\xef\xbb\xbf" + (PLAIN_POLICY % "a").encode())

@@ -74,6 +74,9 @@ def test_options(report, program, page):
         wanted = [option["summary"][1:].replace("`", ""), option["syntax"], option["kernel"][1:].replace("`", ""),
                   f"Since Linux {option['since']}."]
         wanted += [d for d, hooks in option["hooks"].items() if hooks]
+        wanted += [word for word, has in (("cannot be held", "hold" not in option["application"]),
+                                          ("or denied", "deny" in option["application"]),
+                                          ("have a range", option["range"]), ("Too late", option["too_late"])) if has]
         report.check(f"sockpol.policy(5): {option['name']}", [f"does not say: {w}" for w in wanted if w not in text])
 
 

@@ -181,6 +181,17 @@ def test_options_are_probed(box):
     check("options that this kernel does not take, by the probe",
           ["TCP_RTO_MAX_MS"] if lacks.rto_max() else [],
           [one["name"] for one in options if one["supported"] is not True])
+    told = {one["name"]: (one["application"], one["range"], one["none"], one["too_late"]) for one in options}
+    everybody = ["override", "hold", "respect", "deny"]
+    check("who may have the last word, has it a range, what is above every max, is it too late on connections", {
+        "SO_MARK": (everybody, False, None, False), "TCP_USER_TIMEOUT": (everybody[:3], True, "0s", False),
+        "SO_MAX_PACING_RATE": (everybody[:3], True, "unlimited", False), "SO_REUSEADDR": (everybody[:1], False, None, True),
+        "NEEDS_ECN": (everybody[:1], False, None, True), "TCP_NODELAY": (everybody[:3], False, None, False)},
+          {name: told[name] for name in ("SO_MARK", "TCP_USER_TIMEOUT", "SO_MAX_PACING_RATE", "SO_REUSEADDR",
+                                         "NEEDS_ECN", "TCP_NODELAY")})
+    text = agent.command("options", "TCP_USER_TIMEOUT").stdout
+    check("in words", (True, True), ("application  override, hold, respect\n" in text,
+                                     "range        min, max; 0s is above every max\n" in text))
 
 
 def test_check(box):

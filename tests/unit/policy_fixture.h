@@ -23,8 +23,11 @@
 
 struct fixture_setting {
 	enum option_id option;
-	int value;	  /* or UNSET */
-	const char *text; /* the value of an OPTION_STRING */
+	int value;		      /* or UNSET; 0 with a range: there is none */
+	const char *text;	      /* the value of an OPTION_STRING */
+	enum application application; /* not given: override */
+	struct value_range range;
+	bool refuse, apply;
 };
 
 struct fixture_ports {
@@ -44,7 +47,7 @@ struct fixture_rule {
 
 /*
  * An array ends where a pattern or a prefix is NULL, a rule has no name, a setting neither value
- * nor text, a range begins at port 0.
+ * nor text nor range, a range of ports begins at port 0.
  */
 struct fixture_policy {
 	const char *name;
@@ -76,15 +79,26 @@ static void fixture_settings(struct settings *to, const struct fixture_setting *
 {
 	/* in option table order, as the loader has it */
 	for (int id = 0; id < OPTION_MAX; id++) {
-		for (size_t i = 0; i < FIXTURE_OPTIONS && (from[i].value || from[i].text); i++) {
+		for (size_t i = 0; i < FIXTURE_OPTIONS &&
+				   (from[i].value || from[i].text || from[i].range.is_given);
+		     i++) {
 			struct setting *s;
 
 			if ((int)from[i].option != id)
 				continue;
 			assert_int_equal(GROW(to->v, to->n), 0);
 			s = &to->v[to->n++];
-			*s = (struct setting){ .option = &option_table[id],
-					       .unset = from[i].value == UNSET };
+			*s = (struct setting){
+				.option = &option_table[id],
+				.unset = from[i].value == UNSET,
+				.is_range_alone = from[i].range.is_given && !from[i].value,
+				.range = from[i].range,
+				.application = from[i].application != APPLICATION_UNSAID
+						       ? from[i].application
+						       : APPLICATION_OVERRIDE,
+				.refuse = from[i].refuse,
+				.apply = from[i].apply,
+			};
 			if (s->unset)
 				continue;
 			assert_int_equal(
@@ -95,7 +109,11 @@ static void fixture_settings(struct settings *to, const struct fixture_setting *
 							     strlen(from[i].text) + 1),
 						 0);
 			else
-				assert_int_equal(sockopt_setint(&s->value, from[i].value), 0);
+				assert_int_equal(
+					sockopt_setint(&s->value, s->is_range_alone
+									  ? (int)s->range.max
+									  : from[i].value),
+					0);
 		}
 	}
 }

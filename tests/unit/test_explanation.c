@@ -228,6 +228,11 @@ static void json_one(struct fixture *f, const char *expected)
 	"'in_force': {'known': false, 'differs': false, 'differences': [], 'come': [], 'go': [],"  \
 	"  'other_order': false, 'why': 'not known (because)'}"
 
+#define JSON_OVERRIDE "'application': 'override', 'min': null, 'max': null"
+#define JSON_UNSET                                                                                 \
+	"'application': null, 'min': null, 'max': null, 'on_failure': 'continue',"                 \
+	"'existing': 'keep', "
+
 static void test_json(void **state)
 {
 	struct fixture f = fixture_new("/a/b", BIT(DIRECTION_CONNECT));
@@ -244,28 +249,32 @@ static void test_json(void **state)
 		" {'option': 'SO_REUSEPORT', 'direction': 'connect', 'value': 'on', 'number': 1,"
 		"  'kernel': null, 'hooks': [], 'stages': [], 'policy': 'first', 'rule': null,"
 		"  'file': 'test.yaml', 'line': 1, 'beats': [], 'when': null, 'candidates': [],"
-		"  'shorthand': null, 'shown': null, 'why': 'no hook makes it effective in this direction'},"
+		"  'shorthand': null, " JSON_OVERRIDE
+		", 'on_failure': 'continue', 'existing': 'keep', 'shown': null, 'why': 'no hook makes it effective in this direction'},"
 		" {'option': 'SO_BINDTODEVICE', 'direction': 'connect', 'value': 'eth0',"
 		"  'number': null, 'kernel': 'eth0',"
 		"  'hooks': ['connect4', 'connect6', 'sendmsg4', 'sendmsg6'],"
 		"  'stages': ['tcp-connect', 'udp-connect', 'udp-send'], 'policy': 'second',"
 		"  'rule': null, 'file': 'test.yaml', 'line': 2, 'beats': [], 'when': null,"
-		"  'candidates': [], 'shorthand': null, 'shown': 'eth0', 'why': null},"
+		"  'candidates': [], 'shorthand': null, " JSON_OVERRIDE
+		", 'on_failure': 'continue', 'existing': 'keep', 'shown': 'eth0', 'why': null},"
 		" {'option': 'SO_MARK', 'direction': 'connect', 'value': '4', 'number': 4,"
 		"  'kernel': '4', 'hooks': ['connect4', 'connect6', 'sendmsg4', 'sendmsg6'],"
 		"  'stages': ['tcp-connect', 'udp-connect', 'udp-send'], 'policy': 'second',"
 		"  'rule': null, 'file': 'test.yaml', 'line': 2, 'when': null, 'candidates': [],"
-		"  'shorthand': null, 'shown': 4, 'why': null, 'beats': ["
+		"  'shorthand': null, " JSON_OVERRIDE
+		", 'on_failure': 'continue', 'existing': 'keep', 'shown': 4, 'why': null, 'beats': ["
 		"   {'option': 'SO_MARK', 'policy': 'first', 'rule': 'out', 'file': 'test.yaml',"
-		"    'line': 1, 'value': '2'},"
+		"    'line': 1, 'value': '2', " JSON_OVERRIDE "},"
 		"   {'option': 'SO_MARK', 'policy': 'first', 'rule': null, 'file': 'test.yaml',"
-		"    'line': 1, 'value': '1'}]},"
+		"    'line': 1, 'value': '1', " JSON_OVERRIDE "}]},"
 		" {'option': 'SO_SNDBUF', 'direction': 'connect', 'value': 'unset',"
 		"  'number': null, 'kernel': null, 'hooks': [], 'stages': [], 'policy': 'second',"
 		"  'rule': null, 'file': 'test.yaml', 'line': 2, 'when': null, 'candidates': [],"
-		"  'shorthand': null, 'shown': null, 'why': 'unset', 'beats': ["
+		"  'shorthand': null, " JSON_UNSET "'shown': null, 'why': 'unset', 'beats': ["
 		"   {'option': 'SO_SNDBUF', 'policy': 'first', 'rule': null,"
-		"    'file': 'test.yaml', 'line': 1, 'value': '4K'}]}]," JSON_IN_FORCE "}");
+		"    'file': 'test.yaml', 'line': 1, 'value': '4K', " JSON_OVERRIDE
+		"}]}]," JSON_IN_FORCE "}");
 	fixture_free(&f);
 }
 
@@ -485,16 +494,19 @@ static void test_connection_json(void **state)
 		" {'option': 'SO_MARK', 'direction': 'connect', 'value': '1', 'number': 1,"
 		"  'kernel': '1', 'hooks': ['connect4', 'connect6'],"
 		"  'stages': ['udp-connect'], 'policy': 'p', 'rule': 's',"
-		"  'file': 'test.yaml', 'line': 1, 'beats': [], 'shorthand': null, 'shown': 1, 'why': null},"
+		"  'file': 'test.yaml', 'line': 1, 'beats': [], 'shorthand': null, " JSON_OVERRIDE
+		", 'on_failure': 'continue', 'existing': 'keep', 'shown': 1, 'why': null},"
 		" {'option': 'SO_SNDBUF', 'direction': 'connect', 'value': '4K', 'number': 4096,"
 		"  'kernel': '8192 bytes', 'hooks': ['connect4', 'connect6'],"
 		"  'stages': ['udp-connect'], 'policy': 'p', 'rule': null,"
-		"  'file': 'test.yaml', 'line': 1, 'beats': [], 'shorthand': null, 'shown': 8192, 'why': null}],"
+		"  'file': 'test.yaml', 'line': 1, 'beats': [], 'shorthand': null, " JSON_OVERRIDE
+		", 'on_failure': 'continue', 'existing': 'keep', 'shown': 8192, 'why': null}],"
 		"'question': 'connect udp ipv4, remote 10.0.0.1; not given, so no rule that asks for it "
 		"holds: local, remote_port, local_port', 'left_alone': ["
 		" {'option': 'IPV6_TCLASS', 'direction': 'connect', 'value': '8', 'number': 8,"
 		"  'kernel': null, 'hooks': [], 'stages': [], 'policy': 'p', 'rule': null,"
-		"  'file': 'test.yaml', 'line': 1, 'beats': [], 'shorthand': null, 'shown': null,"
+		"  'file': 'test.yaml', 'line': 1, 'beats': [], 'shorthand': null, " JSON_OVERRIDE
+		", 'on_failure': 'continue', 'existing': 'keep', 'shown': null,"
 		"  'why': 'it is an option of the other IP family'}],"
 		"'not_holding': ["
 		" {'policy': 'p', 'rule': 'r', 'file': 'test.yaml', 'line': 1,"
@@ -503,20 +515,29 @@ static void test_connection_json(void **state)
 	fixture_free(&f);
 }
 
-static void print_one(struct asked_words words, bool verbose, const char *expected)
+/* Returns what is printed; owned. */
+static char *printed(const struct fixture *f, bool verbose)
 {
-	struct fixture f = ask(words);
 	char *text = NULL;
 	size_t size;
 	FILE *to = open_memstream(&text, &size);
 
 	assert_non_null(to);
-	assert_int_equal(explanation_print(f.e, verbose, to), 0);
+	assert_int_equal(explanation_print(f->e, verbose, to), 0);
 	assert_int_equal(fclose(to), 0);
+	return text;
+}
+
+static void print_one(struct asked_words words, bool verbose, const char *expected)
+{
+	struct fixture f = ask(words);
+	_cleanup_free_ char *text = printed(&f, verbose);
+
 	assert_string_equal(text, expected);
-	free(text);
 	fixture_free(&f);
 }
+
+#define LAST_WORD "      last word the application's, if it sets the option afterwards\n"
 
 static void test_print(void **state)
 {
@@ -562,21 +583,145 @@ static void test_print(void **state)
 		"local, remote_port, local_port:\n"
 		"  option          value  policy/rule  at       notes\n"
 		"  SO_MARK         1      web/inside   connect\n"
-		"      written  test.yaml:1\n"
-		"      set at   tcp-syn (sock_ops TCP_CONNECT_CB)\n"
+		"      written   test.yaml:1\n"
+		"      set at    tcp-syn (sock_ops TCP_CONNECT_CB)\n" LAST_WORD
 		"  SO_SNDBUF       4K     web          connect  8192 bytes\n"
-		"      written  test.yaml:1\n"
-		"      set at   tcp-connect (connect4, connect6)\n"
+		"      written   test.yaml:1\n"
+		"      set at    tcp-connect (connect4, connect6)\n" LAST_WORD
 		"  TCP_CONGESTION  dctcp  web/inside   connect\n"
-		"      written  test.yaml:1\n"
-		"      set at   tcp-connect (connect4, connect6)\n"
-		"      beats    TCP_CONGESTION bbr of web (test.yaml:1)\n"
+		"      written   test.yaml:1\n"
+		"      set at    tcp-connect (connect4, connect6)\n" LAST_WORD
+		"      beats     TCP_CONGESTION bbr of web (test.yaml:1)\n"
 		"  IPV6_TCLASS     8      web          connect  it is an option of the other IP family\n"
-		"      written  test.yaml:1\n"
+		"      written   test.yaml:1\n"
 		"  does not hold: web/db (test.yaml:1): remote_port 5432 (not given)\n"
 		"  does not hold: web/alias (test.yaml:1): local 10.9.0.0/16 (not given)\n"
 		"  does not hold: web/unix (test.yaml:1): family unix\n"
 		"  in force: not known (because)\n");
+}
+
+/* Who has the last word, ranges, and what is refused. */
+static const struct fixture_policy controlled = {
+	"p",
+	{ "/a" },
+	.base = { { OPTION_TCP_NODELAY, 1, .application = APPLICATION_HOLD },
+		  { OPTION_SO_MARK, 1, .application = APPLICATION_DENY, .refuse = true },
+		  { OPTION_SO_RCVBUF, .range = { true, 65536, UINT32_MAX } },
+		  { OPTION_TCP_KEEPIDLE, 60, .range = { true, 30, 90 }, .apply = true },
+		  { OPTION_TCP_KEEPCNT, 3, .range = { true, 0, 5 },
+		    .application = APPLICATION_RESPECT },
+		  { OPTION_NEEDS_ECN, 1, .apply = true },
+		  { OPTION_TCP_SYNCNT, UNSET },
+		  { OPTION_SO_PRIORITY, 3 } },
+	.rules = { { "r", BIT(DIRECTION_CONNECT), .protocols = BIT(PROTOCOL_TCP),
+		     .options = { { OPTION_SO_SNDBUF, .range = { true, 65536, 4 << 20 } },
+				  { OPTION_TCP_KEEPIDLE, .range = { true, 0, 90 },
+				    .apply = true } } } },
+};
+
+static void test_last_word(void **state)
+{
+	static const struct {
+		enum option_id option;
+		const char *value, *kernel, *application, *min, *max, *on_failure, *existing;
+		bool has_number;
+	} expected[] = {
+		{ OPTION_TCP_NODELAY, "on", "on", "hold", NULL, NULL, "continue", "keep", true },
+		{ OPTION_SO_MARK, "1", "1", "deny", NULL, NULL, "refuse", "keep", true },
+		{ OPTION_SO_RCVBUF, NULL, NULL, "override", "64K", NULL, "continue", "keep",
+		  false },
+		{ OPTION_SO_SNDBUF, NULL, NULL, "override", "64K", "4M", "continue", "keep",
+		  false },
+		{ OPTION_TCP_KEEPIDLE, NULL, NULL, "override", NULL, "90s", "continue", "apply",
+		  false },
+		{ OPTION_TCP_KEEPCNT, "3", "3", "respect", NULL, "5", "continue", "keep", true },
+		{ OPTION_NEEDS_ECN, "on", "on", NULL, NULL, NULL, "continue", "apply", true },
+		{ OPTION_TCP_SYNCNT, "unset", NULL, NULL, NULL, NULL, "continue", "keep", false },
+		{ OPTION_SO_PRIORITY, "3", "3", "override", NULL, NULL, "continue", "keep", true },
+	};
+	struct fixture f = fixture_of(
+		&controlled, 1, "/a",
+		(struct asked_words){ .protocols = BIT(PROTOCOL_TCP), .remote = "10.0.0.1" });
+	const json_t *beaten;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
+		const json_t *o = find(&f, DIRECTION_CONNECT, expected[i].option);
+		const struct {
+			const char *key, *text;
+		} texts[] = { { "value", expected[i].value },
+			      { "kernel", expected[i].kernel },
+			      { "application", expected[i].application },
+			      { "min", expected[i].min },
+			      { "max", expected[i].max },
+			      { "on_failure", expected[i].on_failure },
+			      { "existing", expected[i].existing } };
+
+		assert_non_null(o);
+		for (size_t k = 0; k < ARRAY_SIZE(texts); k++) {
+			const char *got = document_text(o, texts[k].key);
+
+			print_message("%s %s\n", option_table[expected[i].option].name,
+				      texts[k].key);
+			if (texts[k].text && got)
+				assert_string_equal(got, texts[k].text);
+			else
+				assert_ptr_equal(got, texts[k].text);
+		}
+		assert_int_equal(json_is_integer(json_object_get(o, "number")),
+				 expected[i].has_number);
+	}
+	/* the winner's word counts, and what it beats has one as well */
+	beaten = member(find(&f, DIRECTION_CONNECT, OPTION_TCP_KEEPIDLE), "beats", 0);
+	assert_string_equal(document_text(beaten, "value"), "60s");
+	assert_string_equal(document_text(beaten, "min"), "30s");
+	fixture_free(&f);
+}
+
+static void test_print_last_word(void **state)
+{
+	struct fixture f;
+	static const struct asked_words one = { .protocols = BIT(PROTOCOL_TCP),
+						.remote = "10.0.0.1" };
+	char *text;
+
+	(void)state;
+	f = fixture_of(&controlled, 1, "/a", one);
+	text = printed(&f, false);
+	assert_non_null(strstr(
+		text,
+		"  option        value         policy/rule  application  at       notes\n"
+		"  SO_MARK       1             p            deny         connect\n"
+		"  SO_RCVBUF     at least 64K  p            range        connect\n"
+		"  SO_SNDBUF     64K to 4M     p/r          range        connect\n"
+		"  TCP_NODELAY   on            p            hold         connect\n"
+		"  TCP_SYNCNT    unset         p                         connect  left alone\n"
+		"  TCP_KEEPIDLE  at most 90s   p/r          range        connect\n"
+		"  TCP_KEEPCNT   3             p            respect      connect  at most 5\n"
+		"  SO_PRIORITY   3             p            override     connect\n"
+		"  NEEDS_ECN     on            p                         connect\n"));
+	free(text);
+	text = printed(&f, true);
+	assert_non_null(strstr(
+		text,
+		"      set at    tcp-connect (connect4, connect6)\n"
+		"      last word the policy's: what the application sets afterwards fails with EPERM\n"
+		"      failure   calls for which it cannot be set are refused\n"
+		"  SO_RCVBUF "));
+	assert_non_null(strstr(text, "      last word the application's, within the range\n"
+				     "      existing  open sockets get it when it changes\n"
+				     "      beats     TCP_KEEPIDLE 60s of p (test.yaml:1)\n"));
+	assert_non_null(strstr(text, "      set at    reply-active (sock_ops)\n"
+				     "      existing  too late for connections that are open\n"
+				     "  in force: "));
+	free(text);
+	/* a policy that says nothing of it has no such column */
+	fixture_free(&f);
+	f = fixture_new("/a/b/c", BIT(DIRECTION_CONNECT));
+	text = printed(&f, false);
+	assert_null(strstr(text, "application"));
+	free(text);
+	fixture_free(&f);
 }
 
 int main(void)
@@ -596,6 +741,8 @@ int main(void)
 		cmocka_unit_test(test_unix),
 		cmocka_unit_test(test_connection_json),
 		cmocka_unit_test(test_print),
+		cmocka_unit_test(test_last_word),
+		cmocka_unit_test(test_print_last_word),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

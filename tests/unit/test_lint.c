@@ -55,6 +55,47 @@ static void test_good(void **state)
 					      "        options: {SO_KEEPALIVE: yes}\n",
 		 "");
 	lint_one(*state, &host, OPTIONS("TCP_KEEPIDLE: unset, TCP_CONGESTION: unset"), "");
+	/* a word that is the option's own, or of something that is unset */
+	lint_one(
+		*state, &host,
+		OPTIONS("SO_REUSEADDR: {value: on, application: override}, NEEDS_ECN: unset, "
+			"SO_MARK: {value: ~, application: deny}, TCP_SYNCNT: {max: 3}") "    application: override\n",
+		"");
+	/* a connection can be refused for a device, and a bind(2) before it listens */
+	lint_one(*state, &host, OPTIONS("SO_BINDTODEVICE: wg0") "    on_failure: refuse\n", "");
+}
+
+/* A range is no value: what is given to a socket is the base's, or nothing. */
+static void test_ranges(void **state)
+{
+	lint_one(
+		*state, &host,
+		OPTIONS("SO_RCVBUF: {max: 4M}, SO_SNDBUF: {min: 100K, max: 1M}, TCP_KEEPIDLE: "
+			"{max: 60s}, SO_MAX_PACING_RATE: {max: 10B/s}, TCP_USER_TIMEOUT: {max: 5ms}"),
+		"4:37: SO_SNDBUF: min 100K is capped: 200000 bytes, as net.core.wmem_max is "
+		"100000\n");
+	lint_one(*state, &host, OPTIONS("TCP_BPF_RTO_MIN: {value: 8ms, min: 4ms, max: 9ms}"),
+		 "4:15: TCP_BPF_RTO_MIN: min 4ms is refused: EINVAL: this kernel wants more than "
+		 "one tick, which is 4ms\n");
+	lint_one(
+		*state, &host,
+		OPTIONS("SO_KEEPALIVE: on, TCP_KEEPCNT: 9, TCP_USER_TIMEOUT: 20s, TCP_KEEPIDLE: 60s") "    rules:\n"
+												      "      - {name: r, options: {TCP_USER_TIMEOUT: {max: 10s}, TCP_KEEPCNT: 8}}\n",
+		"4:49: TCP_USER_TIMEOUT is less than TCP_KEEPIDLE + TCP_KEEPCNT * TCP_KEEPINTVL "
+		"(735s): 1 lost probe ends an idle connection, whatever TCP_KEEPCNT says\n");
+}
+
+/* Where the value may fail, that is said of what cannot be refused. */
+static void test_refused_value_cannot_be_refused(void **state)
+{
+	lint_one(
+		*state, &host,
+		OPTIONS("TCP_BPF_RTO_MIN: 8ms, TCP_BPF_DELACK_MAX: 4ms") "    on_failure: refuse\n",
+		"4:37: TCP_BPF_DELACK_MAX: 4ms is refused: EINVAL: this kernel wants more than one "
+		"tick, which is 4ms\n"
+		"4:37: TCP_BPF_DELACK_MAX: 'on_failure: refuse' cannot refuse what is due on a "
+		"listener, or when a connection is established or accepted; a failure there is "
+		"counted\n");
 }
 
 static void test_capped(void **state)
@@ -364,6 +405,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SCRATCH_TEST(test_good),
+		SCRATCH_TEST(test_ranges),
+		SCRATCH_TEST(test_refused_value_cannot_be_refused),
 		SCRATCH_TEST(test_capped),
 		SCRATCH_TEST(test_refused),
 		SCRATCH_TEST(test_congestion),

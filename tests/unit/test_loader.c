@@ -121,6 +121,154 @@ static void test_shorthand(void **state)
 	config_free(c);
 }
 
+static const struct setting *setting_of(const struct settings *settings, enum option_id id)
+{
+	const struct setting *s = settings_find(settings, &option_table[id]);
+
+	assert_non_null(s);
+	return s;
+}
+
+static void application_is(const struct settings *settings, enum option_id id, enum application a)
+{
+	assert_string_equal(application_words[setting_of(settings, id)->application],
+			    application_words[a]);
+}
+
+/* An option's word counts, else its rule's, else its policy's: the first that the option can have.
+ */
+static void test_application(void **state)
+{
+	struct config *c = load_text(
+		*state,
+		"policies:\n"
+		"  - name: a\n"
+		"    match: {unit: a.service}\n"
+		"    options:\n"
+		"      TCP_NODELAY: on\n"
+		"      SO_REUSEADDR: on\n"
+		"      SO_MARK: {value: 1, application: deny}\n"
+		"      TCP_KEEPIDLE: {value: unset, application: respect}\n"
+		"      TCP_KEEPCNT: {max: 3}\n"
+		"      DSCP: {value: EF, application: respect}\n"
+		"    rules:\n"
+		"      - name: denies\n"
+		"        options:\n"
+		"          TCP_NODELAY: off\n"
+		"          SO_PRIORITY: 1\n"
+		"          SO_MARK: {value: 2, application: override}\n"
+		"          NEEDS_ECN: on\n"
+		"        application: deny\n"
+		"      - name: respects\n"
+		"        application: respect\n"
+		"        options: {TCP_KEEPCNT: {value: 2, max: 3}, SO_MARK: 3, TCP_SAVE_SYN: 1}\n"
+		"      - {name: plain, options: {SO_MARK: 3}}\n"
+		"    application: hold\n"
+		"  - {name: b, match: {unit: b.service}, options: {SO_MARK: 3}}\n");
+	const struct policy *p = &c->policies[0];
+
+	application_is(&p->base, OPTION_TCP_NODELAY, APPLICATION_HOLD);
+	application_is(&p->base, OPTION_SO_REUSEADDR, APPLICATION_OVERRIDE);
+	application_is(&p->base, OPTION_SO_MARK, APPLICATION_DENY);
+	application_is(&p->base, OPTION_TCP_KEEPIDLE,
+		       APPLICATION_OVERRIDE); /* unset holds nothing */
+	application_is(&p->base, OPTION_TCP_KEEPCNT, APPLICATION_OVERRIDE); /* a range */
+	application_is(&p->base, OPTION_IP_TOS, APPLICATION_RESPECT);
+	application_is(&p->base, OPTION_IPV6_TCLASS, APPLICATION_RESPECT);
+	application_is(&p->rules[0].options, OPTION_TCP_NODELAY, APPLICATION_HOLD);
+	application_is(&p->rules[0].options, OPTION_SO_PRIORITY, APPLICATION_DENY);
+	application_is(&p->rules[0].options, OPTION_SO_MARK, APPLICATION_OVERRIDE);
+	application_is(&p->rules[0].options, OPTION_NEEDS_ECN, APPLICATION_OVERRIDE);
+	application_is(&p->rules[1].options, OPTION_TCP_KEEPCNT, APPLICATION_RESPECT);
+	application_is(&p->rules[1].options, OPTION_SO_MARK, APPLICATION_RESPECT);
+	application_is(&p->rules[1].options, OPTION_TCP_SAVE_SYN, APPLICATION_OVERRIDE);
+	application_is(&p->rules[2].options, OPTION_SO_MARK, APPLICATION_HOLD);
+	application_is(&c->policies[1].base, OPTION_SO_MARK, APPLICATION_OVERRIDE);
+	assert_int_equal(setting_of(&p->base, OPTION_SO_MARK)->said, APPLICATION_DENY);
+	assert_int_equal(setting_of(&p->base, OPTION_TCP_NODELAY)->said, APPLICATION_UNSAID);
+	config_free(c);
+}
+
+static void test_on_failure_and_existing(void **state)
+{
+	struct config *c = load_text(
+		*state,
+		"policies:\n"
+		"  - name: a\n"
+		"    match: {unit: a.service}\n"
+		"    on_failure: refuse\n"
+		"    existing: apply\n"
+		"    options: {SO_BINDTODEVICE: wg0, SO_MARK: unset}\n"
+		"    rules:\n"
+		"      - {name: goes-on, on_failure: continue, options: {TCP_NODELAY: on}}\n"
+		"      - {name: as-policy, options: {TCP_NODELAY: on}}\n"
+		"  - name: b\n"
+		"    match: {unit: b.service}\n"
+		"    existing: keep\n"
+		"    options: {SO_MARK: 1}\n"
+		"    rules:\n"
+		"      - {name: refuses, on_failure: refuse, options: {SO_BINDTODEVICE: wg0}}\n");
+	const struct policy *a = &c->policies[0], *b = &c->policies[1];
+
+	assert_true(setting_of(&a->base, OPTION_SO_BINDTODEVICE)->refuse);
+	assert_true(setting_of(&a->base, OPTION_SO_BINDTODEVICE)->apply);
+	assert_false(setting_of(&a->base, OPTION_SO_MARK)->refuse); /* there is nothing to fail */
+	assert_false(setting_of(&a->base, OPTION_SO_MARK)->apply);
+	assert_false(setting_of(&a->rules[0].options, OPTION_TCP_NODELAY)->refuse);
+	assert_true(setting_of(&a->rules[0].options, OPTION_TCP_NODELAY)->apply);
+	assert_true(setting_of(&a->rules[1].options, OPTION_TCP_NODELAY)->refuse);
+	assert_false(setting_of(&b->base, OPTION_SO_MARK)->refuse);
+	assert_false(setting_of(&b->base, OPTION_SO_MARK)->apply);
+	assert_true(setting_of(&b->rules[0].options, OPTION_SO_BINDTODEVICE)->refuse);
+	config_free(c);
+}
+
+static void test_ranges(void **state)
+{
+	static const struct {
+		enum option_id option;
+		const char *text;
+		uint32_t min, max; /* as setsockopt(2) takes them; both 0: no range */
+		bool has_value;
+		int value; /* or the end of a range alone that stands for it */
+	} cases[] = {
+		{ OPTION_SO_SNDBUF, "{min: 64K, max: 4M}", 65536, 4194304, false, 4194304 },
+		{ OPTION_SO_SNDBUF, "{min: 64K}", 65536, UINT32_MAX, false, 65536 },
+		{ OPTION_SO_SNDBUF, "{max: 64K}", 0, 65536, false, 65536 },
+		{ OPTION_SO_SNDBUF, "{max: 64K, value: 32K}", 0, 65536, true, 32768 },
+		{ OPTION_SO_SNDBUF, "{value: 32K}", 0, 0, true, 32768 },
+		{ OPTION_TCP_USER_TIMEOUT, "{min: 1s, max: 1min}", 1000, 60000, false, 60000 },
+		{ OPTION_TCP_USER_TIMEOUT, "{min: 1s, value: 0s}", 1000, UINT32_MAX, true, 0 },
+		{ OPTION_TCP_KEEPIDLE, "{value: 10s, min: 10s, max: 10s}", 10, 10, true, 10 },
+		{ OPTION_SO_MAX_PACING_RATE, "{max: 8Mbit/s}", 0, 1000000, false, 1000000 },
+		{ OPTION_SO_MAX_PACING_RATE, "{min: 1MB/s, value: unlimited}", 1000000, UINT32_MAX,
+		  true, -1 },
+		{ OPTION_SO_MAX_PACING_RATE, "{max: 4294967294}", 0, 4294967294, false, -2 },
+		{ OPTION_TCP_NOTSENT_LOWAT, "{max: 4294967295}", 0, UINT32_MAX, false, -1 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const char *name = option_table[cases[i].option].name;
+		_cleanup_free_ char *text =
+			text_format("policies: [{name: a, match: {unit: a.service}, options: {%s: "
+				    "%s}}]\n",
+				    name, cases[i].text);
+		struct config *c = load_text(*state, text);
+		const struct setting *s = setting_of(&c->policies[0].base, cases[i].option);
+
+		print_message("%s: %s\n", name, cases[i].text);
+		assert_int_equal(s->range.is_given, cases[i].min || cases[i].max);
+		if (s->range.is_given) {
+			assert_int_equal(s->range.min, cases[i].min);
+			assert_int_equal(s->range.max, cases[i].max);
+		}
+		assert_int_equal(s->is_range_alone, !cases[i].has_value);
+		assert_int_equal(setting_has_value(s), cases[i].has_value);
+		assert_int_equal(int_of(&c->policies[0].base, cases[i].option), cases[i].value);
+		config_free(c);
+	}
+}
+
 static void test_aliases(void **state)
 {
 	struct config *c = load_text(*state, "policies:\n"
@@ -256,6 +404,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		SCRATCH_TEST(test_whole_policy),
 		SCRATCH_TEST(test_shorthand),
+		SCRATCH_TEST(test_application),
+		SCRATCH_TEST(test_on_failure_and_existing),
+		SCRATCH_TEST(test_ranges),
 		SCRATCH_TEST(test_aliases),
 		SCRATCH_TEST(test_values_are_text),
 		SCRATCH_TEST(test_order_of_files),

@@ -158,6 +158,88 @@ static void numbers_are_the_kernels(void **state)
 	}
 }
 
+/* Who may have the last word about an option, which have a range, and where setting one fails. */
+static void control_is_sane(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < OPTION_MAX; i++) {
+		const struct option *o = &option_table[i];
+		const bool is_number = o->type == OPTION_INT || o->type == OPTION_SIZE ||
+				       o->type == OPTION_RATE || o->type == OPTION_TIME;
+
+		print_message("%s\n", o->name);
+		assert_true(option_can_be_held(o) || !o->deniable);
+		assert_true(option_can_be_held(o) || !o->has_order);
+		assert_true(is_number || !o->has_order);
+		assert_true(o->has_order || !o->zero_is_none);
+		assert_true(!o->has_order || o->min >= 0); /* bounds have no sign */
+		assert_int_equal(o->fails_at != 0, o->fails != NULL);
+		assert_true(!o->fails || is_one_line(o->fails));
+		assert_int_equal(o->fresh.kind == FRESH_SYSCTL, o->fresh.sysctl != NULL);
+		assert_int_equal(option_is_none(o, 0), o->zero_is_none);
+	}
+}
+
+static void are(const char *what, bool (*is)(const struct option *), const char *const *names,
+		size_t n)
+{
+	for (size_t i = 0; i < OPTION_MAX; i++) {
+		bool named = false;
+
+		for (size_t j = 0; j < n; j++)
+			named |= streq(option_table[i].name, names[j]);
+		if (is(&option_table[i]) != named)
+			fail_msg("%s: %s", what, option_table[i].name);
+	}
+}
+#define ARE(is, ...)                                                                               \
+	are(#is, is, (const char *const[]){ __VA_ARGS__ },                                         \
+	    ARRAY_SIZE(((const char *const[]){ __VA_ARGS__ })))
+
+static bool is_never_held(const struct option *o)
+{
+	return !option_can_be_held(o);
+}
+
+static bool is_deniable(const struct option *o)
+{
+	return o->deniable;
+}
+
+static bool has_no_order(const struct option *o)
+{
+	return !o->has_order;
+}
+
+/* As the policy language lists them. */
+static void control_by_name(void **state)
+{
+	(void)state;
+	ARE(is_never_held, "SO_REUSEADDR", "SO_REUSEPORT", "TCP_SAVE_SYN", "TIMEOUT_INIT",
+	    "RWND_INIT", "NEEDS_ECN", "BASE_RTT");
+	ARE(is_deniable, "SO_MARK", "SO_PRIORITY", "SO_BINDTODEVICE", "SO_BINDTOIFINDEX", "IP_TOS",
+	    "IPV6_TCLASS", "TCP_CONGESTION");
+	ARE(has_no_order, "SO_REUSEADDR", "SO_REUSEPORT", "SO_BINDTODEVICE", "SO_BINDTOIFINDEX",
+	    "SO_MARK", "SO_PRIORITY", "SO_TXREHASH", "SO_KEEPALIVE", "TCP_CONGESTION",
+	    "TCP_SAVE_SYN", "TCP_NODELAY", "TCP_THIN_LINEAR_TIMEOUTS", "IP_TOS", "IPV6_TCLASS",
+	    "IPV6_AUTOFLOWLABEL", "TIMEOUT_INIT", "RWND_INIT", "NEEDS_ECN", "BASE_RTT");
+	ARE(option_is_too_late, "SO_REUSEADDR", "SO_REUSEPORT", "SO_BINDTODEVICE",
+	    "SO_BINDTOIFINDEX", "TCP_MAXSEG", "TCP_BPF_IW", "TCP_SYNCNT", "TCP_SAVE_SYN",
+	    "TIMEOUT_INIT", "RWND_INIT", "NEEDS_ECN", "BASE_RTT");
+}
+
+/* "No limit" is above every number. */
+static void values_that_are_none(void **state)
+{
+	(void)state;
+	assert_true(option_is_none(option_find("TCP_USER_TIMEOUT"), 0));
+	assert_false(option_is_none(option_find("TCP_USER_TIMEOUT"), 1));
+	assert_true(option_is_none(option_find("SO_MAX_PACING_RATE"), UINT32_MAX));
+	assert_false(option_is_none(option_find("SO_MAX_PACING_RATE"), 0));
+	assert_false(option_is_none(option_find("SO_SNDBUF"), 0));
+	assert_false(option_is_none(option_find("SO_SNDBUF"), UINT32_MAX));
+}
+
 static void families(void **state)
 {
 	const unsigned both = SP_FAMILY_IPV4 | SP_FAMILY_IPV6;
@@ -349,6 +431,9 @@ int main(void)
 		cmocka_unit_test(every_row_is_sane),
 		cmocka_unit_test(stages_fit_directions),
 		cmocka_unit_test(numbers_are_the_kernels),
+		cmocka_unit_test(control_is_sane),
+		cmocka_unit_test(control_by_name),
+		cmocka_unit_test(values_that_are_none),
 		cmocka_unit_test(families),
 		cmocka_unit_test(what_the_route_goes_by),
 		cmocka_unit_test(spellings),

@@ -57,8 +57,8 @@ static char *said(const struct config *c, const struct diags *diags)
 	for (size_t i = 0; i < c->n_unsupported; i++) {
 		const struct unsupported *u = &c->unsupported[i];
 
-		fprintf(f, "%s/%s: %s %s\n", u->policy, u->rule ? u->rule : "", u->what,
-			u->since ? u->since : "");
+		fprintf(f, "%s/%s: %s %s%s\n", u->policy, u->rule ? u->rule : "", u->what,
+			u->since ? u->since : "", u->is_refused ? " refused" : "");
 	}
 	for (size_t i = 0; i < diags->n; i++)
 		fprintf(f, "%u:%u: %s: %s\n", diags->v[i].line, diags->v[i].column,
@@ -145,8 +145,8 @@ static void test_refuse(void **state)
 	apply_one(&old, c, -EBADMSG,
 		  "a/: TCP_RTO_MAX_MS 6.15\n"
 		  "a/local: hooks for AF_UNIX sockets 6.7\n"
-		  "5:15: error: this kernel's bpf_setsockopt does not take TCP_RTO_MAX_MS, and "
-		  "policy 'a' says on_unsupported: refuse\n"
+		  "5:15: error: this kernel's bpf_setsockopt does not take TCP_RTO_MAX_MS "
+		  "(since 6.15), and policy 'a' says on_unsupported: refuse\n"
 		  "7:15: error: this kernel has no hooks for AF_UNIX sockets (6.7 and later have), "
 		  "and policy 'a' says on_unsupported: refuse\n");
 	config_free(c);
@@ -163,6 +163,75 @@ static void test_refuse(void **state)
 	c = load(*state, "policies:\n  - name: a\n    on_unsupported: refuse\n" MATCH
 			 "    options: {SO_MARK: 1}\n");
 	apply_one(&old, c, 0, "");
+	config_free(c);
+}
+
+#define REFUSED(what, who)                                                                         \
+	"warning: " what ": calls that need it fail with EPERM, as " who                           \
+	" says on_failure: refuse\n"
+
+/* What the kernel lacks stays where calls are to be refused for it. */
+static void test_refused_calls(void **state)
+{
+	const struct host host = { -1, -1, -1, -1, (char *)(uintptr_t) "reno cubic" };
+	struct config *c =
+		load(*state, "policies:\n"
+			     "  - name: a\n"
+			     "    on_failure: refuse\n" MATCH
+			     "    options: {TCP_RTO_MAX_MS: 5s, TCP_CONGESTION: westwood}\n"
+			     "    rules:\n"
+			     "      - name: range\n"
+			     "        options: {TCP_RTO_MAX_MS: {max: 5s}}\n"
+			     "      - name: goes-on\n"
+			     "        on_failure: continue\n"
+			     "        options: {TCP_RTO_MAX_MS: 7s}\n"
+			     "      - name: refuses\n"
+			     "        on_failure: refuse\n"
+			     "        options: {TCP_CONGESTION: yeah}\n");
+	const struct policy *a = &c->policies[0];
+	_cleanup_free_ char *got = NULL;
+	struct diags diags = { 0 };
+
+	assert_int_equal(support_apply(&old, &host, c, &diags), 0);
+	got = said(c, &diags);
+	assert_string_equal(
+		got,
+		"a/: congestion control 'westwood'  refused\n"
+		"a/: TCP_RTO_MAX_MS 6.15 refused\n"
+		"a/range: TCP_RTO_MAX_MS 6.15\n"
+		"a/goes-on: TCP_RTO_MAX_MS 6.15\n"
+		"a/refuses: congestion control 'yeah'  refused\n"
+		"5:35: " REFUSED("this kernel has no congestion control 'westwood'", "policy 'a'") "5:15: " REFUSED(
+			"this kernel's bpf_setsockopt does not take TCP_RTO_MAX_MS (since 6.15)",
+			"policy 'a'") "8:19: " LEFT_OUT "11:19: " LEFT_OUT
+				      "14:19: " REFUSED(
+					      "this kernel has no congestion control 'yeah'",
+					      "rule 'refuses'"));
+	assert_int_equal(a->base.n, 2);
+	assert_int_equal(a->rules[0].options.n, 0);
+	assert_int_equal(a->rules[1].options.n, 0);
+	assert_int_equal(a->rules[2].options.n, 1);
+	report_one(
+		&old, c,
+		"kernel 6.1.0-test:\n"
+		"  lacks TCP_RTO_MAX_MS (since 6.15): policy a (refuses calls); policy a, rule "
+		"range; policy a, rule goes-on\n"
+		"  cannot tell whether it has IPV6_TCLASS: no socket to try it on\n"
+		"  lacks hooks for AF_UNIX sockets (since 6.7): no policy asks for it\n"
+		"  lacks hooks of BPF LSM (boot with lsm=...,bpf) (since 6.0): no policy asks for "
+		"it\n"
+		"  lacks congestion control 'westwood': policy a (refuses calls)\n"
+		"  lacks congestion control 'yeah': policy a, rule refuses (refuses calls)\n");
+	diags_clear(&diags);
+	config_free(c);
+	/* the configuration is refused, if that is asked for */
+	c = load(*state,
+		 "policies:\n  - name: a\n    on_failure: refuse\n"
+		 "    on_unsupported: refuse\n" MATCH "    options: {TCP_RTO_MAX_MS: 5s}\n");
+	apply_one(&old, c, -EBADMSG,
+		  "a/: TCP_RTO_MAX_MS 6.15 refused\n"
+		  "6:15: error: this kernel's bpf_setsockopt does not take TCP_RTO_MAX_MS (since "
+		  "6.15), and policy 'a' says on_unsupported: refuse\n");
 	config_free(c);
 }
 
@@ -256,6 +325,7 @@ int main(void)
 		SCRATCH_TEST(test_nothing_lacks),
 		SCRATCH_TEST(test_degrade),
 		SCRATCH_TEST(test_refuse),
+		SCRATCH_TEST(test_refused_calls),
 		SCRATCH_TEST(test_report_of_nobody),
 		SCRATCH_TEST(test_congestion_control),
 		SCRATCH_TEST(test_strings_are_freed),
