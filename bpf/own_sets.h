@@ -126,8 +126,8 @@ static __always_inline __u32 clamped(const struct sp_op *op, __u32 value)
 	return value < op->bounds.min ? op->bounds.min : value;
 }
 
-/* Brings what the socket has into the range. */
-static __always_inline void clamp(void *ctx, const struct sp_op *op)
+/* Brings what the socket has into the range.  own: the application set it. */
+static __always_inline void clamp(void *ctx, const struct sp_op *op, bool own)
 {
 	union shown now;
 	__u32 value;
@@ -142,7 +142,7 @@ static __always_inline void clamp(void *ctx, const struct sp_op *op)
 	r = (int)bpf_setsockopt(ctx, op->level, op->optname, &value, sizeof(value));
 	if (r < 0)
 		count_failure(op->counter, op->option, r);
-	else
+	else if (own)
 		count_outcome(op->counter, op->option, SP_OUTCOME_CLAMPED);
 }
 
@@ -160,7 +160,7 @@ static __always_inline bool stays(void *ctx, struct bpf_sock *sk, const struct s
 		return false;
 	/* A buffer that nobody set is left to autotuning. */
 	if (own || !(op->reads & SP_READS_DOUBLED))
-		clamp(ctx, op);
+		clamp(ctx, op, own);
 	return true;
 }
 

@@ -109,7 +109,7 @@ static void print_counts(const json_t *counts)
 		{ "lists_lost",
 		  "sockets that got no options, as other cgroups kept taking the place of "
 		  "theirs in the cache" },
-		{ "failures_lost", "failures that could not be counted (map full)" },
+		{ "failures_lost", "failures and outcomes that could not be counted (map full)" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
@@ -201,6 +201,16 @@ static void print_neighbours(const json_t *neighbours)
 	}
 }
 
+/* Returns a kind of outcome as a line says it; most are words of their own. */
+static const char *outcome_phrase(const char *kind)
+{
+	if (streq(kind, "not_refused"))
+		return "failed without a call to refuse";
+	if (streq(kind, "untold"))
+		return "not held, as nobody knows whether the socket was accepted";
+	return streq(kind, "refused") ? "calls refused" : kind;
+}
+
 static void print_policy(const json_t *p, bool with_cgroups)
 {
 	const json_int_t n_cgroups = document_number(p, "cgroups");
@@ -227,6 +237,13 @@ static void print_policy(const json_t *p, bool with_cgroups)
 		printf(" %lld time%s: %s (%s)\n", document_number(one, "count"),
 		       plural(document_number(one, "count")), document_text(one, "message"),
 		       document_text(one, "errno"));
+	}
+	json_array_foreach (json_object_get(p, "outcomes"), i, one) {
+		printf("    %s: %s", outcome_phrase(document_text(one, "kind")),
+		       document_text(one, "option"));
+		print_with(" of rule ", document_text(one, "rule"));
+		printf(" %lld time%s\n", document_number(one, "count"),
+		       plural(document_number(one, "count")));
 	}
 }
 

@@ -250,11 +250,17 @@ static void zero_applied(const struct counting *c, uint32_t index)
 		log_warning("Cannot reset the counter %u, ignoring", index);
 }
 
-/* Failures of counters that have no name any more. */
-static void drop_failures(const struct counting *c, const struct kernel *k)
+/* The maps whose keys begin with a counter. */
+static const enum map_id by_counter[] = { MAP_ID_failures, MAP_ID_outcomes };
+static_assert(sizeof(struct sp_failure) == sizeof(struct sp_outcome) &&
+		      offsetof(struct sp_failure, counter) == offsetof(struct sp_outcome, counter),
+	      "either is read as a failure");
+
+/* Drops what was counted for counters that have no name any more. */
+static void drop_counted(const struct counting *c, const struct kernel *k, enum map_id id)
 {
 	struct pinned_contents all = { 0 };
-	int fd = k->maps[MAP_ID_failures];
+	int fd = k->maps[id];
 	int r = pinned_contents_read(fd, &all);
 	const struct sp_failure *keys = all.keys;
 
@@ -262,7 +268,7 @@ static void drop_failures(const struct counting *c, const struct kernel *k)
 		if (keys[i].counter >= SP_COUNTERS_MAX || !c->used[keys[i].counter])
 			(void)bpf_map_delete_elem(fd, &keys[i]);
 	if (r < 0)
-		log_warning_errno(r, "Cannot read the map `failures`, ignoring");
+		log_warning_errno(r, "Cannot read the map `%s`, ignoring", map_table[id].name);
 	pinned_contents_clear(&all);
 }
 
@@ -297,8 +303,8 @@ void counting_keep_only(struct counting *c, const struct kernel *k, const struct
 		dropped |= e->written;
 		drop(c, k, e);
 	}
-	if (dropped)
-		drop_failures(c, k);
+	for (size_t i = 0; dropped && i < ARRAY_SIZE(by_counter); i++)
+		drop_counted(c, k, by_counter[i]);
 }
 
 /* --- what an earlier agent counted ---------------------------------------------------------------
@@ -334,13 +340,14 @@ static uint32_t same_name(const struct counting *c, const struct earlier *from, 
 	return ours ? ours->index : 0;
 }
 
-static void carry_failures(const struct counting *c, const struct kernel *k,
-			   const struct earlier *from)
+static void carry_counted(const struct counting *c, const struct kernel *k,
+			  const struct earlier *from, enum map_id id)
 {
 	uint32_t entries;
-	_cleanup_close_ int fd = pinned_open_map(from->dir, "failures", sizeof(struct sp_failure),
-						 sizeof(uint64_t), &entries);
-	int to = k->maps[MAP_ID_failures];
+	_cleanup_close_ int fd =
+		pinned_open_map(from->dir, map_table[id].name, map_table[id].key_size,
+				map_table[id].value_size, &entries);
+	int to = k->maps[id];
 	struct pinned_contents all = { 0 };
 	const struct sp_failure *keys;
 	const uint64_t *counts;
@@ -359,8 +366,8 @@ static void carry_failures(const struct counting *c, const struct kernel *k,
 		(void)bpf_map_lookup_elem(to, &key, &count);
 		count += counts[i];
 		if (bpf_map_update_elem(to, &key, &count, BPF_ANY) < 0)
-			log_warning("Cannot carry the failures of counter %u over, ignoring",
-				    key.counter);
+			log_warning("Cannot carry the `%s` of counter %u over, ignoring",
+				    map_table[id].name, key.counter);
 	}
 	pinned_contents_clear(&all);
 }
@@ -411,5 +418,6 @@ void counting_carry(const struct counting *c, const struct kernel *k, const char
 	from.names = names;
 	if (!is_flat)
 		carry_applied(c, &from);
-	carry_failures(c, k, &from);
+	for (size_t i = 0; i < ARRAY_SIZE(by_counter); i++)
+		carry_counted(c, k, &from, by_counter[i]);
 }

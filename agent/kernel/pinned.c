@@ -341,6 +341,19 @@ int pinned_each_failure(const struct pinned *p, pinned_failure_fn *fn, void *use
 	return r;
 }
 
+int pinned_each_outcome(const struct pinned *p, pinned_outcome_fn *fn, void *userdata)
+{
+	struct pinned_contents all = { 0 };
+	int r = pinned_contents_read(p->maps[MAP_ID_outcomes], &all);
+	const struct sp_outcome *outcomes = all.keys;
+	const uint64_t *counts = all.values;
+
+	for (size_t i = 0; r == 0 && i < all.n; i++)
+		r = fn(&outcomes[i], counts[i], userdata);
+	pinned_contents_clear(&all);
+	return r;
+}
+
 uint32_t pinned_map_room(const struct pinned *p, enum map_id id)
 {
 	struct bpf_map_info info;

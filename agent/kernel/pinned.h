@@ -51,11 +51,13 @@ void pinned_contents_clear(struct pinned_contents *c);
 typedef int pinned_counter_fn(uint32_t index, const struct sp_counter *counter, uint64_t applied,
 			      void *userdata);
 int pinned_each_counter(const struct pinned *p, pinned_counter_fn *fn, void *userdata);
-/* Every counted failure, once; until fn returns not 0. */
+/* Every counted failure, or outcome, once; until fn returns not 0. */
 typedef int pinned_failure_fn(const struct sp_failure *failure, uint64_t count, void *userdata);
 int pinned_each_failure(const struct pinned *p, pinned_failure_fn *fn, void *userdata);
+typedef int pinned_outcome_fn(const struct sp_outcome *outcome, uint64_t count, void *userdata);
+int pinned_each_outcome(const struct pinned *p, pinned_outcome_fn *fn, void *userdata);
 
-/* How many elements fit the map: of the hashes `counters` and `failures`. */
+/* How many elements fit the map: of the hashes. */
 uint32_t pinned_map_room(const struct pinned *p, enum map_id id);
 
 #endif

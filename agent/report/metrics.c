@@ -12,6 +12,7 @@ struct family {
 			     NULL: the overview itself */
 	const char *list; /* in each policy: a sample for each entry of this list */
 	const char *value; /* a number, or a bool */
+	const char *kind;  /* only entries of this kind */
 	/* Labels, and the members that are their values; by `list` the policy's name comes first.
 	 */
 	struct exposition_label labels[EXPOSITION_LABELS_MAX];
@@ -72,6 +73,14 @@ static void print_neighbours(const json_t *o, const char *name, FILE *to)
 	}
 }
 
+/* What became of what applications set, or of a value that could not be set. */
+#define OUTCOMES(name_, kind_, help_)                                                              \
+	{                                                                                          \
+		name_, "counter", help_, .of = "policies", .list = "outcomes", .value = "count",   \
+					 .kind = kind_,                                            \
+					 .labels = { { "rule", "rule" }, { "option", "option" } }, \
+	}
+
 static const struct family families[] = {
 	{ "sockpol_up", "gauge",
 	  "1: policies are in force, and the pins can be read; 0: nothing is pinned.",
@@ -107,8 +116,23 @@ static const struct family families[] = {
 	  "options.",
 	  .of = "policies", .list = "failed", .value = "count",
 	  .labels = { { "rule", "rule" }, { "option", "option" }, { "errno", "errno" } } },
+	OUTCOMES("sockpol_sets_held_total", "held",
+		 "What applications set, and what became the policy's value instead."),
+	OUTCOMES("sockpol_sets_denied_total", "denied",
+		 "What applications set, and what failed with EPERM (application: deny)."),
+	OUTCOMES("sockpol_sets_clamped_total", "clamped",
+		 "What applications set, and what was brought into the policy's range."),
+	OUTCOMES("sockpol_sets_respected_total", "respected",
+		 "Options of sockets that kept what their application had set."),
+	OUTCOMES(
+		"sockpol_sets_untold_total", "untold",
+		"What applications set on sockets of which nobody knows whether they were accepted: it stays."),
+	OUTCOMES("sockpol_calls_refused_total", "refused",
+		 "Calls refused because an option could not be set (on_failure: refuse)."),
+	OUTCOMES("sockpol_calls_not_refused_total", "not_refused",
+		 "Options that could not be set where there was no call to refuse."),
 	{ "sockpol_failures_lost_total", "counter",
-	  "Failures that found no room in the map that counts them.", .of = "counts",
+	  "Failures and outcomes that found no room in the maps that count them.", .of = "counts",
 	  .value = "failures_lost" },
 	{ "sockpol_cgroups_classified_total", "counter",
 	  "Cgroups for which a hook looked up which policies apply: at their first socket, and after "
@@ -157,7 +181,7 @@ static void print_samples(const struct family *f, const json_t *policy, const js
 			print_samples(f, entry, json_object_get(entry, f->list), to);
 		else
 			print_samples(f, policy, entry, to);
-	if (json_is_array(from))
+	if (json_is_array(from) || (f->kind && !streq(f->kind, document_text(from, "kind"))))
 		return;
 	if (policy)
 		labels[n++] = (struct exposition_label){ "policy", document_text(policy, "name") };

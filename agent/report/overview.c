@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include <assert.h>
 #include <errno.h>
 #include <sys/stat.h>
 
@@ -116,7 +117,7 @@ struct counter {
 
 struct counter_list {
 	struct counter *v;
-	size_t n, n_failures;
+	size_t n, n_failures, n_outcomes;
 };
 
 static int by_policy_then_index(const void *a, const void *b)
@@ -147,9 +148,9 @@ static json_t *policies_json(struct counter_list *c)
 		const char *rule;
 
 		if (!i || !streq(one->whose.policy, one[-1].whose.policy)) {
-			policy = json_pack("{s:s, s:i, s:i, s:b, s:[], s:[]}", "name",
+			policy = json_pack("{s:s, s:i, s:i, s:b, s:[], s:[], s:[]}", "name",
 					   one->whose.policy, "applied", 0, "at_socket", 0,
-					   "overridden", 0, "rules", "failed");
+					   "overridden", 0, "rules", "failed", "outcomes");
 			error |= json_array_append_new(policies, policy);
 		}
 		if (error)
@@ -171,29 +172,76 @@ static json_t *policies_json(struct counter_list *c)
 	return NULL;
 }
 
-static int add_failure(const struct sp_failure *failure, uint64_t count, void *userdata)
+static const struct counter *find_counter(const struct counter_list *all, uint32_t index)
 {
-	const char *option =
-			   failure->option < OPTION_MAX ? option_table[failure->option].name : "?",
-		   *name = strerrorname_np(-failure->error), *rule;
-	struct counter_list *all = userdata;
-	char number[16];
-	size_t i = 0;
+	for (size_t i = 0; i < all->n; i++)
+		if (all->v[i].index == index)
+			return &all->v[i];
+	return NULL;
+}
 
-	all->n_failures++;
-	while (i < all->n && all->v[i].index != failure->counter)
-		i++;
-	if (i == all->n)
-		return 0;
-	rule = all->v[i].whose.rule;
-	snprintf(number, sizeof(number), "%d", -failure->error);
-	return json_array_append_new(
-		       json_object_get(all->v[i].policy, "failed"),
-		       json_pack("{s:s, s:s, s:s, s:I, s:s?}", "option", option, "errno",
-				 name ? name : number, "message", strerror(-failure->error),
-				 "count", (json_int_t)count, "rule", rule[0] ? rule : NULL)) < 0
+static const char *option_name_at(uint16_t row)
+{
+	return row < OPTION_MAX ? option_table[row].name : "?";
+}
+
+/* Appends an entry to one of the policy's lists, and says of which rule it is. */
+static int append_of(const struct counter *whose, const char *list, json_t *entry)
+{
+	const char *rule = whose->whose.rule;
+	json_t *name = rule[0] ? json_string(rule) : json_null();
+
+	return json_object_set_new(entry, "rule", name) < 0 ||
+			       json_array_append(json_object_get(whose->policy, list), entry) < 0
 		       ? -ENOMEM
 		       : 0;
+}
+
+static int add_failure(const struct sp_failure *failure, uint64_t count, void *userdata)
+{
+	const char *name = strerrorname_np(-failure->error);
+	struct counter_list *all = userdata;
+	const struct counter *whose = find_counter(all, failure->counter);
+	_cleanup_(json_decref) json_t *entry = NULL;
+	char number[16];
+
+	all->n_failures++;
+	if (!whose)
+		return 0;
+	snprintf(number, sizeof(number), "%d", -failure->error);
+	entry = json_pack("{s:s, s:s, s:s, s:I}", "option", option_name_at(failure->option),
+			  "errno", name ? name : number, "message", strerror(-failure->error),
+			  "count", (json_int_t)count);
+	return append_of(whose, "failed", entry);
+}
+
+/* The words of the metrics and of `status`. */
+static const char *const outcome_words[] = {
+	[SP_OUTCOME_HELD] = "held",	  [SP_OUTCOME_DENIED] = "denied",
+	[SP_OUTCOME_CLAMPED] = "clamped", [SP_OUTCOME_RESPECTED] = "respected",
+	[SP_OUTCOME_REFUSED] = "refused", [SP_OUTCOME_NOT_REFUSED] = "not_refused",
+	[SP_OUTCOME_UNTOLD] = "untold",
+};
+static_assert(ARRAY_SIZE(outcome_words) == SP_OUTCOME_MAX, "a word for each");
+
+static int add_outcome(const struct sp_outcome *outcome, uint64_t count, void *userdata)
+{
+	struct counter_list *all = userdata;
+	const struct counter *whose = find_counter(all, outcome->counter);
+	_cleanup_(json_decref) json_t *entry = NULL;
+
+	all->n_outcomes++;
+	if (!whose || outcome->kind >= SP_OUTCOME_MAX)
+		return 0;
+	entry = json_pack("{s:s, s:s, s:I}", "option", option_name_at(outcome->option), "kind",
+			  outcome_words[outcome->kind], "count", (json_int_t)count);
+	return append_of(whose, "outcomes", entry);
+}
+
+static json_t *map_json(const struct pinned *p, enum map_id id, size_t entries)
+{
+	return json_pack("{s:s, s:I, s:I}", "map", map_table[id].name, "entries",
+			 (json_int_t)entries, "room", (json_int_t)pinned_map_room(p, id));
 }
 
 static int read_policies(const struct pinned *p, json_t **ret_policies, json_t **ret_maps)
@@ -208,11 +256,11 @@ static int read_policies(const struct pinned *p, json_t **ret_policies, json_t *
 		r = -ENOMEM;
 	if (r == 0)
 		r = pinned_each_failure(p, add_failure, &c);
-	*ret_maps = json_pack("[{s:s, s:I, s:I}, {s:s, s:I, s:I}]", "map",
-			      map_table[MAP_ID_failures].name, "entries", (json_int_t)c.n_failures,
-			      "room", (json_int_t)pinned_map_room(p, MAP_ID_failures), "map",
-			      map_table[MAP_ID_counters].name, "entries", (json_int_t)c.n, "room",
-			      (json_int_t)pinned_map_room(p, MAP_ID_counters));
+	if (r == 0)
+		r = pinned_each_outcome(p, add_outcome, &c);
+	*ret_maps = json_pack("[o, o, o]", map_json(p, MAP_ID_failures, c.n_failures),
+			      map_json(p, MAP_ID_outcomes, c.n_outcomes),
+			      map_json(p, MAP_ID_counters, c.n));
 	free(c.v);
 	return r;
 }

@@ -18,6 +18,8 @@ static struct {
 	unsigned opened;		   /* how often it was begun */
 	const struct sp_failure *failures; /* each counted twice */
 	size_t n_failures;
+	const struct sp_outcome *outcomes; /* each counted three times */
+	size_t n_outcomes;
 } fake;
 
 #define FAKE_RULES 100 /* the indices of a policy's counters: 100 for itself, 101 ... its rules */
@@ -103,6 +105,16 @@ int pinned_each_failure(const struct pinned *p, pinned_failure_fn *fn, void *use
 	(void)p;
 	for (size_t i = 0; i < fake.n_failures && r == 0; i++)
 		r = fn(&fake.failures[i], 2, userdata);
+	return r;
+}
+
+int pinned_each_outcome(const struct pinned *p, pinned_outcome_fn *fn, void *userdata)
+{
+	int r = 0;
+
+	(void)p;
+	for (size_t i = 0; i < fake.n_outcomes && r == 0; i++)
+		r = fn(&fake.outcomes[i], 3, userdata);
 	return r;
 }
 

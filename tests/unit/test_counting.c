@@ -23,7 +23,8 @@ static struct {
 } earlier;
 
 static const struct kernel kernel = {
-	.maps = { [MAP_ID_counters] = -2, [MAP_ID_failures] = -3 }, /* no descriptors */
+	.maps = { [MAP_ID_counters] = -2, [MAP_ID_failures] = -3, [MAP_ID_outcomes] = -4 }, /* no
+		     descriptors */
 	.dir = (char *)(uintptr_t) "/nonexistent",
 };
 

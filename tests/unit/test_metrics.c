@@ -93,7 +93,9 @@ static void test_everything(void **state)
 		" 'policies': ["
 		"  {'name': 'a', 'applied': 10, 'at_socket': 2, 'rules': [{'name': 'out', 'applied': 7}], 'failed': ["
 		"   {'rule': null, 'option': 'SO_MARK', 'errno': 'EPERM', 'count': 3},"
-		"   {'rule': 'out', 'option': 'SO_MARK', 'errno': '524', 'count': 5}]},"
+		"   {'rule': 'out', 'option': 'SO_MARK', 'errno': '524', 'count': 5}], 'outcomes': ["
+		"   {'rule': 'out', 'option': 'SO_MARK', 'kind': 'held', 'count': 6},"
+		"   {'rule': null, 'option': 'IP_TOS', 'kind': 'refused', 'count': 7}]},"
 		"  {'name': 'b', 'applied': 0, 'rules': [], 'failed': []}],"
 		" 'stages': [{'stage': 'unix-send', 'available': false, 'used': true},"
 		"  {'stage': 'unix-connect', 'available': false, 'used': false},"
@@ -114,6 +116,8 @@ static void test_everything(void **state)
 		"sockpol_rule_applied_sockets_total{policy=\"a\",rule=\"out\"} 7",
 		"sockpol_failures_total{policy=\"a\",rule=\"\",option=\"SO_MARK\",errno=\"EPERM\"} 3",
 		"sockpol_failures_total{policy=\"a\",rule=\"out\",option=\"SO_MARK\",errno=\"524\"} 5",
+		"sockpol_sets_held_total{policy=\"a\",rule=\"out\",option=\"SO_MARK\"} 6",
+		"sockpol_calls_refused_total{policy=\"a\",rule=\"\",option=\"IP_TOS\"} 7",
 		"sockpol_cgroups_classified_total 11",
 		"sockpol_cgroups_too_deep_total 2",
 		"sockpol_cgroups_policies_left_out_total 3",
@@ -138,6 +142,7 @@ static void test_everything(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(expected); i++)
 		assert_line(text, expected[i]);
+	assert_null(strstr(text, "denied_total{"));
 	assert_null(strstr(text, "governed")); /* nothing counts cgroups but `status`, when asked */
 	check_families(text);
 }

@@ -267,6 +267,33 @@ static void test_failures(void **state)
 	json_decref(o);
 }
 
+/* What became of what applications set, by the words of the metrics. */
+static void test_outcomes(void **state)
+{
+	static const struct fixture_policy policies[] = { { "p", { "/a" } } };
+	static const struct sp_outcome outcomes[] = {
+		{ .counter = FAKE_RULES, .option = OPTION_SO_MARK, .kind = SP_OUTCOME_HELD },
+		{ .counter = FAKE_RULES, .option = OPTION_IP_TOS, .kind = SP_OUTCOME_REFUSED },
+		{ .counter = FAKE_RULES, .kind = SP_OUTCOME_MAX }, /* another version's */
+		{ .counter = 7, .kind = SP_OUTCOME_DENIED },	      /* nobody's */
+	};
+	const char *const expected =
+		"[{\"count\":3,\"kind\":\"held\",\"option\":\"SO_MARK\",\"rule\":null},"
+		"{\"count\":3,\"kind\":\"refused\",\"option\":\"IP_TOS\",\"rule\":null}]";
+	_cleanup_free_ char *text = NULL;
+	json_t *o;
+
+	(void)state;
+	fake.config = fixture_config(policies, 1);
+	fake.outcomes = outcomes;
+	fake.n_outcomes = ARRAY_SIZE(outcomes);
+	o = overview(true);
+	text = json_dumps(json_object_get(policy(o, "p"), "outcomes"),
+			  JSON_COMPACT | JSON_SORT_KEYS);
+	assert_string_equal(text, expected);
+	json_decref(o);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -274,6 +301,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_overridden, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_root, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_outcomes, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
