@@ -99,21 +99,24 @@ static __always_inline struct sp_own_sets *own_sets_of(struct bpf_sock *sk, bool
 	return bpf_sk_storage_get(&own_sets, sk, NULL, 0);
 }
 
-/* Did the application set the option itself, on this socket or its listener? */
-static __always_inline bool is_own(void *ctx, struct bpf_sock *sk, const struct sp_op *op)
+/* Did the application set the option itself, on this socket or its listener?  *ret_noted: to what,
+ * where the kernel does not show it. */
+static __always_inline bool is_own(void *ctx, struct bpf_sock *sk, const struct sp_op *op,
+				   __u32 *ret_noted)
 {
+	bool is_shown = !(op->reads & SP_READS_OTHERWISE), is_parents;
 	struct sock *raw = raw_socket(sk);
 	struct sp_own_sets *s;
-	bool is_parents;
 
-	if (!(op->flags & SP_OP_RESPECT))
+	*ret_noted = 0;
+	if (is_shown && !(op->flags & SP_OP_RESPECT))
 		return seems_set(ctx, raw, op);
 	s = own_sets_of(sk, &is_parents);
-	if (!s || (!(s->options >> (op->option & 63) & 1) && !(s->flags & SP_OWN_SETS_WHOLE)))
-		return seems_set(ctx, raw, op);
-	if (!(s->options >> (op->option & 63) & 1))
-		return false;
-	return is_parents || did_set(ctx, raw, op, s->value[op->option & (SP_OPTIONS_MAX - 1)]);
+	if (s && s->options >> (op->option & 63) & 1) {
+		*ret_noted = s->value[op->option & (SP_OPTIONS_MAX - 1)];
+		return is_parents || did_set(ctx, raw, op, *ret_noted);
+	}
+	return is_shown && !(s && s->flags & SP_OWN_SETS_WHOLE) && seems_set(ctx, raw, op);
 }
 
 /* Returns the value, brought into the range. */
@@ -126,14 +129,15 @@ static __always_inline __u32 clamped(const struct sp_op *op, __u32 value)
 	return value < op->bounds.min ? op->bounds.min : value;
 }
 
-/* Brings what the socket has into the range.  own: the application set it. */
-static __always_inline void clamp(void *ctx, const struct sp_op *op, bool own)
+/* Brings what the socket has into the range.  own: the application set it, to the noted value where
+ * the kernel does not show it. */
+static __always_inline void clamp(void *ctx, const struct sp_op *op, bool own, __u32 noted)
 {
-	union shown now;
+	union shown now = { .number = noted };
 	__u32 value;
 	int r;
 
-	if (!read_value(ctx, op, &now))
+	if (!(op->reads & SP_READS_OTHERWISE) && !read_value(ctx, op, &now))
 		return;
 	now.number /= op->reads & SP_READS_DOUBLED ? 2 : 1;
 	value = clamped(op, now.number);
@@ -149,7 +153,8 @@ static __always_inline void clamp(void *ctx, const struct sp_op *op, bool own)
 /* Does what the application set stay, in its range?  Then nothing is left to do. */
 static __always_inline bool stays(void *ctx, struct bpf_sock *sk, const struct sp_op *op)
 {
-	bool own = is_own(ctx, sk, op);
+	__u32 noted;
+	bool own = is_own(ctx, sk, op, &noted);
 
 	if (!(op->flags & SP_OP_RANGE)) {
 		if (own)
@@ -158,9 +163,9 @@ static __always_inline bool stays(void *ctx, struct bpf_sock *sk, const struct s
 	}
 	if (!own && !(op->flags & SP_OP_NO_VALUE))
 		return false;
-	/* A buffer that nobody set is left to autotuning. */
-	if (own || !(op->reads & SP_READS_DOUBLED))
-		clamp(ctx, op, own);
+	/* A buffer that nobody set is left to autotuning, and what cannot be read to the host. */
+	if (own || !(op->reads & (SP_READS_DOUBLED | SP_READS_OTHERWISE)))
+		clamp(ctx, op, own, noted);
 	return true;
 }
 

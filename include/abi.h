@@ -73,8 +73,9 @@ enum sp_stage {
 /* And others: some policy has a word about what applications set; one of them is to respect it. */
 #define SP_DUE_AFTERWARDS (1ull << (SP_STAGE_MAX + 1))
 #define SP_DUE_RESPECT	  (1ull << (SP_STAGE_MAX + 2))
-#define SP_DUE_CARE	  (1ull << (SP_STAGE_MAX + 3)) /* some operation has SP_OP_CARE; no hook's own \
-							*/
+#define SP_DUE_CARE                                                                                \
+	(1ull << (SP_STAGE_MAX + 3)) /* some operation has SP_OP_CARE; no hook's own               \
+				      */
 
 /* Which IP families a socket speaks; a dual-stack listener speaks both. */
 #define SP_FAMILY_IPV4 0x1
@@ -427,7 +428,7 @@ struct sp_generation {
 	__u32 n_glob_nodes, n_glob_links; /* the most that a table uses */
 	__u32 reserved;
 	__u64 asked;	 /* BIT(row of the option table): some operation has SP_OP_AFTERWARDS */
-	__u64 respected; /* ... has SP_OP_RESPECT */
+	__u64 respected; /* ... has SP_OP_RESPECT, or a range of what the kernel does not show */
 	__u64 digest;	 /* of all that the maps of the generation hold; 0: not known */
 	__u64 reserved2[7];
 };

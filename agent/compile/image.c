@@ -20,6 +20,7 @@ struct building {
 	image_counter_fn *counter;
 	void *userdata;
 	uint64_t set[SP_STAGE_MAX]; /* options that any policy sets, by stage */
+	bool tos_takes_care;	    /* some IP_TOS is put off: see SP_OP_CARE */
 	struct sp_generation generation;
 	struct array of[MAP_ID_MAX];
 	struct range_trees trees;
@@ -91,6 +92,8 @@ static void tell_generation(struct building *b, const struct option *o, const st
 		g->stages |= SP_DUE_RESPECT;
 		g->flags |= SP_GENERATION_RESPECTS;
 	}
+	if (op->flags & SP_OP_RANGE && op->reads & SP_READS_OTHERWISE)
+		g->respected |= option_bits(o); /* what is set is noted, as it is not shown */
 	if (op->flags & SP_OP_CARE)
 		g->stages |= SP_DUE_CARE;
 	if (op->flags & SP_OP_APPLY)
@@ -114,6 +117,8 @@ static int write_block(struct building *b, const struct policy *p, enum sp_stage
 		    choice->setting->option == &option_table[OPTION_SO_BINDTODEVICE])
 			b->generation.stages |= SP_DUE_DEVICE_NAME;
 		for (n = program_encode_ops(choice, s, &ops[to->n_ops]); n; n--) {
+			if (choice->option->after_tos && b->tos_takes_care)
+				ops[to->n_ops].flags |= SP_OP_CARE;
 			tell_generation(b, choice->option, &ops[to->n_ops]);
 			ops[to->n_ops++].counter = counter_of(b, p, choice->rule);
 		}
@@ -285,6 +290,25 @@ static uint64_t after_others(const struct building *b)
 
 static_assert(LOADER_POLICIES_MAX <= SP_POLICY_NUMBERS_MAX, "a number for each policy");
 
+/* Is what comes after IP_TOS put off as well, since some IP_TOS is? */
+static bool tos_takes_care(const struct config *c)
+{
+	const struct option *tos = &option_table[OPTION_IP_TOS];
+
+	for (size_t i = 0; i < c->n_policies; i++) {
+		const struct policy *p = &c->policies[i];
+
+		for (size_t k = 0; k <= p->n_rules; k++) {
+			const struct settings *block = k ? &p->rules[k - 1].options : &p->base;
+			const struct setting *setting = settings_find(block, tos);
+
+			if (setting && program_flags(setting) & SP_OP_CARE)
+				return true;
+		}
+	}
+	return false;
+}
+
 /* Collects what no policy knows alone. */
 static void survey(struct building *b)
 {
@@ -294,6 +318,7 @@ static void survey(struct building *b)
 	if (program_survey(c, b->set))
 		b->generation.flags |= SP_GENERATION_DECIDES_LATE;
 	b->generation.after_others = after_others(b);
+	b->tos_takes_care = tos_takes_care(c);
 }
 
 static int build(struct building *b)

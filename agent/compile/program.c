@@ -398,7 +398,7 @@ static uint32_t priority_of_tos(uint8_t tos)
 	return by_tos[tos >> 3 & 3];
 }
 
-static uint8_t flags_of(const struct setting *setting)
+uint8_t program_flags(const struct setting *setting)
 {
 	static const uint8_t by_application[APPLICATION_MAX] = {
 		[APPLICATION_HOLD] = SP_OP_HOLD,
@@ -470,7 +470,7 @@ static void encode_op(const struct program_choice *choice, enum sp_stage s, stru
 		.option = (__u8)option_id(option),
 		.optlen = (__u8)setting->value.size,
 		.families = (__u8)option_families(option),
-		.flags = flags_of(setting),
+		.flags = program_flags(setting),
 	};
 	(void)sockopt_get(&setting->value, ret->value, setting->value.size);
 	if (option->level == SP_LEVEL_REPLY)

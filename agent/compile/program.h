@@ -63,6 +63,9 @@ bool program_survey(const struct config *c, uint64_t set[SP_STAGE_MAX]);
  * IP_TOS is among them. */
 uint64_t program_decided_late(const struct policy *p);
 
+/* Returns SP_OP_*: who has the last word about a setting, and what becomes of a failure. */
+uint8_t program_flags(const struct setting *setting);
+
 /*
  * Encodes a choice for the hook of a stage, without `counter`.  ret has room for two: an accepted
  * socket gets with IP_TOS the SO_PRIORITY that IP_TOS implies, since the kernel leaves it 0 where
