@@ -52,6 +52,9 @@ static __always_inline __u32 value_to_set(struct bpf_sockopt *ctx)
 	if (from + sizeof(value) > end)
 		return 0;
 	__builtin_memcpy(&value, from, sizeof(value));
+	if (ctx->level == SOL_SOCKET && ctx->optname == SO_MAX_PACING_RATE && n == 8 &&
+	    from + 8 <= end && *(__u32 *)(from + 4))
+		return ~0u;
 	/* The kernel's buffer has 16 bytes at least, whatever the caller gave. */
 	return n >= 4 ? value : value & ((1u << (8 * (n & 3))) - 1);
 }
@@ -182,18 +185,21 @@ __noinline int look(struct bpf_sockopt *ctx, struct asked *to)
 	return 0;
 }
 
-/* Nobody knows whether a socket was accepted: is it the same for it either way? */
+#define NO_OP (~0u)
+
+/* Nobody knows whether a socket was accepted: is it the same for it either way?  Either may be
+ * NO_OP. */
 __noinline int is_same(__u32 number, __u32 other, __u32 generation)
 {
 	struct sp_op *a = numbered_op(number, generation), *b = numbered_op(other, generation);
 
-	if (!a || (b && a->counter == b->counter && a->flags == b->flags))
+	if (a && b && a->counter == b->counter && a->flags == b->flags)
 		return 1;
-	count_outcome(a->counter, a->option, SP_OUTCOME_UNTOLD);
+	a = a ? a : b;
+	if (a)
+		count_outcome(a->counter, a->option, SP_OUTCOME_UNTOLD);
 	return 0;
 }
-
-#define NO_OP (~0u)
 
 /* Finds the operation that has a word about what the application sets, or NO_OP.  Returns 0 or
  * LIST_LOST. */
@@ -203,15 +209,14 @@ static __always_inline int find_op(struct asked *asked, __u64 id, __u32 what, __
 
 	if (ask(asked, id, what, asked->moments.passed, generation))
 		return LIST_LOST;
-	if (!asked->is_found)
-		asked->number = NO_OP;
-	if (!asked->is_found || !asked->moments.is_untold)
-		return 0;
-	number = asked->number;
-	if (ask(asked, id, what, MOMENTS_1(SP_STAGE_TCP_PASSIVE_EST), generation))
-		return LIST_LOST;
-	if (!is_same(number, asked->is_found ? asked->number : NO_OP, generation))
-		asked->number = NO_OP;
+	number = asked->is_found ? asked->number : NO_OP;
+	if (asked->moments.is_untold) {
+		if (ask(asked, id, what, MOMENTS_1(SP_STAGE_TCP_PASSIVE_EST), generation))
+			return LIST_LOST;
+		if (!is_same(number, asked->is_found ? asked->number : NO_OP, generation))
+			number = NO_OP;
+	}
+	asked->number = number;
 	return 0;
 }
 

@@ -39,7 +39,7 @@ struct sock {
 	struct sock_cgroup_data sk_cgrp_data;
 	struct socket *sk_socket;
 	__u8 sk_userlocks : 4;
-	__u32 sk_max_ack_backlog;
+	__u32 sk_max_ack_backlog, sk_mark, sk_priority;
 	__u16 sk_type;
 	__u16 sk_protocol;
 };
@@ -59,6 +59,7 @@ struct inet_connection_sock {
 
 struct mptcp_sock {
 	struct inet_connection_sock sk;
+	struct sock *first; /* its first subflow */
 };
 
 /* The kernel's side of struct bpf_sock_ops. */

@@ -12,13 +12,13 @@
 #include "socket.h"
 
 #ifndef AF_INET /* a unit test has them from the C library */
-#define AF_UNIX		 1
-#define AF_INET		 2
-#define AF_INET6	 10
-#define AF_NETLINK	 16
-#define AF_PACKET	 17
-#define SOCK_STREAM	 1
-#define SOCK_RAW	 3
+#define AF_UNIX	    1
+#define AF_INET	    2
+#define AF_INET6    10
+#define AF_NETLINK  16
+#define AF_PACKET   17
+#define SOCK_STREAM 1
+#define SOCK_RAW    3
 #endif
 #define TCP_ESTABLISHED	 1 /* also of a connected UDP socket */
 #define TCP_CLOSE	 7
@@ -58,8 +58,16 @@ struct moments {
 #define MOMENTS_2(a, b) (MOMENTS_1(a) | MOMENTS_1(b) << MOMENT_BITS)
 _Static_assert(SP_STAGE_MAX < 0x1f, "room for each stage");
 
-/* Returns the moments of a TCP socket, also of MPTCP's own.  An accepted one has its listener's
- * backlog, which is 0 where that was listen(fd, 0). */
+/* Did the socket call connect(2), bound to a port of its own?  See note_connect(). */
+static __always_inline bool is_noted_to_connect(struct bpf_sock *sk)
+{
+	struct sp_own_sets *s = bpf_sk_storage_get(&own_sets, sk, NULL, 0);
+
+	return s && s->flags & SP_OWN_SETS_CONNECTS;
+}
+
+/* Returns the moments of a TCP socket, also of MPTCP's own.  An accepted one, or its first subflow,
+ * has its listener's backlog, which is 0 where that was listen(fd, 0). */
 static __always_inline void find_moments_of_tcp(struct bpf_sock *sk, struct sock *raw,
 						struct moments *ret)
 {
@@ -74,6 +82,11 @@ static __always_inline void find_moments_of_tcp(struct bpf_sock *sk, struct sock
 		ret->passed = MOMENTS_2(SP_STAGE_TCP_LISTEN, SP_STAGE_TCP_SOCKET);
 		return;
 	}
+	if (sk->protocol == IPPROTO_MPTCP && bpf_core_type_exists(struct mptcp_sock)) {
+		struct sock *first = BPF_CORE_READ((struct mptcp_sock *)raw, first);
+
+		raw = first ? first : raw;
+	}
 	if (BPF_CORE_READ(raw, sk_max_ack_backlog)) {
 		ret->passed = MOMENTS_1(SP_STAGE_TCP_PASSIVE_EST);
 		return;
@@ -81,8 +94,7 @@ static __always_inline void find_moments_of_tcp(struct bpf_sock *sk, struct sock
 	ret->passed = MOMENTS_2(SP_STAGE_TCP_CONNECT, SP_STAGE_TCP_SYN) |
 		      MOMENTS_1(SP_STAGE_TCP_SOCKET) << 2 * MOMENT_BITS;
 	locks = BPF_CORE_READ_BITFIELD_PROBED(raw, sk_userlocks);
-	if (locks & SOCK_BINDPORT_LOCK)
-		ret->is_untold = true;
+	ret->is_untold = locks & SOCK_BINDPORT_LOCK && !is_noted_to_connect(sk);
 }
 
 /* As connect(2) had it: an address or a port that the kernel chose is not known. */
@@ -104,9 +116,10 @@ static __always_inline __u32 moments_of_udp(struct bpf_sock *sk, struct sock *ra
 	}
 	if (is_bound(sk, raw))
 		return MOMENTS_2(SP_STAGE_UDP_BIND, SP_STAGE_UDP_SOCKET);
+	/* One that has a port has sent something, perhaps before there was a policy. */
 	s = bpf_sk_storage_get(&sockets, sk, NULL, 0);
-	return s && s->seen ? MOMENTS_2(SP_STAGE_UDP_SEND, SP_STAGE_UDP_SOCKET)
-			    : MOMENTS_1(SP_STAGE_UDP_SOCKET);
+	return sk->src_port || (s && s->seen) ? MOMENTS_2(SP_STAGE_UDP_SEND, SP_STAGE_UDP_SOCKET)
+					      : MOMENTS_1(SP_STAGE_UDP_SOCKET);
 }
 
 /* Returns the moments of a socket that is not IP's. */

@@ -11,11 +11,12 @@
 #define EINVAL 22
 
 /* From <asm-generic/socket.h>. */
-#define SOL_SOCKET	 1
-#define SO_PRIORITY	 12
-#define SO_BINDTODEVICE	 25
-#define SO_MARK		 36
-#define SO_BINDTOIFINDEX 62
+#define SOL_SOCKET	   1
+#define SO_PRIORITY	   12
+#define SO_BINDTODEVICE	   25
+#define SO_MARK		   36
+#define SO_MAX_PACING_RATE 47
+#define SO_BINDTOIFINDEX   62
 
 /* The facts of a run of a hook in one word, since functions have at most five arguments. */
 #define HOW(stage, families, counts, generation)                                                   \

@@ -6,6 +6,7 @@
 #ifndef SOCKPOL_BPF_OWN_SETS_H
 #define SOCKPOL_BPF_OWN_SETS_H
 
+#include "moments.h"
 #include "op.h"
 #include "socket.h"
 
@@ -83,16 +84,30 @@ static __always_inline bool did_set(void *ctx, struct sock *raw, const struct sp
 	return !((now.number ^ set) & ~ignored_bits(op));
 }
 
-/* Returns what was noted of a socket; that of an MPTCP socket counts for its subflows. */
-static __always_inline struct sp_own_sets *own_sets_of(struct bpf_sock *sk, bool *ret_is_parents)
+/* The same of an MPTCP socket, which no helper reads from a hook of its subflow.  Other options
+ * than these two fail for nobody. */
+static __always_inline bool did_parent_set(struct sock *parent, const struct sp_op *op, __u32 set)
 {
-	*ret_is_parents = false;
+	if (op->level != SOL_SOCKET)
+		return true;
+	if (op->optname == SO_MARK)
+		return set && BPF_CORE_READ(parent, sk_mark) == set;
+	return op->optname != SO_PRIORITY || BPF_CORE_READ(parent, sk_priority) == set;
+}
+
+/* Returns what was noted of a socket; that of an MPTCP socket, *ret_parent, counts for its
+ * subflows.
+ */
+static __always_inline struct sp_own_sets *own_sets_of(struct bpf_sock *sk,
+						       struct sock **ret_parent)
+{
+	*ret_parent = NULL;
 	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_skc_to_mptcp_sock) &&
 	    bpf_core_type_exists(struct mptcp_sock)) {
 		struct mptcp_sock *parent = bpf_skc_to_mptcp_sock(sk);
 
 		if (parent) {
-			*ret_is_parents = true;
+			*ret_parent = (struct sock *)parent;
 			return bpf_sk_storage_get(&own_sets, parent, NULL, 0);
 		}
 	}
@@ -104,17 +119,20 @@ static __always_inline struct sp_own_sets *own_sets_of(struct bpf_sock *sk, bool
 static __always_inline bool is_own(void *ctx, struct bpf_sock *sk, const struct sp_op *op,
 				   __u32 *ret_noted)
 {
-	bool is_shown = !(op->reads & SP_READS_OTHERWISE), is_parents;
-	struct sock *raw = raw_socket(sk);
+	bool is_shown = !(op->reads & SP_READS_OTHERWISE);
+	struct sock *raw = raw_socket(sk), *parent;
 	struct sp_own_sets *s;
 
 	*ret_noted = 0;
 	if (is_shown && !(op->flags & SP_OP_RESPECT))
 		return seems_set(ctx, raw, op);
-	s = own_sets_of(sk, &is_parents);
+	s = own_sets_of(sk, &parent);
 	if (s && s->options >> (op->option & 63) & 1) {
 		*ret_noted = s->value[op->option & (SP_OPTIONS_MAX - 1)];
-		return is_parents || did_set(ctx, raw, op, *ret_noted);
+		if (parent)
+			return did_parent_set(parent, op, *ret_noted);
+		/* One call may have succeeded, and a later one failed. */
+		return did_set(ctx, raw, op, *ret_noted) || (is_shown && seems_set(ctx, raw, op));
 	}
 	return is_shown && !(s && s->flags & SP_OWN_SETS_WHOLE) && seems_set(ctx, raw, op);
 }
@@ -124,14 +142,16 @@ static __always_inline __u32 clamped(const struct sp_op *op, __u32 value)
 {
 	__u32 max = op->bounds.max;
 
-	if (value > max || (value == 0 && op->reads & SP_ZERO_IS_NONE && max != ~0u))
+	if (value == 0 && op->reads & SP_ZERO_IS_NONE)
+		return max == ~0u ? 0 : max;
+	if (value > max)
 		return max;
 	return value < op->bounds.min ? op->bounds.min : value;
 }
 
-/* Brings what the socket has into the range.  own: the application set it, to the noted value where
- * the kernel does not show it. */
-static __always_inline void clamp(void *ctx, const struct sp_op *op, bool own, __u32 noted)
+/* Brings what the application set into the range: to the noted value where the kernel does not show
+ * it. */
+static __always_inline void clamp(void *ctx, const struct sp_op *op, __u32 noted)
 {
 	union shown now = { .number = noted };
 	__u32 value;
@@ -146,26 +166,22 @@ static __always_inline void clamp(void *ctx, const struct sp_op *op, bool own, _
 	r = (int)bpf_setsockopt(ctx, op->level, op->optname, &value, sizeof(value));
 	if (r < 0)
 		count_failure(op->counter, op->option, r);
-	else if (own)
+	else
 		count_outcome(op->counter, op->option, SP_OUTCOME_CLAMPED);
 }
 
-/* Does what the application set stay, in its range?  Then nothing is left to do. */
+/* Does what the application set stay, in its range?  Then nothing is left to do.  A range alone
+ * says nothing of a socket on which it set nothing. */
 static __always_inline bool stays(void *ctx, struct bpf_sock *sk, const struct sp_op *op)
 {
 	__u32 noted;
-	bool own = is_own(ctx, sk, op, &noted);
 
-	if (!(op->flags & SP_OP_RANGE)) {
-		if (own)
-			count_outcome(op->counter, op->option, SP_OUTCOME_RESPECTED);
-		return own;
-	}
-	if (!own && !(op->flags & SP_OP_NO_VALUE))
-		return false;
-	/* A buffer that nobody set is left to autotuning, and what cannot be read to the host. */
-	if (own || !(op->reads & (SP_READS_DOUBLED | SP_READS_OTHERWISE)))
-		clamp(ctx, op, own, noted);
+	if (!is_own(ctx, sk, op, &noted))
+		return op->flags & SP_OP_NO_VALUE;
+	if (op->flags & SP_OP_RANGE)
+		clamp(ctx, op, noted);
+	else
+		count_outcome(op->counter, op->option, SP_OUTCOME_RESPECTED);
 	return true;
 }
 
@@ -275,6 +291,22 @@ __noinline int put_off_addr(struct bpf_sock_addr *ctx, __u32 number, __u32 how)
 __noinline int put_off_ops(struct bpf_sock_ops *ctx, __u32 number, __u32 how)
 {
 	put_off(ctx->sk, number, how);
+	return 0;
+}
+
+/* Notes that a client is bound to a port of its own: from the outside it looks as if it was
+ * accepted from a listener without a backlog. */
+__noinline int note_connect(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct sp_own_sets *s;
+
+	if (!sk || ctx->protocol != IPPROTO_TCP ||
+	    !(BPF_CORE_READ_BITFIELD_PROBED(raw_socket(sk), sk_userlocks) & SOCK_BINDPORT_LOCK))
+		return 0;
+	s = bpf_sk_storage_get(&own_sets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (s)
+		s->flags |= SP_OWN_SETS_CONNECTS;
 	return 0;
 }
 

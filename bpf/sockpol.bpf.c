@@ -257,6 +257,8 @@ SEC("cgroup/connect4")
 int connect4(struct bpf_sock_addr *ctx)
 {
 	ON_CONNECT(ctx, SP_FAMILY_IPV4, merge_connect4);
+	if (used(SP_DUE_AFTERWARDS))
+		note_connect(ctx);
 	return end_run(ctx);
 }
 
@@ -264,6 +266,8 @@ SEC("cgroup/connect6")
 int connect6(struct bpf_sock_addr *ctx)
 {
 	ON_CONNECT(ctx, families_of_peer6(ctx), merge_connect6);
+	if (used(SP_DUE_AFTERWARDS))
+		note_connect(ctx);
 	return end_run(ctx);
 }
 

@@ -496,7 +496,8 @@ struct sp_own_sets {
 	__u32 value[SP_OPTIONS_MAX]; /* by row: the first bytes of what it set */
 	__u32 op[SP_OPTIONS_MAX];    /* by row: the number of the operation that was put off */
 };
-#define SP_OWN_SETS_WHOLE 0x1 /* since socket(2), so that there are no others */
+#define SP_OWN_SETS_WHOLE    0x1 /* since socket(2), so that there are no others */
+#define SP_OWN_SETS_CONNECTS 0x2 /* it called connect(2), bound to a port of its own */
 
 _Static_assert(sizeof(struct sp_cache_set) == 32, "abi");
 _Static_assert(sizeof(struct sp_glob_node) == 16, "abi");

@@ -194,7 +194,7 @@ OPTION(TCP_SAVE_SYN, .level = IPPROTO_TCP, .optname = TCP_SAVE_SYN,
        .kernel = "on the listener only; 2 from 6.1 on; not kept where the kernel answers with SYN cookies")
 OPTION(TCP_SYNCNT, .level = IPPROTO_TCP, .optname = TCP_SYNCNT,
        .type = OPTION_INT, .min = 1, .max = 127, STAGES(C_, 0, L_),
-       .has_order = true, .fresh = NEVER_FRESH,
+       .has_order = true, .fresh = FRESH_BY("net.ipv4.tcp_syn_retries"),
        .since = "5.10",
        .summary = "SYN retransmissions before connect(2) fails; on a listener, SYN-ACK "
 		  "retransmissions",

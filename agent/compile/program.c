@@ -425,7 +425,7 @@ static uint32_t reads_of(const struct option *o)
 	case RESULT_ECN_MASKED:
 		return SP_READS_WITHOUT_ECN;
 	case RESULT_AS_IS:
-		return o->hidden ? SP_READS_OTHERWISE : 0;
+		return o->hidden || o->min < 0 ? SP_READS_OTHERWISE : 0; /* -1: the host's */
 	default:
 		return SP_READS_OTHERWISE;
 	}

@@ -181,7 +181,8 @@ static void print_samples(const struct family *f, const json_t *policy, const js
 			print_samples(f, entry, json_object_get(entry, f->list), to);
 		else
 			print_samples(f, policy, entry, to);
-	if (json_is_array(from) || (f->kind && !streq(f->kind, document_text(from, "kind"))))
+	if (!from || json_is_array(from) ||
+	    (f->kind && !streq(f->kind, document_text(from, "kind"))))
 		return;
 	if (policy)
 		labels[n++] = (struct exposition_label){ "policy", document_text(policy, "name") };
