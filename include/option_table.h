@@ -37,12 +37,12 @@
 #define TCP_UDP_ANY_TIME STAGES(C_ | UC_, PE_, L_ | UB_)
 #define ALL_ANY_TIME	 STAGES(C_ | UC_ | UX_ | LS_, PE_, L_ | UB_)
 #define REPLY		 STAGES(RA_, RP_, 0), .hidden = true, .fresh = NEVER_FRESH
+/* clang-format off */
 #define FRESH(n)	 { .kind = FRESH_NUMBER, .number = (n) }
 #define FRESH_BY(sysctl_) { .kind = FRESH_SYSCTL, .sysctl = (sysctl_) }
 #define NEVER_FRESH	 { .kind = FRESH_NEVER }
 #define FAILS(at, where) .fails_at = (at), .fails = (where)
 
-/* clang-format off */
 OPTION(SO_REUSEADDR, .level = SOL_SOCKET, .optname = SO_REUSEADDR,
        .type = OPTION_BOOL, .max = 1, STAGES(0, 0, B_ | UB_), .carried = true,
        .never_held = true, .fresh = NEVER_FRESH,

@@ -55,16 +55,15 @@ bool setting_may_have(const struct setting *s, enum application a)
 	}
 }
 
+/* of_rule, on_failure: what the block's own rule says, if it is one. */
 static void settings_resolve(struct settings *settings, const struct policy *p,
-			     const struct rule *r)
+			     enum application of_rule, enum on_failure on_failure)
 {
-	const enum on_failure on_failure =
-		r && r->on_failure != ON_FAILURE_UNSAID ? r->on_failure : p->on_failure;
-
+	if (on_failure == ON_FAILURE_UNSAID)
+		on_failure = p->on_failure;
 	for (size_t i = 0; i < settings->n; i++) {
 		struct setting *s = &settings->v[i];
-		const enum application said[] = { s->said, r ? r->application : APPLICATION_UNSAID,
-						  p->application };
+		const enum application said[] = { s->said, of_rule, p->application };
 
 		s->application = APPLICATION_OVERRIDE;
 		if (s->unset)
@@ -79,9 +78,12 @@ static void settings_resolve(struct settings *settings, const struct policy *p,
 
 void policy_resolve(struct policy *p)
 {
-	settings_resolve(&p->base, p, NULL);
-	for (size_t i = 0; i < p->n_rules; i++)
-		settings_resolve(&p->rules[i].options, p, &p->rules[i]);
+	settings_resolve(&p->base, p, APPLICATION_UNSAID, ON_FAILURE_UNSAID);
+	for (size_t i = 0; i < p->n_rules; i++) {
+		struct rule *r = &p->rules[i];
+
+		settings_resolve(&r->options, p, r->application, r->on_failure);
+	}
 }
 
 void settings_clear(struct settings *s)

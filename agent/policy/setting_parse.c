@@ -208,7 +208,7 @@ static int parse_range(const struct entry *e, struct diags *diags, struct value_
 	if (has_min < 0 || has_max < 0)
 		return -ENOMEM;
 	range.is_given = has_min || has_max;
-	if (range.is_given && range.min > range.max) {
+	if (e->min && e->max && range.min > range.max) {
 		diag_error(diags, &e->min->at, "%s: min %s is above max %s", e->name->text,
 			   EXCERPT(e->min->text), EXCERPT(e->max->text));
 		return 0;
@@ -225,12 +225,10 @@ static void check_within(const struct entry *e, const struct setting *new, struc
 	const uint32_t number = (uint32_t)value_number(o, &new->value);
 	const bool is_none = option_is_none(o, number);
 
-	if (!range->is_given)
-		return;
-	if (!is_none && number < range->min)
+	if (e->min && !is_none && number < range->min)
 		diag_error(diags, &e->value->at, "%s: value %s is below min %s", e->name->text,
 			   EXCERPT(e->value->text), EXCERPT(e->min->text));
-	else if (range->max != UINT32_MAX && (is_none || number > range->max))
+	else if (e->max && range->max != UINT32_MAX && (is_none || number > range->max))
 		diag_error(diags, &e->value->at, "%s: value %s is%s above max %s", e->name->text,
 			   EXCERPT(e->value->text), is_none ? " no limit, and so" : "",
 			   EXCERPT(e->max->text));
@@ -265,7 +263,7 @@ static int parse_values(const struct entry *e, struct diags *diags, struct setti
 		return 0;
 	}
 	r = parse_value(e, e->value, diags, &new->value);
-	if (r > 0)
+	if (r > 0 && new->range.is_given)
 		check_within(e, new, diags);
 	return r;
 }
