@@ -74,6 +74,17 @@ static __always_inline void note_own_set(struct bpf_sockopt *ctx, __u32 option)
 	s->value[option & (SP_OPTIONS_MAX - 1)] = value_to_set(ctx);
 }
 
+/* Has the socket the policy's number already?  To look is cheaper than to set it again: some
+ * options arm timers. */
+static __always_inline bool has_value(struct bpf_sock *sk, const struct sp_op *op)
+{
+	__u32 now = 0;
+
+	return op->optlen == sizeof(now) &&
+	       bpf_getsockopt(sk, op->level, op->optname, &now, sizeof(now)) == 0 &&
+	       now == op->bounds.value;
+}
+
 /* The policy's value takes the place of the application's.  An MPTCP socket takes TCP's options
  * only from its process, and hands them to its subflows. */
 static __always_inline int hold(struct bpf_sockopt *ctx, struct sp_op *op)
@@ -82,7 +93,8 @@ static __always_inline int hold(struct bpf_sockopt *ctx, struct sp_op *op)
 	struct bpf_sock *sk = ctx->sk;
 
 	count_outcome(op->counter, op->option, SP_OUTCOME_HELD);
-	if (!sk || op->optname == SO_BINDTODEVICE || op->optname == SO_BINDTOIFINDEX)
+	if (!sk || op->optname == SO_BINDTODEVICE || op->optname == SO_BINDTOIFINDEX ||
+	    has_value(sk, op))
 		return ignore(ctx);
 	if (bpf_setsockopt(sk, op->level, op->optname, op->value, (int)length_of(op->optlen)) !=
 		    -EINVAL ||
@@ -276,7 +288,7 @@ static __always_inline int on_setsockopt(struct bpf_sockopt *ctx)
 		r = judge(ctx, owner.id, what, (asked & ~SP_ASKED_RESPECT) - 1, generation);
 		if (r != AGAIN)
 			return r == DENIED ? DENIED : HANDED_ON;
-		what = classify(owner.id, owner.address, generation);
+		what = classify(owner.id, as_number(owner.address), generation);
 	}
 	__sync_fetch_and_add(&state.lists_lost, 1);
 	return hand_on(ctx);

@@ -40,8 +40,7 @@ static __always_inline bool is_bound(struct bpf_sock *sk, struct sock *raw)
 {
 	struct sp_socket *s;
 
-	if (BPF_CORE_READ_BITFIELD_PROBED(raw, sk_userlocks) &
-	    (SOCK_BINDADDR_LOCK | SOCK_BINDPORT_LOCK))
+	if (READ_RAW_BITS(raw, sk_userlocks) & (SOCK_BINDADDR_LOCK | SOCK_BINDPORT_LOCK))
 		return true;
 	s = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	return s && s->counted & BOUND;
@@ -66,8 +65,19 @@ static __always_inline bool is_noted_to_connect(struct bpf_sock *sk)
 	return s && s->flags & SP_OWN_SETS_CONNECTS;
 }
 
-/* Returns the moments of a TCP socket, also of MPTCP's own.  An accepted one, or its first subflow,
- * has its listener's backlog, which is 0 where that was listen(fd, 0). */
+/* Returns the backlog that a socket has of its listener, or its first subflow. */
+static __always_inline __u32 backlog_of(struct bpf_sock *sk, struct sock *raw)
+{
+	struct sock *first;
+
+	if (sk->protocol != IPPROTO_MPTCP || !bpf_core_type_exists(struct mptcp_sock))
+		return READ_RAW(raw, sk_max_ack_backlog);
+	first = BPF_CORE_READ((struct mptcp_sock *)raw, first);
+	return BPF_CORE_READ(first, sk_max_ack_backlog);
+}
+
+/* Returns the moments of a TCP socket, also of MPTCP's own.  An accepted one has its listener's
+ * backlog, which is 0 where that was listen(fd, 0). */
 static __always_inline void find_moments_of_tcp(struct bpf_sock *sk, struct sock *raw,
 						struct moments *ret)
 {
@@ -82,25 +92,20 @@ static __always_inline void find_moments_of_tcp(struct bpf_sock *sk, struct sock
 		ret->passed = MOMENTS_2(SP_STAGE_TCP_LISTEN, SP_STAGE_TCP_SOCKET);
 		return;
 	}
-	if (sk->protocol == IPPROTO_MPTCP && bpf_core_type_exists(struct mptcp_sock)) {
-		struct sock *first = BPF_CORE_READ((struct mptcp_sock *)raw, first);
-
-		raw = first ? first : raw;
-	}
-	if (BPF_CORE_READ(raw, sk_max_ack_backlog)) {
+	if (backlog_of(sk, raw)) {
 		ret->passed = MOMENTS_1(SP_STAGE_TCP_PASSIVE_EST);
 		return;
 	}
 	ret->passed = MOMENTS_2(SP_STAGE_TCP_CONNECT, SP_STAGE_TCP_SYN) |
 		      MOMENTS_1(SP_STAGE_TCP_SOCKET) << 2 * MOMENT_BITS;
-	locks = BPF_CORE_READ_BITFIELD_PROBED(raw, sk_userlocks);
+	locks = READ_RAW_BITS(raw, sk_userlocks);
 	ret->is_untold = locks & SOCK_BINDPORT_LOCK && !is_noted_to_connect(sk);
 }
 
 /* As connect(2) had it: an address or a port that the kernel chose is not known. */
 static __always_inline void forget_unbound(struct bpf_sock *sk, struct sock *raw, struct facts *f)
 {
-	if (!(BPF_CORE_READ_BITFIELD_PROBED(raw, sk_userlocks) & SOCK_BINDADDR_LOCK))
+	if (!(READ_RAW_BITS(raw, sk_userlocks) & SOCK_BINDADDR_LOCK))
 		f->local.known = false;
 	if (!is_bound(sk, raw))
 		f->local.port = 0;

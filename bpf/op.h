@@ -41,13 +41,22 @@
 			__sync_fetch_and_add(&state.failures_lost, 1);                             \
 	} while (0)
 
+/* A key in one store: the hash reads it whole, and would wait for the stores of its parts. */
+static __always_inline __u64 key_of(__u32 counter, __u32 option, __u16 what)
+{
+	_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ &&
+			       __builtin_offsetof(struct sp_failure, option) == 4 &&
+			       __builtin_offsetof(struct sp_failure, error) == 6 &&
+			       __builtin_offsetof(struct sp_outcome, option) == 4 &&
+			       __builtin_offsetof(struct sp_outcome, kind) == 6,
+		       "the layout of both keys");
+
+	return counter | (__u64)option << 32 | (__u64)what << 48;
+}
+
 __noinline int count_failure(__u32 counter, __u32 option, int error)
 {
-	struct sp_failure key = {
-		.counter = counter,
-		.option = (__u16)option,
-		.error = (__s16)error,
-	};
+	__u64 key = key_of(counter, option, (__u16)error);
 
 	COUNT_IN(failures, &key);
 	return 0;
@@ -55,11 +64,7 @@ __noinline int count_failure(__u32 counter, __u32 option, int error)
 
 __noinline int count_outcome(__u32 counter, __u32 option, enum sp_outcome_kind kind)
 {
-	struct sp_outcome key = {
-		.counter = counter,
-		.option = (__u16)option,
-		.kind = (__u16)kind,
-	};
+	__u64 key = key_of(counter, option, (__u16)kind);
 
 	COUNT_IN(outcomes, &key);
 	return 0;

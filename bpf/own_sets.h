@@ -39,7 +39,7 @@ static __always_inline bool is_buffer_set(struct sock *raw, const struct sp_op *
 {
 	__u32 lock = op->optname == SO_SNDBUF ? SOCK_SNDBUF_LOCK : SOCK_RCVBUF_LOCK;
 
-	return BPF_CORE_READ_BITFIELD_PROBED(raw, sk_userlocks) & lock;
+	return READ_RAW_BITS(raw, sk_userlocks) & lock;
 }
 
 /* Returns the bits in which values of the option may differ and be the same. */
@@ -302,7 +302,7 @@ __noinline int note_connect(struct bpf_sock_addr *ctx)
 	struct sp_own_sets *s;
 
 	if (!sk || ctx->protocol != IPPROTO_TCP ||
-	    !(BPF_CORE_READ_BITFIELD_PROBED(raw_socket(sk), sk_userlocks) & SOCK_BINDPORT_LOCK))
+	    !(READ_RAW_BITS(raw_socket(sk), sk_userlocks) & SOCK_BINDPORT_LOCK))
 		return 0;
 	s = bpf_sk_storage_get(&own_sets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (s)

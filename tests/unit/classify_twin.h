@@ -44,7 +44,11 @@ static long twin_loop(uint32_t n, long (*body)(uint32_t i, void *ctx), void *ctx
 #define BPF_CORE_READ_N(_1, _2, name, ...) name
 #define BPF_CORE_READ(p, ...)                                                                      \
 	BPF_CORE_READ_N(__VA_ARGS__, BPF_CORE_READ_2, BPF_CORE_READ_1)(p, __VA_ARGS__)
-#define bpf_core_field_offset(type, field)     offsetof(type, field)
+#define bpf_core_field_offset(type, field)	offsetof(type, field)
+#define bpf_core_enum_value_exists(type, value) 0
+#define bpf_core_type_id_kernel(type)		0
+#define __ksym
+#define __weak
 #define bpf_core_read(to, n, from)	       twin_read(to, n, from)
 #define bpf_probe_read_kernel(to, n, from)     twin_read(to, n, from)
 #define bpf_probe_read_kernel_str(to, n, from) twin_read_str(to, n, from)

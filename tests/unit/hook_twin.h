@@ -44,6 +44,10 @@ static struct {
 #define bpf_core_read(to, n, from)		memcpy(to, from, n)
 #define bpf_core_enum_value_exists(type, value) 0
 #define bpf_core_type_exists(type)		0
+#define bpf_core_type_id_kernel(type)		0
+#define BPF_CORE_READ_BITFIELD(p, field)	((p)->field)
+#define __ksym
+#define __weak
 
 /* Instead of <bpf/bpf_helpers.h>, whose helpers are the kernel's: as much of it as a map needs. */
 #define __BPF_HELPERS__
