@@ -15,8 +15,14 @@
 #include "classify.h"
 #include "moments.h"
 
+#define REFUSE_CALL 0 /* EPERM */
+#define ALLOW_CALL  1
+
+/* What becomes of a call. */
+#define DENIED	  0
 #define HANDED_ON 1
-#define DENIED	  0 /* EPERM */
+#define HELD	  2
+#define AGAIN	  3 /* nothing yet: the list was no longer in the cache */
 
 /* Stores to the context's optlen: clang 14 would merge several stores into one by a pointer into
  * the context, which the verifier refuses. */
@@ -36,10 +42,9 @@ static __always_inline int hand_on(struct bpf_sockopt *ctx)
 }
 
 /* The call succeeds, and nothing is set. */
-static __always_inline int ignore(struct bpf_sockopt *ctx)
+static __always_inline void ignore(struct bpf_sockopt *ctx)
 {
 	set_optlen(ctx, -1);
-	return HANDED_ON;
 }
 
 /* Returns the first bytes of what is to be set: at most a number. */
@@ -59,18 +64,20 @@ static __always_inline __u32 value_to_set(struct bpf_sockopt *ctx)
 	return n >= 4 ? value : value & ((1u << (8 * (n & 3))) - 1);
 }
 
-/* Notes that the application sets the option. */
-static __always_inline void note_own_set(struct bpf_sockopt *ctx, __u32 option)
+/* Notes what the application has set, or that it has what a policy holds. */
+static __always_inline void note_own_set(struct bpf_sockopt *ctx, __u32 option, bool own)
 {
-	struct sp_own_sets *s;
+	__u64 bit = 1ULL << (option & 63), flags = own ? BPF_SK_STORAGE_GET_F_CREATE : 0;
 	struct bpf_sock *sk = ctx->sk;
+	struct sp_own_sets *s = sk ? bpf_sk_storage_get(&own_sets, sk, NULL, flags) : NULL;
 
-	if (!sk)
-		return;
-	s = bpf_sk_storage_get(&own_sets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!s)
 		return;
-	s->options |= 1ULL << (option & 63);
+	if (!own) {
+		s->options &= ~bit;
+		return;
+	}
+	s->options |= bit;
 	s->value[option & (SP_OPTIONS_MAX - 1)] = value_to_set(ctx);
 }
 
@@ -94,15 +101,19 @@ static __always_inline int hold(struct bpf_sockopt *ctx, struct sp_op *op)
 
 	count_outcome(op->counter, op->option, SP_OUTCOME_HELD);
 	if (!sk || op->optname == SO_BINDTODEVICE || op->optname == SO_BINDTOIFINDEX ||
-	    has_value(sk, op))
-		return ignore(ctx);
+	    has_value(sk, op)) {
+		ignore(ctx);
+		return HELD;
+	}
 	if (bpf_setsockopt(sk, op->level, op->optname, op->value, (int)length_of(op->optlen)) !=
 		    -EINVAL ||
-	    sk->protocol != IPPROTO_MPTCP || to + SP_VALUE_SIZE > end)
-		return ignore(ctx);
+	    sk->protocol != IPPROTO_MPTCP || to + SP_VALUE_SIZE > end) {
+		ignore(ctx);
+		return HELD;
+	}
 	__builtin_memcpy(to, op->value, SP_VALUE_SIZE);
 	set_optlen(ctx, op->optlen);
-	return HANDED_ON;
+	return HELD;
 }
 
 /* What the application sets is brought into the range. */
@@ -232,7 +243,7 @@ static __always_inline int find_op(struct asked *asked, __u64 id, __u32 what, __
 	return 0;
 }
 
-/* Does what an operation says; returns HANDED_ON or DENIED. */
+/* Does what an operation says. */
 __noinline int act(struct bpf_sockopt *ctx, __u32 number, __u32 generation)
 {
 	struct sp_op *op = numbered_op(number, generation);
@@ -250,8 +261,6 @@ __noinline int act(struct bpf_sockopt *ctx, __u32 number, __u32 generation)
 	return hand_on(ctx);
 }
 
-/* Returns HANDED_ON, DENIED, or AGAIN: the list was no longer in the cache. */
-#define AGAIN 2
 __noinline int judge(struct bpf_sockopt *ctx, __u64 id, __u32 what, __u32 option, __u32 generation)
 {
 	struct asked asked = { .options = spellings(option) };
@@ -262,16 +271,24 @@ __noinline int judge(struct bpf_sockopt *ctx, __u64 id, __u32 what, __u32 option
 	return asked.number == NO_OP ? hand_on(ctx) : act(ctx, asked.number, generation);
 }
 
+/* Has the one policy that applies a word about the option at all? */
+static __always_inline bool policy_asks(__u32 number, __u32 option, __u32 generation)
+{
+	struct sp_policy *p = MAP_LOOK(policies, generation & 1, &number);
+
+	return p && p->asked >> (option & 63) & 1;
+}
+
 static __always_inline int on_setsockopt(struct bpf_sockopt *ctx)
 {
-	__u32 level = SP_ASKED_LEVEL(ctx->level), name = ctx->optname, asked, what;
+	__u32 level = SP_ASKED_LEVEL(ctx->level), name = ctx->optname, asked, what, option;
 	__u64 generation = state.generation;
 	struct bpf_sock *sk;
 	struct owner owner;
 	int r = AGAIN;
 
 	if (ctx->optlen == -1) /* a program further down says that nothing is set */
-		return HANDED_ON;
+		return ALLOW_CALL;
 	if (level >= SP_ASKED_LEVELS || name >= SP_ASKED_NAMES)
 		return hand_on(ctx);
 	asked = state.asked[level & (SP_ASKED_LEVELS - 1)][name & (SP_ASKED_NAMES - 1)];
@@ -281,17 +298,22 @@ static __always_inline int on_setsockopt(struct bpf_sockopt *ctx)
 	what = policies_of(&owner, generation);
 	if (!what)
 		return hand_on(ctx);
-	if (asked & SP_ASKED_RESPECT)
-		note_own_set(ctx, (asked & ~SP_ASKED_RESPECT) - 1);
+	option = (asked & ~SP_ASKED_RESPECT) - 1;
+	if (what != SP_WORD_IN_LISTS && !policy_asks(what, option, generation))
+		return hand_on(ctx);
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < ATTEMPTS; i++) {
-		r = judge(ctx, owner.id, what, (asked & ~SP_ASKED_RESPECT) - 1, generation);
-		if (r != AGAIN)
-			return r == DENIED ? DENIED : HANDED_ON;
-		what = classify(owner.id, as_number(owner.address), generation);
+	for (int i = 0; i < ATTEMPTS && r == AGAIN; i++) {
+		r = judge(ctx, owner.id, what, option, generation);
+		if (r == AGAIN)
+			what = classify(owner.id, as_number(owner.address), generation);
 	}
-	__sync_fetch_and_add(&state.lists_lost, 1);
-	return hand_on(ctx);
+	if (r == AGAIN) {
+		__sync_fetch_and_add(&state.lists_lost, 1);
+		return hand_on(ctx);
+	}
+	if (asked & SP_ASKED_RESPECT && r != DENIED)
+		note_own_set(ctx, option, r == HANDED_ON);
+	return r == DENIED ? REFUSE_CALL : ALLOW_CALL;
 }
 
 #endif

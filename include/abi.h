@@ -271,8 +271,9 @@ struct sp_policy {
 	__u64 families[SP_FAMILY_INDEX_MAX]; /* the rules that may hold for each */
 	__u64 decided_late; /* options that a connect rule with `local` may win: for every policy of
 			       the cgroup they are decided at SP_STAGE_TCP_SYN */
+	__u64 asked;	    /* BIT(row of the option table): some operation has SP_OP_AFTERWARDS */
 	__u32 counter;	    /* index of its own counter, see `applied` */
-	__u32 reserved[3];
+	__u32 reserved;
 };
 
 /*

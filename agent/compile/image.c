@@ -22,6 +22,7 @@ struct building {
 	uint64_t set[SP_STAGE_MAX]; /* options that any policy sets, by stage */
 	bool tos_takes_care;	    /* some IP_TOS is put off: see SP_OP_CARE */
 	struct sp_generation generation;
+	uint64_t asked; /* as in sp_policy, of the current policy */
 	struct array of[MAP_ID_MAX];
 	struct range_trees trees;
 	char **ret_error;
@@ -84,6 +85,7 @@ static void tell_generation(struct building *b, const struct option *o, const st
 	struct sp_generation *g = &b->generation;
 
 	if (op->flags & SP_OP_AFTERWARDS) {
+		b->asked |= option_bits(o);
 		g->asked |= option_bits(o);
 		g->stages |= SP_DUE_AFTERWARDS;
 	}
@@ -250,6 +252,7 @@ static int write_program(struct building *b, const struct program *program)
 
 	for (int id = 0; id < MAP_ID_MAX; id++)
 		b->of[id].since = b->of[id].n;
+	b->asked = 0;
 	fill_families(program, &policy);
 	if (stage_policy_gives_at_socket(program->policy))
 		at_socket = b->counter(program->policy, SP_COUNTER_AT_SOCKET, b->userdata);
@@ -258,6 +261,7 @@ static int write_program(struct building *b, const struct program *program)
 		policy.stage[s].counter = stage_table[s].is_socket ? at_socket : policy.counter;
 		r = write_stage(b, program, (enum sp_stage)s, &policy.stage[s]);
 	}
+	policy.asked = b->asked;
 	return r < 0 ? r : append(b, MAP_ID_policies, &policy, 1, &number);
 }
 

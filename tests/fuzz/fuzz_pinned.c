@@ -182,20 +182,22 @@ static bool is_key_known(const struct fake_map *m, const char *among, uint32_t n
 	return false;
 }
 
-/* All at once; of a hash each key once. */
+/* All at once; of a hash each key once.  (An array whose keys were taken for a hash's gave one element
+ * a call.) */
 int __wrap_bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, __u32 *count,
 				const void *options);
 int __wrap_bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, __u32 *count,
 				const void *options)
 {
 	const struct fake_map *m = &maps[descriptors[fd].map];
+	const bool is_hash = map_table[descriptors[fd].id].shape == MAP_HASH;
 	uint32_t n = 0;
 
 	(void)in;
 	(void)out;
 	(void)options;
 	for (uint32_t i = 0; i < m->n && n < *count; i++) {
-		const char *key = m->keys ? m->keys + i * m->key_size : NULL;
+		const char *key = is_hash ? m->keys + i * m->key_size : NULL;
 
 		if (key && is_key_known(m, keys, n, key))
 			continue;
