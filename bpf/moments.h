@@ -57,7 +57,22 @@ struct moments {
 #define MOMENTS_2(a, b) (MOMENTS_1(a) | MOMENTS_1(b) << MOMENT_BITS)
 _Static_assert(SP_STAGE_MAX < 0x1f, "room for each stage");
 
-/* Did the socket call connect(2), bound to a port of its own?  See note_connect(). */
+/*
+ * Without a listener's backlog: is it perhaps accepted all the same?  It is not where the
+ * application bound a port, which no accepted socket has of its listener (sk_clone,
+ * net/core/sock.c).  A port that the kernel would not have chosen is a listener's.
+ */
+static __always_inline bool may_be_accepted(struct bpf_sock *sk, struct sock *raw)
+{
+	__u32 locks = READ_RAW_BITS(raw, sk_userlocks), port = sk->src_port;
+
+	if (locks & SOCK_BINDPORT_LOCK)
+		return false;
+	return locks & SOCK_BINDADDR_LOCK ||
+	       (port && (port < state.port_low || port > state.port_high));
+}
+
+/* Did the socket call connect(2), bound to an address of its own?  See note_connect(). */
 static __always_inline bool is_noted_to_connect(struct bpf_sock *sk)
 {
 	struct sp_own_sets *s = bpf_sk_storage_get(&own_sets, sk, NULL, 0);
@@ -81,8 +96,6 @@ static __always_inline __u32 backlog_of(struct bpf_sock *sk, struct sock *raw)
 static __always_inline void find_moments_of_tcp(struct bpf_sock *sk, struct sock *raw,
 						struct moments *ret)
 {
-	__u32 locks;
-
 	if (sk->state == TCP_CLOSE) {
 		ret->passed = sk->src_port ? MOMENTS_2(SP_STAGE_TCP_BIND, SP_STAGE_TCP_SOCKET)
 					   : MOMENTS_1(SP_STAGE_TCP_SOCKET);
@@ -98,8 +111,7 @@ static __always_inline void find_moments_of_tcp(struct bpf_sock *sk, struct sock
 	}
 	ret->passed = MOMENTS_2(SP_STAGE_TCP_CONNECT, SP_STAGE_TCP_SYN) |
 		      MOMENTS_1(SP_STAGE_TCP_SOCKET) << 2 * MOMENT_BITS;
-	locks = READ_RAW_BITS(raw, sk_userlocks);
-	ret->is_untold = locks & SOCK_BINDPORT_LOCK && !is_noted_to_connect(sk);
+	ret->is_untold = may_be_accepted(sk, raw) && !is_noted_to_connect(sk);
 }
 
 /* As connect(2) had it: an address or a port that the kernel chose is not known. */

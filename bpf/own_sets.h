@@ -294,15 +294,14 @@ __noinline int put_off_ops(struct bpf_sock_ops *ctx, __u32 number, __u32 how)
 	return 0;
 }
 
-/* Notes that a client is bound to a port of its own: from the outside it looks as if it was
+/* Notes that a client is bound to an address of its own: from the outside it looks as if it was
  * accepted from a listener without a backlog. */
 __noinline int note_connect(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct sp_own_sets *s;
 
-	if (!sk || ctx->protocol != IPPROTO_TCP ||
-	    !(READ_RAW_BITS(raw_socket(sk), sk_userlocks) & SOCK_BINDPORT_LOCK))
+	if (!sk || ctx->protocol != IPPROTO_TCP || !may_be_accepted(sk, raw_socket(sk)))
 		return 0;
 	s = bpf_sk_storage_get(&own_sets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (s)

@@ -458,7 +458,8 @@ struct sp_state {
 	__u64 netns_cookie;   /* the agent's network namespace, where its indices of devices hold;
 				 0: post_create gives them by name, wherever they are */
 	__u32 abi_version;    /* SP_ABI_VERSION; keeps its place in every version */
-	__u32 flags;	      /* 0 */
+	__u16 port_low;	      /* net.ipv4.ip_local_port_range, where the kernel chooses ports; */
+	__u16 port_high;      /* the last one of them */
 	__u64 reserved2[7];
 	struct sp_generation of[2];	/* by generation & 1 */
 	__u8 sock_ops[SP_SOCK_OPS_MAX]; /* the stage of an op where some policy has something due;
@@ -498,7 +499,7 @@ struct sp_own_sets {
 	__u32 op[SP_OPTIONS_MAX];    /* by row: the number of the operation that was put off */
 };
 #define SP_OWN_SETS_WHOLE    0x1 /* since socket(2), so that there are no others */
-#define SP_OWN_SETS_CONNECTS 0x2 /* it called connect(2), bound to a port of its own */
+#define SP_OWN_SETS_CONNECTS 0x2 /* it called connect(2), bound to an address of its own */
 
 _Static_assert(sizeof(struct sp_cache_set) == 32, "abi");
 _Static_assert(sizeof(struct sp_glob_node) == 16, "abi");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/capability.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -59,6 +60,16 @@ int64_t host_sysctl_number(const char *name)
 	for (char *dot = path + strlen("/proc/sys/"); (dot = strchr(dot, '.'));)
 		*dot = '/';
 	return read_number(path);
+}
+
+void host_port_range(uint16_t *ret_low, uint16_t *ret_high)
+{
+	_cleanup_free_ char *line = read_line("/proc/sys/net/ipv4/ip_local_port_range");
+
+	if (line && sscanf(line, "%" SCNu16 " %" SCNu16, ret_low, ret_high) == 2)
+		return;
+	*ret_low = 1;
+	*ret_high = UINT16_MAX;
 }
 
 static int64_t read_tick(void)

@@ -36,6 +36,10 @@ int host_has_bpf_lsm(void);
  * "net.ipv4.tcp_keepalive_time"; -1: there is none. */
 int64_t host_sysctl_number(const char *name);
 
+/* Finds the ports that the kernel chooses from (net.ipv4.ip_local_port_range); all of them where
+ * that cannot be read. */
+void host_port_range(uint16_t *ret_low, uint16_t *ret_high);
+
 /* Reads what is readable and never fails; what cannot be read is -1 or NULL. */
 void host_read(struct host *h);
 void host_clear(struct host *h);

@@ -133,6 +133,7 @@ static void tell_state(struct kernel *k)
 
 	k->state->missing_stages = k->missing_stages;
 	k->state->netns_cookie = by_name ? 0 : netns_cookie();
+	host_port_range(&k->state->port_low, &k->state->port_high);
 }
 
 /* Finds out which of the hooks there are that are due. */
