@@ -10,6 +10,7 @@
 #include <bpf/bpf.h>
 
 #include "base/log.h"
+#include "host/host.h"
 #include "kernel/kernel.h"
 #include "kernel/pin_dir.h"
 #include "kernel/pinned.h"
