@@ -76,6 +76,7 @@ static __always_inline void note_own_set(struct bpf_sockopt *ctx, __u32 option, 
 	__u64 bit = 1ULL << (option & 63), flags = own ? BPF_SK_STORAGE_GET_F_CREATE : 0;
 	struct bpf_sock *sk = ctx->sk;
 	struct sp_own_sets *s = sk ? bpf_sk_storage_get(&own_sets, sk, NULL, flags) : NULL;
+	__u32 now = 0;
 
 	if (!s)
 		return;
@@ -83,8 +84,14 @@ static __always_inline void note_own_set(struct bpf_sockopt *ctx, __u32 option, 
 		s->options &= ~bit;
 		return;
 	}
+	option &= SP_OPTIONS_MAX - 1;
+	if (!(s->options & bit))
+		s->earlier[option] = value_to_set(ctx);
+	else if (bpf_getsockopt(sk, ctx->level, ctx->optname, &now, sizeof(now)) == 0 &&
+		 now == s->value[option])
+		s->earlier[option] = now;
 	s->options |= bit;
-	s->value[option & (SP_OPTIONS_MAX - 1)] = value_to_set(ctx);
+	s->value[option] = value_to_set(ctx);
 }
 
 /* Has the socket the policy's number already?  To look is cheaper than to set it again: some

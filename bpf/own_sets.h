@@ -131,8 +131,8 @@ static __always_inline bool is_own(void *ctx, struct bpf_sock *sk, const struct 
 		*ret_noted = s->value[op->option & (SP_OPTIONS_MAX - 1)];
 		if (parent)
 			return did_parent_set(parent, op, *ret_noted);
-		/* One call may have succeeded, and a later one failed. */
-		return did_set(ctx, raw, op, *ret_noted) || (is_shown && seems_set(ctx, raw, op));
+		return did_set(ctx, raw, op, *ret_noted) ||
+		       did_set(ctx, raw, op, s->earlier[op->option & (SP_OPTIONS_MAX - 1)]);
 	}
 	return is_shown && !(s && s->flags & SP_OWN_SETS_WHOLE) && seems_set(ctx, raw, op);
 }

@@ -496,7 +496,9 @@ struct sp_own_sets {
 	__u32 flags;		     /* SP_OWN_SETS_* */
 	__u32 how;		     /* likewise: of that run, see bpf/op.h */
 	__u32 value[SP_OPTIONS_MAX]; /* by row: the first bytes of what it set */
-	__u32 op[SP_OPTIONS_MAX];    /* by row: the number of the operation that was put off */
+	__u32 earlier[SP_OPTIONS_MAX]; /* by row: the last of those that were seen to be in effect
+					  when the next one came, which may have failed */
+	__u32 op[SP_OPTIONS_MAX];      /* by row: the number of the operation that was put off */
 };
 #define SP_OWN_SETS_WHOLE    0x1 /* since socket(2), so that there are no others */
 #define SP_OWN_SETS_CONNECTS 0x2 /* it called connect(2), bound to an address of its own */
@@ -520,6 +522,6 @@ _Static_assert(__builtin_offsetof(struct sp_state, abi_version) == 64, "abi");
 _Static_assert(__builtin_offsetof(struct sp_state, misses) == 1024, "abi: a cache line of its own");
 _Static_assert(sizeof(struct sp_state) == 1088, "abi");
 _Static_assert(sizeof(struct sp_socket) == 16, "abi");
-_Static_assert(sizeof(struct sp_own_sets) == 24 + 8 * SP_OPTIONS_MAX, "abi");
+_Static_assert(sizeof(struct sp_own_sets) == 24 + 12 * SP_OPTIONS_MAX, "abi");
 
 #endif
