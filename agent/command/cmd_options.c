@@ -122,19 +122,6 @@ static int print_table(const struct answers *a)
 	return EXIT_GOOD;
 }
 
-/* Formats a number that setsockopt(2) takes; owned; NULL: memory is out. */
-static char *format_number(const struct option *o, uint32_t number)
-{
-	struct sockopt value;
-	char *text;
-
-	if (value_from_number(o, number, &value) < 0)
-		return NULL;
-	text = value_format(o, &value);
-	sockopt_destroy(&value);
-	return text;
-}
-
 /* Formats the value that is greater than every max; owned; *ret NULL: there is none. */
 static int format_none(const struct option *o, char **ret)
 {
@@ -143,7 +130,7 @@ static int format_none(const struct option *o, char **ret)
 	*ret = NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
 		if (option_is_none(o, numbers[i]))
-			return (*ret = format_number(o, numbers[i])) ? 0 : -ENOMEM;
+			return (*ret = value_format_number(o, numbers[i])) ? 0 : -ENOMEM;
 	return 0;
 }
 
@@ -155,7 +142,7 @@ static int print_control(const struct option *o)
 	if (format_none(o, &none) < 0)
 		return -ENOMEM;
 	if (o->fresh.kind == FRESH_NUMBER) {
-		fresh = format_number(o, (uint32_t)o->fresh.number);
+		fresh = value_format_number(o, (uint32_t)o->fresh.number);
 		if (!fresh)
 			return -ENOMEM;
 	}

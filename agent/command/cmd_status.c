@@ -10,6 +10,7 @@
 #include "policy/hook.h"
 #include "policy/stage.h"
 #include "report/overview.h"
+#include "report/said.h"
 
 /* Prints "INTRODUCTION TEXT", and nothing for NULL. */
 static void print_with(const char *introduction, const char *text)
@@ -276,7 +277,7 @@ static void print_cgroup(const json_t *c)
 			printf("  %s (%s):\n", stage, document_text(one, "hooks"));
 		last = stage;
 		printf("    %s = %s (policy %s", document_text(one, "option"),
-		       document_text(one, "value"), document_text(one, "policy"));
+		       said_all(one, (char[SAID_SIZE]){ 0 }), document_text(one, "policy"));
 		print_with(", rule ", document_text(one, "rule"));
 		printf("%s)\n", document_is(one, "conditional") ? ", when it holds" : "");
 	}

@@ -508,6 +508,18 @@ int value_from_number(const struct option *o, uint32_t number, struct sockopt *r
 	return make_value(o, &number, sizeof(number), ret);
 }
 
+char *value_format_number(const struct option *o, uint32_t number)
+{
+	struct sockopt value;
+	char *text;
+
+	if (value_from_number(o, number, &value) < 0)
+		return NULL;
+	text = value_format(o, &value);
+	sockopt_destroy(&value);
+	return text;
+}
+
 int value_parse(const struct option *o, const char *text, struct sockopt *ret, char **ret_error)
 {
 	static int (*const parsers[])(const struct parse *p, int64_t *ret) = {

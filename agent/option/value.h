@@ -27,6 +27,8 @@ int value_from_number(const struct option *o, uint32_t number, struct sockopt *r
  * NULL: out of memory.
  */
 char *value_format(const struct option *o, const struct sockopt *value);
+/* The same of the number that setsockopt(2) takes. */
+char *value_format_number(const struct option *o, uint32_t number);
 /* Formats `value`, given in bytes, bytes per second or microseconds, in the shortest exact unit;
  * owned, NULL: no memory. */
 char *value_format_units(enum option_type type, uint64_t value);

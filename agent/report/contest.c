@@ -3,6 +3,7 @@
 
 #include "option/value.h"
 #include "report/contest.h"
+#include "report/said.h"
 
 /* --- conditions of rules ---------------------------------------------------------------------- */
 
@@ -324,7 +325,26 @@ void contests_clear(struct contests *c)
 	*c = (struct contests){ 0 };
 }
 
-char *contestant_value(const struct contestant *c)
+/* --- what an operation says ------------------------------------------------------------------- */
+
+static enum application application_of(const struct sp_op *op)
+{
+	if (op->flags & SP_OP_DENY)
+		return APPLICATION_DENY;
+	if (op->flags & SP_OP_HOLD)
+		return APPLICATION_HOLD;
+	return op->flags & SP_OP_RESPECT ? APPLICATION_RESPECT : APPLICATION_OVERRIDE;
+}
+
+static struct value_range range_of(const struct sp_op *op)
+{
+	if (!(op->flags & SP_OP_RANGE))
+		return (struct value_range){ 0 };
+	return (struct value_range){ true, op->bounds.min, op->bounds.max };
+}
+
+/* Returns the value as text, owned; NULL: memory is out. */
+static char *value_text(const struct contestant *c)
 {
 	const struct option *o = c->option;
 	struct sockopt value = { .level = o->level, .name = o->optname };
@@ -342,4 +362,31 @@ char *contestant_value(const struct contestant *c)
 	text = value_format(o, &value);
 	sockopt_destroy(&value);
 	return text;
+}
+
+json_t *contestant_add(json_t *to, const struct contestant *c)
+{
+	const bool has_value = !c->op || !(c->op->flags & SP_OP_NO_VALUE);
+	_cleanup_free_ char *value = has_value ? value_text(c) : NULL;
+
+	to = document_set(to, "value",
+			  !has_value ? json_null()
+			  : value    ? document_string(value)
+				     : NULL);
+	return said_add(to, c->option, !c->op, c->op ? application_of(c->op) : APPLICATION_OVERRIDE,
+			c->op ? range_of(c->op) : (struct value_range){ 0 });
+}
+
+bool contestants_say_same(const struct contestant *a, const struct contestant *b)
+{
+	struct value_range x, y;
+
+	if (!a->op || !b->op)
+		return a->op == b->op;
+	x = range_of(a->op);
+	y = range_of(b->op);
+	return a->option == b->option && a->op->optlen == b->op->optlen &&
+	       !((a->op->flags ^ b->op->flags) & (SP_OP_AFTERWARDS | SP_OP_NO_VALUE)) &&
+	       memcmp(a->op->value, b->op->value, a->op->optlen) == 0 && x.is_given == y.is_given &&
+	       x.min == y.min && x.max == y.max;
 }

@@ -9,6 +9,7 @@
 
 #include "compile/glob_walk.h"
 #include "option/option.h"
+#include "report/document.h"
 #include "report/generations.h"
 
 struct contestant {
@@ -37,8 +38,10 @@ int contests_read(struct generation_view *v, const struct glob_list *list, enum 
 		  struct contests *ret);
 void contests_clear(struct contests *c);
 
-/* Returns the operation's value in the words of the option table, or "unset"; owned.  NULL: memory
- * is out. */
-char *contestant_value(const struct contestant *c);
+/* Adds what the operation says, see report/said.h: its value in the words of the option table, or
+ * "unset".  NULL when memory is out. */
+json_t *contestant_add(json_t *to, const struct contestant *c);
+/* Do both operations say the same, whoever says it? */
+bool contestants_say_same(const struct contestant *a, const struct contestant *b);
 
 #endif

@@ -114,11 +114,13 @@ static bool changes_listeners(const json_t *in_force)
 	size_t i;
 
 	json_array_foreach (json_object_get(in_force, "differences"), i, d) {
-		const char *now = document_text(json_object_get(d, "in_force"), "value"),
-			   *then = document_text(json_object_get(d, "files"), "value");
+		const json_t *now = json_object_get(d, "in_force"),
+			     *then = json_object_get(d, "files");
 
 		if (streq(document_text(d, "stage"), stage_name(SP_STAGE_TCP_LISTEN)) &&
-		    !(now && then && streq(now, then)))
+		    !(json_is_object(now) && json_is_object(then) &&
+		      document_same(now, then, "value") && document_same(now, then, "min") &&
+		      document_same(now, then, "max")))
 			return true;
 	}
 	return false;

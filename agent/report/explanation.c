@@ -4,6 +4,7 @@
 #include "option/value.h"
 #include "policy/stage.h"
 #include "report/explanation.h"
+#include "report/said.h"
 
 #define INET (BIT(SP_FAMILY_INDEX_IPV4) | BIT(SP_FAMILY_INDEX_IPV6))
 
@@ -128,19 +129,6 @@ static json_t *hooks_json(unsigned stages)
 	return hooks;
 }
 
-/* Returns an end of a range as it would be written. */
-static json_t *bound_json(const struct option *o, uint32_t number)
-{
-	_cleanup_free_ char *text = NULL;
-	struct sockopt value;
-
-	if (value_from_number(o, number, &value) < 0)
-		return NULL;
-	text = value_format(o, &value);
-	sockopt_destroy(&value);
-	return text ? document_string(text) : NULL;
-}
-
 static json_t *value_json(const struct setting *s)
 {
 	_cleanup_free_ char *value = NULL;
@@ -154,21 +142,12 @@ static json_t *value_json(const struct setting *s)
 /* Says which block says what. */
 static json_t *say_json(const struct block *b, const struct setting *s)
 {
-	const struct value_range *range = &s->range;
-	const bool has_min = range->is_given && range->min,
-		   has_max = range->is_given && range->max != UINT32_MAX;
 	json_t *say = json_pack("{s:s, s:s, s:s?, s:o, s:i, s:o}", "option", s->option->name,
 				"policy", b->policy->name, "rule", b->rule ? b->rule->name : NULL,
 				"file", document_string(s->at.file), "line", (int)s->at.line,
 				"value", value_json(s));
 
-	/* of a reply nobody has the last word */
-	say = document_set(say, "application",
-			   s->unset || s->option->level == SP_LEVEL_REPLY
-				   ? json_null()
-				   : json_string(application_words[s->application]));
-	say = document_set(say, "min", has_min ? bound_json(s->option, range->min) : json_null());
-	return document_set(say, "max", has_max ? bound_json(s->option, range->max) : json_null());
+	return said_add(say, s->option, s->unset, s->application, s->range);
 }
 
 /* Returns the mark of the connection in question, as far as policies set it. */

@@ -5,6 +5,7 @@
 #include "policy/stage.h"
 #include "report/explanation.h"
 #include "report/in_force.h"
+#include "report/said.h"
 
 #define LABEL "      %-9s " /* begins a line below an option */
 
@@ -26,7 +27,7 @@ struct row {
 	bool otherwise;		      /* where the lines before it do not hold */
 	json_int_t have, of;	      /* open sockets: that have it, that should */
 	char from[2 * SP_NAME_SIZE], at_text[32], sockets[48];
-	char value[128]; /* or the range */
+	char value[SAID_SIZE]; /* or the range */
 };
 
 struct table {
@@ -44,45 +45,6 @@ static unsigned direction_bit(const json_t *option)
 	while (!streq(direction_words[d], document_text(option, "direction")))
 		d++;
 	return BIT(d);
-}
-
-static bool is_unset(const json_t *say)
-{
-	const char *value = document_text(say, "value");
-
-	return value && streq(value, "unset");
-}
-
-/* Formats "64K to 4M", "at least 64K", "at most 4M"; "": there is no range. */
-static void format_range(const json_t *say, char *to, size_t size)
-{
-	const char *min = document_text(say, "min"), *max = document_text(say, "max");
-
-	snprintf(to, size, "%s%s%s%s", min && !max ? "at least " : "", min ? min : "",
-		 min && max ? " to "
-		 : max	    ? "at most "
-			    : "",
-		 max ? max : "");
-}
-
-/* Formats the value, or the range where there is none. */
-static void format_value(const json_t *say, char *to, size_t size)
-{
-	const char *value = document_text(say, "value");
-
-	if (value)
-		snprintf(to, size, "%s", value);
-	else
-		format_range(say, to, size);
-}
-
-/* Returns who has the last word: `application` as it is written, or "range"; "": nobody. */
-static const char *last_word(const json_t *say)
-{
-	const char *word = document_text(say, "application");
-	const bool has_range = document_text(say, "min") || document_text(say, "max");
-
-	return !word ? "" : has_range && streq(word, "override") ? "range" : word;
 }
 
 /* Returns the row that says the same of another direction, or a new one; NULL: memory is out. */
@@ -123,7 +85,7 @@ static int add_choice(struct table *t, const json_t *option, const json_t *choic
 		row->choice = choice;
 		row->beats = json_object_get(choice, "beats");
 	}
-	row->at |= acts || is_unset(choice) || t->verbose ? direction_bit(option) : 0;
+	row->at |= acts || said_is_unset(choice) || t->verbose ? direction_bit(option) : 0;
 	row->otherwise |= otherwise;
 	row->have += document_number(sockets, "have");
 	row->of += document_number(sockets, "of");
@@ -134,8 +96,8 @@ static int add_choice(struct table *t, const json_t *option, const json_t *choic
 	if (row->of)
 		sprintf(row->sockets, "%lld of %lld", row->have, row->of);
 	t->any_sockets |= row->of > 0;
-	t->any_word |= *last_word(choice) && !streq(last_word(choice), "override");
-	format_value(choice, row->value, sizeof(row->value));
+	t->any_word |= *said_last_word(choice) && !streq(said_last_word(choice), "override");
+	said_value(choice, row->value);
 	return 0;
 }
 
@@ -170,16 +132,16 @@ static void print_notes(const struct row *row, int pad, FILE *to)
 	const char *value = document_text(row->choice, "value"),
 		   *when = document_text(row->choice, "when"),
 		   *more = document_text(row->choice, "kernel");
-	char range[128] = "";
+	char range[SAID_SIZE] = "";
 
 	if (!more)
 		more = document_text(row->choice, "why");
-	if (is_unset(row->choice))
+	if (said_is_unset(row->choice))
 		more = "left alone";
 	if (value && more && streq(more, value))
 		more = NULL;
 	if (value)
-		format_range(row->choice, range, sizeof(range));
+		said_range(row->choice, range);
 	print_note("when ", when, &pad, to);
 	print_note("", !when && row->otherwise ? "otherwise" : NULL, &pad, to);
 	print_note("", more, &pad, to);
@@ -196,7 +158,7 @@ static void print_setter(const json_t *say, FILE *to)
 		rule ? rule : "", document_text(say, "file"), document_number(say, "line"));
 }
 
-/* What becomes of what the application sets, by last_word(). */
+/* What becomes of what the application sets, by said_last_word(). */
 static const struct {
 	const char *word, *meaning;
 } words[] = {
@@ -221,7 +183,7 @@ static void print_details(const struct row *row, FILE *to)
 		fprintf(to, LABEL "%s (%s)\n", "set at", json_string_value(one),
 			stage_hooks(stage_find(json_string_value(one))));
 	for (i = 0; i < ARRAY_SIZE(words) && acts; i++)
-		if (streq(words[i].word, last_word(row->choice)))
+		if (streq(words[i].word, said_last_word(row->choice)))
 			fprintf(to, LABEL "%s\n", "last word", words[i].meaning);
 	if (acts && streq(document_text(row->choice, "on_failure"), "refuse"))
 		fprintf(to, LABEL "%s\n", "failure",
@@ -231,10 +193,8 @@ static void print_details(const struct row *row, FILE *to)
 			option_is_too_late(row->option) ? "too late for connections that are open"
 							: "open sockets get it when it changes");
 	json_array_foreach (row->beats, i, one) {
-		char value[sizeof(row->value)];
-
-		format_value(one, value, sizeof(value));
-		fprintf(to, LABEL "%s %s of ", "beats", document_text(one, "option"), value);
+		fprintf(to, LABEL "%s %s of ", "beats", document_text(one, "option"),
+			said_value(one, (char[SAID_SIZE]){ 0 }));
 		print_setter(one, to);
 		fputc('\n', to);
 	}
@@ -251,7 +211,7 @@ static const char *cell_text(const struct table *t, const struct row *row, enum 
 	case CELL_FROM:
 		return row ? row->from : "policy/rule";
 	case CELL_APPLICATION:
-		return !t->any_word ? "" : row ? last_word(row->choice) : "application";
+		return !t->any_word ? "" : row ? said_last_word(row->choice) : "application";
 	case CELL_AT:
 		return !row ? "at" : row->at ? row->at_text : "nowhere";
 	case CELL_SOCKETS:

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "report/in_force.h"
+#include "report/said.h"
 
 /* What the documents are made of; NULL when memory was out. */
 struct comparison {
@@ -17,25 +18,16 @@ json_t *in_force_unknown(const char *why)
 
 static json_t *side_json(const struct contestant *c)
 {
-	_cleanup_free_ char *value = c->present ? contestant_value(c) : NULL;
-
 	if (!c->present)
 		return json_null();
-	return json_pack("{s:o, s:s, s:s?}", "value", value ? document_string(value) : NULL,
-			 "policy", c->who->policy, "rule", c->who->rule[0] ? c->who->rule : NULL);
+	return contestant_add(json_pack("{s:s, s:s?}", "policy", c->who->policy, "rule",
+					c->who->rule[0] ? c->who->rule : NULL),
+			      c);
 }
 
 static bool same_name(const struct contestant *a, const struct contestant *b)
 {
 	return streq(a->who->policy, b->who->policy) && streq(a->who->rule, b->who->rule);
-}
-
-static bool same_value(const struct contestant *a, const struct contestant *b)
-{
-	if (!a->op || !b->op)
-		return a->op == b->op;
-	return a->option == b->option && a->op->optlen == b->op->optlen &&
-	       memcmp(a->op->value, b->op->value, sizeof(a->op->value)) == 0;
 }
 
 static bool same_op(const struct contestant *a, const struct contestant *b)
@@ -47,6 +39,12 @@ static bool same_op(const struct contestant *a, const struct contestant *b)
 	x = *a->op;
 	y = *b->op;
 	x.counter = y.counter = 0; /* its name is compared */
+	/* when it is set, other policies decide */
+	x.flags &= (__u8)~SP_OP_CARE;
+	y.flags &= (__u8)~SP_OP_CARE;
+	/* what a new socket has is the host's affair, not the files' */
+	if (a->option->type != OPTION_STRING && x.flags & (SP_OP_RANGE | SP_OP_RESPECT))
+		x.bounds.fresh = y.bounds.fresh = 0;
 	return memcmp(&x, &y, sizeof(x)) == 0;
 }
 
@@ -68,6 +66,16 @@ static void add_difference(enum sp_stage s, const struct contestant *kernel,
 			  "in_force", side_json(kernel), "files", side_json(files), "also", also));
 }
 
+/* Returns what differs where two that differ say the same. */
+static const char *what_differs(const struct contestant *kernel, const struct contestant *files)
+{
+	const unsigned flags = kernel->op && files->op ? kernel->op->flags ^ files->op->flags : 0;
+
+	if (kernel->condition != files->condition)
+		return "condition";
+	return flags & SP_OP_REFUSE ? "on_failure" : flags & SP_OP_APPLY ? "existing" : "condition";
+}
+
 static void compare_contestants(enum sp_stage s, const struct contestant *kernel,
 				const struct contestant *files, struct comparison *c)
 {
@@ -76,8 +84,8 @@ static void compare_contestants(enum sp_stage s, const struct contestant *kernel
 	if (same(kernel, files))
 		return;
 	as_said = kernel->present && files->present && same_name(kernel, files) &&
-		  same_value(kernel, files);
-	add_difference(s, kernel, files, as_said ? "condition" : NULL, c);
+		  contestants_say_same(kernel, files);
+	add_difference(s, kernel, files, as_said ? what_differs(kernel, files) : NULL, c);
 }
 
 /* Returns the kernel's rule of this name that has no partner yet, or NULL. */
@@ -211,17 +219,10 @@ struct changes {
 	size_t n;
 };
 
-static bool is_unset(const json_t *side)
-{
-	const char *value = document_text(side, "value");
-
-	return value && streq(value, "unset");
-}
-
 /* Do both sides speak for the same rule, or both for base options, of whichever policy? */
 static bool same_speaker(const json_t *a, const json_t *b)
 {
-	return document_same(a, b, "rule") && is_unset(a) == is_unset(b) &&
+	return document_same(a, b, "rule") && said_is_unset(a) == said_is_unset(b) &&
 	       (!document_text(a, "rule") || document_same(a, b, "policy"));
 }
 
@@ -297,7 +298,9 @@ static void join_directions(struct changes *all)
 
 static int compare_sides(const json_t *a, const json_t *b)
 {
-	static const char *const keys[] = { "policy", "rule", "value" };
+	static const char *const keys[] = {
+		"policy", "rule", "value", "application", "min", "max"
+	};
 	int order = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys) && order == 0; i++) {
@@ -402,12 +405,14 @@ static void print_where(const json_t *where, FILE *to)
 /* Prints "4 by web, rule out", or "not set". */
 static void print_side(const json_t *side, FILE *to)
 {
-	const char *value = document_text(side, "value"), *rule = document_text(side, "rule");
+	const char *rule = document_text(side, "rule");
+	const bool is_set = json_is_object(side);
 
-	if (value && streq(value, "unset"))
-		value = "left alone";
-	fputs(value ? value : "not set", to);
-	if (value)
+	fputs(!is_set		    ? "not set"
+	      : said_is_unset(side) ? "left alone"
+				    : said_all(side, (char[SAID_SIZE]){ 0 }),
+	      to);
+	if (is_set)
 		fprintf(to, " by %s", document_text(side, "policy"));
 	if (rule)
 		fprintf(to, ", rule %s", rule);

@@ -487,17 +487,14 @@ int overview_count_cgroups(json_t *o, const char *pin_dir, bool only_overridden)
 static json_t *append_contestant(json_t *to, const struct contestant *c, bool conditional,
 				 enum sp_stage s)
 {
-	_cleanup_free_ char *value = NULL;
+	json_t *o;
 
 	if (!c->op) /* it leaves the option alone */
 		return to;
-	value = contestant_value(c);
-	return document_append(
-		to,
-		json_pack("{s:s, s:s, s:s, s:o, s:s, s:s?, s:b}", "stage", stage_name(s), "hooks",
-			  stage_hooks(s), "option", c->option->name, "value",
-			  value ? document_string(value) : NULL, "policy", c->who->policy, "rule",
-			  c->who->rule[0] ? c->who->rule : NULL, "conditional", conditional));
+	o = json_pack("{s:s, s:s, s:s, s:s, s:s?, s:b}", "stage", stage_name(s), "hooks",
+		      stage_hooks(s), "option", c->option->name, "policy", c->who->policy, "rule",
+		      c->who->rule[0] ? c->who->rule : NULL, "conditional", conditional);
+	return document_append(to, contestant_add(o, c));
 }
 
 static int read_options(struct generations *g, const struct glob_list *list, json_t **options)

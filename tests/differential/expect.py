@@ -108,15 +108,81 @@ def passages_of(asked, seen):
     return [[stage.facts for stage in stages if not stage.bind_only] for stages in passages]
 
 
-class Socket:
-    """The options of a socket as the kernel keeps them; those not in `values` are its own."""
+def is_ambiguous_afterwards(asked):
+    """Rules are asked again when the application sets something, and may see more than at the socket's moment: an
+    IPv6 socket that has sent to IPv4 is IPv6, and the kernel has chosen a port."""
+    if asked["kind"] in ("udp-bind", "udp-bind-send"):
+        return not asked["bind"][1]
+    return asked["kind"] == "udp-send" and asked["to"][0].startswith("::ffff:")
 
-    def __init__(self):
+
+class Socket:
+    """The options of a socket as the kernel keeps them; those not in `values` are its own: `fresh`."""
+
+    def __init__(self, fresh):
+        self.fresh = fresh
         self.values = {}
+        self.own = {}  # what the application has set
+        self.brought = {}  # the same, brought into ranges
+        self.given = set()  # what a moment has brought
+        self.doubtful = set()  # options of which two outcomes are right
+        self.denied = []
 
     def become_child(self):
         """sk_clone(): everything but the priority."""
         self.values.pop("SO_PRIORITY", None)
+
+    def number(self, option):
+        """What the socket has, as setsockopt(2) takes it."""
+        value = self.values.get(option, self.fresh.get(option, 0))  # what is not read back matters to nobody
+        return value // 2 if OPTIONS[option].kernel(2 ** 16) == 2 ** 17 else value
+
+    def has(self, option, numbers):
+        return option in numbers and self.values.get(option) == OPTIONS[option].kernel(numbers[option])
+
+    def is_set_by_application(self, option, word):
+        """For a range, what the kernel shows; where it is respected, whatever it called with success."""
+        if word.application == "respect":
+            return self.has(option, self.own) and (option != "SO_MARK" or self.own[option] != 0)
+        return self.has(option, self.brought) and (
+            not OPTIONS[option].steady or self.values[option] not in (self.fresh.get(option), word.value))
+
+    def is_doubtful(self, option, words, facts):
+        """A socket has something else than the application set, and it cannot be told who gave it: a policy, a
+        call before one that failed, or IP_TOS, of which SO_PRIORITY comes.  Or a send may do without what
+        socket(2) gave, and the application took away."""
+        word = words[option]
+        if model.is_send(facts) and option in model.AT_SOCKET and option in self.own:
+            return True
+        if word.has_range and option in self.given:
+            return True
+        if word.application != "respect" or option not in self.own:
+            return False
+        return not self.has(option, self.own) or (option == "SO_PRIORITY" and "IP_TOS" in words)
+
+    def give(self, option, word, child):
+        """At a moment."""
+        if not (word.application == "respect" or word.has_range) or not self.is_set_by_application(option, word):
+            if word.value is not None:
+                self.given.add(option)
+                self.brought.pop(option, None)
+                self.set(option, word.value, child)
+        elif word.has_range:
+            self.brought[option] = word.clamped(option, self.number(option))
+            self.set(option, self.brought[option], child)
+
+    def call(self, when, option, value, word):
+        """The application sets it; word: of who has the last word by then, if somebody has."""
+        if word and word.application == "deny":
+            self.denied.append([when, option])
+            return
+        self.own[option] = value
+        if word and word.application == "hold":
+            value = word.value
+        elif word and word.has_range:
+            value = word.clamped(option, value)
+        self.brought[option] = value
+        self.set(option, value)
 
     def set(self, option, value, child=False):
         """An accepted socket gets the priority of its IP_TOS, whether or not its listener had that."""
@@ -124,17 +190,19 @@ class Socket:
             self.values["SO_PRIORITY"] = priority_of_tos(value)
         self.values[option] = OPTIONS[option].kernel(value)
 
-    def pass_stage(self, stage, values):
-        """values: {option: value} of the winners at this stage."""
+    def pass_stage(self, stage, words):
+        """words: {option: Word} of the winners at this stage."""
         if stage.child:
             self.become_child()
-        for option in sorted(values, key=lambda name: name != "IP_TOS"):
+        self.doubtful |= {option for option in words
+                          if stage.takes(option) and self.is_doubtful(option, words, stage.facts)}
+        for option in sorted(words, key=lambda name: name != "IP_TOS"):
             if stage.takes(option):
-                self.set(option, values[option], stage.child)
+                self.give(option, words[option], stage.child)
 
 
 def given_at_socket(config, asked):
-    """{option: value}"""
+    """{option: Word}"""
     protocol = asked["kind"].split("-")[0]
     if protocol == "unix":
         return {}
@@ -142,13 +210,19 @@ def given_at_socket(config, asked):
                                  asked["socket"])
 
 
-def expected(given, stages, values_by_stage):
-    """given: what socket(2) brings."""
-    sock = Socket()
-    sock.values.update(given)
-    for stage, values in zip(stages, values_by_stage):
-        sock.pass_stage(stage, values)
-    return sock.values
+def expected(config, asked, fresh, stages, words_by_stage):
+    """The Socket in the end.  fresh: what such a socket has by itself."""
+    given = given_at_socket(config, asked)
+    sock = Socket(fresh)
+    sock.values.update({option: word.value for option, word in given.items()})
+    for option, value in asked.get("before", {}).items():
+        sock.call("before", option, value, given.get(option))
+    for stage, words in zip(stages, words_by_stage):
+        sock.pass_stage(stage, words)
+    for option, value in asked.get("after", {}).items():
+        facts = stages[-1].facts if stages else None
+        sock.call("after", option, value, model.last_word(config, asked["cgroup"], facts, given, option))
+    return sock
 
 
 def is_telling(option, stages):

@@ -5,7 +5,7 @@ import json
 import shlex
 import subprocess
 
-from model import UNSET, Setting
+from model import UNSET, Setting, Word
 from options import OPTIONS
 
 
@@ -36,12 +36,17 @@ def value_of(answer):
     return answer["value"] if OPTIONS[answer["option"]].text else answer["number"]
 
 
+def word_of(answer):
+    ends = {key: OPTIONS[answer["option"]].parse(answer[key]) for key in ("min", "max") if answer[key]}
+    return Word(value_of(answer), answer["application"], **ends)
+
+
 def answer(question, out, status, said):
     if status != 0:
         errors = [line for line in said.splitlines() if ": warning: " not in line]
         return ExplainError(f"explain {shlex.join(arguments(*question))}: status {status}; of all "
                             f"asked with it: {errors}")
-    return {one["option"]: Setting(one["policy"], one["rule"], value_of(one))
+    return {one["option"]: Setting(one["policy"], one["rule"], word_of(one))
             for one in json.loads(out)["options"]
             if one["option"] in OPTIONS and one["stages"] and one["value"] != UNSET}
 

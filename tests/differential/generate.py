@@ -10,6 +10,8 @@ import random
 
 import expect
 import model
+import sockets
+from options import NONE, OPTIONS, ORDERED
 
 # Below the cgroup of the test, whose name ends in .slice.
 TREE = ("", "/app", "/app/one", "/app/one/deep", "/app/two", "/web.slice",
@@ -73,6 +75,7 @@ class Generator:
         self.random = random.Random(seed)
         self.root = root
         self.unix = unix
+        self.controlled = self.chance(0.6)  # somebody says who has the last word
         self.count = dict.fromkeys(VALUES, self.random.randrange(60))
         # Few options, so that many blocks name the same.
         names = self.random.sample(sorted(VALUES), self.random.randint(3, 8))
@@ -93,11 +96,37 @@ class Generator:
 
     # Policies
 
+    def plain_value(self, name):
+        self.count[name] += 1
+        return VALUES[name](self.count[name])
+
     def value(self, name):
         if self.chance(0.12):
             return self.random.choice((model.UNSET, None))
-        self.count[name] += 1
-        return VALUES[name](self.count[name])
+        if self.controlled and name in ORDERED and self.chance(0.3):
+            return self.range(name)
+        if not self.controlled or self.chance(0.6):
+            return self.plain_value(name)
+        words = [word for word in ("override", "hold", "respect", "deny") if model.can_have(name, word, False)]
+        return {"value": self.plain_value(name), "application": self.random.choice(words)}
+
+    def range(self, name):
+        """Wide enough for some of what applications set, and not for all."""
+        texts = [VALUES[name](n) for n in self.random.sample(range(160), 3)]
+        least, middle, most = sorted(texts, key=OPTIONS[name].parse)
+        said = {"min": least, "max": most}
+        if self.chance(0.4):
+            said.pop(self.random.choice(("min", "max")))
+        if self.chance(0.6):
+            said["value"] = middle
+        if self.chance(0.4):
+            said["application"] = "respect"
+        return said
+
+    def word(self, probability):
+        """`application` of a policy or a rule."""
+        said = self.controlled and self.chance(probability)
+        return {"application": self.random.choice(("override", "hold", "respect", "deny"))} if said else {}
 
     def options(self):
         names = self.some(self.names, 4)
@@ -150,7 +179,7 @@ class Generator:
             match = {"cgroup": [self.random.choice((self.root, self.root + "/*"))]}
         if self.chance(0.2):
             match["exclude"] = self.patterns(1)
-        policy = {"name": f"p{number}", "match": match}
+        policy = {"name": f"p{number}", "match": match, **self.word(0.4)}
         if self.chance(0.8):
             policy["options"] = self.options()
         rules = [self.rule(n) for n in range(self.random.choice((0, 1, 1, 2, 3, 5)))]
@@ -178,7 +207,7 @@ class Generator:
                   "remote": self.prefixes, "local": self.prefixes,
                   "remote_port": self.ports, "local_port": self.ports}
         when = {"when": {key: makers[key]() for key in keys}} if keys else {}
-        return {"name": f"r{number}", **when, "options": self.options()}
+        return {"name": f"r{number}", **when, **self.word(0.2), "options": self.options()}
 
     def words(self, *words):
         return self.one_or_list(lambda: self.random.choice(words), 2)
@@ -289,7 +318,34 @@ class Generator:
                    "tcp-fresh": 2, "udp-fresh": 2, "raw-fresh": 2,
                    "unix-connect": 3 * self.unix, "unix-send": 2 * self.unix}
         kind = self.random.choices(list(weights), list(weights.values()))[0]
-        return {"kind": kind, "cgroup": self.root + self.random.choice(TREE), **makers[kind]()}
+        asked = {"kind": kind, "cgroup": self.root + self.random.choice(TREE), **makers[kind]()}
+        return {**asked, **self.own_calls(asked)} if self.controlled else asked
+
+    # What the application sets itself
+
+    def own_calls(self, asked):
+        """Before its socket binds, connects or listens, and when it has done so (of `accept`: on the accepted
+        socket)."""
+        calls = {"before": self.own_values(asked, asked["kind"].replace("accept", "listen"))}
+        if not expect.is_ambiguous_afterwards(asked):
+            calls["after"] = self.own_values(asked, asked["kind"])
+        return {when: values for when, values in calls.items() if values}
+
+    def own_values(self, asked, kind):
+        names = {option for name in self.names for option in model.expand(name)
+                 if option in sockets.settable(kind, asked["socket"])}
+        if not names or self.chance(0.4):
+            return {}
+        return {name: self.own_value(name) for name in self.some(sorted(names), 3)}
+
+    def own_value(self, name):
+        if name in NONE and name != "TCP_MAXSEG" and self.chance(0.2):  # of which getsockopt(2) shows no 0
+            return NONE[name]
+        if OPTIONS[name].text:
+            return self.random.choice(("bbr", "cubic", "reno"))
+        if OPTIONS[name].parse is OPTIONS["TCP_NODELAY"].parse:
+            return self.random.randrange(2)
+        return OPTIONS[name].parse(VALUES[name](self.random.randrange(200)))
 
     def contended_connection(self, config, tries=12):
         """A connection for whose options, if such a one is found soon, blocks contend."""

@@ -9,7 +9,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-from options import OPTIONS, SHORTHANDS
+from options import DENIABLE, NEVER_HELD, NONE, OPTIONS, SHORTHANDS
 
 UNSET = "unset"
 POLICIES_MAX = 32  # that apply to a cgroup
@@ -33,11 +33,33 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Word:
+    """What a block says of an option: a value (None: a range alone), and who has the last word."""
+    value: object
+    application: str = "override"
+    min: int | None = None
+    max: int | None = None
+
+    @property
+    def has_range(self):
+        return self.min is not None or self.max is not None
+
+    def clamped(self, option, value):
+        if self.max is not None and (value > self.max or value == NONE.get(option)):
+            return self.max
+        return value if self.min is None or value == NONE.get(option) else max(value, self.min)
+
+
+@dataclass(frozen=True)
 class Setting:
     """One option of one block that applies and holds."""
     policy: str
     rule: str | None
-    value: object
+    word: Word
+
+    @property
+    def value(self):
+        return self.word.value
 
 
 def as_list(value):
@@ -169,32 +191,67 @@ def rule_holds(when, facts):
 # Which values
 
 
-def values_of(options):
-    """(option, value) of each option of a block, shorthands expanded."""
+def expand(name):
+    return [option for option, _ in SHORTHANDS.get(name, [(name, 1)])]
+
+
+def can_have(option, application, has_range):
+    """Can that be who has the last word about it?"""
+    if application == "override":
+        return True
+    if set(expand(option)) & set(NEVER_HELD) or (has_range and application != "respect"):
+        return False
+    return application != "deny" or option in DENIABLE
+
+
+def who_counts(option, said, has_range):
+    """said: by the option, its rule, its policy; None: nothing."""
+    return next((one for one in said if one and can_have(option, one, has_range)), "override")
+
+
+def words_of(options, *around):
+    """(option, Word) of each option of a block, shorthands expanded.  around: what its rule and its policy
+    say of all of theirs."""
     for name, text in options.items():
-        unset = text is None or text == UNSET
+        written = text if isinstance(text, dict) else {"value": text}
+        ends = {key: OPTIONS[name].parse(written[key]) for key in ("min", "max") if key in written}
+        value = written.get("value", UNSET if not ends else None)
+        unset = not ends and (value is None or value == UNSET)
         for option, factor in SHORTHANDS.get(name, [(name, 1)]):
-            yield option, UNSET if unset else OPTIONS[name].parse(text) * factor
+            if unset:
+                yield option, Word(UNSET)
+            else:
+                yield option, Word(value if value is None else OPTIONS[name].parse(value) * factor,
+                                   who_counts(option, (written.get("application"), *around), bool(ends)), **ends)
+
+
+def words_of_block(policy, rule=None):
+    block = rule or policy
+    return words_of(block.get("options", {}), rule and rule.get("application"), policy.get("application"))
 
 
 def contenders(config, cgroup, facts):
     """{option: [Setting, the weakest first]} of every block that applies and holds."""
     found = {}
     for policy in policies_in_order(config, cgroup):
-        blocks = [] if facts.family == "unix" else [(None, policy.get("options", {}))]
-        blocks += [(rule["name"], rule["options"])
-                   for rule in policy.get("rules", [])
-                   if rule_holds(rule.get("when", {}), facts)]
-        for rule, options in blocks:
-            for option, value in values_of(options):
-                found.setdefault(option, []).append(Setting(policy["name"], rule, value))
+        blocks = [] if facts.family == "unix" else [None]
+        blocks += [rule for rule in policy.get("rules", []) if rule_holds(rule.get("when", {}), facts)]
+        for rule in blocks:
+            for option, word in words_of_block(policy, rule):
+                found.setdefault(option, []).append(Setting(policy["name"], rule and rule["name"], word))
     return found
+
+
+def is_of_moment(option, facts):
+    """Can it be set on such a socket?"""
+    row = OPTIONS[option]
+    return facts.direction in row.directions and (facts.protocol or "unix") in row.protocols
 
 
 def is_effective(option, setting, facts):
     """Is a winner set on such a socket?"""
     row = OPTIONS[option]
-    if facts.direction not in row.directions or (facts.protocol or "unix") not in row.protocols:
+    if not is_of_moment(option, facts):
         return False
     if facts.direction == "listen" and facts.protocol == "tcp":
         return setting.rule is not None or row.carried
@@ -232,20 +289,20 @@ def may_hold_later(when, protocol, family):
 
 
 def given_at_socket(config, cgroup, protocol, family):
-    """{option: value}; protocol None: a raw socket or the like."""
+    """{option: Word}; protocol None: a raw socket or the like."""
     found = {}
     for policy in policies_in_order(config, cgroup):
-        for block in ({"options": policy.get("options", {})}, *policy.get("rules", [])):
-            when = block.get("when", {})
+        for rule in (None, *policy.get("rules", [])):
+            when = rule.get("when", {}) if rule else {}
             is_open = asks_for_more(when)
             if is_open and not may_hold_later(when, protocol, family):
                 continue
             if not is_open and not (protocol in as_list(when.get("protocol", protocol))
                                     and family in as_list(when.get("family", family))):
                 continue
-            found.update({option: UNSET if is_open else value
-                          for option, value in values_of(block["options"]) if option in AT_SOCKET})
-    return {option: value for option, value in found.items() if value != UNSET}
+            found.update({option: Word(UNSET) if is_open else word
+                          for option, word in words_of_block(policy, rule) if option in AT_SOCKET})
+    return {option: word for option, word in found.items() if word.value != UNSET}
 
 
 def is_send(facts):
@@ -259,9 +316,9 @@ def is_send(facts):
 def has_due(options, facts, without, rule=None):
     """Does a block that holds ask for something that is set on such a socket?  An option of the other IP
     family counts, too."""
-    return any(value != UNSET and option not in without
-               and is_effective(option, Setting("", rule, value), facts)
-               for option, value in values_of(options))
+    return any(word.value != UNSET and option not in without
+               and is_effective(option, Setting("", rule, word), facts)
+               for option, word in words_of(options))
 
 
 def due_blocks(policy, facts, without):
@@ -295,6 +352,15 @@ def winners(config, cgroup, facts):
             for option, all_of_it in contenders(config, cgroup, facts).items()}
     return {option: setting for option, setting in last.items()
             if setting.value != UNSET and is_effective(option, setting, facts)}
+
+
+def last_word(config, cgroup, facts, given, option):
+    """The Word that counts once the socket has its moments behind it, or None.  facts: of the last one, None:
+    it had socket(2) alone, which brought what is in `given`."""
+    wanted = contenders(config, cgroup, facts).get(option) if facts else None
+    if not wanted or not is_of_moment(option, facts):
+        return given.get(option)
+    return wanted[-1].word if wanted[-1].value != UNSET and is_effective(option, wanted[-1], facts) else None
 
 
 def is_contended(config, cgroup, facts):

@@ -15,7 +15,7 @@ ALL = (CONNECT, ACCEPT, LISTEN)
 
 SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 TIMES = {"us": 1, "ms": 1000, "s": 1000000, "min": 60000000, "h": 3600000000}  # microseconds
-RATES = {"": 1, "kbit/s": 125, "Mbit/s": 125000, "Gbit/s": 125000000, "kB/s": 10 ** 3,
+RATES = {"": 1, "B/s": 1, "kbit/s": 125, "Mbit/s": 125000, "Gbit/s": 125000000, "kB/s": 10 ** 3,
          "MB/s": 10 ** 6, "GB/s": 10 ** 9, "KiB/s": 1 << 10, "MiB/s": 1 << 20, "GiB/s": 1 << 30}
 BOOLEANS = {"on": 1, "yes": 1, "true": 1, "1": 1, "off": 0, "no": 0, "false": 0, "0": 0}
 DSCP_CLASSES = {**{f"CS{n}": 8 * n for n in range(8)},
@@ -79,6 +79,10 @@ class Option:
     # Read back on sockets that got here; an established socket tells something else.
     readable: tuple = ALL
 
+    def write(self, sock, value):
+        sock.setsockopt(self.level, self.number,
+                        value.encode() if self.text else struct.pack("I", value))
+
     def read(self, sock):
         if self.text:
             return sock.getsockopt(self.level, self.number, 16).partition(b"\0")[0].decode()
@@ -124,6 +128,14 @@ OPTIONS = {
     "IPV6_TCLASS": Option(socket.IPPROTO_IPV6, 67, traffic_class, (TCP, UDP), carried=True),
     "DSCP": Option(0, 0, dscp, (), ()),  # never looked at: see SHORTHANDS
 }
+# Who may have the last word about an option, and what has an order.
+NEVER_HELD = ("SO_REUSEADDR", "TCP_SAVE_SYN")
+DENIABLE = ("SO_MARK", "SO_PRIORITY", "TCP_CONGESTION", "IP_TOS", "IPV6_TCLASS", "DSCP")
+ORDERED = ("SO_RCVBUF", "SO_SNDBUF", "SO_RCVLOWAT", "SO_MAX_PACING_RATE", "TCP_NOTSENT_LOWAT", "TCP_MAXSEG",
+           "TCP_SYNCNT", "TCP_USER_TIMEOUT", "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+# "No limit", or the host's own: greater than every max.
+NONE = {"TCP_USER_TIMEOUT": 0, "TCP_NOTSENT_LOWAT": 0, "TCP_MAXSEG": 0, "SO_MAX_PACING_RATE": 2 ** 32 - 1}
+
 SHORTHANDS = {"DSCP": [("IP_TOS", 4), ("IPV6_TCLASS", 4)]}
 
 

@@ -9,6 +9,8 @@ def flow(value):
     """A scalar or a list, in YAML's flow style; quoted where a plain one could be misread."""
     if isinstance(value, list):
         return "[" + ", ".join(map(flow, value)) + "]"
+    if isinstance(value, dict):
+        return mapping(value)
     if value is None:
         return "null"
     text = str(value)
@@ -30,6 +32,8 @@ def policy_yaml(policy):
     lines = [f"  - name: {policy['name']}", "    match:"]
     for key, value in policy["match"].items():
         lines.append(f"      {key}: " + (mapping(value) if key == "exclude" else globs(value)))
+    if "application" in policy:
+        lines.append(f"    application: {policy['application']}")
     if "options" in policy:
         lines.append(f"    options: {mapping(policy['options'])}")
     if policy.get("rules"):
@@ -38,6 +42,8 @@ def policy_yaml(policy):
         lines.append(f"      - name: {rule['name']}")
         if "when" in rule:
             lines.append(f"        when: {mapping(rule['when'])}")
+        if "application" in rule:
+            lines.append(f"        application: {rule['application']}")
         lines.append(f"        options: {mapping(rule['options'])}")
     return "\n".join(lines)
 

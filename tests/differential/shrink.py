@@ -36,9 +36,25 @@ def pattern_steps(path, patterns, keep):
         yield from (at(path, step) for step in smaller_lists(patterns, key))
 
 
+def plain(options, name):
+    """Puts the value alone in the place of a mapping."""
+    options[name] = options[name]["value"]
+
+
+def option_steps(path, options):
+    yield from (at(path, step) for step in without(options))
+    for name, said in options.items():
+        if isinstance(said, dict):
+            if "value" in said:
+                yield at(path, lambda o, n=name: plain(o, n))
+            yield from (at((*path, name), step) for step in without(said, 1))
+
+
 def block_steps(path, block):
+    if "application" in block:
+        yield at(path, lambda b: b.pop("application"))
     if "options" in block:
-        yield from (at((*path, "options"), step) for step in without(block["options"]))
+        yield from option_steps((*path, "options"), block["options"])
     if "when" in block:
         yield at(path, lambda b: b.pop("when"))
         yield from (at((*path, "when"), step) for step in without(block["when"]))

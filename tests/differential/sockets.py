@@ -3,7 +3,8 @@
 
 It knows nothing of policies: what it does is what any program does.  A connection to make is a
 dictionary (see generate.py): `kind`, `socket` ("ipv4" or "ipv6": the address family of the socket
-looked at), and, as the kind needs them, `bind`, `to`, `then`, `client_bind`: [address, port].
+looked at), and, as the kind needs them, `bind`, `to`, `then`, `client_bind`: [address, port]; `before` and
+`after`: {option: value} that the application sets itself.
 """
 
 import contextlib
@@ -31,6 +32,15 @@ def tcp_socket(stack, family):
     return sock
 
 
+def call(sock, asked, when):
+    """The application's own setsockopt(2) calls."""
+    for option, value in asked.get(when, {}).items():
+        try:
+            OPTIONS[option].write(sock, value)
+        except PermissionError:
+            asked.setdefault("denied", []).append([when, option])
+
+
 def bind(sock, where):
     """Binds, unless there is nothing to bind to; returns the name it got."""
     if where:
@@ -40,6 +50,7 @@ def bind(sock, where):
 
 def tcp_connect(stack, asked):
     sock = tcp_socket(stack, asked["socket"])
+    call(sock, asked, "before")
     bind(sock, asked["bind"])
     sock.connect(tuple(asked["to"]))
     return sock
@@ -47,6 +58,7 @@ def tcp_connect(stack, asked):
 
 def tcp_listen(stack, asked):
     sock = tcp_socket(stack, asked["socket"])
+    call(sock, asked, "before")
     bind(sock, asked["bind"])
     sock.listen(1)
     return sock
@@ -62,6 +74,7 @@ def tcp_accept(stack, asked):
 
 def udp_bind(stack, asked):
     sock = stack.enter_context(socket.socket(FAMILIES[asked["socket"]], socket.SOCK_DGRAM))
+    call(sock, asked, "before")
     bind(sock, asked["bind"])
     return sock
 
@@ -95,9 +108,11 @@ FRESH = {"tcp": (socket.SOCK_STREAM, 0), "udp": (socket.SOCK_DGRAM, 0),
 
 
 def fresh(stack, asked):
-    """Nothing is done with it."""
-    return stack.enter_context(socket.socket(FAMILIES[asked["socket"]],
+    """It does not talk."""
+    sock = stack.enter_context(socket.socket(FAMILIES[asked["socket"]],
                                              *FRESH[asked["kind"].split("-")[0]]))
+    call(sock, asked, "before")
+    return sock
 
 
 def unix_pair(stack, kind):
@@ -107,15 +122,17 @@ def unix_pair(stack, kind):
     return receiver, stack.enter_context(socket.socket(socket.AF_UNIX, kind))
 
 
-def unix_connect(stack, _):
+def unix_connect(stack, asked):
     listener, sock = unix_pair(stack, socket.SOCK_STREAM)
+    call(sock, asked, "before")
     listener.listen(1)
     sock.connect(listener.getsockname())
     return sock
 
 
-def unix_send(stack, _):
+def unix_send(stack, asked):
     receiver, sock = unix_pair(stack, socket.SOCK_DGRAM)
+    call(sock, asked, "before")
     sock.sendto(b"", receiver.getsockname())
     return sock
 
@@ -126,6 +143,12 @@ KINDS = {"tcp-connect": tcp_connect, "tcp-listen": tcp_listen, "tcp-accept": tcp
          "udp-send": udp_send, "udp-bind-send": udp_send,
          **{f"{protocol}-fresh": fresh for protocol in FRESH},
          "unix-connect": unix_connect, "unix-send": unix_send}
+
+
+def settable(kind, family):
+    """The options that an application sets on a socket of this kind."""
+    return [name for name in option_names(kind, family)
+            if name != "SO_REUSEADDR" and not (name == "IP_TOS" and family == "ipv6")]
 
 
 def option_names(kind, family):
@@ -157,7 +180,9 @@ def make(asked):
     """Makes one connection and looks at its socket."""
     with contextlib.ExitStack() as stack:
         sock = KINDS[asked["kind"]](stack, asked)
-        return {"local": name_of(sock.getsockname), "remote": name_of(sock.getpeername),
+        call(sock, asked, "after")
+        return {"denied": asked.get("denied", []),
+                "local": name_of(sock.getsockname), "remote": name_of(sock.getpeername),
                 "options": {name: OPTIONS[name].read(sock)
                             for name in option_names(asked["kind"], asked["socket"])}}
 

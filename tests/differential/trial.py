@@ -30,11 +30,11 @@ class Verdict:
 def say(setting):
     if setting is None:
         return "nothing"
-    return f"{setting.value} ({setting.policy}{'/' + setting.rule if setting.rule else ''})"
+    return f"{setting.word} ({setting.policy}{'/' + setting.rule if setting.rule else ''})"
 
 
 def key_of(setting):
-    return setting and (setting.policy, setting.rule, setting.value)
+    return setting and (setting.policy, setting.rule, setting.word)
 
 
 def count(counter, blocks):
@@ -143,13 +143,16 @@ class Trials:
         return verdict
 
     def compare_kernel(self, verdict, config, stages, by_model, by_explain):
-        given = expect.given_at_socket(config, verdict.asked)
-        modelled, explained = (expect.expected(
-            given, stages, [{option: setting.value for option, setting in winners.items()}
-                     for winners in both]) for both in (by_model, by_explain))
         own = self.own[verdict.asked["kind"], verdict.asked["socket"]]
+        ends = [expect.expected(config, verdict.asked, own, stages,
+                                [{option: setting.word for option, setting in winners.items()}
+                                 for winners in both]) for both in (by_model, by_explain)]
+        modelled, explained = (end.values for end in ends)
+        if any(end.denied != verdict.seen["denied"] for end in ends):
+            yield (f"denied should be {ends[0].denied} by the model, {ends[1].denied} by explain; it is "
+                   f"{verdict.seen['denied']}")
         for option, value in verdict.seen["options"].items():
-            if not expect.is_telling(option, stages):
+            if not expect.is_telling(option, stages) or option in ends[0].doubtful:
                 continue
             wants = [modelled.get(option, own[option]), explained.get(option, own[option])]
             if any(not agrees(option, want, value, option in values, config)
@@ -168,8 +171,9 @@ def possible_values(option, config):
     blocks = [block for policies in config.values() for policy in policies
               for block in (policy, *policy.get("rules", []))]
     return {OPTIONS[option].kernel(value) for block in blocks
-            for name, value in model.values_of(block.get("options", {}))
-            if name == option and value != model.UNSET}
+            for name, word in model.words_of(block.get("options", {}))
+            for value in (word.value, word.min, word.max)
+            if name == option and value not in (None, model.UNSET)}
 
 
 def compare_winners(stage, by_model, by_explain):

@@ -118,6 +118,85 @@ static void test_other_value(void **state)
 }
 
 /* Equal values that are set by different policies differ. */
+/* Who has the last word, and which range: what differs beside the value. */
+static void test_other_word(void **state)
+{
+#define ONE(...)                                                                                   \
+	{                                                                                          \
+		"p", { "/a" }, .base = { { __VA_ARGS__ } }                                         \
+	}
+	static const struct {
+		struct fixture_policy kernel, files;
+		const char *key, *in_force, *files_say,
+			*also; /* key NULL: there is no difference */
+	} cases[] = {
+		{ ONE(OPTION_TCP_NODELAY, 1),
+		  ONE(OPTION_TCP_NODELAY, 1, .application = APPLICATION_HOLD), "application",
+		  "override", "hold", NULL },
+		{ ONE(OPTION_SO_MARK, 1, .application = APPLICATION_DENY),
+		  ONE(OPTION_SO_MARK, 1, .application = APPLICATION_RESPECT), "application", "deny",
+		  "respect", NULL },
+		{ ONE(OPTION_TCP_SYNCNT, .range = { true, 3, 5 }),
+		  ONE(OPTION_TCP_SYNCNT, .range = { true, 4, 5 }), "min", "3", "4", NULL },
+		{ ONE(OPTION_TCP_SYNCNT, .range = { true, 3, 5 }),
+		  ONE(OPTION_TCP_SYNCNT, 5, .range = { true, 3, 5 }), "value", NULL, "5", NULL },
+		{ ONE(OPTION_TCP_SYNCNT, 5, .range = { true, 0, 5 }), ONE(OPTION_TCP_SYNCNT, 5),
+		  "max", "5", NULL, NULL },
+		{ ONE(OPTION_TCP_SYNCNT, 5, .range = { true, 3, 5 }),
+		  ONE(OPTION_TCP_SYNCNT, 5, .range = { true, 3, 5 }), NULL, NULL, NULL, NULL },
+		{ ONE(OPTION_SO_BINDTODEVICE, .text = "lo"),
+		  ONE(OPTION_SO_BINDTODEVICE, .text = "lo", .refuse = true), "value", "lo", "lo",
+		  "on_failure" },
+		{ ONE(OPTION_SO_MARK, 1), ONE(OPTION_SO_MARK, 1, .apply = true), "value", "1", "1",
+		  "existing" },
+	};
+#undef ONE
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		json_t *result = compare(&cases[i].kernel, &cases[i].files);
+
+		print_message("%zu\n", i);
+		assert_int_equal(count(result, "differences") != 0, cases[i].key != NULL);
+		for (size_t k = 0; k < count(result, "differences"); k++) {
+			const char *sides[] = { side_text(result, k, "in_force", cases[i].key),
+						side_text(result, k, "files", cases[i].key) };
+			const char *expected[] = { cases[i].in_force, cases[i].files_say };
+			const char *also = document_text(difference(result, k), "also");
+
+			for (int s = 0; s < 2; s++)
+				assert_true(sides[s] && expected[s] ? streq(sides[s], expected[s])
+								    : sides[s] == expected[s]);
+			assert_true(also && cases[i].also ? streq(also, cases[i].also)
+							  : also == cases[i].also);
+		}
+		json_decref(result);
+	}
+}
+
+/* Another host's default is no change of the files. */
+static void test_other_fresh_value(void **state)
+{
+	static const struct fixture_policy respects = {
+		"p",
+		{ "/a" },
+		.base = { { OPTION_TCP_SYNCNT, 5, .application = APPLICATION_RESPECT } }
+	};
+	struct side now = side_new(&respects, 1), then = side_new(&respects, 1);
+	struct sp_op_cell *cells = now.view.image->of[MAP_ID_ops].values;
+	json_t *result;
+
+	(void)state;
+	for (size_t i = 0; i < now.view.image->of[MAP_ID_ops].n; i++)
+		for (size_t k = 0; k < SP_OPS_CELL; k++)
+			cells[i].op[k].bounds.fresh++;
+	assert_int_equal(in_force_compare(&now.view, &first, &then.view, &first, &result), 0);
+	assert_int_equal(count(result, "differences"), 0);
+	json_decref(result);
+	side_free(&now);
+	side_free(&then);
+}
+
 static void test_other_policy(void **state)
 {
 	static const struct fixture_policy q = { "q",
@@ -656,6 +735,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_same),
 		cmocka_unit_test(test_other_value),
+		cmocka_unit_test(test_other_word),
+		cmocka_unit_test(test_other_fresh_value),
 		cmocka_unit_test(test_other_policy),
 		cmocka_unit_test(test_only_one_side),
 		cmocka_unit_test(test_unknown_option),
