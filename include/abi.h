@@ -431,8 +431,14 @@ struct sp_generation {
 	__u64 asked;	 /* BIT(row of the option table): some operation has SP_OP_AFTERWARDS */
 	__u64 respected; /* ... has SP_OP_RESPECT, or a range of what the kernel does not show */
 	__u64 digest;	 /* of all that the maps of the generation hold; 0: not known */
-	__u64 reserved2[7];
+	__u64 serial;	 /* its number; 0: its maps are empty, or only partly written */
+	__u64 reserved2[6];
 };
+/* The maps of the generation before the one in force, but for its caches, stay until the next load
+ * writes over them. */
+#define SP_HAS_PREVIOUS(state)                                                                     \
+	((state)->of[~(state)->generation & 1].serial &&                                           \
+	 (state)->of[~(state)->generation & 1].serial + 1 == (state)->generation)
 #define SP_GENERATION_DECIDES_LATE 0x1 /* some policy has decided_late */
 #define SP_GENERATION_RESPECTS	   0x2 /* some operation has SP_OP_RESPECT */
 #define SP_GENERATION_APPLIES	   0x4 /* some operation has SP_OP_APPLY */

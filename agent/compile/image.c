@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "base/digest.h"
 #include "base/progress.h"
 #include "compile/image.h"
 #include "compile/program.h"
@@ -339,6 +340,23 @@ static int build(struct building *b)
 	return r;
 }
 
+static uint64_t digest_image(const struct image *im)
+{
+	uint64_t digest = digest_large(DIGEST_START, &im->generation, sizeof(im->generation));
+
+	for (int id = 0; id < MAP_ID_MAX; id++)
+		if (im->of[id].values)
+			digest = digest_large(digest, im->of[id].values,
+					      (size_t)im->of[id].n * map_table[id].value_size);
+	for (uint32_t t = 0; t < im->globs.n_match + im->globs.n_exclude; t++) {
+		const struct glob_table *table = &im->globs.v[t];
+
+		digest = digest_large(digest, table->nodes, table->n_nodes * sizeof(*table->nodes));
+		digest = digest_large(digest, table->links, table->n_links * sizeof(*table->links));
+	}
+	return digest;
+}
+
 /* Hands the arrays to the image.  An empty one gets an element, as the kernel has no array
  * without. */
 static int give_all(struct image *im, struct building *b)
@@ -358,6 +376,7 @@ static int give_all(struct image *im, struct building *b)
 	im->generation = b->generation;
 	im->generation.n_match_tables = (uint16_t)im->globs.n_match;
 	im->generation.n_exclude_tables = (uint16_t)im->globs.n_exclude;
+	im->generation.digest = digest_image(im);
 	return 0;
 }
 

@@ -34,3 +34,8 @@ bool map_is_of_generation(enum map_id id)
 {
 	return map_n_slots(id) && map_table[id].shape != MAP_CHUNKS;
 }
+
+bool map_is_cache(enum map_id id)
+{
+	return map_table[id].shape == MAP_FIXED;
+}

@@ -40,5 +40,7 @@ extern const struct map map_table[MAP_ID_MAX];
 uint32_t map_n_slots(enum map_id id);
 /* Does each generation have a map of its own? */
 bool map_is_of_generation(enum map_id id);
+/* Does it hold what the hooks found out about cgroups, rather than what the agent wrote? */
+bool map_is_cache(enum map_id id);
 
 #endif

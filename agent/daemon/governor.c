@@ -221,6 +221,15 @@ static int replace(struct governor *g, struct change *c)
 	return 0;
 }
 
+/* What is in force is what the files say.  Hooks that somebody took away come again. */
+static int keep(struct governor *g, struct change *c)
+{
+	int r = counting_write(c->counters, g->kernel);
+
+	c->before_is_known = false; /* no listener keeps anything else */
+	return r < 0 ? r : kernel_use_stages(g->kernel, stages_in_force(g->kernel));
+}
+
 /* In the place of what an earlier agent left, or of nothing. */
 static int start(struct governor *g, const struct kernel_place *place, struct change *c)
 {
@@ -305,8 +314,12 @@ static int activate(struct governor *g, struct change *c, struct diags *diags)
 		r = compile(c, diags);
 	if (r == 0) {
 		assert(c->image);
-		read_before(g, c);
-		r = fresh ? start(g, &place, c) : replace(g, c);
+		if (!fresh && generation_is_in_force(g->kernel, c->image)) {
+			r = keep(g, c);
+		} else {
+			read_before(g, c);
+			r = fresh ? start(g, &place, c) : replace(g, c);
+		}
 	}
 	if (fresh && c->counters)
 		counting_free(c->counters);

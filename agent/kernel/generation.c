@@ -145,6 +145,24 @@ static uint32_t n_tables(const struct sp_generation *g, enum map_id id)
 						 : 1;
 }
 
+/* Is there a map in the slot? */
+static bool has_map(const struct kernel *k, enum map_id id, uint32_t slot)
+{
+	uint32_t inner;
+
+	return bpf_map_lookup_elem(k->maps[id], &slot, &inner) == 0;
+}
+
+/* Empties the slots of a map, from `slot` on, in which an earlier generation has something. */
+static void empty_slots(const struct kernel *k, enum map_id id, uint32_t slot, struct changes *all)
+{
+	for (; slot < map_n_slots(id); slot += 2)
+		if (has_map(k, id, slot))
+			all->v[all->n++] = (struct change){
+				.outer = k->maps[id], .id = id, .slot = slot, .inner = -1
+			};
+}
+
 static int make_all(const struct kernel *k, const struct image *im, struct changes *all)
 {
 	uint64_t next = kernel_next_generation(k);
@@ -152,6 +170,7 @@ static int make_all(const struct kernel *k, const struct image *im, struct chang
 	for (int id = 0; id < MAP_ID_MAX; id++) {
 		if (!map_is_of_generation(id))
 			continue;
+		empty_slots(k, id, generation_slot(next, n_tables(&im->generation, id)), all);
 		for (uint32_t t = 0; t < n_tables(&im->generation, id); t++) {
 			struct contents c = contents_of(im, id, t);
 			uint32_t slot = generation_slot(next, t);
@@ -179,7 +198,8 @@ static void pin_all(const struct kernel *k, const struct changes *all)
 		int r;
 
 		generation_pin_name(all->v[i].id, all->v[i].slot, name);
-		r = pin_set(all->v[i].inner, k->dir, name);
+		r = all->v[i].inner < 0 ? pin_unset(k->dir, name)
+					: pin_set(all->v[i].inner, k->dir, name);
 		result = r < 0 ? r : result;
 	}
 	if (result < 0)
@@ -188,11 +208,21 @@ static void pin_all(const struct kernel *k, const struct changes *all)
 				  k->dir);
 }
 
+/* From here on nobody takes what is in the idle slots for the generation before. */
+static void give_up_previous(const struct kernel *k)
+{
+	struct sp_state *state = k->state;
+
+	__atomic_store_n(&state->of[kernel_next_generation(k) & 1].serial, 0, __ATOMIC_SEQ_CST);
+}
+
 int generation_write(struct kernel *k, const struct image *im)
 {
 	struct changes all = { 0 };
-	int r = make_all(k, im, &all);
+	int r;
 
+	give_up_previous(k);
+	r = make_all(k, im, &all);
 	if (r == 0)
 		r = apply(&all);
 	if (r == 0)
@@ -264,10 +294,11 @@ static uint64_t now_usec(void)
 }
 
 /* Adds the members that the image does not have. */
-static struct sp_generation complete(const struct image *im)
+static struct sp_generation complete(const struct image *im, uint64_t number)
 {
 	struct sp_generation g = im->generation;
 
+	g.serial = number;
 	g.loaded_usec = now_usec();
 	for (uint32_t t = 0; t < im->globs.n_match + im->globs.n_exclude; t++) {
 		const struct glob_table *table = &im->globs.v[t];
@@ -286,7 +317,7 @@ void generation_switch(struct kernel *k, const struct image *im)
 	uint64_t next = kernel_next_generation(k);
 	bool first = state->generation == 0;
 
-	state->of[next & 1] = complete(im);
+	state->of[next & 1] = complete(im, next);
 	/* The first generation becomes one before anything is due. */
 	if (!first)
 		set_due(state, &im->generation, &state->of[~next & 1]);
@@ -294,22 +325,40 @@ void generation_switch(struct kernel *k, const struct image *im)
 	set_due(state, &im->generation, NULL);
 }
 
+static bool is_pinned(const struct kernel *k, uint64_t generation)
+{
+	char name[GENERATION_PIN_NAME_SIZE];
+
+	for (int id = 0; id < MAP_ID_MAX; id++)
+		for (uint32_t t = 0;
+		     map_is_of_generation(id) && t < n_tables(&k->state->of[generation & 1], id);
+		     t++) {
+			generation_pin_name(id, generation_slot(generation, t), name);
+			if (pin_is_lost(k->dir, name))
+				return false;
+		}
+	return true;
+}
+
+bool generation_is_in_force(const struct kernel *k, const struct image *im)
+{
+	const struct sp_state *state = k->state;
+
+	return state->generation &&
+	       state->of[state->generation & 1].digest == im->generation.digest &&
+	       is_pinned(k, state->generation);
+}
+
 void generation_free_others(struct kernel *k)
 {
 	uint64_t next = kernel_next_generation(k);
+	const bool has_previous = SP_HAS_PREVIOUS(k->state);
 	struct changes all = { 0 };
 	int r;
 
-	for (int id = 0; id < MAP_ID_MAX; id++) {
-		uint32_t inner, n_slots = map_is_of_generation(id) ? map_n_slots(id) : 0;
-		int fd = k->maps[id];
-
-		for (uint32_t slot = next & 1; slot < n_slots; slot += 2)
-			if (bpf_map_lookup_elem(fd, &slot, &inner) == 0) /* else it is empty */
-				all.v[all.n++] = (struct change){
-					.outer = fd, .id = id, .slot = slot, .inner = -1
-				};
-	}
+	for (int id = 0; id < MAP_ID_MAX; id++)
+		if (map_is_of_generation(id) && (!has_previous || map_is_cache(id)))
+			empty_slots(k, id, generation_slot(next, 0), &all);
 	if (!all.n)
 		return;
 	r = generation_wait_for_programs(k);

@@ -30,8 +30,10 @@ int generation_write(struct kernel *k, const struct image *im);
 /* Puts it in force by one store; hooks for its stages must be there.  Programs that run now may
  * still use the one before. */
 void generation_switch(struct kernel *k, const struct image *im);
-/* Waits for such programs, and frees whatever is not in force: after a switch, or in place of it.
- */
+/* Is what the image says in force, and pinned, so that writing it would change nothing? */
+bool generation_is_in_force(const struct kernel *k, const struct image *im);
+/* Waits for such programs, and frees what is not in force, after a switch or in place of it: all but
+ * the policies of the generation before, which stay until the next generation_write(). */
 void generation_free_others(struct kernel *k);
 /* Removes what a reload left behind in which an earlier agent was killed. */
 void generation_settle(struct kernel *k);

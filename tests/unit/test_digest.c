@@ -36,9 +36,31 @@ static void numbers(void **state)
 	assert_int_not_equal(digest_number(DIGEST_START, 1), digest_number(DIGEST_START, 256));
 }
 
+/* Contents that differ in one bit, in their length alone, or only in order. */
+static void test_large(void **state)
+{
+	unsigned char a[40] = { 1, 2, 3 }, b[40] = { 1, 2, 3 };
+
+	(void)state;
+	for (size_t n = 0; n <= sizeof(a); n++) {
+		assert_true(digest_large(DIGEST_START, a, n) == digest_large(DIGEST_START, b, n));
+		for (size_t other = 0; other < n; other++) {
+			assert_true(digest_large(DIGEST_START, a, n) !=
+				    digest_large(DIGEST_START, a, other));
+			b[other] ^= 0x80;
+			assert_true(digest_large(DIGEST_START, a, n) !=
+				    digest_large(DIGEST_START, b, n));
+			b[other] ^= 0x80;
+		}
+	}
+	assert_true(digest_large(digest_large(DIGEST_START, "a", 1), "b", 1) !=
+		    digest_large(digest_large(DIGEST_START, "b", 1), "a", 1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_large),
 		cmocka_unit_test(known_answers),
 		cmocka_unit_test(numbers),
 	};

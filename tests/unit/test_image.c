@@ -227,6 +227,37 @@ static void test_decided_late(void **state)
 	config_free(c);
 }
 
+/* Equal configurations have equal digests, and others have others. */
+static void test_digest(void **state)
+{
+	static const struct fixture_policy policies[] = {
+		{ "p", { "/a" }, .base = { { OPTION_SO_PRIORITY, 1 } } },
+		{ "p", { "/a" }, .base = { { OPTION_SO_PRIORITY, 1 } } },
+		{ "p", { "/a" }, .base = { { OPTION_SO_PRIORITY, 2 } } },
+		{ "p", { "/b" }, .base = { { OPTION_SO_PRIORITY, 1 } } },
+		{ "p", { "/a" }, .base = { { OPTION_SO_MARK, 1 } } },
+		{ "p",
+		  { "/a" },
+		  .base = { { OPTION_SO_PRIORITY, 1 } },
+		  .rules = { { "r", 0, { { OPTION_SO_MARK, 2 } }, .local_port = { { 9 } } } } },
+	};
+	uint64_t digests[ARRAY_SIZE(policies)];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(policies); i++) {
+		struct config *c = fixture_config(&policies[i], 1);
+		struct image *im = compile(c);
+
+		digests[i] = im->generation.digest;
+		image_free(im);
+		config_free(c);
+	}
+	assert_true(digests[0] == digests[1]);
+	for (size_t i = 1; i < ARRAY_SIZE(policies); i++)
+		for (size_t k = i + 1; k < ARRAY_SIZE(policies); k++)
+			assert_true(digests[i] != digests[k]);
+}
+
 /* SO_PRIORITY waits for IP_TOS where both are used, by whatever policies. */
 static void test_after_others(void **state)
 {
@@ -329,10 +360,11 @@ static void test_scale(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nothing),	     cmocka_unit_test(test_sharing),
-		cmocka_unit_test(test_cells),	     cmocka_unit_test(test_tests),
-		cmocka_unit_test(test_decided_late), cmocka_unit_test(test_after_others),
-		cmocka_unit_test(test_stages),	     cmocka_unit_test(test_scale),
+		cmocka_unit_test(test_digest),	     cmocka_unit_test(test_nothing),
+		cmocka_unit_test(test_sharing),	     cmocka_unit_test(test_cells),
+		cmocka_unit_test(test_tests),	     cmocka_unit_test(test_decided_late),
+		cmocka_unit_test(test_after_others), cmocka_unit_test(test_stages),
+		cmocka_unit_test(test_scale),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -218,11 +218,11 @@ class Agent:
             self.command("status", "--pin-dir", self.pin_dir, "--runtime-dir", self.runtime_dir)
 
     def pins(self):
-        """What is in the pin directory, by name; of a generation's maps each is called "blocks_*"."""
+        """What is in the pin directory, by name; each map of a generation, in force or the one before, is "blocks_*"."""
         self.settle()
-        return sorted(re.sub(r"^(current/(?!applied)\w+_)\d+$", r"\1*",
-                             os.path.relpath(os.path.join(directory, name), self.pin_dir))
-                      for directory, _, names in os.walk(self.pin_dir) for name in names)
+        return sorted({re.sub(r"^(current/(?!applied)\w+_)\d+$", r"\1*",
+                              os.path.relpath(os.path.join(directory, name), self.pin_dir))
+                       for directory, _, names in os.walk(self.pin_dir) for name in names})
 
     def pin(self, name):
         """The path of one in force."""
