@@ -232,6 +232,12 @@ __noinline int set_cell_asked(struct asked *to, __u32 cell, __u32 n, __u32 how, 
 	return 0;
 }
 
+/* What wins on a socket that is open already: only bpf/walk.bpf.c defines these. */
+struct found;
+struct merge;
+int set_cell_found(struct found *to, __u32 cell, __u32 n, __u32 how, __u64 but);
+int set_plain_found(struct found *to, struct merge *m);
+
 /* Sets the operations of a block. */
 static __always_inline void set_block(void *ctx, __u32 cell, __u32 n_ops, __u32 how, __u64 but,
 				      enum context context)
@@ -246,6 +252,8 @@ static __always_inline void set_block(void *ctx, __u32 cell, __u32 n_ops, __u32 
 			set_cell_given(ctx, cell + i, n, how, but);
 		else if (context == CONTEXT_ASKED)
 			set_cell_asked(ctx, cell + i, n, how, but);
+		else if (context == CONTEXT_FOUND)
+			set_cell_found(ctx, cell + i, n, how, but);
 		else
 			set_cell_addr(ctx, cell + i, n, how, but);
 		n_ops -= n;
@@ -417,6 +425,11 @@ static long merge_turn_asked(__u32 i, struct merging *x)
 	return merge_turn(x, CONTEXT_ASKED);
 }
 
+static long merge_turn_found(__u32 i, struct merging *x)
+{
+	return merge_turn(x, CONTEXT_FOUND);
+}
+
 /* The number of policies, from the strongest down, that are handled in a plain loop. */
 #define SP_PLAIN_MAX 8
 
@@ -523,6 +536,9 @@ static __always_inline void set_plain(void *ctx, struct merging *x, enum context
 	case CONTEXT_ADDR:
 		set_plain_addr(ctx, &x->m);
 		break;
+	case CONTEXT_FOUND:
+		set_plain_found(ctx, &x->m);
+		break;
 	default: /* the turns of the loop do as well */
 		break;
 	}
@@ -539,6 +555,9 @@ static __always_inline void merge_in_turn(struct merging *x, enum context contex
 		break;
 	case CONTEXT_ASKED:
 		bpf_loop(MERGE_TURNS_MAX, merge_turn_asked, x, 0);
+		break;
+	case CONTEXT_FOUND:
+		bpf_loop(MERGE_TURNS_MAX, merge_turn_found, x, 0);
 		break;
 	default:
 		bpf_loop(MERGE_TURNS_MAX, merge_turn_addr, x, 0);

@@ -26,9 +26,21 @@ struct sock_cgroup_data {
 	struct cgroup *cgroup;
 };
 
+struct in6_addr {
+	union {
+		__u32 u6_addr32[4];
+	} in6_u;
+};
+
 struct sock_common {
+	__u32 skc_daddr, skc_rcv_saddr;
+	__u16 skc_dport; /* network byte order */
+	__u16 skc_num;	 /* the port of this end, host byte order */
 	__u16 skc_family;
+	volatile unsigned char skc_state;
+	unsigned char skc_ipv6only : 1;
 	int skc_bound_dev_if;
+	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
 	struct sock *skc_listener; /* a request_sock's listener */
 };
 
@@ -48,6 +60,15 @@ struct socket {
 	struct sock *sk;
 };
 
+struct inode {
+	unsigned long i_ino;
+};
+
+struct socket_alloc {
+	struct socket socket;
+	struct inode vfs_inode;
+};
+
 struct inet_sock {
 	struct sock sk;
 };
@@ -55,11 +76,16 @@ struct inet_sock {
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
 	__u8 icsk_ca_setsockopt : 1;
+	__u32 icsk_rto_min, icsk_delack_max; /* jiffies */
 };
 
 struct mptcp_sock {
 	struct inet_connection_sock sk;
 	struct sock *first; /* its first subflow */
+};
+
+struct tcp_options_received {
+	__u16 user_mss;
 };
 
 /* The kernel's side of struct bpf_sock_ops. */
@@ -71,8 +97,36 @@ struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u32 write_seq;
 	__u32 segs_out;
+	__u32 snd_cwnd_clamp;
+	__u32 window_clamp;
+	struct tcp_options_received rx_opt;
+};
+
+struct unix_address;
+
+struct unix_sock {
+	struct sock sk;
+	struct unix_address *addr;
+	struct sock *peer;
+};
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
 };
 
 #pragma clang attribute pop
+
+/* The contexts of iterators: the verifier knows each member by its place. */
+struct bpf_iter__tcp {
+	struct bpf_iter_meta *meta;
+	struct sock_common *sk_common;
+	__u32 uid;
+};
+
+struct bpf_iter__unix {
+	struct bpf_iter_meta *meta;
+	struct unix_sock *unix_sk;
+	__u32 uid;
+};
 
 #endif

@@ -96,6 +96,7 @@ enum context {
 	CONTEXT_OPS,   /* struct bpf_sock_ops */
 	CONTEXT_GIVEN, /* struct given, in place of one */
 	CONTEXT_ASKED, /* struct asked, likewise */
+	CONTEXT_FOUND, /* struct found, likewise */
 };
 
 /* Returns 0, or why the value could not be set. */

@@ -12,6 +12,7 @@
 	ROW(check)                                                                                 \
 	ROW(explain)                                                                               \
 	ROW(status)                                                                                \
+	ROW(sockets)                                                                               \
 	ROW(metrics)                                                                               \
 	ROW(options)                                                                               \
 	ROW(reload)                                                                                \

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-#include <assert.h>
 #include <errno.h>
 #include <linux/membarrier.h>
-#include <pthread.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -12,77 +10,8 @@
 #include "base/progress.h"
 #include "kernel/generation.h"
 #include "kernel/pin.h"
+#include "kernel/slots.h"
 #include "policy/stage.h"
-
-#define SLOTS_MAX	  64 /* of a generation, in all maps */
-#define THREAD_STACK_SIZE (64ul * 1024)
-
-static_assert(MAP_ID_MAX + 2 * SP_GLOB_TABLES_MAX <= SLOTS_MAX, "room for all slots");
-
-/*
- * An update of a slot returns only after a grace period of RCU (maybe_wait_bpf_programs(),
- * kernel/bpf/syscall.c), which takes some ten milliseconds.  Those of all slots are waited for at
- * once, in a thread each.
- */
-struct change {
-	int outer;
-	enum map_id id;
-	uint32_t slot;
-	int inner; /* owned; -1: the slot becomes empty */
-	int result;
-	bool started;
-	pthread_t thread;
-};
-
-struct changes {
-	struct change v[SLOTS_MAX];
-	size_t n;
-};
-
-static void *apply_one(void *p)
-{
-	struct change *c = p;
-	int r = c->inner < 0 ? bpf_map_delete_elem(c->outer, &c->slot)
-			     : bpf_map_update_elem(c->outer, &c->slot, &c->inner, BPF_ANY);
-
-	c->result = r < 0 && !(c->inner < 0 && errno == ENOENT) ? -errno : 0;
-	return NULL;
-}
-
-/* Returns the last error, logged. */
-static int apply(struct changes *all)
-{
-	pthread_attr_t attr;
-	int r = 0;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, THREAD_STACK_SIZE);
-	for (size_t i = 1; i < all->n; i++)
-		all->v[i].started =
-			pthread_create(&all->v[i].thread, &attr, apply_one, &all->v[i]) == 0;
-	pthread_attr_destroy(&attr);
-	for (size_t i = 0; i < all->n; i++)
-		if (!all->v[i].started)
-			apply_one(&all->v[i]);
-	for (size_t i = 0; i < all->n; i++) {
-		struct change *c = &all->v[i];
-
-		if (c->started)
-			pthread_join(c->thread, NULL);
-		if (c->result < 0)
-			r = log_error_errno(c->result, "Cannot change the map `%s`",
-					    map_table[c->id].name);
-	}
-	return r;
-}
-
-static void close_all(struct changes *all)
-{
-	for (size_t i = 0; i < all->n; i++)
-		if (all->v[i].inner >= 0)
-			close(all->v[i].inner);
-	all->n = 0;
-}
 
 /* The first n elements of a map of this generation; the others are zero. */
 struct contents {
@@ -154,16 +83,16 @@ static bool has_map(const struct kernel *k, enum map_id id, uint32_t slot)
 }
 
 /* Empties the slots of a map, from `slot` on, in which an earlier generation has something. */
-static void empty_slots(const struct kernel *k, enum map_id id, uint32_t slot, struct changes *all)
+static void empty_slots(const struct kernel *k, enum map_id id, uint32_t slot, struct slots *all)
 {
 	for (; slot < map_n_slots(id); slot += 2)
 		if (has_map(k, id, slot))
-			all->v[all->n++] = (struct change){
+			all->v[all->n++] = (struct slot){
 				.outer = k->maps[id], .id = id, .slot = slot, .inner = -1
 			};
 }
 
-static int make_all(const struct kernel *k, const struct image *im, struct changes *all)
+static int make_all(const struct kernel *k, const struct image *im, struct slots *all)
 {
 	uint64_t next = kernel_next_generation(k);
 
@@ -180,7 +109,7 @@ static int make_all(const struct kernel *k, const struct image *im, struct chang
 			fd = make_inner(id, slot, &c);
 			if (fd < 0)
 				return fd;
-			all->v[all->n++] = (struct change){
+			all->v[all->n++] = (struct slot){
 				.outer = k->maps[id], .id = id, .slot = slot, .inner = fd
 			};
 		}
@@ -189,7 +118,7 @@ static int make_all(const struct kernel *k, const struct image *im, struct chang
 }
 
 /* So that others can read them, also those who may not look at maps by their ids. */
-static void pin_all(const struct kernel *k, const struct changes *all)
+static void pin_all(const struct kernel *k, const struct slots *all)
 {
 	char name[GENERATION_PIN_NAME_SIZE];
 	int result = 0;
@@ -218,16 +147,16 @@ static void give_up_previous(const struct kernel *k)
 
 int generation_write(struct kernel *k, const struct image *im)
 {
-	struct changes all = { 0 };
+	struct slots all = { 0 };
 	int r;
 
 	give_up_previous(k);
 	r = make_all(k, im, &all);
 	if (r == 0)
-		r = apply(&all);
+		r = slots_fill(&all);
 	if (r == 0)
 		pin_all(k, &all);
-	close_all(&all);
+	slots_close(&all);
 	if (r < 0)
 		generation_free_others(k);
 	return r;
@@ -353,7 +282,7 @@ void generation_free_others(struct kernel *k)
 {
 	uint64_t next = kernel_next_generation(k);
 	const bool has_previous = SP_HAS_PREVIOUS(k->state);
-	struct changes all = { 0 };
+	struct slots all = { 0 };
 	int r;
 
 	for (int id = 0; id < MAP_ID_MAX; id++)
@@ -372,7 +301,7 @@ void generation_free_others(struct kernel *k)
 		generation_pin_name(all.v[i].id, all.v[i].slot, name);
 		(void)pin_unset(k->dir, name);
 	}
-	(void)apply(&all);
+	(void)slots_fill(&all);
 }
 
 void generation_settle(struct kernel *k)

@@ -32,8 +32,8 @@ int generation_write(struct kernel *k, const struct image *im);
 void generation_switch(struct kernel *k, const struct image *im);
 /* Is what the image says in force, and pinned, so that writing it would change nothing? */
 bool generation_is_in_force(const struct kernel *k, const struct image *im);
-/* Waits for such programs, and frees what is not in force, after a switch or in place of it: all but
- * the policies of the generation before, which stay until the next generation_write(). */
+/* Waits for such programs, and frees what is not in force, after a switch or in place of it: all
+ * but the policies of the generation before, which stay until the next generation_write(). */
 void generation_free_others(struct kernel *k);
 /* Removes what a reload left behind in which an earlier agent was killed. */
 void generation_settle(struct kernel *k);

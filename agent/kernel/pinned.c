@@ -97,6 +97,11 @@ const struct sp_generation *pinned_generation(const struct pinned *p)
 	return &p->state.of[p->state.generation & 1];
 }
 
+int pinned_map(const struct pinned *p, enum map_id id)
+{
+	return p->maps[id];
+}
+
 bool pinned_is_outdated(const struct pinned *p)
 {
 	struct sp_state now;
@@ -104,7 +109,7 @@ bool pinned_is_outdated(const struct pinned *p)
 	return pinned_state(p, &now) < 0 || now.generation != p->state.generation;
 }
 
-static int open_inner(const struct pinned *p, enum map_id id, uint32_t slot, uint32_t *ret_entries)
+int pinned_open_inner(const struct pinned *p, enum map_id id, uint32_t slot, uint32_t *ret_entries)
 {
 	char name[GENERATION_PIN_NAME_SIZE];
 	_cleanup_close_ int fd = -1;
@@ -171,7 +176,7 @@ static int read_map(const struct pinned *p, enum map_id id, uint32_t table, void
 	uint32_t n = 0;
 	int r;
 
-	fd = open_inner(p, id, generation_slot(p->state.generation, table), &n);
+	fd = pinned_open_inner(p, id, generation_slot(p->state.generation, table), &n);
 	n = n_used(p, id, n);
 	r = fd < 0 ? fd : read_array(fd, n, map_table[id].value_size, &values);
 	if (pinned_is_outdated(p)) {
@@ -280,7 +285,7 @@ static uint64_t sum_applied(const struct pinned *p, struct chunks *c, uint32_t i
 	if (chunk >= SP_COUNTERS_CHUNKS)
 		return 0;
 	if (c->fd[chunk] < 0)
-		c->fd[chunk] = open_inner(p, MAP_ID_applied, chunk, &entries);
+		c->fd[chunk] = pinned_open_inner(p, MAP_ID_applied, chunk, &entries);
 	if (c->fd[chunk] < 0 || bpf_map_lookup_elem(c->fd[chunk], &key, c->counts) < 0)
 		return 0;
 	for (int cpu = 0; cpu < c->n_cpus; cpu++)

@@ -31,6 +31,11 @@ const struct sp_generation *pinned_generation(const struct pinned *p);
 /* Has a reload come since, so that what was read means nothing? */
 bool pinned_is_outdated(const struct pinned *p);
 
+/* The map; borrowed. */
+int pinned_map(const struct pinned *p, enum map_id id);
+/* Opens the map in a slot of an array of maps.  -ENOENT: there is none. */
+int pinned_open_inner(const struct pinned *p, enum map_id id, uint32_t slot, uint32_t *ret_entries);
+
 /* The whole generation in force; `config` of the image is NULL.  -ESTALE: a reload has
  * come between; -EPROTO: its globs make no sense. */
 int pinned_image(const struct pinned *p, struct image **ret);

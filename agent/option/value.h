@@ -35,6 +35,12 @@ char *value_format_units(enum option_type type, uint64_t value);
 /* Returns the number that getsockopt(2) deals in (bytes, ms, ...); 0 for strings. */
 int64_t value_number(const struct option *o, const struct sockopt *value);
 
+/* The least that the kernel makes of a buffer or a clamp, in bytes; include/net/sock.h, on 64-bit
+ * machines. */
+#define VALUE_RCVBUF_MIN       2304
+#define VALUE_SNDBUF_MIN       4608
+#define VALUE_WINDOW_CLAMP_MIN (VALUE_RCVBUF_MIN / 2)
+
 /* Returns the value that the kernel will have of it on this host. */
 struct value_result {
 	char *text;  /* owned: "8388608 bytes", "12ms", ...; what getsockopt(2) then shows, in words

@@ -5,12 +5,9 @@
 
 #include "option/value.h"
 
-#define SOCK_MIN_RCVBUF	 2304 /* bytes; include/net/sock.h, on 64-bit machines */
-#define SOCK_MIN_SNDBUF	 4608
-#define WINDOW_CLAMP_MIN (SOCK_MIN_RCVBUF / 2)
-#define ECN_MASK	 0x3
-#define MIN_TICKS	 2 /* TCP_TIMEOUT_MIN, include/net/tcp.h */
-#define USEC_PER_SEC	 1000000
+#define ECN_MASK     0x3
+#define MIN_TICKS    2 /* TCP_TIMEOUT_MIN, include/net/tcp.h */
+#define USEC_PER_SEC 1000000
 
 /* sk_setsockopt() and __sock_set_rcvbuf(), net/core/sock.c */
 static int doubled(int64_t asked, int64_t cap, int64_t floor, const char *sysctl,
@@ -88,10 +85,10 @@ int value_result(const struct option *o, const struct sockopt *value, const stru
 	case RESULT_AS_IS:
 		break;
 	case RESULT_DOUBLED_RMEM:
-		r = doubled(asked, h->rmem_max, SOCK_MIN_RCVBUF, "net.core.rmem_max", &result);
+		r = doubled(asked, h->rmem_max, VALUE_RCVBUF_MIN, "net.core.rmem_max", &result);
 		break;
 	case RESULT_DOUBLED_WMEM:
-		r = doubled(asked, h->wmem_max, SOCK_MIN_SNDBUF, "net.core.wmem_max", &result);
+		r = doubled(asked, h->wmem_max, VALUE_SNDBUF_MIN, "net.core.wmem_max", &result);
 		break;
 	case RESULT_JIFFIES:
 		r = in_ticks(asked * o->unit_usec, h->tick_usec, MIN_TICKS, &result);
@@ -103,7 +100,7 @@ int value_result(const struct option *o, const struct sockopt *value, const stru
 		r = sentence(&result.text, 0,
 			     "%" PRId64
 			     " bytes, until data comes (6.12, 6.18): then what SO_RCVBUF leaves",
-			     asked < WINDOW_CLAMP_MIN ? WINDOW_CLAMP_MIN : asked);
+			     asked < VALUE_WINDOW_CLAMP_MIN ? VALUE_WINDOW_CLAMP_MIN : asked);
 		break;
 	case RESULT_RCVLOWAT:
 		r = rcvlowat(asked, h->tcp_rmem_max, &result);
