@@ -64,6 +64,7 @@ struct found {
 /* Of the generation in force, of the one before, and of another direction. */
 static struct found now, before, other;
 static struct facts facts; /* of the socket */
+static struct policy_list list;
 
 /* IP_TOS's second operation (program_encode_ops()) is left out: setting IP_TOS on an open socket
  * brings SO_PRIORITY along. */
@@ -97,22 +98,24 @@ __noinline int merge_found(struct found *to, __u64 id, __u32 what, __u32 how)
 	return to ? merge(to, &facts, id, what, how, 0, CONTEXT_FOUND) : 0;
 }
 
-/* Adds what wins at a stage.  Other than in the hooks nothing is counted. */
-__noinline int find_at(struct found *to, __u64 id, __u64 address, __u32 how)
+/* Returns the policies that apply, as cache_remember() does.  Called by the programs themselves: at
+ * any deeper place classify() would have no stack left on 6.1. */
+static __always_inline __u32 policies_with_list(const struct owner *owner, __u32 generation)
 {
-	__u32 what, generation = HOW_GENERATION(how);
+	__u32 what;
 
-	if (!to || !(state.of[generation].stages >> HOW_STAGE(how) & 1))
+	if (cache_recall(owner->id, generation, &what) &&
+	    (what != SP_WORD_IN_LISTS || cache_recall_list(owner->id, generation, &list)))
+		return what;
+	return classify(owner->id, as_number(owner->address), generation);
+}
+
+/* Adds what wins at a stage.  Other than in the hooks nothing is counted. */
+__noinline int find_at(struct found *to, __u64 id, __u32 what, __u32 how)
+{
+	if (!to || !what || !(state.of[HOW_GENERATION(how)].stages >> HOW_STAGE(how) & 1))
 		return 0;
-	if (!cache_recall(id, generation, &what))
-		what = classify(id, address, generation);
-#pragma clang loop unroll(disable)
-	for (__u32 i = 0; what && i < ATTEMPTS; i++) {
-		if (!merge_found(to, id, what, how))
-			break;
-		what = classify(id, address, generation);
-	}
-	return 0;
+	return merge_found(to, id, what, how);
 }
 
 static __always_inline struct sp_op *found_op(const struct found *in, __u32 row, __u32 generation)
@@ -146,54 +149,87 @@ static __always_inline __u32 lowest_row(__u64 rows)
 	return count_bits((rows & -rows) - 1) & (SP_OPTIONS_MAX - 1);
 }
 
+struct alike {
+	struct found *of;
+	__u64 left; /* rows */
+	__u32 generation;
+};
+
+static long keep_one_alike(__u32 i, struct alike *x)
+{
+	__u32 row = lowest_row(x->left);
+	struct found *of = x->of;
+	struct sp_op *a, *b;
+
+	if (!x->left)
+		return 1;
+	x->left &= x->left - 1;
+	a = found_op(of, row, x->generation);
+	b = found_op(&other, row, x->generation);
+	if (!a || !b || a->counter != b->counter || !same_value(a, b))
+		of->options &= ~(1ULL << row);
+	return 0;
+}
+
 /* Keeps what `other` has as well, from the same policy or rule. */
 __noinline int keep_alike(struct found *to, __u32 generation)
 {
-	__u64 left;
+	struct alike x = { .of = to, .generation = generation };
 
 	if (!to)
 		return 0;
-	left = to->options;
-#pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < SP_OPTIONS_MAX && left; i++) {
-		__u32 row = lowest_row(left);
-		struct sp_op *a = found_op(to, row, generation);
-		struct sp_op *b = found_op(&other, row, generation);
+	x.left = to->options;
+	bpf_loop(SP_OPTIONS_MAX, keep_one_alike, &x, 0);
+	return 0;
+}
 
-		left &= left - 1;
-		if (!a || !b || a->counter != b->counter || !same_value(a, b))
-			to->options &= ~(1ULL << row);
+#define FIND(to, id, what, stage, families, generation)                                            \
+	find_at(to, id, what, HOW(stage, families, 0, generation))
+
+static __always_inline void find_connect(struct found *to, __u64 id, __u32 what, __u32 families,
+					 __u32 generation)
+{
+	FIND(to, id, what, SP_STAGE_TCP_CONNECT, families, generation);
+	FIND(to, id, what, SP_STAGE_TCP_SYN, families, generation);
+	FIND(to, id, what, SP_STAGE_TCP_ACTIVE_EST, families, generation);
+}
+
+/* Finds what wins for a TCP socket by its direction.  how: of no stage. */
+__noinline int find_tcp(struct found *to, __u64 id, __u32 what, __u32 direction, __u32 how)
+{
+	__u32 families = HOW_FAMILIES(how), generation = HOW_GENERATION(how);
+
+	if (!to)
+		return 0;
+	to->options = 0;
+	switch (direction) {
+	case DIRECTION_LISTEN:
+		FIND(to, id, what, SP_STAGE_TCP_BIND, families, generation);
+		FIND(to, id, what, SP_STAGE_TCP_LISTEN, families, generation);
+		break;
+	case DIRECTION_ACCEPT:
+		FIND(to, id, what, SP_STAGE_TCP_PASSIVE_EST, families, generation);
+		break;
+	case DIRECTION_CONNECT:
+		find_connect(to, id, what, families, generation);
+		break;
+	default:
+		find_connect(to, id, what, families, generation);
+		other.options = 0;
+		FIND(&other, id, what, SP_STAGE_TCP_PASSIVE_EST, families, generation);
+		keep_alike(to, generation);
 	}
 	return 0;
 }
 
-#define FIND(to, owner, stage, families, generation)                                               \
-	find_at(to, (owner)->id, as_number((owner)->address), HOW(stage, families, 0, generation))
-
-#define FIND_CONNECT(to, owner, families, generation)                                              \
-	do {                                                                                       \
-		FIND(to, owner, SP_STAGE_TCP_CONNECT, families, generation);                       \
-		FIND(to, owner, SP_STAGE_TCP_SYN, families, generation);                           \
-		FIND(to, owner, SP_STAGE_TCP_ACTIVE_EST, families, generation);                    \
-	} while (0)
-
-static __always_inline void find_tcp(struct found *to, const struct owner *owner, __u32 direction,
-				     __u32 families, __u32 generation)
+__noinline int find_unix(struct found *to, __u64 id, __u32 what, __u32 generation)
 {
+	if (!to)
+		return 0;
 	to->options = 0;
-	if (direction == DIRECTION_LISTEN) {
-		FIND(to, owner, SP_STAGE_TCP_BIND, families, generation);
-		FIND(to, owner, SP_STAGE_TCP_LISTEN, families, generation);
-	} else if (direction == DIRECTION_ACCEPT) {
-		FIND(to, owner, SP_STAGE_TCP_PASSIVE_EST, families, generation);
-	} else {
-		FIND_CONNECT(to, owner, families, generation);
-	}
-	if (direction != WALK_DIRECTION_UNTOLD || !to->options)
-		return;
-	other.options = 0;
-	FIND(&other, owner, SP_STAGE_TCP_PASSIVE_EST, families, generation);
-	keep_alike(to, generation);
+	FIND(to, id, what, SP_STAGE_UNIX, SP_FAMILY_IPV4 | SP_FAMILY_IPV6, generation);
+	FIND(to, id, what, SP_STAGE_LOCAL_SOCKET, SP_FAMILY_IPV4 | SP_FAMILY_IPV6, generation);
+	return 0;
 }
 
 /* --- values */
@@ -676,10 +712,12 @@ int walk_tcp(struct bpf_iter__tcp *ctx)
 	record.socket.direction = direction;
 	set_facts(direction == DIRECTION_LISTEN);
 	families = families_of_socket(sk, direction == DIRECTION_LISTEN);
-	find_tcp(&now, &owner, direction, families, generation);
+	find_tcp(&now, owner.id, policies_with_list(&owner, generation), direction,
+		 HOW(0, families, 0, generation));
 	before.options = 0;
 	if (run.has_previous)
-		find_tcp(&before, &owner, direction, families, generation + 1);
+		find_tcp(&before, owner.id, policies_with_list(&owner, generation + 1), direction,
+			 HOW(0, families, 0, generation + 1));
 	if (!(now.options | before.options) && !run.by_hand)
 		return 0;
 	counts.governed += now.options != 0;
@@ -699,13 +737,6 @@ static __always_inline bool unix_connects(struct unix_sock *u)
 		return true; /* datagrams: sent, or will be */
 	return record.socket.state == TCP_ESTABLISHED && peer && !u->addr &&
 	       BPF_CORE_READ(peer, addr);
-}
-
-static __always_inline void find_unix(struct found *to, const struct owner *owner, __u32 generation)
-{
-	to->options = 0;
-	FIND(to, owner, SP_STAGE_UNIX, SP_FAMILY_IPV4 | SP_FAMILY_IPV6, generation);
-	FIND(to, owner, SP_STAGE_LOCAL_SOCKET, SP_FAMILY_IPV4 | SP_FAMILY_IPV6, generation);
 }
 
 SEC("?iter/unix")
@@ -732,10 +763,11 @@ int walk_unix(struct bpf_iter__unix *ctx)
 	locks = BPF_CORE_READ_BITFIELD(&u->sk, sk_userlocks);
 	__builtin_memset(&facts, 0, sizeof(facts));
 	facts.family = SP_FAMILY_INDEX_UNIX;
-	find_unix(&now, &owner, generation);
+	find_unix(&now, owner.id, policies_with_list(&owner, generation), generation);
 	before.options = 0;
 	if (run.has_previous)
-		find_unix(&before, &owner, generation + 1);
+		find_unix(&before, owner.id, policies_with_list(&owner, generation + 1),
+			  generation + 1);
 	if (!(now.options | before.options) && !run.by_hand)
 		return 0;
 	counts.governed += now.options != 0;
