@@ -45,6 +45,16 @@ struct {
 	__type(value, __u64);
 } refusals SEC(".maps");
 
+/* The ports of listeners with a backlog of 0: iterators show listeners first. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u16);
+	__type(value, __u8);
+} ports SEC(".maps");
+static bool has_ports;
+
 /* By the id of a cgroup: is it run.cgroup, or below it? */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -668,18 +678,31 @@ static __always_inline void end_record(struct bpf_iter_meta *meta)
 }
 
 /*
- * Tells the direction.  An accepted socket has the backlog of its listener; without one, a socket
- * whose port was bound either connected or was accepted from listen(fd, 0).
+ * Tells the direction.  An accepted socket has the backlog of its listener, and never
+ * SOCK_BINDPORT_LOCK (sk_clone, net/core/sock.c).  Without a backlog, one with an address that was
+ * bound, or with the port of a listener that has none, either connected or was accepted.
  */
 static __always_inline __u32 direction_of(struct sock *sk)
 {
-	if (record.socket.state == TCP_LISTEN_STATE)
+	__u16 port = record.socket.local_port;
+	bool is_listener = record.socket.state == TCP_LISTEN_STATE;
+	__u8 yes = 1;
+
+	if (is_listener && !sk->sk_max_ack_backlog) {
+		bpf_map_update_elem(&ports, &port, &yes, BPF_ANY);
+		has_ports = true;
+	}
+	if (is_listener)
 		return DIRECTION_LISTEN;
 	if (record.socket.state == TCP_SYN_SENT)
 		return DIRECTION_CONNECT;
 	if (sk->sk_max_ack_backlog)
 		return DIRECTION_ACCEPT;
-	return locks & SOCK_BINDPORT_LOCK ? WALK_DIRECTION_UNTOLD : DIRECTION_CONNECT;
+	if (locks & SOCK_BINDPORT_LOCK)
+		return DIRECTION_CONNECT;
+	return locks & SOCK_BINDADDR_LOCK || (has_ports && bpf_map_lookup_elem(&ports, &port))
+		       ? WALK_DIRECTION_UNTOLD
+		       : DIRECTION_CONNECT;
 }
 
 static __always_inline __u32 families_of_socket(struct sock *sk, bool listens)

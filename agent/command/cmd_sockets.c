@@ -57,20 +57,6 @@ static int show(const struct request *q, uint64_t cgroup)
 	return r;
 }
 
-static int find_cgroup(const char *name, uint64_t *ret)
-{
-	_cleanup_free_ char *mount = NULL, *path = NULL, *directory = NULL;
-	int r = cgroup_mount(&mount);
-
-	if (r == 0)
-		r = cgroup_resolve(mount, name, &path);
-	if (r == 0)
-		r = sentence(&directory, 0, "%s%s", mount, path);
-	if (r == 0)
-		r = cgroup_id_of_dir(directory, ret);
-	return r < 0 ? log_error_errno(r, "Cannot look at the cgroup %s", name) : 0;
-}
-
 static const struct cli_option options[] = {
 	{ "cgroup", "PATH", "only sockets that were made in this cgroup or below it",
 	  CLI_TEXT(struct request, cgroup) },
@@ -98,9 +84,11 @@ static int run(const void *given, const char *const *arguments)
 	const struct request *q = given;
 	static char buffer[1 << 16];
 	uint64_t cgroup = 0;
-	int r = q->cgroup ? find_cgroup(q->cgroup, &cgroup) : 0;
+	int r = q->cgroup ? cgroup_id_of_name(q->cgroup, &cgroup) : 0;
 
 	(void)arguments;
+	if (r < 0)
+		log_error_errno(r, "Cannot look at the cgroup %s", q->cgroup);
 	setvbuf(stdout, buffer, _IOFBF, sizeof(buffer));
 	while (r == 0) {
 		r = show(q, cgroup);

@@ -12,6 +12,7 @@
 	ROW(check)                                                                                 \
 	ROW(explain)                                                                               \
 	ROW(status)                                                                                \
+	ROW(apply)                                                                                 \
 	ROW(sockets)                                                                               \
 	ROW(metrics)                                                                               \
 	ROW(options)                                                                               \

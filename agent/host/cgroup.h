@@ -60,6 +60,8 @@ int cgroup_of_sockets(const char *mount, struct sock_diag_list *l);
 /* Finds the path below the mount of what an administrator calls a cgroup: a directory, also
  * relative to the working directory, or a path below the mount; owned.  -EINVAL: "..". */
 int cgroup_resolve(const char *mount, const char *name, char **ret);
+/* Tells the id of what an administrator calls a cgroup: see cgroup_resolve(). */
+int cgroup_id_of_name(const char *name, uint64_t *ret);
 /* Returns "/a/b" for "ROOT/a/b", "/" for "ROOT"; NULL when the path is neither ROOT nor below it.
  */
 static inline const char *cgroup_below(const char *root, const char *path)

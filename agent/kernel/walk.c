@@ -34,6 +34,11 @@ const struct sp_state *walker_state(const struct walker *w)
 	return &w->state;
 }
 
+uint64_t walker_looked_at(const struct walker *w)
+{
+	return __atomic_load_n(&w->bpf->bss->counts.sockets, __ATOMIC_RELAXED);
+}
+
 const struct walk_option *walker_options(const struct walker *w)
 {
 	return w->bpf->bss->options;
@@ -480,6 +485,7 @@ int walker_run(struct walker *w, const struct walk_request *request, struct walk
 		r = run_all(w, fn, userdata);
 		n_set = sum(counts, WALK_SET);
 		add_counts(counts, pass == 0, &totals->counts);
+		counts->sockets = 0; /* for walker_looked_at() */
 		if (r == 0)
 			r = take_refusals(w, pass == 0, totals);
 		/* What is set anew in each pass does not last. */

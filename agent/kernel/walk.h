@@ -24,6 +24,8 @@ DEFINE_CLEANUP(struct walker *, walker_close)
 /* The state when it was opened. */
 const struct sp_state *walker_state(const struct walker *w);
 bool walker_has_previous(const struct walker *w);
+/* How many sockets the pass that runs now has looked at; from any thread. */
+uint64_t walker_looked_at(const struct walker *w);
 /* The rows of the option table, as the last run took them. */
 const struct walk_option *walker_options(const struct walker *w);
 

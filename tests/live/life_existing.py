@@ -4,7 +4,7 @@
 import contextlib
 import socket
 
-from harness.flows import (TCP_KEEPIDLE, check_priority, connection, governed_worker, listening, policies, policy,
+from harness.flows import (SO_PRIORITY, TCP_KEEPIDLE, check_priority, connection, governed_worker, listening, policies, policy,
                            priority_policy)
 from harness.result import check
 
@@ -133,3 +133,121 @@ def test_sockets_of_new_ones(box):
         check("--pid", {one["inode"] for one in found}, {one["inode"] for one in mine})
         check("--processes", {pid}, {p["pid"] for one in mine for p in one["processes"]})
     agent.stop()
+
+
+def apply(agent, *arguments):
+    """`sockpol apply --json`: its outcomes as a whole, and {option: outcomes} without the zeros."""
+    answer = agent.json("apply", "--pin-dir", agent.pin_dir, *arguments)
+    return answer, {one["option"]: {key: n for key, n in one.items() if n and key != "option"}
+                    for one in answer["options"]}
+
+
+def test_apply_by_direction(box):
+    """A dry run sets nothing; a real one sets what each would have got at its moment, counted exactly."""
+    agent = box.agent("applied")
+    cgroup = box.cgroup.child("applied")
+    with all_three(box, cgroup) as (listener, client, accepted):
+        agent.write(FILE, policies(policy("applied", cgroup, {"TCP_KEEPINTVL": "9s", "TCP_SYNCNT": 3}, RULES)))
+        agent.start()
+        before = client.sockopt(*TCP_KEEPIDLE)
+        expected = {"TCP_KEEPINTVL": {"set": 2}, "TCP_KEEPIDLE": {"set": 2}, "TCP_USER_TIMEOUT": {"set": 1},
+                    "TCP_NODELAY": {"set": 1}, "SO_PRIORITY": {"set": 1}, "TCP_SYNCNT": {"too_late": 1}}
+        answer, options = apply(agent, "--dry-run", "--cgroup", cgroup.path)
+        check("a dry run", (True, 3, 0, expected), (answer["dry_run"], answer["governed"], answer["touched"], options))
+        check("which set nothing", before, client.sockopt(*TCP_KEEPIDLE))
+        answer, options = apply(agent, "--cgroup", cgroup.path)
+        check("a real one", (False, 3, 3, expected), (answer["dry_run"], answer["governed"], answer["touched"],
+                                                      options))
+        check("client: KEEPIDLE, KEEPINTVL, USER_TIMEOUT, NODELAY, SYNCNT", (60, 9, 20000, 0, 6),
+              tuple(client.sockopt(6, name) for name in (4, 5, 18, 1, 7)))
+        check("accepted: KEEPIDLE, KEEPINTVL, USER_TIMEOUT, NODELAY", (70, 9, 0, 1),
+              tuple(accepted.sockopt(6, name) for name in (4, 5, 18, 1)))
+        check("listener: SO_PRIORITY, KEEPINTVL", (5, 75), (listener.sockopt(*SO_PRIORITY), listener.sockopt(6, 5)))
+        _, options = apply(agent, "--cgroup", cgroup.path)
+        check("again", {option: {"too_late" if "too_late" in outcomes else "right": sum(outcomes.values())}
+                        for option, outcomes in expected.items()}, options)
+        agent.stop()
+
+
+def test_apply_of_some(box):
+    """By policy, by cgroup; what the application set is overridden."""
+    agent = box.agent("some")
+    inner = box.cgroup.child("some").child("inner")
+    with all_three(box, inner) as (_, client, _), all_three(box, box.cgroup.child("aside")) as (_, other, _):
+        client.setsockopt(6, 4, 33)
+        agent.write(FILE, policies(policy("outer-policy", f"{box.cgroup.path}/**", {"TCP_KEEPIDLE": "50s"}),
+                                   policy("inner-policy", inner, {"TCP_KEEPINTVL": "8s"})))
+        agent.start()
+        done = agent.command("apply", "nobodys", "--pin-dir", agent.pin_dir)
+        check("a policy that is not in force", (1, "No policy 'nobodys' is in force\n"),
+              (done.returncode, done.stderr))
+        apply(agent, "inner-policy")
+        check("one policy's: KEEPIDLE, KEEPINTVL", (33, 8), (client.sockopt(6, 4), client.sockopt(6, 5)))
+        apply(agent, "--cgroup", box.cgroup.child("some", make=False).path)
+        check("below a cgroup", (50, 7200), (client.sockopt(6, 4), other.sockopt(6, 4)))
+        apply(agent)
+        check("everywhere", 50, other.sockopt(6, 4))
+        agent.stop()
+
+
+def test_apply_where_the_direction_is_not_known(box):
+    """Perhaps accepted from listen(fd, 0): only what both would get.  Not so with a port of its own, which no accepted
+    socket has."""
+    agent = box.agent("untold")
+    cgroup = box.cgroup.child("untold")
+    worker = box.worker(cgroup)
+
+    def connected(stack, listener, address):
+        one = stack.enter_context(worker.socket(socket.AF_INET, socket.SOCK_STREAM))
+        if address:
+            one.bind(address)
+        one.connect(("127.0.0.1", listener.port()))
+        return one, stack.enter_context(listener.accept())
+
+    with contextlib.ExitStack() as stack:
+        zero, any_zero, usual = (stack.enter_context(worker.socket(socket.AF_INET, socket.SOCK_STREAM))
+                                 for _ in range(3))
+        for listener, address, backlog in ((zero, "127.0.0.1", 0), (any_zero, "", 0), (usual, "127.0.0.1", 3)):
+            listener.bind((address, 0))
+            listener.listen(backlog)
+        free, of_zero = connected(stack, zero, None)
+        port, of_any = connected(stack, any_zero, ("127.0.0.1", 23457))
+        bound, of_usual = connected(stack, usual, ("127.0.0.1", 0))
+        agent.write(FILE, policies(policy("untold", cgroup, {"TCP_KEEPINTVL": "9s"}, RULES)))
+        agent.start()
+        answer, _ = apply(agent, "--cgroup", cgroup.path)
+        check("counted", 3, answer["direction_not_known"])
+        for what, one, idle, nodelay in (("connected", free, 60, 0), ("with a port", port, 60, 0),
+                                         ("with an address", bound, 7200, 0),
+                                         ("accepted from listen(fd, 0)", of_zero, 7200, 0),
+                                         ("likewise, at any address", of_any, 7200, 0),
+                                         ("accepted", of_usual, 70, 1)):
+            check(f"{what}: KEEPINTVL, KEEPIDLE, NODELAY", (9, idle, nodelay),
+                  tuple(one.sockopt(6, n) for n in (5, 4, 1)))
+        agent.stop()
+
+
+def test_apply_on_unix_sockets(box):
+    """Those that connected, by rules; not the listener's side, and not a pair."""
+    agent = box.agent("unix")
+    cgroup = box.cgroup.child("unix")
+    worker = box.worker(cgroup)
+    path = box.path("unix-socket")
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(worker.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        listener.bind(path)
+        listener.listen(3)
+        client = stack.enter_context(worker.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        client.connect(path)
+        accepted = stack.enter_context(listener.accept())
+        agent.write(FILE, policies(policy("unix", cgroup, {}, "    rules:\n      - name: local\n"
+                                          "        when: { family: unix }\n"
+                                          "        options: { SO_PRIORITY: 6 }\n")))
+        agent.start()
+        _, options = apply(agent)
+        check("counted", {"SO_PRIORITY": {"set": 1}}, options)
+        check("client, accepted, listener", (6, 0, 0), tuple(one.sockopt(*SO_PRIORITY)
+                                                             for one in (client, accepted, listener)))
+        found = agent.json("sockets", "--pin-dir", agent.pin_dir)["sockets"]
+        check("shown", [("unix", [])], [(one["protocol"], one["differences"]) for one in found])
+        agent.stop()
