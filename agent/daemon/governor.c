@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "compile/image.h"
+#include "daemon/existing.h"
 #include "daemon/governor.h"
 #include "daemon/stale.h"
 #include "host/cgroup.h"
@@ -72,6 +73,12 @@ static void free_images(struct governor *g)
 	g->before = g->after = NULL;
 }
 
+static void finish_existing(struct governor *g)
+{
+	existing_finish(g->existing);
+	g->existing = NULL;
+}
+
 static void drop_kernel(struct governor *g)
 {
 	free_images(g);
@@ -89,6 +96,7 @@ void governor_clear(struct governor *g)
 {
 	progress_tell(NULL);
 	sd_event_source_unref(g->watch);
+	finish_existing(g);
 	drop_kernel(g);
 	free(g->mount);
 	free(g->root_path);
@@ -201,6 +209,19 @@ static uint64_t stages_in_force(const struct kernel *k)
 	return state->of[state->generation & 1].stages;
 }
 
+/* Is a switch from nothing one from a configuration that nobody knows? */
+static void decide_to_apply(struct governor *g, const struct kernel *k)
+{
+	const struct sp_state *state = k->state;
+	const bool applies = state->of[state->generation & 1].flags & SP_GENERATION_APPLIES;
+
+	g->to_apply = applies && (SP_HAS_PREVIOUS(state) || !k->earlier);
+	if (applies && !g->to_apply)
+		log_notice(
+			"Open sockets keep what they have, as what the agent before had in force "
+			"cannot be compared; `sockpol apply` sets what is in force now");
+}
+
 /* In the place of what this governor has in force. */
 static int replace(struct governor *g, struct change *c)
 {
@@ -218,6 +239,7 @@ static int replace(struct governor *g, struct change *c)
 	}
 	progress_made();
 	generation_switch(g->kernel, c->image);
+	decide_to_apply(g, g->kernel);
 	return 0;
 }
 
@@ -251,6 +273,7 @@ static int start(struct governor *g, const struct kernel_place *place, struct ch
 	if (k->earlier && generation_wait_for_programs(k) == 0)
 		counting_carry(c->counters, k, g->pin_dir);
 	kernel_commit(k);
+	decide_to_apply(g, k);
 	g->kernel = TAKE_PTR(k);
 	g->counters = TAKE_PTR(c->counters);
 	return 0;
@@ -306,7 +329,9 @@ static int activate(struct governor *g, struct change *c, struct diags *diags)
 
 	if (r < 0)
 		return r;
+	finish_existing(g); /* what it compares with is what comes next */
 	free(governor_settle(g));
+	finish_existing(g);
 	c->counters = g->counters;
 	c->devices = digest_devices(c->config); /* first: what changes later is seen later */
 	r = fresh ? counting_new(&c->counters) : 0;
@@ -420,6 +445,9 @@ char *governor_settle(struct governor *g)
 		listeners = stale_name_listeners(g->mount, g->root_path, g->before, g->after);
 	free_images(g);
 	malloc_trim(0); /* what made the generation is free now */
+	if (g->to_apply)
+		g->existing = existing_start(g->pin_dir);
+	g->to_apply = false;
 	return listeners;
 }
 

@@ -24,6 +24,8 @@ struct governor {
 	struct image *before, *after; /* until it is settled: what listeners were set by (or NULL),
 				       * and are */
 	bool before_is_known;
+	bool to_apply;		   /* the switch changed something for `existing: apply` */
+	struct existing *existing; /* runs; or NULL */
 };
 
 /* Nothing is in force by it yet.  cgroup_root: see cgroup_resolve(); NULL: all.  Errors are logged.

@@ -16,7 +16,8 @@ static_assert(sizeof(struct sp_op_cell) == SP_OPS_CELL * sizeof(struct sp_op),
 	      "the operations of all cells are one array");
 
 /* Without whose it is. */
-static uint32_t digest_ops(const struct image *im, uint32_t first_cell, uint32_t n, uint32_t digest)
+static uint32_t digest_ops(const struct image *im, uint32_t first_cell, uint32_t n, uint64_t but,
+			   uint32_t digest)
 {
 	const struct sp_op *ops = im->of[MAP_ID_ops].values;
 	const size_t first = (size_t)first_cell * SP_OPS_CELL,
@@ -25,50 +26,97 @@ static uint32_t digest_ops(const struct image *im, uint32_t first_cell, uint32_t
 	for (size_t i = first; i < first + n && i < end; i++) {
 		struct sp_op op = ops[i];
 
+		if (but >> (op.option & 63) & 1)
+			continue;
 		op.counter = 0;
 		digest = digest_bytes(digest, &op, sizeof(op));
 	}
 	return digest;
 }
 
-static uint32_t digest_stage(const struct image *im, const struct sp_stage_of *s, uint32_t digest)
+static uint32_t digest_stage(const struct image *im, const struct sp_stage_of *s, uint64_t but,
+			     uint32_t digest)
 {
 	const struct sp_block *blocks = im->of[MAP_ID_blocks].values;
+	const uint64_t options = s->options & ~but;
 
-	digest = digest_bytes(digest, &s->options, sizeof(s->options));
-	digest = digest_ops(im, s->first_cell, s->n_ops, digest);
+	if (options)
+		digest = digest_bytes(digest, &options, sizeof(options));
+	digest = digest_ops(im, s->first_cell, s->n_ops, but, digest);
 	for (uint32_t i = 0; i < (uint32_t)__builtin_popcountll(s->acting); i++) {
 		uint32_t block = s->first_block + i;
 
 		if (block < im->of[MAP_ID_blocks].n)
-			digest = digest_ops(im, blocks[block].first_cell, blocks[block].n_ops,
+			digest = digest_ops(im, blocks[block].first_cell, blocks[block].n_ops, but,
 					    digest);
 	}
 	return digest;
 }
 
-/* Tells apart what is set on the listeners of a cgroup; 0: nothing. */
-static uint32_t listen_digest(const struct image *im, const char *path)
+/* Returns what a policy does to listeners; NULL: nothing. */
+static const struct sp_stage_of *listen_stage(const struct image *im, uint32_t number)
 {
-	const struct sp_policy *policies = im ? im->of[MAP_ID_policies].values : NULL;
+	const struct sp_policy *policies = im->of[MAP_ID_policies].values;
+	const struct sp_stage_of *s;
+
+	if (number >= im->of[MAP_ID_policies].n)
+		return NULL;
+	s = &policies[number].stage[SP_STAGE_TCP_LISTEN];
+	return s->options || s->acting ? s : NULL;
+}
+
+/* Returns the options (BIT(row)) among n operations that are set on open listeners, too. */
+static uint64_t applied_among(const struct image *im, uint32_t first_cell, uint32_t n)
+{
+	const struct sp_op *ops = im->of[MAP_ID_ops].values;
+	const size_t first = (size_t)first_cell * SP_OPS_CELL,
+		     end = (size_t)im->of[MAP_ID_ops].n * SP_OPS_CELL;
+	uint64_t options = 0;
+
+	for (size_t i = first; i < first + n && i < end; i++)
+		if (ops[i].flags & SP_OP_APPLY)
+			options |= 1ull << (ops[i].option & 63);
+	return options;
+}
+
+/* Returns the options that `existing: apply` sets on the open listeners of a cgroup. */
+static uint64_t applied(const struct image *im, const char *path)
+{
+	const struct sp_block *blocks = im ? im->of[MAP_ID_blocks].values : NULL;
+	struct glob_list list;
+	uint64_t options = 0;
+
+	if (!im || !(im->generation.flags & SP_GENERATION_APPLIES) ||
+	    glob_walk(&im->globs, path, &list) < 0)
+		return 0;
+	for (uint32_t i = 0; i < list.n; i++) {
+		const struct sp_stage_of *s = listen_stage(im, list.number[i]);
+		uint32_t n = s ? (uint32_t)__builtin_popcountll(s->acting) : 0;
+
+		if (s)
+			options |= applied_among(im, s->first_cell, s->n_ops);
+		for (uint32_t k = 0; k < n && s->first_block + k < im->of[MAP_ID_blocks].n; k++)
+			options |= applied_among(im, blocks[s->first_block + k].first_cell,
+						 blocks[s->first_block + k].n_ops);
+	}
+	return options;
+}
+
+/* Tells apart what is set on the listeners of a cgroup, but for some options; 0: nothing. */
+static uint32_t listen_digest(const struct image *im, const char *path, uint64_t but)
+{
 	uint32_t digest = DIGEST_START;
 	struct glob_list list;
-	bool any = false;
 
 	if (!im || glob_walk(&im->globs, path, &list) < 0)
 		return 0;
 	for (uint32_t i = 0; i < list.n; i++) {
-		const struct sp_stage_of *s;
+		const struct sp_stage_of *s = listen_stage(im, list.number[i]);
 
-		if (list.number[i] >= im->of[MAP_ID_policies].n)
-			continue;
-		s = &policies[list.number[i]].stage[SP_STAGE_TCP_LISTEN];
-		if (!s->options && !s->acting)
-			continue;
-		any = true;
-		digest = digest_stage(im, s, digest);
+		if (s)
+			digest = digest_stage(im, s, but, digest);
 	}
-	return any ? digest | 1 : 0;
+	return digest == DIGEST_START ? 0 : digest | 1;
 }
 
 static bool sets_listeners(const struct image *im)
@@ -84,9 +132,13 @@ static void name_some(const struct sock_diag_list *listeners, const char *root_p
 	for (size_t i = 0; i < listeners->n; i++) {
 		const struct sock_diag_socket *l = &listeners->v[i];
 
+		uint64_t but;
+
 		progress_made();
-		if (!l->cgroup || !cgroup_below(root_path, l->cgroup) ||
-		    listen_digest(before, l->cgroup) == listen_digest(after, l->cgroup) ||
+		if (!l->cgroup || !cgroup_below(root_path, l->cgroup))
+			continue;
+		but = applied(after, l->cgroup);
+		if (listen_digest(before, l->cgroup, but) == listen_digest(after, l->cgroup, but) ||
 		    n++ >= NAMED_MAX)
 			continue;
 		fprintf(to,

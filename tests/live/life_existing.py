@@ -251,3 +251,43 @@ def test_apply_on_unix_sockets(box):
         found = agent.json("sockets", "--pin-dir", agent.pin_dir)["sockets"]
         check("shown", [("unix", [])], [(one["protocol"], one["differences"]) for one in found])
         agent.stop()
+
+
+def applying(name, cgroup, options, more=""):
+    return policy(name, cgroup, options, "    existing: apply\n" + more)
+
+
+def test_existing_apply(box):
+    """What a load changes is set on open sockets, by policies that say so; the application's own sets since stay
+    where nothing changed."""
+    agent = box.agent("existing")
+    cgroup = box.cgroup.child("existing")
+    with all_three(box, cgroup) as (listener, client, accepted):
+        both = (client, accepted)
+        agent.write(FILE, policies(policy("keeps", cgroup, {"TCP_KEEPINTVL": "9s", "TCP_KEEPCNT": 2}),
+                                   applying("applies", cgroup, {"TCP_KEEPIDLE": "60s", "TCP_SYNCNT": 3}, RULES)))
+        agent.start()
+        agent.wait_line(r"existing: set 5 options on 3 open sockets; already right: 0, too late: 1, ")
+        check("at the first load", [(60, 75, 9, 0, 20000), (70, 75, 9, 1, 0)],
+              [tuple(one.sockopt(6, n) for n in (4, 5, 6, 1, 18)) for one in both])
+        check("no listener is said to be behind", False, "keeps what it has" in agent.log())
+        check("the listener", 5, listener.sockopt(*SO_PRIORITY))
+
+        client.setsockopt(6, 4, 15)
+        line = agent.line_count()
+        agent.write(FILE, policies(applying("keeps", cgroup, {"TCP_KEEPINTVL": "8s", "TCP_KEEPCNT": "unset"}),
+                                   applying("applies", cgroup, {"TCP_KEEPIDLE": "60s", "TCP_SYNCNT": 3}, RULES)))
+        agent.reload_good()
+        agent.wait_line(r"existing: set 2 options on 2 open sockets; already right: 0, too late: 0, ", line)
+        check("what did not change, and what did", [(15, 8), (70, 8)],
+              [tuple(one.sockopt(6, n) for n in (4, 5)) for one in both])
+
+        line = agent.line_count()
+        client.setsockopt(6, 5, 16)
+        agent.kill()
+        agent.start()
+        agent.reload_good()
+        check("after a restart and a reload that changed nothing", 16, client.sockopt(6, 5))
+        check("nothing ran", False, "existing: set" in agent.log())
+        check("no listener is said to be behind", False, "keeps what it has" in agent.log())
+        agent.stop()
