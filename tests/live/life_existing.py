@@ -2,11 +2,17 @@
 """Sockets that are there already: `existing: apply`, `sockpol apply` and its --reset, `sockpol sockets`."""
 
 import contextlib
+import os
 import socket
+import subprocess
+import sys
+import time
 
 from harness.flows import (SO_PRIORITY, TCP_KEEPIDLE, check_priority, connection, governed_worker, listening, policies, policy,
                            priority_policy)
+from harness.host import Host
 from harness.result import check
+from harness.size import sized
 
 FILE = "50-test.yaml"
 
@@ -71,9 +77,9 @@ RULES = """    rules:
 
 
 @contextlib.contextmanager
-def all_three(box, cgroup):
+def all_three(box, cgroup, worker=None):
     """A listener, a client and what was accepted, all of one worker of the cgroup."""
-    worker = box.worker(cgroup)
+    worker = worker or box.worker(cgroup)
     with listening(worker) as listener, connection(worker, listener) as (client, accepted):
         yield listener, client, accepted
 
@@ -291,3 +297,185 @@ def test_existing_apply(box):
         check("nothing ran", False, "existing: set" in agent.log())
         check("no listener is said to be behind", False, "keeps what it has" in agent.log())
         agent.stop()
+
+
+SECRET = b"x" * (1 << 16)
+
+
+def throughput(client, accepted, seconds):
+    """Bytes a second that the accepted socket receives while the client sends all it can."""
+    client.setblocking(False)
+    accepted.setblocking(False)
+    received, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(BlockingIOError):
+            client.send(SECRET)
+        with contextlib.suppress(BlockingIOError):
+            received += len(accepted.recv(1 << 20))
+    return received / seconds
+
+
+RESET_BEFORE = {"TCP_CONGESTION": "reno", "SO_KEEPALIVE": "on", "TCP_KEEPIDLE": "55s", "TCP_KEEPINTVL": "12s",
+                "DSCP": "AF41", "SO_SNDBUF": "64K", "TCP_USER_TIMEOUT": "20s", "TCP_NODELAY": "on"}
+
+
+def test_reset(box):
+    """What the configuration before the last change gave and today's does not goes; what the application set, and what
+    today's policies give, stays; buffers do not come back."""
+    agent = box.agent("reset")
+    cgroup = box.cgroup.child("reset")
+    agent.write(FILE, policies(policy("before", cgroup, RESET_BEFORE)))
+    agent.start()
+    names = [(6, 13, 16), (1, 9), (6, 4), (6, 5), (0, 1), (1, 12), (6, 18), (6, 1)]
+
+    def look(one):
+        return tuple(one.getsockopt(*name) for name in names)
+
+    with all_three(box, box.cgroup.child("fresh")) as (_, fresh, _), all_three(box, cgroup) as (_, client, accepted):
+        usual = look(fresh)
+        given = look(client)
+        client.setsockopt(6, 4, 33)
+        done = agent.command("apply", "--reset", "--pin-dir", agent.pin_dir)
+        check("before any change", 1, done.returncode)
+        agent.write(FILE, policies(policy("after", cgroup, {"TCP_KEEPINTVL": "11s", "TCP_NODELAY": "on"})))
+        agent.reload_good()
+        check("nothing comes back by itself", given[3:], look(client)[3:])
+        answer, options = apply(agent, "--reset", "--dry-run", "--cgroup", cgroup.path)
+        check("a dry run sets nothing", (0, given[3:]), (answer["touched"], look(client)[3:]))
+        again, counted = apply(agent, "--reset", "--cgroup", cgroup.path)
+        check("it counts what a real one does", options, counted)
+        check("touched: the listener, for its IP_TOS, too", 3, again["touched"])
+        check("the accepted one: as fresh, but for TCP_KEEPINTVL and TCP_NODELAY",
+              (*usual[:3], 11, *usual[4:7], 1), look(accepted))
+        check("the client, whose application set TCP_KEEPIDLE", (*usual[:2], 33, 11, *usual[4:7], 1), look(client))
+        check("counted", ({"set": 1, "changed": 1}, {"not_taken_back": 2}, {"set": 3}, None),
+              (counted["TCP_KEEPIDLE"], counted["SO_SNDBUF"], counted["IP_TOS"], counted.get("TCP_NODELAY")))
+        agent.stop()
+
+
+def test_reset_of_a_pacing_rate(box):
+    """A mistaken rate throttles open connections after its rollback; --reset lets them go at full speed."""
+    agent = box.agent("pacing")
+    cgroup = box.cgroup.child("pacing")
+    before = policies(policy("quick", cgroup, {"TCP_NODELAY": "on"}))
+    agent.write(FILE, before)
+    agent.start()
+    worker = box.worker(cgroup)
+    with listening(worker) as listener:
+        with connection(worker, listener) as (client, accepted):
+            # On loopback the kernel sends 64 KB at a time: at the mistaken rate a third of a second.
+            full = throughput(client, accepted, 1)
+            agent.write(FILE, policies(policy("quick", cgroup, {"TCP_NODELAY": "on", "SO_MAX_PACING_RATE": "200kB/s"},
+                                              "    existing: apply\n")))
+            agent.reload_good()
+            agent.wait_line("existing: set")
+            throughput(client, accepted, 1)
+            slow = throughput(client, accepted, 1)
+            check("a hundredth, throttled", True, slow < full / 100)
+            agent.write(FILE, before)
+            agent.reload_good()
+            check("still throttled after the rollback", True, throughput(client, accepted, 1) < full / 100)
+            _, options = apply(agent, "--reset")
+            check("what was reset", {"SO_MAX_PACING_RATE": {"set": 2}}, options)
+            throughput(client, accepted, 1)
+            back = throughput(client, accepted, 1)
+            print(f"full {full:.0f}, slow {slow:.0f}, back {back:.0f} bytes/s")
+            check("full speed again", True, back > full / 4)
+    agent.stop()
+
+
+def test_reset_by_hand(box):
+    """--option names what to take back, also where no earlier configuration is known."""
+    agent = box.agent("by-hand")
+    cgroup = box.cgroup.child("by-hand")
+    with all_three(box, cgroup) as (_, client, accepted):
+        client.setsockopt(6, 4, 44)
+        accepted.setsockopt(6, 4, 45)
+        client.setsockopt(6, 5, 7)
+        agent.write(FILE, policies(policy("by-hand", cgroup, {"TCP_KEEPINTVL": "9s"})))
+        agent.start()
+        for wrong, said in (("TCP_KEEPIDL", "there is no option"), ("TCP_KEEPIDLE=x", "TCP_KEEPIDLE")):
+            done = agent.command("apply", "--reset", "--option", wrong, "--pin-dir", agent.pin_dir)
+            check(f"--option {wrong}", (2, True), (done.returncode, said in done.stderr))
+        _, options = apply(agent, "--reset", "--option", "TCP_KEEPIDLE=44s", "--option", "TCP_KEEPINTVL=7s",
+                           "--cgroup", cgroup.path)
+        check("counted", {"TCP_KEEPIDLE": {"set": 1, "changed": 2}, "TCP_KEEPINTVL": {"set": 1, "changed": 2}}, options)
+        check("KEEPIDLE and KEEPINTVL", (7200, 45, 9),
+              (client.sockopt(6, 4), accepted.sockopt(6, 4), client.sockopt(6, 5)))
+        agent.stop()
+
+
+def test_other_namespaces(box):
+    """The daemon and a plain `apply` leave them alone; --namespace all, or one by its path, does not."""
+    agent = box.agent("namespaces")
+    cgroup = box.cgroup.child("namespaces")
+    with contextlib.ExitStack() as stack:
+        hosts = [Host(box, f"namespaces/{name}") for name in ("one", "other")]
+        for host in hosts:
+            host.ip("link set lo up")
+        away = [(host.pid, stack.enter_context(all_three(box, None, host.unaware))[1]) for host in hosts]
+        _, near, _ = stack.enter_context(all_three(box, cgroup))
+        agent.write(FILE, policies(applying("namespaces", cgroup, {"TCP_KEEPIDLE": "60s"})))
+        agent.start()
+        agent.wait_line("existing: set")
+        far = [one for _, one in away]
+
+        def look():
+            return tuple(one.sockopt(*TCP_KEEPIDLE) for one in (near, *far))
+
+        check("by the daemon", (60, 7200, 7200), look())
+        apply(agent)
+        check("without --namespace", (60, 7200, 7200), look())
+        answer, _ = apply(agent, "--namespace", f"/proc/{away[0][0]}/ns/net")
+        check("one of them", (1, (60, 60, 7200)), (answer["namespaces"], look()))
+        found, answer = sockets(agent, "--namespace", "all", "--cgroup", cgroup.path)
+        check("all of them", (6, 2), (answer["found"], answer["differ"]))
+        numbers = {os.stat(f"/proc/{pid}/ns/net").st_ino for pid in (os.getpid(), *(pid for pid, _ in away))}
+        check("by their numbers", numbers, {one["namespace"] for one in found})
+        apply(agent, "--namespace", "all")
+        check("everywhere", (60, 60, 60), look())
+        done = agent.command("apply", "--namespace", "/nowhere", "--pin-dir", agent.pin_dir)
+        check("one that is not there", 1, done.returncode)
+        agent.stop()
+
+
+CHURN = """
+import os, socket, sys, threading
+stop = threading.Event()
+listener = socket.socket(); listener.bind(("127.0.0.1", 0)); listener.listen(512)
+def churn():
+    while not stop.is_set():
+        one = socket.create_connection(listener.getsockname()); other, _ = listener.accept(); one.close(); other.close()
+keep = []
+for _ in range(int(sys.argv[1])):
+    one = socket.create_connection(listener.getsockname()); keep += [one, listener.accept()[0]]
+threads = [threading.Thread(target=churn) for _ in range(4)]
+for thread in threads: thread.start()
+print("ready", flush=True)
+sys.stdin.readline()
+stop.set()
+print(*sorted({one.getsockopt(6, 4) for one in keep}), flush=True)
+"""
+
+
+def join(cgroup):
+    with open(f"{cgroup.directory}/cgroup.procs", "w", encoding="ascii") as procs:
+        procs.write("0")
+
+
+def test_apply_beside_churn(box):
+    """However many sockets come and go meanwhile, those that stay are all set."""
+    agent = box.agent("churn")
+    cgroup = box.cgroup.child("churn")
+    program = subprocess.Popen([sys.executable, "-c", CHURN, str(sized(short=500, full=2000, long=5000))], text=True,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               preexec_fn=lambda: join(cgroup))
+    with program:
+        check("the program", "ready\n", program.stdout.readline())
+        agent.write(FILE, policies(policy("churn", cgroup, {"TCP_KEEPIDLE": "60s"})))
+        agent.start()
+        apply(agent, "--cgroup", cgroup.path)
+        program.stdin.write("\n")
+        program.stdin.flush()
+        check("TCP_KEEPIDLE of all that stayed", "60\n", program.stdout.readline())
+    agent.stop()
