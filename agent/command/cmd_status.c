@@ -9,6 +9,7 @@
 #include "kernel/pin_dir.h"
 #include "policy/hook.h"
 #include "policy/stage.h"
+#include "report/open_sockets.h"
 #include "report/overview.h"
 #include "report/said.h"
 
@@ -121,7 +122,8 @@ static void print_counts(const json_t *counts)
 static void print_agent(const json_t *o)
 {
 	const json_t *agent = json_object_get(o, "agent"), *counts = json_object_get(o, "counts"),
-		     *cgroups = json_object_get(o, "cgroups");
+		     *cgroups = json_object_get(o, "cgroups"),
+		     *sockets = json_object_get(o, "sockets");
 	const time_t loaded = (time_t)(document_number(o, "loaded_usec") / 1000000);
 	char when[64] = "?";
 	struct tm tm;
@@ -137,6 +139,10 @@ static void print_agent(const json_t *o)
 	if (cgroups)
 		printf("cgroups governed: %lld of %lld that live\n",
 		       document_number(cgroups, "governed"), document_number(cgroups, "living"));
+	if (sockets)
+		printf("live sockets of which policies decide something: %lld; without all of it: "
+		       "%lld (sockpol sockets --differs)\n",
+		       document_number(sockets, "governed"), document_number(sockets, "differ"));
 	print_counts(counts);
 	print_missing(o);
 	print_lost(agent, stdout);
@@ -355,7 +361,7 @@ static void say_what_is_missing(const char *pin_dir, const char *runtime_dir)
 
 struct request {
 	const char *cgroup, *pin_dir, *runtime_dir;
-	bool cgroups, json;
+	bool cgroups, sockets, json;
 };
 
 static int show_cgroup(const struct request *q, struct generations *g)
@@ -394,6 +400,25 @@ static int show_cgroups(const struct request *q, const char *policy)
 	return policy ? name_cgroups(g, policy, q->json) : show_cgroup(q, g);
 }
 
+/* Counts the live sockets of this network namespace. */
+static int count_sockets(json_t *o, const char *pin_dir)
+{
+	_cleanup_(open_sockets_free) struct open_sockets *sockets = NULL;
+	_cleanup_(walker_close) struct walker *walker = NULL;
+	int r = walker_open(pin_dir, &walker);
+
+	if (r == 0)
+		r = open_sockets_new(pin_dir, &(struct open_sockets_request){ 0 }, NULL, &sockets);
+	if (r == 0)
+		r = open_sockets_walk(sockets, walker, 0, 0);
+	if (r < 0)
+		return r;
+	return json_object_set_new(o, "sockets",
+				   json_pack("{s:I, s:I}", "governed",
+					     (json_int_t)open_sockets_found(sockets), "differ",
+					     (json_int_t)open_sockets_differ(sockets)));
+}
+
 static int show_overview(const struct request *q)
 {
 	_cleanup_(pinned_close) struct pinned *p = NULL;
@@ -404,6 +429,8 @@ static int show_overview(const struct request *q)
 		r = overview_read(q->pin_dir, q->runtime_dir, p, &o);
 	if (r == 0)
 		r = overview_count_cgroups(o, q->pin_dir, !q->cgroups);
+	if (r == 0 && q->sockets)
+		r = count_sockets(o, q->pin_dir);
 	if (r < 0)
 		return r;
 	if (q->json) {
@@ -423,6 +450,10 @@ static const struct cli_option options[] = {
 	  "look at the live cgroups: how many each policy governs, or, with a\n"
 	  "                        POLICY, which ones",
 	  CLI_FLAG(struct request, cgroups) },
+	{ "sockets", NULL,
+	  "count the live sockets of this network namespace that do, or do not, have\n"
+	  "                        what policies say",
+	  CLI_FLAG(struct request, sockets) },
 	{ "json", NULL, "print JSON", CLI_FLAG(struct request, json) },
 	{ "pin-dir", "DIR", "the agent's (" DEFAULT_PIN_DIR ")",
 	  CLI_TEXT(struct request, pin_dir) },
@@ -436,10 +467,11 @@ static int run(const void *given, const char *const *arguments)
 	const char *policy = arguments[0];
 	int r;
 
-	if ((policy && !q->cgroups) || (q->cgroup && q->cgroups)) {
+	if ((policy && !q->cgroups) || (q->cgroup && q->cgroups) ||
+	    (q->sockets && (policy || q->cgroup))) {
 		fprintf(stderr,
-			"sockpol status: a POLICY goes only with --cgroups, and --cgroups does "
-			"not go with --cgroup\n");
+			"sockpol status: a POLICY goes only with --cgroups, and --cgroup and a "
+			"POLICY with nothing else\n");
 		return EXIT_USAGE;
 	}
 	r = policy || q->cgroup ? show_cgroups(q, policy) : show_overview(q);

@@ -28,8 +28,15 @@ struct given_value {
 	uint32_t counter;
 };
 
+/* The last difference of an option in a direction: most sockets have the same. */
+struct known_item {
+	struct walk_item item;
+	char *json; /* owned */
+};
+
 struct open_sockets {
 	struct open_sockets_request q;
+	struct known_item known[OPTION_MAX][WALK_DIRECTION_UNTOLD + 1];
 	FILE *to;
 	char *mount; /* owned */
 	struct pinned *pinned;
@@ -91,6 +98,9 @@ void open_sockets_free(struct open_sockets *s)
 		free(c->text);
 		free(c);
 	}
+	for (size_t i = 0; i < OPTION_MAX; i++)
+		for (size_t d = 0; d < ARRAY_SIZE(s->known[i]); d++)
+			free(s->known[i][d].json);
 	if (s->pinned)
 		pinned_close(s->pinned);
 	counters_free(s->counters);
@@ -287,25 +297,34 @@ static enum why why_of(struct open_sockets *s, const struct walk_socket *k,
 
 /* --- one socket */
 
-static void print_item_json(struct open_sockets *s, const struct walk_socket *k,
-			    const struct walk_item *i, bool first)
+/* Returns a difference as JSON, owned; NULL: memory is out. */
+static char *item_json(struct open_sockets *s, const struct walk_socket *k,
+		       const struct walk_item *i)
 {
 	const struct sp_counter *c = counter_of(s, i->counter);
 	_cleanup_free_ char *has = format_seen(s, i);
 	_cleanup_free_ char *wanted = format_value(&option_table[i->option], i->wanted);
-	_cleanup_(json_decref) json_t *strings =
-		json_pack("[o, o]", document_string(has), document_string(wanted));
+	_cleanup_(json_decref) json_t *item = NULL;
 	bool guessed;
 	enum why why = why_of(s, k, i, &guessed);
 
-	fprintf(s->to, "%s{\"option\": \"%s\", \"has\": ", first ? "" : ", ",
-		option_table[i->option].name);
-	json_dumpf(json_array_get(strings, 0), s->to, JSON_ENCODE_ANY);
-	fputs(", \"wanted\": ", s->to);
-	json_dumpf(json_array_get(strings, 1), s->to, JSON_ENCODE_ANY);
-	fprintf(s->to, ", \"policy\": \"%s\", \"rule\": %s%s%s, \"why\": \"%s\", \"guessed\": %s}",
-		c->policy, c->rule[0] ? "\"" : "", c->rule[0] ? c->rule : "null",
-		c->rule[0] ? "\"" : "", why_words[why], guessed ? "true" : "false");
+	item = json_pack("{s:s, s:o, s:o, s:s, s:s?, s:s, s:b}", "option",
+			 option_table[i->option].name, "has", document_string(has), "wanted",
+			 document_string(wanted), "policy", c->policy, "rule",
+			 c->rule[0] ? c->rule : NULL, "why", why_words[why], "guessed", guessed);
+	return item ? json_dumps(item, 0) : NULL;
+}
+
+static void print_item_json(struct open_sockets *s, const struct walk_socket *k,
+			    const struct walk_item *i)
+{
+	struct known_item *known = &s->known[i->option][k->direction];
+
+	if (!known->json || memcmp(&known->item, i, sizeof(*i)) != 0) {
+		free(known->json);
+		*known = (struct known_item){ *i, item_json(s, k, i) };
+	}
+	fputs(known->json ? known->json : "null", s->to);
 }
 
 static void print_processes_json(struct open_sockets *s, const struct walk_socket *k)
@@ -355,8 +374,10 @@ static void print_json(struct open_sockets *s, const struct walk_socket *k,
 		fprintf(to, c->rule[0] ? "\"%s\"}" : "null}", c->rule);
 	}
 	fputs("], \"differences\": [", to);
-	for (unsigned i = 0; i < k->n_items; i++)
-		print_item_json(s, k, &items[i], i == 0);
+	for (unsigned i = 0; i < k->n_items; i++) {
+		fputs(i ? ", " : "", to);
+		print_item_json(s, k, &items[i]);
+	}
 	fputc(']', to);
 	if (s->q.processes)
 		print_processes_json(s, k);
@@ -430,12 +451,20 @@ static bool is_asked_for(const struct open_sockets *s, const struct walk_socket 
 	return is_of_policy && n;
 }
 
+static bool are_sound(const struct walk_socket *k, const struct walk_item *items)
+{
+	for (unsigned i = 0; i < k->n_items; i++)
+		if (items[i].option >= OPTION_MAX)
+			return false;
+	return k->direction <= WALK_DIRECTION_UNTOLD;
+}
+
 static int add(const struct walk_socket *k, const struct walk_item *items, void *userdata)
 {
 	struct open_sockets *s = userdata;
 	const struct cgroup_name *cgroup;
 
-	if (k->n_counters > WALK_COUNTERS_MAX || !is_asked_for(s, k))
+	if (k->n_counters > WALK_COUNTERS_MAX || !are_sound(k, items) || !is_asked_for(s, k))
 		return 0;
 	s->found++;
 	s->differ += k->n_items > 0;

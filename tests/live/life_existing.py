@@ -102,6 +102,8 @@ def test_sockets_shows_what_differs(box):
               (cgroup.path, ends(listener), [("shown", None), ("shown", "out")]),
               (one["cgroup"], one["remote"],
                sorted(((p["policy"], p["rule"]) for p in one["policies"]), key=str)[::-1]))
+        check("status --sockets", (True, True), tuple(agent.status("--sockets")["sockets"][key] >= 3
+                                                       for key in ("governed", "differ")))
         one = by_local(found, accepted, "accept")
         check("the accepted one", {"TCP_KEEPINTVL", "TCP_KEEPIDLE", "TCP_NODELAY"}, set(differences(one)))
         check("the listener", {"SO_PRIORITY"}, set(differences(by_local(found, listener, "listen"))))
