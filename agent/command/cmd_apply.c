@@ -214,7 +214,7 @@ static int apply(const struct request *q, const char *const *policies,
 static const struct cli_option options[] = {
 	{ "cgroup", "PATH", "only sockets that were made in this cgroup or below it",
 	  CLI_TEXT(struct request, cgroup) },
-	{ "namespace", "all|PATH",
+	{ "namespace", "PATH|all",
 	  "the network namespaces of all processes, or this one\n"
 	  "                        (/proc/PID/ns/net, /run/netns/NAME)",
 	  CLI_TEXT(struct request, namespace) },
@@ -256,7 +256,7 @@ const struct command cmd_apply = {
 	.name = "apply",
 	.summary = "set what policies say on sockets that are open already",
 	.synopsis =
-		"apply [POLICY]... [--cgroup PATH] [--namespace all|PATH] [--dry-run] [OPTION]...\n"
+		"apply [POLICY]... [--cgroup PATH] [--namespace PATH|all] [--dry-run] [OPTION]...\n"
 		"       sockpol apply --reset [--option NAME[=VALUE]]... [OPTION]...",
 	.description =
 		"Sets what the policies in force give on TCP and AF_UNIX sockets that are open already, as\n"

@@ -60,7 +60,7 @@ static int show(const struct request *q, uint64_t cgroup)
 static const struct cli_option options[] = {
 	{ "cgroup", "PATH", "only sockets that were made in this cgroup or below it",
 	  CLI_TEXT(struct request, cgroup) },
-	{ "policy", "NAME", "only sockets of which this policy decides something",
+	{ "policy", "POLICY", "only sockets of which this policy decides something",
 	  CLI_TEXT(struct request, policy) },
 	{ "pid", "PID", "only sockets that this process has open",
 	  CLI_NUMBER(struct request, pid, 1, INT_MAX) },
@@ -68,7 +68,7 @@ static const struct cli_option options[] = {
 	  CLI_FLAG(struct request, differs) },
 	{ "processes", NULL, "name the processes that have them open",
 	  CLI_FLAG(struct request, processes) },
-	{ "namespace", "all|PATH",
+	{ "namespace", "PATH|all",
 	  "the network namespaces of all processes, or this one\n"
 	  "                        (/proc/PID/ns/net, /run/netns/NAME)",
 	  CLI_TEXT(struct request, namespace) },
@@ -106,7 +106,7 @@ static int run(const void *given, const char *const *arguments)
 const struct command cmd_sockets = {
 	.name = "sockets",
 	.summary = "show live sockets that do or do not have what policies say",
-	.synopsis = "sockets [--cgroup PATH] [--policy NAME] [--pid PID] [--differs] [OPTION]...",
+	.synopsis = "sockets [--cgroup PATH] [--policy POLICY] [--pid PID] [--differs] [OPTION]...",
 	.description =
 		"Shows the live TCP and AF_UNIX sockets of which some policy in force decides something:\n"
 		"cgroup, peer, policies and rules, and each option that is not what they say, with why as\n"

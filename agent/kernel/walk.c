@@ -152,8 +152,7 @@ void walk_option_describe(const struct option *o, const struct host *h, const ch
 		.optlen = sizeof(uint32_t),
 	};
 
-	if (!(o->stages[DIRECTION_ACCEPT] & BIT(SP_STAGE_TCP_PASSIVE_EST)) ||
-	    !(o->stages[DIRECTION_CONNECT] & BIT(SP_STAGE_TCP_CONNECT)))
+	if (option_is_too_late(o))
 		to.late |= WALK_LATE_CONNECTION;
 	if (!(o->stages[DIRECTION_LISTEN] & BIT(SP_STAGE_TCP_LISTEN)))
 		to.late |= WALK_LATE_LISTENER;

@@ -86,6 +86,7 @@ def test_arguments(report, program, bash):
               "F": ("", {"ipv4", "ipv6", "unix", "netlink", "packet"}),
               # a longer number may begin like it
               "PID": (str(os.getpid()), {one for one in os.listdir("/proc") if one.startswith(str(os.getpid()))}),
+              "PATH|all": ("al", {"all"}), "NAME[=VALUE]": ("TCP_KEEPI", {"TCP_KEEPIDLE", "TCP_KEEPINTVL"}),
               "NAME": ("", {"nginx.service", r"dev-disk\\x2dby.swap"})}
     for command in sorted(program.commands):
         for flag, kind in sorted(program.flags(command).items()):
@@ -93,7 +94,7 @@ def test_arguments(report, program, bash):
                 typed, offers = wanted[kind]
                 report.same(f"completion: {command} {flag}", bash.offers(command, flag, typed), offers)
                 report.same(f"completion: {command} {flag}=", bash.offers(command, flag, "=", typed or "="), offers)
-            elif kind not in ("", "PATH", "CGROUP", "ADDR[:PORT]"):
+            elif kind not in ("", "PATH", "CGROUP", "ADDR[:PORT]", "POLICY"):
                 report.check(f"completion: {command} {flag}", [f"what is a {kind}? tests/doc/completion.py"])
     report.same("completion: files to check", bash.offers("check", f"{scratch}/"), files)
     report.same("completion: a word with a backslash", bash.offers("explain", "--unit", r"dev-disk\\x"),
