@@ -12,8 +12,8 @@
 	ROW(check)                                                                                 \
 	ROW(explain)                                                                               \
 	ROW(status)                                                                                \
-	ROW(apply)                                                                                 \
 	ROW(sockets)                                                                               \
+	ROW(apply)                                                                                 \
 	ROW(metrics)                                                                               \
 	ROW(options)                                                                               \
 	ROW(reload)                                                                                \

@@ -328,9 +328,11 @@ int cgroup_id_of_name(const char *name, uint64_t *ret)
 	_cleanup_free_ char *mount = NULL, *path = NULL, *directory = NULL;
 	int r = cgroup_mount(&mount);
 
-	if (r == 0)
-		r = cgroup_resolve(mount, name, &path);
-	if (r == 0)
-		r = sentence(&directory, 0, "%s%s", mount, path);
-	return r < 0 ? r : cgroup_id_of_dir(directory, ret);
+	if (r < 0 || !mount)
+		return r;
+	r = cgroup_resolve(mount, name, &path);
+	if (r < 0)
+		return r;
+	directory = text_format("%s%s", mount, path);
+	return directory ? cgroup_id_of_dir(directory, ret) : -ENOMEM;
 }

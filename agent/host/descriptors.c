@@ -7,10 +7,12 @@
 
 static int add(struct descriptors *d, pid_t pid, int fd, const char *target)
 {
-	unsigned long long inode;
+	static const char prefix[] = "socket:[";
+	uint64_t inode;
 
-	if (sscanf(target, "socket:[%llu]", &inode) != 1)
+	if (strncmp(target, prefix, strlen(prefix)) != 0)
 		return 0;
+	inode = strtoull(target + strlen(prefix), NULL, 10);
 	return APPEND(d->v, d->n, (struct descriptor){ inode, pid, fd });
 }
 
@@ -33,7 +35,7 @@ static int read_process(pid_t pid, struct descriptors *d)
 		if (n < 0)
 			continue;
 		target[n] = '\0';
-		r = add(d, pid, atoi(e->d_name), target);
+		r = add(d, pid, (int)strtol(e->d_name, NULL, 10), target);
 	}
 	closedir(fds);
 	return r;
@@ -48,7 +50,7 @@ static int read_all(struct descriptors *d)
 	while (r == 0 && proc && (e = readdir(proc))) {
 		if (!isdigit((unsigned char)*e->d_name))
 			continue;
-		r = read_process(atoi(e->d_name), d);
+		r = read_process((pid_t)strtol(e->d_name, NULL, 10), d);
 		r = r == -ENOMEM ? r : 0;
 	}
 	if (proc)

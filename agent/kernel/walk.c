@@ -168,9 +168,12 @@ static char *read_sysctl(const char *name)
 	_cleanup_fclose_ FILE *f = NULL;
 	size_t size = 0;
 
-	for (char *dot = path; dot && (dot = strchr(dot, '.'));)
-		*dot = '/';
-	f = path ? fopen(path, "re") : NULL;
+	if (!path)
+		return NULL;
+	for (char *c = path; *c; c++)
+		if (*c == '.')
+			*c = '/';
+	f = fopen(path, "re");
 	if (!f || getline(&line, &size, f) < 0)
 		return NULL;
 	line[strcspn(line, "\n")] = '\0';
@@ -261,7 +264,7 @@ static int load(struct walker *w, const struct pinned *p)
 	uint64_t stages = w->state.of[0].stages | w->state.of[1].stages;
 	struct bpf_program *const programs[KIND_MAX] = {
 		[KIND_TCP] = w->bpf->progs.walk_tcp,
-		[KIND_UNIX] = stages & LOCAL_STAGES ? w->bpf->progs.walk_unix : NULL,
+		[KIND_UNIX] = (stages & LOCAL_STAGES) ? w->bpf->progs.walk_unix : NULL,
 	};
 	int r;
 

@@ -24,7 +24,8 @@ struct cgroup_name {
 
 /* What some policy or rule gives: tells a value that was meant for another peer. */
 struct given_value {
-	uint8_t option, value[SP_VALUE_SIZE];
+	uint32_t option;
+	uint8_t value[SP_VALUE_SIZE];
 	uint32_t counter;
 };
 
@@ -139,7 +140,7 @@ static const struct cgroup_name *name_of(struct open_sockets *s, uint64_t id)
 	string = document_string(path);
 	c->id = id;
 	c->json = string ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
-	c->text = strdup(string && json_is_string(string) ? json_string_value(string) : "?");
+	c->text = strdup(json_is_string(string) ? json_string_value(string) : "?");
 	HASH_ADD(hh, s->cgroups, id, sizeof(c->id), c);
 	return c->json && c->text ? c : NULL;
 }
@@ -220,7 +221,11 @@ static char *format_seen(const struct open_sockets *s, const struct walk_item *i
 
 static int compare_given(const void *a, const void *b)
 {
-	return memcmp(a, b, offsetof(struct given_value, counter));
+	const struct given_value *x = a, *y = b;
+
+	if (x->option != y->option)
+		return x->option < y->option ? -1 : 1;
+	return memcmp(x->value, y->value, sizeof(x->value));
 }
 
 /* Reads what all policies and rules give.  Without it nothing is taken for a value of another
@@ -315,12 +320,19 @@ static char *item_json(struct open_sockets *s, const struct walk_socket *k,
 	return item ? json_dumps(item, 0) : NULL;
 }
 
+static bool same_item(const struct walk_item *a, const struct walk_item *b)
+{
+	return memcmp(a->wanted, b->wanted, sizeof(a->wanted)) == 0 &&
+	       memcmp(a->text, b->text, sizeof(a->text)) == 0 && a->counter == b->counter &&
+	       a->outcome == b->outcome && a->flags == b->flags;
+}
+
 static void print_item_json(struct open_sockets *s, const struct walk_socket *k,
 			    const struct walk_item *i)
 {
 	struct known_item *known = &s->known[i->option][k->direction];
 
-	if (!known->json || memcmp(&known->item, i, sizeof(*i)) != 0) {
+	if (!known->json || !same_item(&known->item, i)) {
 		free(known->json);
 		*known = (struct known_item){ *i, item_json(s, k, i) };
 	}
