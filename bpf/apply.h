@@ -232,11 +232,12 @@ __noinline int set_cell_asked(struct asked *to, __u32 cell, __u32 n, __u32 how, 
 	return 0;
 }
 
-/* What wins on a socket that is open already: only bpf/walk.bpf.c defines these. */
+/* What wins on a socket that is open already: only bpf/walk.bpf.c defines these, and uses them. */
 struct found;
 struct merge;
-int set_cell_found(struct found *to, __u32 cell, __u32 n, __u32 how, __u64 but);
-int set_plain_found(struct found *to, struct merge *m);
+int set_cell_found(struct found *to, __u32 cell, __u32 n, __u32 how, __u64 but)
+	__attribute__((weak));
+int set_plain_found(struct found *to, struct merge *m) __attribute__((weak));
 
 /* Sets the operations of a block. */
 static __always_inline void set_block(void *ctx, __u32 cell, __u32 n_ops, __u32 how, __u64 but,

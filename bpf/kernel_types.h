@@ -26,7 +26,9 @@ struct sock_cgroup_data {
 	struct cgroup *cgroup;
 };
 
-struct in6_addr {
+/* CO-RE leaves off what begins with three underscores: the C library, which unit tests include, has
+ * one of its own. */
+struct in6_addr___kernel {
 	union {
 		__u32 u6_addr32[4];
 	} in6_u;
@@ -40,7 +42,7 @@ struct sock_common {
 	volatile unsigned char skc_state;
 	unsigned char skc_ipv6only : 1;
 	int skc_bound_dev_if;
-	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
+	struct in6_addr___kernel skc_v6_daddr, skc_v6_rcv_saddr;
 	struct sock *skc_listener; /* a request_sock's listener */
 };
 
