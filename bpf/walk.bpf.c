@@ -502,6 +502,30 @@ static __always_inline __u32 reset_to(void *sk, const struct walk_option *o, __u
 	return set_wanted(sk, o, row, o->optlen);
 }
 
+#define TCP_NODELAY	   1
+#define TCP_CONGESTION	   13
+#define SO_MAX_PACING_RATE 47
+
+/* Ends the wait for what was sent at a rate that is taken back: see bpf/unpace.bpf.c.  TCP_NODELAY
+ * has what waits sent. */
+static __always_inline void unpace(void *sk)
+{
+	int nodelay, on = 1;
+
+	__builtin_memset(item.text, 0, sizeof(item.text));
+	if (bpf_getsockopt(sk, IPPROTO_TCP, TCP_CONGESTION, item.text, sizeof(item.text)) ||
+	    bpf_getsockopt(sk, IPPROTO_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay)))
+		return;
+	__builtin_memset(item.wanted, 0, sizeof(item.wanted));
+	__builtin_memcpy(item.wanted, WALK_UNPACE, sizeof(WALK_UNPACE));
+	if (bpf_setsockopt(sk, IPPROTO_TCP, TCP_CONGESTION, item.wanted, sizeof(item.wanted)))
+		return;
+	bpf_setsockopt(sk, IPPROTO_TCP, TCP_CONGESTION, item.text, sizeof(item.text));
+	bpf_setsockopt(sk, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (!nodelay)
+		bpf_setsockopt(sk, IPPROTO_TCP, TCP_NODELAY, &nodelay, sizeof(nodelay));
+}
+
 static __always_inline void reset(void *sk, struct tcp_sock *tp, __u32 row)
 {
 	struct sp_op *op = found_op(&now, row, run.generation), *was = NULL;
@@ -514,6 +538,9 @@ static __always_inline void reset(void *sk, struct tcp_sock *tp, __u32 row)
 		return;
 	item.flags = 0;
 	outcome = see(sk, tp, o) ? reset_to(sk, o, row, op, was) : WALK_NOT_TAKEN_BACK;
+	if (tp && outcome == WALK_SET && run.has_unpace && !run.is_dry && o->level == SOL_SOCKET &&
+	    o->optname == SO_MAX_PACING_RATE)
+		unpace(sk);
 	counts.outcomes[row][outcome & 7]++;
 }
 

@@ -128,8 +128,11 @@ struct walk_run {
 	__u8 is_dry;	   /* sets nothing */
 	__u8 only_applying; /* existing: apply, and another value in the generation before */
 	__u8 has_wanted;    /* only what the counters in `wanted` give */
-	__u8 reserved[4];
+	__u8 has_unpace;    /* the congestion control WALK_UNPACE is there */
+	__u8 reserved[3];
 };
+
+#define WALK_UNPACE "sockpol_unpace" /* see bpf/unpace.bpf.c */
 
 /* What WALK_APPLY and WALK_RESET count. */
 struct walk_counts {

@@ -11,6 +11,7 @@
 #include "kernel/slots.h"
 #include "kernel/walk.h"
 #include "option/value.h"
+#include "unpace.skel.h"
 #include "walk.skel.h"
 
 #define TRIES	    200 /* each takes some ms, and reloads leave time for one */
@@ -25,6 +26,8 @@ struct walker {
 	struct walk_bpf *bpf;
 	struct bpf_link *links[KIND_MAX]; /* NULL: no policy has a word about such sockets */
 	struct sp_state state;
+	struct unpace_bpf *unpace; /* NULL: not loaded, or the kernel does not take it */
+	struct bpf_link *unpace_link;
 };
 
 DEFINE_CLEANUP(struct walk_bpf *, walk_bpf__destroy)
@@ -54,6 +57,8 @@ void walker_close(struct walker *w)
 	for (int i = 0; i < KIND_MAX; i++)
 		bpf_link__destroy(w->links[i]);
 	walk_bpf__destroy(w->bpf);
+	bpf_link__destroy(w->unpace_link);
+	unpace_bpf__destroy(w->unpace);
 	free(w);
 }
 
@@ -396,11 +401,25 @@ static int run_all(const struct walker *w, walk_socket_fn *fn, void *userdata)
 	return r;
 }
 
+/* Without it connections wait for what they have sent last at a rate that is taken back. */
+static void load_unpace(struct walker *w)
+{
+	if (w->unpace)
+		return;
+	w->unpace = unpace_bpf__open_and_load();
+	w->unpace_link = w->unpace ? bpf_map__attach_struct_ops(w->unpace->maps.unpace) : NULL;
+	if (!w->unpace_link)
+		log_debug("Cannot load " WALK_UNPACE ": %s, ignoring", strerror(errno));
+}
+
 static int prepare(struct walker *w, const struct walk_request *q)
 {
 	struct walk_bpf *bpf = w->bpf;
 
+	if (q->mode == WALK_RESET && !q->is_dry)
+		load_unpace(w);
 	bpf->bss->run = (struct walk_run){
+		.has_unpace = w->unpace_link != NULL,
 		.cgroup = q->cgroup,
 		.mode = q->mode,
 		.generation = (uint32_t)(w->state.generation & 1),

@@ -365,9 +365,9 @@ def test_reset_of_a_pacing_rate(box):
     worker = box.worker(cgroup)
     with listening(worker) as listener:
         with connection(worker, listener) as (client, accepted):
-            # On loopback the kernel sends 64 KB at a time: at the mistaken rate two thirds of a second.
+            # On loopback the kernel sends 64 KB at a time: at the mistaken rate that takes a minute.
             full = throughput(client, accepted, 1)
-            agent.write(FILE, policies(policy("quick", cgroup, {"TCP_NODELAY": "on", "SO_MAX_PACING_RATE": "100kB/s"},
+            agent.write(FILE, policies(policy("quick", cgroup, {"TCP_NODELAY": "on", "SO_MAX_PACING_RATE": "1kB/s"},
                                               "    existing: apply\n")))
             agent.reload_good()
             agent.wait_line("existing: set")
