@@ -387,7 +387,7 @@ static __always_inline __u32 set_wanted(void *sk, const struct walk_option *o, _
 		return WALK_TOO_LATE;
 	if (run.is_dry || run.mode == WALK_SHOW)
 		return WALK_SET;
-	r = bpf_setsockopt(sk, o->level, o->optname, item.wanted, (int)length_of(optlen));
+	r = (int)bpf_setsockopt(sk, o->level, o->optname, item.wanted, (int)length_of(optlen));
 	if (r) {
 		count_refusal(row, r);
 		return WALK_FAILED;
@@ -608,7 +608,7 @@ static long look_at_ancestor(__u32 i, struct search *s)
 }
 
 /* Is the cgroup run.cgroup, or below it? */
-__noinline int is_below(__u64 id, __u64 address)
+__noinline __u32 is_below(__u64 id, __u64 address)
 {
 	__u32 *known = bpf_map_lookup_elem(&below, &id);
 	struct search s = { .address = address };
@@ -736,7 +736,7 @@ static __always_inline __u32 families_of_socket(struct sock *sk, bool listens)
 {
 	__u32 families = families_of(&facts, listens);
 
-	if (families & DUAL_STACK && BPF_CORE_READ_BITFIELD(&sk->__sk_common, skc_ipv6only))
+	if (families & DUAL_STACK && BPF_CORE_READ_BITFIELD_PROBED(&sk->__sk_common, skc_ipv6only))
 		families = SP_FAMILY_IPV6;
 	return families | (sk->__sk_common.skc_bound_dev_if ? 0 : SP_FAMILY_UNBOUND);
 }
@@ -757,7 +757,7 @@ int walk_tcp(struct bpf_iter__tcp *ctx)
 	counts.sockets++;
 	begin_record(sk, &owner, ctx->uid);
 	set_addresses(common);
-	locks = BPF_CORE_READ_BITFIELD(sk, sk_userlocks);
+	locks = BPF_CORE_READ_BITFIELD_PROBED(sk, sk_userlocks);
 	direction = direction_of(sk);
 	record.socket.direction = direction;
 	set_facts(direction == DIRECTION_LISTEN);
@@ -810,7 +810,7 @@ int walk_unix(struct bpf_iter__unix *ctx)
 	begin_record(&u->sk, &owner, ctx->uid);
 	if (!unix_connects(u))
 		return 0;
-	locks = BPF_CORE_READ_BITFIELD(&u->sk, sk_userlocks);
+	locks = BPF_CORE_READ_BITFIELD_PROBED(&u->sk, sk_userlocks);
 	__builtin_memset(&facts, 0, sizeof(facts));
 	facts.family = SP_FAMILY_INDEX_UNIX;
 	find_unix(&now, owner.id, policies_with_list(&owner, generation), generation);
