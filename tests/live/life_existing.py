@@ -478,3 +478,42 @@ def test_apply_beside_churn(box):
         program.stdin.flush()
         check("TCP_KEEPIDLE of all that stayed", "60\n", program.stdout.readline())
     agent.stop()
+
+
+def test_who_has_the_last_word(box):
+    """`respect` leaves what the application set, noted or guessed; a range brings it between its bounds; `hold` goes
+    over it."""
+    agent = box.agent("word")
+    cgroup = box.cgroup.child("word")
+
+    def word(idle, more=""):
+        return policies(policy("word", cgroup, {"TCP_KEEPIDLE": f"{{ value: {idle}, application: respect }}"}, more))
+
+    with all_three(box, cgroup) as (_, old, _):
+        old.setsockopt(*TCP_KEEPIDLE, 44)  # before there is a hook
+        agent.write(FILE, word("60s"))
+        agent.start()
+        with all_three(box, cgroup) as (_, one, other):
+            one.setsockopt(*TCP_KEEPIDLE, 33)
+            agent.write(FILE, word("50s"))
+            agent.reload_good()
+            check("the application's, and the policy's before", (33, 60), (one.sockopt(*TCP_KEEPIDLE),
+                                                                          other.sockopt(*TCP_KEEPIDLE)))
+            _, options = apply(agent, "--cgroup", cgroup.path)
+            check("respected: noted, guessed; set", {"TCP_KEEPIDLE": {"respected": 2, "set": 2}}, options)
+            check("KEEPIDLE of each", (44, 33, 50), tuple(each.sockopt(*TCP_KEEPIDLE) for each in (old, one, other)))
+            found, _ = sockets(agent, "--cgroup", cgroup.path)
+            check("shown", [("application", True), ("application", False)],
+                  [differences(by_local(found, each, "connect"))["TCP_KEEPIDLE"][2:] for each in (old, one)])
+
+            agent.write(FILE, policies(policy("word", cgroup, {"TCP_KEEPIDLE": "{ min: 35s, max: 40s }"})))
+            agent.reload_good()
+            apply(agent, "--cgroup", cgroup.path)
+            check("brought into the range; what a policy gave stays", (40, 35, 50),
+                  tuple(each.sockopt(*TCP_KEEPIDLE) for each in (old, one, other)))
+
+            agent.write(FILE, policies(policy("word", cgroup, {"TCP_KEEPIDLE": "55s"}, "    application: hold\n")))
+            agent.reload_good()
+            apply(agent, "--cgroup", cgroup.path)
+            check("held", (55, 55, 55), tuple(each.sockopt(*TCP_KEEPIDLE) for each in (old, one, other)))
+        agent.stop()
