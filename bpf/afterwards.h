@@ -28,10 +28,14 @@
  * the context, which the verifier refuses. */
 static __always_inline void set_optlen(struct bpf_sockopt *ctx, __s32 length)
 {
+#ifdef __bpf__
 	asm volatile("*(u32 *)(%0 + %1) = %2"
 		     :
 		     : "r"(ctx), "i"(__builtin_offsetof(struct bpf_sockopt, optlen)), "r"(length)
 		     : "memory");
+#else /* a unit test */
+	ctx->optlen = length;
+#endif
 }
 
 /*
