@@ -105,7 +105,7 @@ static long twin_loop(__u32 n, long (*body)(__u32 i, void *ctx), void *ctx)
 	((void)(ctx), twin_setsockopt(level, name, value, n))
 #define bpf_getsockopt(ctx, level, name, value, n)                                                 \
 	((void)(ctx), twin_getsockopt(level, name, value, n))
-#define bpf_probe_read_kernel(to, n, from)	  memset(to, 0, n) /* of older kernels */
+#define bpf_probe_read_kernel(to, n, from)	  ((void)(from), memset(to, 0, n)) /* older kernels' */
 #define bpf_sk_storage_get(map, sk, value, flags) twin_storage(map, sk, flags)
 #define bpf_skc_to_mptcp_sock(sk)		  ((struct mptcp_sock *)((void)(sk), twin_parent()))
 #define bpf_get_prandom_u32()			  0u
@@ -358,7 +358,8 @@ static void *twin_element(enum map_id id, uint32_t index)
 		return index < TWIN_COUNTERS ? &twin.applied[index] : NULL;
 	if (index < im->of[id].n)
 		return (char *)im->of[id].values + (size_t)index * map_table[id].value_size;
-	twin.failed = true;
+	/* the number of no operation is asked for as well */
+	twin.failed |= id != MAP_ID_ops || index != NO_OP / SP_OPS_CELL;
 	return NULL;
 }
 
@@ -536,6 +537,7 @@ static inline struct twin_answer twin_ask(int level, int name, const void *value
 	size_t room = n > SP_VALUE_SIZE ? (size_t)n : SP_VALUE_SIZE; /* as the kernel has it */
 	unsigned char *buffer = calloc(1, room);
 	struct bpf_sockopt ctx = { .level = level, .optname = name, .optlen = n };
+	bool is_allowed, is_same;
 
 	assert_non_null(buffer);
 	if (n > 0)
@@ -544,10 +546,13 @@ static inline struct twin_answer twin_ask(int level, int name, const void *value
 	ctx.optval = buffer;
 	ctx.optval_end = buffer + room;
 	twin_forget();
-	if (on_setsockopt(&ctx)) {
-		answer.verdict = ctx.optlen == -1  ? TWIN_IGNORED
-				 : ctx.optlen == 0 ? TWIN_HANDED_ON
-						   : TWIN_REWRITTEN;
+	is_allowed = on_setsockopt(&ctx);
+	is_same = ctx.optlen == 0 ||
+		  (ctx.optlen == n && memcmp(buffer, value, n > 0 ? (size_t)n : 0) == 0);
+	if (is_allowed) {
+		answer.verdict = ctx.optlen == -1 ? TWIN_IGNORED
+				 : is_same	  ? TWIN_HANDED_ON
+						  : TWIN_REWRITTEN;
 		answer.n = ctx.optlen;
 		memcpy(answer.value, buffer, sizeof(answer.value));
 	}

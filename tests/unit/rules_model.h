@@ -82,7 +82,7 @@ static const struct policy *policy_at(const struct world *w, uint32_t i)
 	return &w->config->policies[w->numbers[i] - 1];
 }
 
-static struct connection random_connection(struct seeded *r, enum sp_stage s)
+static inline struct connection random_connection(struct seeded *r, enum sp_stage s)
 {
 	const struct stage_facts *of = &stages[s];
 	struct connection c = { .direction = of->direction, .protocol = of->protocol };
@@ -136,7 +136,7 @@ static bool holds(const struct rule *r, const struct connection *c)
 	return r ? when_fails(&r->when, c) == WHEN_KEY_MAX : BIT(c->family) & INET;
 }
 
-static bool is_device(const struct option *o)
+static bool names_device(const struct option *o)
 {
 	return o == &option_table[OPTION_SO_BINDTODEVICE] ||
 	       o == &option_table[OPTION_SO_BINDTOIFINDEX];
@@ -146,7 +146,7 @@ static bool is_device(const struct option *o)
 static bool is_given_at_socket(const struct option *o)
 {
 	return o == &option_table[OPTION_SO_MARK] || o == &option_table[OPTION_SO_PRIORITY] ||
-	       is_device(o);
+	       names_device(o);
 }
 
 /* "A rule that asks for more (direction, addresses, ports)" */
@@ -275,7 +275,7 @@ static struct winner walk(const struct world *w, const struct option *option, en
 		for (size_t k = 0; k < p->n_rules; k++) {
 			if (holds(&p->rules[k], c))
 				walk_block(p, &p->rules[k], option, &winner);
-			else if (s == SP_STAGE_TCP_BIND && is_device(option) &&
+			else if (s == SP_STAGE_TCP_BIND && names_device(option) &&
 				 is_left_to_connect(&p->rules[k].when) &&
 				 names(&p->rules[k].options, option))
 				winner = (struct winner){ 0 };
@@ -322,16 +322,36 @@ static bool unbinds(const struct setting *setting)
 }
 
 /* The expected setting of the option; NULL: nothing. */
-static const struct setting *due(const struct winner *w, const struct option *o, enum sp_stage s,
-				 const struct connection *c, uint32_t also)
+static inline const struct setting *due(const struct winner *w, const struct option *o,
+					enum sp_stage s, const struct connection *c, uint32_t also)
 {
 	if (!w->setting || w->setting->option != o || !is_set_at(w->rule, w->setting, s) ||
 	    !(option_families(o) & (takes(c) | also)))
 		return NULL;
 	/* "A device is given again only where the socket has none"; "" and 0 take it away. */
-	if (is_device(o) && !(also & SP_FAMILY_UNBOUND) && !unbinds(w->setting))
+	if (names_device(o) && !(also & SP_FAMILY_UNBOUND) && !unbinds(w->setting))
 		return NULL;
 	return w->setting;
+}
+
+static void set_address(struct address *to, const struct endpoint *from)
+{
+	memcpy(to->a, from->address, from->v4 ? 4 : 16);
+	to->known = from->known;
+	to->v4 = from->v4;
+	to->port = from->port;
+}
+
+static inline void run_at(const struct world *w, enum sp_stage s, const struct connection *c,
+			  enum option_id reply)
+{
+	const struct connection known = known_at(s, c);
+	struct facts facts = { .family = c->family };
+
+	set_address(&facts.remote, &known.remote);
+	set_address(&facts.local, &known.local);
+	twin_apply(w->numbers, w->n);
+	twin_run(s, &facts, takes(c) | w->also, reply);
 }
 
 #endif

@@ -26,27 +26,6 @@ static const struct way {
 	{ { SP_STAGE_LOCAL_SOCKET }, 1, SP_STAGE_LOCAL_SOCKET },
 };
 
-static void set_address(struct address *to, const struct endpoint *from)
-{
-	memcpy(to->a, from->address, from->v4 ? 4 : 16);
-	to->known = from->known;
-	to->v4 = from->v4;
-	to->port = from->port;
-}
-
-static void run_at(const struct world *w, enum sp_stage s, const struct connection *c,
-		   enum option_id reply)
-{
-	const struct connection known = known_at(s, c);
-	struct facts facts = { .family = c->family };
-
-	set_address(&facts.remote, &known.remote);
-	set_address(&facts.local, &known.local);
-	twin_apply(w->numbers, w->n);
-	twin_run(s, &facts, takes(c) | w->also, reply);
-	assert_int_equal(twin.n_counts, 0);
-}
-
 static size_t n_implied, n_given;
 static size_t n_compared, n_by_rules; /* settings; of them those that a rule made */
 
@@ -202,7 +181,7 @@ static void expect_given(const struct world *w, enum sp_stage s, const struct co
 	if (has != (winner.setting != NULL) || (has && value != integer_of(winner.setting)))
 		SEEDED_FAIL(w->random, "stage %d gives %s %s (%u)", s, has ? "a" : "no", o->name,
 			    value);
-	if (winner.setting && is_device(o))
+	if (winner.setting && names_device(o))
 		assert_int_equal(twin_given.is_by_name,
 				 winner.setting->option->type == OPTION_STRING);
 	n_given += has;
