@@ -417,17 +417,23 @@ $(O)/lint/%.tidy: % .clang-tidy Makefile $(filter %.h,$(C_FILES)) $(SKELETONS)
 	$(Q)clang-tidy --quiet $< -- $(TIDY_FLAGS) 2>$@.log >$@ || \
 		{ cat $@ $@.log; exit 1; }
 
-.PHONY: lint lint-run lint-rooms lint-format lint-cppcheck lint-shell lint-python lint-examples
-lint: test-deps ## clang-format, clang-tidy, cppcheck, shellcheck, pyflakes, what examples of changes cost
+.PHONY: lint lint-run lint-rooms lint-stack lint-format lint-cppcheck lint-shell lint-python lint-examples
+lint: test-deps ## clang-format, clang-tidy, cppcheck, shellcheck, pyflakes, BPF stack, what examples of changes cost
 	$(Q)tests/install-deps $(LINT_DEPS)
 	+$(Q)$(SUBMAKE) lint-run
 
-lint-run: lint-rooms lint-format lint-cppcheck lint-shell lint-python lint-examples $(TIDY:%=$(O)/lint/%.tidy)
+lint-run: lint-rooms lint-stack lint-format lint-cppcheck lint-shell lint-python lint-examples $(TIDY:%=$(O)/lint/%.tidy)
 
 lint-rooms:
 	$(say) ROOMS
 	$(Q)tests/lint/rooms.py --self-test
 	$(Q)tests/lint/rooms.py
+
+# What 6.1 counts of the stack, though it is not the kernel here.
+lint-stack: $(SKELETONS:.skel.h=.bpf.o)
+	$(say) STACK
+	$(Q)tests/lint/stack.py --self-test --clang $(CLANG)
+	$(Q)tests/lint/stack.py $^
 
 lint-format:
 	$(say) FORMAT

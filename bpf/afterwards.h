@@ -28,10 +28,14 @@
  * the context, which the verifier refuses. */
 static __always_inline void set_optlen(struct bpf_sockopt *ctx, __s32 length)
 {
+#ifdef __bpf__
 	asm volatile("*(u32 *)(%0 + %1) = %2"
 		     :
 		     : "r"(ctx), "i"(__builtin_offsetof(struct bpf_sockopt, optlen)), "r"(length)
 		     : "memory");
+#else /* a unit test */
+	ctx->optlen = length;
+#endif
 }
 
 /*
@@ -53,6 +57,13 @@ static __always_inline void ignore(struct bpf_sockopt *ctx)
 	set_optlen(ctx, -1);
 }
 
+/* SO_MAX_PACING_RATE takes a long as well; what is behind the int of other options counts for
+ * nothing. */
+static __always_inline bool takes_long(struct bpf_sockopt *ctx)
+{
+	return ctx->level == SOL_SOCKET && ctx->optname == SO_MAX_PACING_RATE && ctx->optlen == 8;
+}
+
 /* Returns the first bytes of what is to be set: at most a number. */
 static __always_inline __u32 value_to_set(struct bpf_sockopt *ctx)
 {
@@ -63,8 +74,7 @@ static __always_inline __u32 value_to_set(struct bpf_sockopt *ctx)
 	if (from + sizeof(value) > end)
 		return 0;
 	__builtin_memcpy(&value, from, sizeof(value));
-	if (ctx->level == SOL_SOCKET && ctx->optname == SO_MAX_PACING_RATE && n == 8 &&
-	    from + 8 <= end && *(__u32 *)(from + 4))
+	if (takes_long(ctx) && from + 8 <= end && *(__u32 *)(from + 4))
 		return ~0u;
 	/* The kernel's buffer has 16 bytes at least, whatever the caller gave. */
 	return n >= 4 ? value : value & ((1u << (8 * (n & 3))) - 1);
@@ -105,6 +115,12 @@ static __always_inline bool has_value(struct bpf_sock *sk, const struct sp_op *o
 	       now == op->bounds.value;
 }
 
+static __always_inline bool is_device(const struct sp_op *op)
+{
+	return op->level == SOL_SOCKET &&
+	       (op->optname == SO_BINDTODEVICE || op->optname == SO_BINDTOIFINDEX);
+}
+
 /* The policy's value takes the place of the application's.  An MPTCP socket takes TCP's options
  * only from its process, and hands them to its subflows. */
 static __always_inline int hold(struct bpf_sockopt *ctx, struct sp_op *op)
@@ -113,8 +129,7 @@ static __always_inline int hold(struct bpf_sockopt *ctx, struct sp_op *op)
 	struct bpf_sock *sk = ctx->sk;
 
 	count_outcome(op->counter, op->option, SP_OUTCOME_HELD);
-	if (!sk || op->optname == SO_BINDTODEVICE || op->optname == SO_BINDTOIFINDEX ||
-	    has_value(sk, op)) {
+	if (!sk || is_device(op) || has_value(sk, op)) {
 		ignore(ctx);
 		return HELD;
 	}
@@ -138,8 +153,7 @@ static __always_inline int bring_into_range(struct bpf_sockopt *ctx, const struc
 	if (ctx->optlen < (__s32)sizeof(value) || to + 2 * sizeof(value) > end)
 		return hand_on(ctx);
 	__builtin_memcpy(&value, to, sizeof(value));
-	/* SO_MAX_PACING_RATE takes a long as well. */
-	if (ctx->optlen == 2 * sizeof(value))
+	if (takes_long(ctx))
 		__builtin_memcpy(&upper, to + sizeof(value), sizeof(upper));
 	if (!upper && clamped(op, value) == value)
 		return hand_on(ctx);
@@ -182,7 +196,11 @@ static __always_inline bool ask_plain(struct asked *to, __u32 number, __u32 how)
 /* Finds what wins the options asked for, at a stage.  Returns 0 or LIST_LOST. */
 __noinline int merge_asked(struct asked *to, __u64 id, __u32 what, __u32 how)
 {
-	if (!to || (what != SP_WORD_IN_LISTS && ask_plain(to, what, how)))
+	if (!to)
+		return 0;
+	to->facts.family = SP_STAGE_IS_SOCKET(HOW_STAGE(how)) ? to->moments.family_at_socket
+							      : to->moments.family_since;
+	if (what != SP_WORD_IN_LISTS && ask_plain(to, what, how))
 		return 0;
 	return merge(to, &to->facts, id, what, how, ~to->options, CONTEXT_ASKED);
 }
@@ -194,7 +212,8 @@ static __always_inline int ask(struct asked *to, __u64 id, __u32 what, __u32 mom
 	to->is_found = to->is_decided = false;
 #pragma clang loop unroll(disable)
 	for (; moments && !to->is_decided; moments >>= MOMENT_BITS)
-		if (merge_asked(to, id, what, HOW(MOMENT(moments), 0, false, generation)))
+		if (merge_asked(to, id, what,
+				HOW(MOMENT(moments), to->moments.families, false, generation)))
 			return LIST_LOST;
 	return 0;
 }
@@ -223,6 +242,9 @@ __noinline int look(struct bpf_sockopt *ctx, struct asked *to)
 
 #define NO_OP (~0u)
 
+/* Flags of operations by which something becomes of a call. */
+#define ACTS (SP_OP_DENY | SP_OP_HOLD | SP_OP_RANGE)
+
 /* Nobody knows whether a socket was accepted: is it the same for it either way?  Either may be
  * NO_OP. */
 __noinline int is_same(__u32 number, __u32 other, __u32 generation)
@@ -231,8 +253,8 @@ __noinline int is_same(__u32 number, __u32 other, __u32 generation)
 
 	if (a && b && a->counter == b->counter && a->flags == b->flags)
 		return 1;
-	a = a ? a : b;
-	if (a)
+	a = a && a->flags & ACTS ? a : b;
+	if (a && a->flags & ACTS)
 		count_outcome(a->counter, a->option, SP_OUTCOME_UNTOLD);
 	return 0;
 }

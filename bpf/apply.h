@@ -219,6 +219,8 @@ struct asked {
 
 static __always_inline void find(struct asked *to, struct sp_op *op, __u32 how, __u32 number)
 {
+	if (!(op->families & HOW_FAMILIES(how)))
+		return;
 	/* The second one of an option is what the first implies. */
 	if (!to->is_found)
 		to->number = number;

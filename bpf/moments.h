@@ -49,7 +49,9 @@ static __always_inline bool is_bound(struct bpf_sock *sk, struct sock *raw)
 /* Stages that a socket has behind it, a byte each with 1 more than the stage: the latest first. */
 struct moments {
 	__u32 passed;
-	bool is_untold; /* perhaps it was accepted */
+	bool is_untold;			     /* perhaps it was accepted */
+	__u8 families;			     /* whose options it takes, as in a HOW */
+	__u8 family_at_socket, family_since; /* enum sp_family: an IPv6 socket may speak IPv4 */
 };
 #define MOMENT_BITS	5
 #define MOMENT(moments) (((moments)&0x1f) - 1)
@@ -190,12 +192,20 @@ static __always_inline void find_moments(struct bpf_sock *sk, struct moments *re
 	struct sock *raw = raw_socket(sk);
 
 	ret->is_untold = false;
+	ret->families = ANY_FAMILY;
 	if (sk->family != AF_INET && sk->family != AF_INET6) {
-		f->family = family_index(sk);
+		ret->family_since = family_index(sk);
 		ret->passed = moments_of_local(sk);
 		return;
 	}
 	find_facts(sk, f);
+	ret->family_since = f->family;
+	ret->family_at_socket =
+		sk->family == AF_INET6 ? SP_FAMILY_INDEX_IPV6 : SP_FAMILY_INDEX_IPV4;
+	ret->families = families_of(f, !f->remote.known) | SP_FAMILY_UNBOUND;
+	/* bind(2) does not know the port that the kernel chooses */
+	if (sk->state == TCP_CLOSE && !(READ_RAW_BITS(raw, sk_userlocks) & SOCK_BINDPORT_LOCK))
+		f->local.port = 0;
 	if (sk->type == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP))
 		find_moments_of_tcp(sk, raw, ret);
 	else if (protocol == IPPROTO_UDP && sk->type != SOCK_RAW)

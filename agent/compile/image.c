@@ -409,6 +409,24 @@ int image_new(const struct config *c, image_counter_fn *counter, void *userdata,
 	return r;
 }
 
+void image_ask(uint64_t asked, uint64_t respected, uint8_t ret[SP_ASKED_LEVELS][SP_ASKED_NAMES])
+{
+	memset(ret, 0, sizeof(*ret) * SP_ASKED_LEVELS);
+	for (int i = 0; i < OPTION_MAX; i++) {
+		const struct option *o = &option_table[i];
+		const int names[] = { o->optname, o->other_optname };
+		uint8_t what = (uint8_t)(1 + i);
+
+		if (!(asked >> i & 1) || SP_ASKED_LEVEL(o->level) >= SP_ASKED_LEVELS)
+			continue;
+		if (respected >> i & 1)
+			what |= SP_ASKED_RESPECT;
+		for (size_t k = 0; k < ARRAY_SIZE(names); k++)
+			if (names[k] && names[k] < SP_ASKED_NAMES)
+				ret[SP_ASKED_LEVEL(o->level)][names[k]] = what;
+	}
+}
+
 void image_free(struct image *im)
 {
 	if (!im)

@@ -34,6 +34,10 @@ int image_new(const struct config *c, image_counter_fn *counter, void *userdata,
 void image_free(struct image *im);
 DEFINE_CLEANUP(struct image *, image_free)
 
+/* Finds what struct sp_state has as `asked`, for the options (1 << enum option_id) about which some
+ * policy has a word, or whose values are noted. */
+void image_ask(uint64_t asked, uint64_t respected, uint8_t ret[SP_ASKED_LEVELS][SP_ASKED_NAMES]);
+
 /* Returns the number of a policy: its index in the map `policies`. */
 static inline uint32_t image_policy_number(const struct image *im, const struct policy *p)
 {

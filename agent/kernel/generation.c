@@ -165,21 +165,9 @@ int generation_write(struct kernel *k, const struct image *im)
 /* Tells the programs which options the hook at setsockopt(2) looks at. */
 static void set_asked(struct sp_state *state, uint64_t asked, uint64_t respected)
 {
-	uint8_t table[SP_ASKED_LEVELS][SP_ASKED_NAMES] = { 0 };
+	uint8_t table[SP_ASKED_LEVELS][SP_ASKED_NAMES];
 
-	for (int i = 0; i < OPTION_MAX; i++) {
-		const struct option *o = &option_table[i];
-		const int names[] = { o->optname, o->other_optname };
-		uint8_t what = (uint8_t)(1 + i);
-
-		if (!(asked >> i & 1) || SP_ASKED_LEVEL(o->level) >= SP_ASKED_LEVELS)
-			continue;
-		if (respected >> i & 1)
-			what |= SP_ASKED_RESPECT;
-		for (size_t k = 0; k < ARRAY_SIZE(names); k++)
-			if (names[k] && names[k] < SP_ASKED_NAMES)
-				table[SP_ASKED_LEVEL(o->level)][names[k]] = what;
-	}
+	image_ask(asked, respected, table);
 	for (int l = 0; l < SP_ASKED_LEVELS; l++)
 		for (int n = 0; n < SP_ASKED_NAMES; n++)
 			__atomic_store_n(&state->asked[l][n], table[l][n], __ATOMIC_RELAXED);
