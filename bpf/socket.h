@@ -62,6 +62,16 @@ static __always_inline bool owner_of_tcp(struct tcp_sock *tp, struct owner *ret)
 	return true;
 }
 
+/* Finds the owner of a socket of which the verifier knows nothing. */
+static __always_inline bool owner_of(struct sock *sk, struct owner *ret)
+{
+	struct cgroup *cgroup = BPF_CORE_READ(sk, sk_cgrp_data.cgroup);
+
+	ret->id = BPF_CORE_READ(cgroup, kn, id);
+	ret->address = (__u64)(void *)cgroup;
+	return cgroup;
+}
+
 static __always_inline bool owner_of_raw(struct sock *raw, struct owner *ret)
 {
 	struct cgroup *cgroup = READ_RAW(raw, sk_cgrp_data.cgroup);
@@ -75,15 +85,10 @@ static __always_inline bool owner_of_raw(struct sock *raw, struct owner *ret)
  * knows neither, so the kernel's own context tells. */
 static __always_inline bool owner_of_request(struct bpf_sock_ops *ctx, struct owner *ret)
 {
-	struct sock *request = NULL, *listener;
-	struct cgroup *cgroup;
+	struct sock *request = NULL;
 
 	bpf_core_read(&request, sizeof(request), &((struct bpf_sock_ops_kern *)ctx)->sk);
-	listener = BPF_CORE_READ(request, __sk_common.skc_listener);
-	cgroup = BPF_CORE_READ(listener, sk_cgrp_data.cgroup);
-	ret->id = BPF_CORE_READ(cgroup, kn, id);
-	ret->address = (__u64)(void *)cgroup;
-	return cgroup;
+	return owner_of(BPF_CORE_READ(request, __sk_common.skc_listener), ret);
 }
 
 #endif

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <linux/capability.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -65,11 +64,13 @@ int64_t host_sysctl_number(const char *name)
 void host_port_range(uint16_t *ret_low, uint16_t *ret_high)
 {
 	_cleanup_free_ char *line = read_line("/proc/sys/net/ipv4/ip_local_port_range");
+	char *rest = line;
+	unsigned long low = line ? strtoul(line, &rest, 10) : 0;
+	unsigned long high = line ? strtoul(rest, NULL, 10) : 0;
+	bool is_known = low && low <= high && high <= UINT16_MAX;
 
-	if (line && sscanf(line, "%" SCNu16 " %" SCNu16, ret_low, ret_high) == 2)
-		return;
-	*ret_low = 1;
-	*ret_high = UINT16_MAX;
+	*ret_low = is_known ? (uint16_t)low : 1;
+	*ret_high = is_known ? (uint16_t)high : UINT16_MAX;
 }
 
 static int64_t read_tick(void)

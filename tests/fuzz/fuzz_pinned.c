@@ -182,8 +182,8 @@ static bool is_key_known(const struct fake_map *m, const char *among, uint32_t n
 	return false;
 }
 
-/* All at once; of a hash each key once.  (An array whose keys were taken for a hash's gave one element
- * a call.) */
+/* All at once; of a hash each key once.  (An array whose keys were taken for a hash's gave one
+ * element a call.) */
 int __wrap_bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, __u32 *count,
 				const void *options);
 int __wrap_bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, __u32 *count,

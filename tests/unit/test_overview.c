@@ -275,7 +275,7 @@ static void test_outcomes(void **state)
 		{ .counter = FAKE_RULES, .option = OPTION_SO_MARK, .kind = SP_OUTCOME_HELD },
 		{ .counter = FAKE_RULES, .option = OPTION_IP_TOS, .kind = SP_OUTCOME_REFUSED },
 		{ .counter = FAKE_RULES, .kind = SP_OUTCOME_MAX }, /* another version's */
-		{ .counter = 7, .kind = SP_OUTCOME_DENIED },	      /* nobody's */
+		{ .counter = 7, .kind = SP_OUTCOME_DENIED },	   /* nobody's */
 	};
 	const char *const expected =
 		"[{\"count\":3,\"kind\":\"held\",\"option\":\"SO_MARK\",\"rule\":null},"
