@@ -283,6 +283,7 @@ static void test_hold(void **state_)
 	a = twin_ask(SOL_SOCKET, SO_RCVBUF, "", 1);
 	assert_int_equal(a.verdict, TWIN_IGNORED);
 	/* it is too late for it: the call succeeds */
+	twin_have(IPPROTO_TCP, TCP_KEEPIDLE, 99);
 	twin_value(IPPROTO_TCP, TCP_KEEPIDLE)->helper_error = -EINVAL;
 	a = ask_number(OPTION_TCP_KEEPIDLE, 30);
 	assert_int_equal(a.verdict, TWIN_IGNORED);
@@ -529,6 +530,10 @@ static void test_untold(void **state_)
 			     { { OPTION_TCP_KEEPINTVL, 5, .application = APPLICATION_HOLD } } },
 			   { "out2", BIT(DIRECTION_CONNECT), { { OPTION_SO_SNDBUF, 5000 } } },
 			   { "in2", BIT(DIRECTION_ACCEPT), { { OPTION_SO_SNDBUF, 6000 } } },
+			   { "out3", BIT(DIRECTION_CONNECT), { { OPTION_SO_RCVBUF, 5000 } } },
+			   { "in3",
+			     BIT(DIRECTION_ACCEPT),
+			     { { OPTION_SO_RCVBUF, 6000, .application = APPLICATION_HOLD } } },
 			   { "ear",
 			     BIT(DIRECTION_LISTEN),
 			     { { OPTION_SO_SNDBUF, 7000, .application = APPLICATION_HOLD } } } },
@@ -553,6 +558,9 @@ static void test_untold(void **state_)
 	/* nobody has a word about it either way */
 	assert_int_equal(ask_number(OPTION_SO_SNDBUF, 1).verdict, TWIN_HANDED_ON);
 	assert_int_equal(twin.n_counts, 0);
+	assert_int_equal(ask_number(OPTION_SO_RCVBUF, 1).verdict, TWIN_HANDED_ON);
+	assert_int_equal(
+		twin_outcomes_of(counter_at(&w, 0, "in3"), OPTION_SO_RCVBUF, SP_OUTCOME_UNTOLD), 1);
 	/* connect(2) noted that it was called */
 	twin_socket.kept.has_own = true;
 	twin_socket.kept.own.flags = SP_OWN_SETS_CONNECTS;
@@ -748,6 +756,53 @@ static void test_notes(void **state_)
 	assert_int_equal(ask_number(OPTION_TCP_KEEPIDLE, 9).verdict, TWIN_HANDED_ON);
 	expect_noted(OPTION_TCP_KEEPIDLE, true, 9);
 	assert_int_equal(twin.n_counts + twin.n_calls, 0);
+	world_free(&w);
+}
+
+/* What was held or denied is not the application's; what was clamped is, as it came out. */
+static void test_not_noted(void **state_)
+{
+	static const struct fixture_policy policy = {
+		"p",
+		.base = { { OPTION_TCP_KEEPIDLE, 60, .application = APPLICATION_RESPECT },
+			  { OPTION_IP_TOS, 0x20, .application = APPLICATION_RESPECT },
+			  { OPTION_TCP_KEEPCNT, 5, .application = APPLICATION_RESPECT } },
+		.rules = { { "near",
+			     0,
+			     { { OPTION_TCP_KEEPIDLE, 70, .application = APPLICATION_HOLD },
+			       { OPTION_TCP_KEEPCNT, .range = { true, 5, 9 } },
+			       { OPTION_IP_TOS, 0x40, .application = APPLICATION_DENY } },
+			     .remote = { "10.0.0.0/8" } } },
+	};
+	struct world w;
+
+	(void)state_;
+	world_of(&w, &policy, 1);
+	become_to(TCP_CONNECTED, "10.0.0.1", 80);
+	ask_number(OPTION_IP_TOS, 8);
+	assert_false(twin_socket.kept.has_own);
+	twin_socket.kept.has_own = true;
+	twin_socket.kept.own.options = 1ull << OPTION_TCP_KEEPIDLE | 1ull << OPTION_IP_TOS;
+	ask_number(OPTION_IP_TOS, 8);
+	expect_noted(OPTION_IP_TOS, true, 0);
+	ask_number(OPTION_TCP_KEEPIDLE, 8);
+	expect_noted(OPTION_TCP_KEEPIDLE, false, 0);
+	ask_number(OPTION_TCP_KEEPCNT, 10);
+	expect_noted(OPTION_TCP_KEEPCNT, true, 9);
+	world_free(&w);
+}
+
+/* Sockets that are older than their policy are told by what they have. */
+static void test_old(void **state_)
+{
+	struct world w;
+
+	(void)state_;
+	world_of(&w, &every_mode, 1);
+	become_to(UDP_NEW, "10.0.0.1", 80);
+	assert_int_equal(ask_number(OPTION_SO_RCVBUF, 1).verdict, TWIN_HANDED_ON);
+	twin_socket.sk.src_port = 40000; /* which only a send has brought */
+	assert_int_equal(ask_number(OPTION_SO_RCVBUF, 1).verdict, TWIN_IGNORED);
 	world_free(&w);
 }
 
@@ -952,6 +1007,7 @@ int main(void)
 		cmocka_unit_test(test_untold),	   cmocka_unit_test(test_port_of_the_kernels),
 		cmocka_unit_test(test_families),   cmocka_unit_test(test_passed),
 		cmocka_unit_test(test_lists_lost), cmocka_unit_test(test_notes),
+		cmocka_unit_test(test_not_noted),  cmocka_unit_test(test_old),
 		cmocka_unit_test(test_random),
 	};
 
