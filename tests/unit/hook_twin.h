@@ -146,6 +146,9 @@ static __u32 policies_of(const struct owner *owner, __u64 generation)
 #undef bpf_skc_to_mptcp_sock
 
 #define TWIN_CGROUP 4711 /* its id */
+/* Ports that the kernel chooses. */
+#define TWIN_PORT_LOW  32768
+#define TWIN_PORT_HIGH 60999
 
 /* --- the socket ----------------------------------------------------------------------------- */
 
@@ -455,6 +458,8 @@ static inline void twin_load(const struct image *im)
 {
 	twin_kernel.image = im;
 	state.generation = 2;
+	state.port_low = TWIN_PORT_LOW;
+	state.port_high = TWIN_PORT_HIGH;
 	state.of[0] = state.of[1] = im->generation;
 	state.stages = im->generation.stages;
 	image_ask(im->generation.asked, im->generation.respected, state.asked);
