@@ -58,11 +58,11 @@ static struct {
 /* Instead of <bpf/bpf_core_read.h>: the kernel's structures are the test's own. */
 #define __BPF_CORE_READ_H__
 #define BPF_CORE_READ_1(p, a)		   ((p) ? (p)->a : 0)
-#define BPF_CORE_READ_2(p, a, b)	   ((p)->a->b)
+#define BPF_CORE_READ_2(p, a, b)	   ((p) && (p)->a ? (p)->a->b : 0)
 #define BPF_CORE_READ_N(_1, _2, name, ...) name
 #define BPF_CORE_READ(p, ...)                                                                      \
 	BPF_CORE_READ_N(__VA_ARGS__, BPF_CORE_READ_2, BPF_CORE_READ_1)(p, __VA_ARGS__)
-#define BPF_CORE_READ_BITFIELD_PROBED(p, field) ((p)->field)
+#define BPF_CORE_READ_BITFIELD_PROBED(p, field) BPF_CORE_READ_1(p, field)
 #define bpf_core_read(to, n, from)		memcpy(to, from, n)
 #define bpf_core_enum_value_exists(type, value) 1
 #define bpf_core_type_exists(type)		1
