@@ -193,7 +193,7 @@ static __always_inline void give(struct given *to, struct sp_op *op, __u32 how, 
 		to->device = op->index;
 		to->has_device = true;
 		to->is_by_name = op->optname == SO_BINDTODEVICE;
-		to->unbinds = !op->value[0];
+		to->unbinds = !value;
 		to->refuses = op->flags & SP_OP_REFUSE;
 		to->counter = op->counter;
 		to->option = op->option;

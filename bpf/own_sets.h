@@ -68,6 +68,13 @@ static __always_inline bool seems_set(void *ctx, struct sock *raw, const struct 
 	return (now.number ^ op->bounds.fresh) & ~ignored_bits(op);
 }
 
+/* Does the kernel take such a value?  For options that it does not show. */
+static __always_inline bool is_taken(const struct sp_op *op, __u32 value)
+{
+	return (value == 0 && op->reads & SP_ZERO_IS_NONE) ||
+	       ((__s32)value >= (__s32)op->bounds.min && (__s32)value <= (__s32)op->bounds.max);
+}
+
 /* Has the socket what the application set?  Some calls fail after they were noted. */
 static __always_inline bool did_set(void *ctx, struct sock *raw, const struct sp_op *op, __u32 set)
 {
@@ -77,7 +84,9 @@ static __always_inline bool did_set(void *ctx, struct sock *raw, const struct sp
 		return false;
 	if (op->reads & SP_READS_DOUBLED)
 		return is_buffer_set(raw, op);
-	if (op->reads & SP_READS_OTHERWISE || !read_value(ctx, op, &now))
+	if (op->reads & SP_READS_OTHERWISE)
+		return op->flags & SP_OP_RANGE || is_taken(op, set);
+	if (!read_value(ctx, op, &now))
 		return true;
 	if (op->reads & SP_READS_BOOL)
 		set = !!set;
@@ -193,15 +202,17 @@ static __always_inline bool is_for_route(const struct sp_op *op)
 }
 
 /* At a datagram that has its route already: would the value change where the next one goes? */
-static __always_inline bool comes_too_late(void *ctx, const struct sp_op *op, __u32 how)
+static __always_inline bool comes_too_late(void *ctx, struct bpf_sock *sk, const struct sp_op *op,
+					   __u32 how)
 {
 	__u32 now = 0, value;
 
 	if (HOW_STAGE(how) != SP_STAGE_UDP_SEND || !is_for_route(op))
 		return false;
-	if (op->optname != SO_MARK)
-		return true; /* of a socket that no device is bound to, see SP_FAMILY_UNBOUND */
 	__builtin_memcpy(&value, op->value, sizeof(value));
+	/* A device is for sockets that none is bound to, see SP_FAMILY_UNBOUND; 0 and "" unbind. */
+	if (op->optname != SO_MARK)
+		return value || sk->bound_dev_if;
 	return bpf_getsockopt(ctx, op->level, op->optname, &now, sizeof(now)) == 0 && now != value;
 }
 
@@ -221,12 +232,13 @@ static __always_inline bool refuse(void *ctx, const struct sp_op *op, __u32 how,
 	return refused;
 }
 
-/* Sets what is implied by the operation, if something is: it lies beside it. */
+/* Sets what is implied by the operation, if something is: it lies beside it, as no other operation
+ * of the same option does. */
 static __always_inline void set_implied(void *ctx, const struct sp_op *op, __u32 number, __u32 how)
 {
 	struct sp_op *next = numbered_op(number + 1, HOW_GENERATION(how));
 
-	if (next && (number + 1) % SP_OPS_CELL && next->option == op->option && next->optlen)
+	if (next && next->option == op->option && next->optname != op->optname && next->optlen)
 		(void)set_value(ctx, next, how);
 }
 
@@ -242,7 +254,7 @@ static __always_inline int set_with_care(void *ctx, struct bpf_sock *sk, __u32 n
 		return 0;
 	if (op->flags & (SP_OP_RESPECT | SP_OP_RANGE) && stays(ctx, sk, op))
 		return 0;
-	late = op->flags & SP_OP_REFUSE && comes_too_late(ctx, op, how);
+	late = op->flags & SP_OP_REFUSE && comes_too_late(ctx, sk, op, how);
 	r = set_value(ctx, op, how);
 	if (r == 0)
 		set_implied(ctx, op, number, how);

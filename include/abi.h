@@ -312,8 +312,8 @@ struct sp_range_node {
 /* A value and what is known about the values of its option, as setsockopt(2) takes them. */
 struct sp_bounds {
 	__u32 value;
-	__u32 min, max;
-	__u32 fresh; /* what a new socket has, in the agent's network namespace */
+	__u32 min, max; /* of the range; without one what the kernel takes, as signed numbers */
+	__u32 fresh;	/* what a new socket has, in the agent's network namespace */
 };
 
 /* One call of bpf_setsockopt, or one reply (level SP_LEVEL_REPLY). */

@@ -382,7 +382,7 @@ static void encode_reply(const struct option *option, struct sp_op *op)
  */
 static void encode_device(const struct setting *setting, bool is_socket, struct sp_op *op)
 {
-	if (!is_socket && op->value[0])
+	if (!is_socket && op->bounds.value) /* the number, or the beginning of the name */
 		op->families = SP_FAMILY_UNBOUND;
 	if (is_socket && setting->option->type == OPTION_STRING)
 		op->index = if_nametoindex((const char *)op->value);
@@ -454,8 +454,15 @@ static void encode_bounds(const struct setting *setting, struct sp_op *op)
 	op->reads |= o->route ? SP_FRESH_IS_UNSET : 0;
 	if (is_text)
 		return;
-	op->bounds.min = range->is_given ? range->min : 0;
-	op->bounds.max = range->is_given ? range->max : UINT32_MAX;
+	if (range->is_given) {
+		op->bounds.min = range->min;
+		op->bounds.max = range->max;
+	} else { /* what the kernel takes: of sizes all */
+		bool is_size = o->type == OPTION_SIZE;
+
+		op->bounds.min = (uint32_t)(is_size ? INT32_MIN : o->min);
+		op->bounds.max = (uint32_t)(is_size ? INT32_MAX : o->max);
+	}
 	op->bounds.fresh = fresh_of(o);
 }
 

@@ -58,11 +58,11 @@ static struct {
 /* Instead of <bpf/bpf_core_read.h>: the kernel's structures are the test's own. */
 #define __BPF_CORE_READ_H__
 #define BPF_CORE_READ_1(p, a)		   ((p) ? (p)->a : 0)
-#define BPF_CORE_READ_2(p, a, b)	   ((p)->a->b)
+#define BPF_CORE_READ_2(p, a, b)	   ((p) && (p)->a ? (p)->a->b : 0)
 #define BPF_CORE_READ_N(_1, _2, name, ...) name
 #define BPF_CORE_READ(p, ...)                                                                      \
 	BPF_CORE_READ_N(__VA_ARGS__, BPF_CORE_READ_2, BPF_CORE_READ_1)(p, __VA_ARGS__)
-#define BPF_CORE_READ_BITFIELD_PROBED(p, field) ((p)->field)
+#define BPF_CORE_READ_BITFIELD_PROBED(p, field) BPF_CORE_READ_1(p, field)
 #define bpf_core_read(to, n, from)		memcpy(to, from, n)
 #define bpf_core_enum_value_exists(type, value) 1
 #define bpf_core_type_exists(type)		1
@@ -146,6 +146,9 @@ static __u32 policies_of(const struct owner *owner, __u64 generation)
 #undef bpf_skc_to_mptcp_sock
 
 #define TWIN_CGROUP 4711 /* its id */
+/* Ports that the kernel chooses. */
+#define TWIN_PORT_LOW  32768
+#define TWIN_PORT_HIGH 60999
 
 /* --- the socket ----------------------------------------------------------------------------- */
 
@@ -455,6 +458,8 @@ static inline void twin_load(const struct image *im)
 {
 	twin_kernel.image = im;
 	state.generation = 2;
+	state.port_low = TWIN_PORT_LOW;
+	state.port_high = TWIN_PORT_HIGH;
 	state.of[0] = state.of[1] = im->generation;
 	state.stages = im->generation.stages;
 	image_ask(im->generation.asked, im->generation.respected, state.asked);

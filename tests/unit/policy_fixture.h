@@ -15,7 +15,7 @@
 
 #include "policy/policy.h"
 
-#define FIXTURE_OPTIONS	 12
+#define FIXTURE_OPTIONS	 16
 #define FIXTURE_RULES	 16
 #define FIXTURE_PATTERNS 4
 #define FIXTURE_ENTRIES	 8	   /* of a list in `when` */

@@ -90,7 +90,7 @@ static void random_rule(struct seeded *r, struct fixture_rule *to)
 }
 
 /* At most four policies of FIXTURE_RULES rules, so never more than SP_RULES_MAX. */
-static struct config *random_config(struct seeded *r)
+static inline struct config *random_config(struct seeded *r)
 {
 	static const char *const globs[] = { "/", "/a", "/a/b", "/**" };
 	struct config *c = config_new();

@@ -262,8 +262,8 @@ static bool is_left_to_connect(const struct when *w)
 }
 
 /* "Walk that sequence; for each option the last one to set it wins." */
-static struct winner walk(const struct world *w, const struct option *option, enum sp_stage s,
-			  const struct connection *c)
+static inline struct winner walk(const struct world *w, const struct option *option,
+				 enum sp_stage s, const struct connection *c)
 {
 	struct winner winner = { 0 };
 
@@ -286,8 +286,8 @@ static struct winner walk(const struct world *w, const struct option *option, en
 
 /* Returns what socket(2) gives: the last one to name the option, unless only a later stage tells
  * whether it holds. */
-static struct winner walk_at_socket(const struct world *w, const struct option *option,
-				    enum sp_stage s, enum sp_family family)
+static inline struct winner walk_at_socket(const struct world *w, const struct option *option,
+					   enum sp_stage s, enum sp_family family)
 {
 	static const struct winner none = { 0 };
 	struct winner winner = none;
@@ -315,10 +315,11 @@ static struct winner walk_at_socket(const struct world *w, const struct option *
 
 static bool unbinds(const struct setting *setting)
 {
+	const char none[SP_VALUE_SIZE] = { 0 };
 	char value[SP_VALUE_SIZE] = { 0 };
 
 	(void)sockopt_get(&setting->value, value, setting->value.size);
-	return !*value;
+	return memcmp(value, none, sizeof(none)) == 0;
 }
 
 /* The expected setting of the option; NULL: nothing. */

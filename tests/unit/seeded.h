@@ -42,7 +42,7 @@ static unsigned random_below(struct seeded *s, unsigned n)
 	fail_msg("SOCKPOL_TEST_SEED=%llu: " fmt, (unsigned long long)(s)->seed, __VA_ARGS__)
 
 /* Runs the cases 1 to n, or the one that the environment asks for. */
-static void for_seeds(unsigned n, void (*run)(struct seeded *s))
+static inline void for_seeds(unsigned n, void (*run)(struct seeded *s))
 {
 	const char *only = getenv("SOCKPOL_TEST_SEED"), *size = getenv("SOCKPOL_TEST_SIZE");
 	char *end = NULL;

@@ -24,9 +24,10 @@ struct shape {
 	size_t n;
 };
 
-#define STREAM	    SOCK_STREAM, IPPROTO_TCP
-#define DGRAM	    SOCK_DGRAM, IPPROTO_UDP
-#define BOUND_LOCKS (SOCK_BINDADDR_LOCK | SOCK_BINDPORT_LOCK)
+#define STREAM	     SOCK_STREAM, IPPROTO_TCP
+#define DGRAM	     SOCK_DGRAM, IPPROTO_UDP
+#define BOUND_LOCKS  (SOCK_BINDADDR_LOCK | SOCK_BINDPORT_LOCK)
+#define KERNELS_PORT 40000 /* one that it chooses */
 
 enum shape_id {
 	TCP_NEW,
@@ -34,8 +35,10 @@ enum shape_id {
 	TCP_LISTENS,
 	TCP_CONNECTING,
 	TCP_CONNECTED,
+	TCP_CONNECTED_BOUND,
 	TCP_ACCEPTED,
 	TCP_UNTOLD,
+	TCP_UNTOLD_PORT,
 	MPTCP_CONNECTED,
 	UDP_NEW,
 	UDP_BOUND,
@@ -64,12 +67,19 @@ static const struct shape shapes[SHAPE_MAX] = {
 	[TCP_CONNECTED] = { "tcp, connected", 0, STREAM, TCP_ESTABLISHED, .local = true,
 			    .remote = true, .passed = { SP_STAGE_TCP_SYN, SP_STAGE_TCP_SOCKET },
 			    .n = 2 },
+	[TCP_CONNECTED_BOUND] = { "tcp, bound and connected", 0, STREAM, TCP_ESTABLISHED,
+				  .local = true, .remote = true, .locks = BOUND_LOCKS,
+				  .passed = { SP_STAGE_TCP_SYN, SP_STAGE_TCP_SOCKET }, .n = 2 },
+	/* it has its listener's locks, but for the port's */
 	[TCP_ACCEPTED] = { "tcp, accepted", 0, STREAM, TCP_ESTABLISHED, .local = true,
-			   .remote = true, .locks = BOUND_LOCKS, .has_backlog = true,
+			   .remote = true, .locks = SOCK_BINDADDR_LOCK, .has_backlog = true,
 			   .passed = { SP_STAGE_TCP_PASSIVE_EST }, .n = 1 },
 	[TCP_UNTOLD] = { "tcp, untold", 0, STREAM, TCP_ESTABLISHED, .local = true, .remote = true,
-			 .locks = BOUND_LOCKS, .is_untold = true,
+			 .locks = SOCK_BINDADDR_LOCK, .is_untold = true,
 			 .passed = { SP_STAGE_TCP_SYN, SP_STAGE_TCP_SOCKET }, .n = 2 },
+	[TCP_UNTOLD_PORT] = { "tcp, untold, of any address", 0, STREAM, TCP_ESTABLISHED,
+			      .local = true, .remote = true, .is_untold = true,
+			      .passed = { SP_STAGE_TCP_SYN, SP_STAGE_TCP_SOCKET }, .n = 2 },
 	[MPTCP_CONNECTED] = { "mptcp, connected", 0, SOCK_STREAM, MPTCP, TCP_ESTABLISHED,
 			      .local = true, .remote = true,
 			      .passed = { SP_STAGE_TCP_SYN, SP_STAGE_TCP_SOCKET }, .n = 2 },
@@ -106,6 +116,12 @@ static void put_address(__u32 *to, const struct endpoint *e)
 	} else {
 		memcpy(to, e->address, 16);
 	}
+}
+
+/* Has the kernel chosen the port of such a socket? */
+static bool chooses_port(const struct shape *s)
+{
+	return s->local && s->remote && !s->locks && !s->is_untold;
 }
 
 /* Makes the twin's socket.  is_v6: an AF_INET6 socket, whose ends are perhaps IPv4's. */
@@ -154,6 +170,8 @@ static void become_to(enum shape_id id, const char *remote, uint16_t port)
 	struct connection c =
 		connection_of(strchr(remote, ':') ? "fd00::7" : "10.0.0.7", 1024, remote, port);
 
+	if (chooses_port(&shapes[id]))
+		c.local.port = KERNELS_PORT;
 	become(&shapes[id], &c, strchr(remote, ':'));
 }
 
@@ -227,15 +245,26 @@ static void test_moments(void **state_)
 {
 	/* the base governs IP's sockets alone, and a listener gets what it has to carry */
 	static const char *const expected[SHAPE_MAX] = {
-		[TCP_NEW] = "I------",	      [TCP_BOUND] = "I------",
-		[TCP_LISTENS] = "I-D---I",    [TCP_CONNECTING] = "IIDR--I",
-		[TCP_CONNECTED] = "IIDR--I",  [TCP_ACCEPTED] = "IIDR--I",
-		[TCP_UNTOLD] = "IIDR--I",     [MPTCP_CONNECTED] = "IIDR--I",
-		[UDP_NEW] = "I------",	      [UDP_BOUND] = "I-DR--I",
-		[UDP_CONNECTED] = "I-DR--I",  [UDP_CONNECTED_BOUND] = "I-DR--I",
-		[UDP_SENDER] = "I-DR--I",     [RAW] = "I------",
-		[PING] = "I------",	      [UNIX_NEW] = "-------",
-		[UNIX_CONNECTED] = "-------", [NETLINK] = "-------",
+		[TCP_NEW] = "I------",
+		[TCP_BOUND] = "I------",
+		[TCP_LISTENS] = "I-D---I",
+		[TCP_CONNECTING] = "IIDR--I",
+		[TCP_CONNECTED] = "IIDR--I",
+		[TCP_ACCEPTED] = "IIDR--I",
+		[TCP_UNTOLD] = "IIDR--I",
+		[TCP_CONNECTED_BOUND] = "IIDR--I",
+		[TCP_UNTOLD_PORT] = "IIDR--I",
+		[MPTCP_CONNECTED] = "IIDR--I",
+		[UDP_NEW] = "I------",
+		[UDP_BOUND] = "I-DR--I",
+		[UDP_CONNECTED] = "I-DR--I",
+		[UDP_CONNECTED_BOUND] = "I-DR--I",
+		[UDP_SENDER] = "I-DR--I",
+		[RAW] = "I------",
+		[PING] = "I------",
+		[UNIX_NEW] = "-------",
+		[UNIX_CONNECTED] = "-------",
+		[NETLINK] = "-------",
 		[PACKET] = "-------",
 	};
 	struct world w;
@@ -283,6 +312,7 @@ static void test_hold(void **state_)
 	a = twin_ask(SOL_SOCKET, SO_RCVBUF, "", 1);
 	assert_int_equal(a.verdict, TWIN_IGNORED);
 	/* it is too late for it: the call succeeds */
+	twin_have(IPPROTO_TCP, TCP_KEEPIDLE, 99);
 	twin_value(IPPROTO_TCP, TCP_KEEPIDLE)->helper_error = -EINVAL;
 	a = ask_number(OPTION_TCP_KEEPIDLE, 30);
 	assert_int_equal(a.verdict, TWIN_IGNORED);
@@ -339,7 +369,7 @@ static void test_hold_device(void **state_)
 		/* an accepted socket has its listener's */
 		if (i == TCP_ACCEPTED)
 			expected = TWIN_HANDED_ON;
-		if (i == TCP_UNTOLD)
+		if (shapes[i].is_untold)
 			expected = TWIN_HANDED_ON;
 		become_to((enum shape_id)i, "10.0.0.1", 80);
 		if (twin_ask(SOL_SOCKET, SO_BINDTODEVICE, "eth0", 5).verdict != expected ||
@@ -506,7 +536,7 @@ static void test_late(void **state_)
 	(void)state_;
 	world_of(&w, &policy, 1);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct connection c = connection_of(cases[i].local, 40000, "10.0.0.1", 80);
+		struct connection c = connection_of(cases[i].local, KERNELS_PORT, "10.0.0.1", 80);
 
 		become(&shapes[TCP_CONNECTED], &c, false);
 		assert_int_equal(twin_call_number(IPPROTO_TCP, TCP_KEEPIDLE, 1), 0);
@@ -529,6 +559,10 @@ static void test_untold(void **state_)
 			     { { OPTION_TCP_KEEPINTVL, 5, .application = APPLICATION_HOLD } } },
 			   { "out2", BIT(DIRECTION_CONNECT), { { OPTION_SO_SNDBUF, 5000 } } },
 			   { "in2", BIT(DIRECTION_ACCEPT), { { OPTION_SO_SNDBUF, 6000 } } },
+			   { "out3", BIT(DIRECTION_CONNECT), { { OPTION_SO_RCVBUF, 5000 } } },
+			   { "in3",
+			     BIT(DIRECTION_ACCEPT),
+			     { { OPTION_SO_RCVBUF, 6000, .application = APPLICATION_HOLD } } },
 			   { "ear",
 			     BIT(DIRECTION_LISTEN),
 			     { { OPTION_SO_SNDBUF, 7000, .application = APPLICATION_HOLD } } } },
@@ -553,6 +587,9 @@ static void test_untold(void **state_)
 	/* nobody has a word about it either way */
 	assert_int_equal(ask_number(OPTION_SO_SNDBUF, 1).verdict, TWIN_HANDED_ON);
 	assert_int_equal(twin.n_counts, 0);
+	assert_int_equal(ask_number(OPTION_SO_RCVBUF, 1).verdict, TWIN_HANDED_ON);
+	assert_int_equal(
+		twin_outcomes_of(counter_at(&w, 0, "in3"), OPTION_SO_RCVBUF, SP_OUTCOME_UNTOLD), 1);
 	/* connect(2) noted that it was called */
 	twin_socket.kept.has_own = true;
 	twin_socket.kept.own.flags = SP_OWN_SETS_CONNECTS;
@@ -656,7 +693,6 @@ static void test_passed(void **state_)
 	/* in a cgroup to which no policy applies, and before there is one */
 	twin_apply(NULL, 0);
 	assert_int_equal(ask_number(OPTION_SO_MARK, 1).verdict, TWIN_HANDED_ON);
-	twin_socket.raw.sk.icsk_inet.sk.sk_cgrp_data.cgroup->kn->id = TWIN_CGROUP;
 	world_free(&w);
 }
 
@@ -751,6 +787,53 @@ static void test_notes(void **state_)
 	world_free(&w);
 }
 
+/* What was held or denied is not the application's; what was clamped is, as it came out. */
+static void test_not_noted(void **state_)
+{
+	static const struct fixture_policy policy = {
+		"p",
+		.base = { { OPTION_TCP_KEEPIDLE, 60, .application = APPLICATION_RESPECT },
+			  { OPTION_IP_TOS, 0x20, .application = APPLICATION_RESPECT },
+			  { OPTION_TCP_KEEPCNT, 5, .application = APPLICATION_RESPECT } },
+		.rules = { { "near",
+			     0,
+			     { { OPTION_TCP_KEEPIDLE, 70, .application = APPLICATION_HOLD },
+			       { OPTION_TCP_KEEPCNT, .range = { true, 5, 9 } },
+			       { OPTION_IP_TOS, 0x40, .application = APPLICATION_DENY } },
+			     .remote = { "10.0.0.0/8" } } },
+	};
+	struct world w;
+
+	(void)state_;
+	world_of(&w, &policy, 1);
+	become_to(TCP_CONNECTED, "10.0.0.1", 80);
+	ask_number(OPTION_IP_TOS, 8);
+	assert_false(twin_socket.kept.has_own);
+	twin_socket.kept.has_own = true;
+	twin_socket.kept.own.options = 1ull << OPTION_TCP_KEEPIDLE | 1ull << OPTION_IP_TOS;
+	ask_number(OPTION_IP_TOS, 8);
+	expect_noted(OPTION_IP_TOS, true, 0);
+	ask_number(OPTION_TCP_KEEPIDLE, 8);
+	expect_noted(OPTION_TCP_KEEPIDLE, false, 0);
+	ask_number(OPTION_TCP_KEEPCNT, 10);
+	expect_noted(OPTION_TCP_KEEPCNT, true, 9);
+	world_free(&w);
+}
+
+/* Sockets that are older than their policy are told by what they have. */
+static void test_old(void **state_)
+{
+	struct world w;
+
+	(void)state_;
+	world_of(&w, &every_mode, 1);
+	become_to(UDP_NEW, "10.0.0.1", 80);
+	assert_int_equal(ask_number(OPTION_SO_RCVBUF, 1).verdict, TWIN_HANDED_ON);
+	twin_socket.sk.src_port = 40000; /* which only a send has brought */
+	assert_int_equal(ask_number(OPTION_SO_RCVBUF, 1).verdict, TWIN_IGNORED);
+	world_free(&w);
+}
+
 /* --- random --------------------------------------------------------------------------------- */
 
 /* Somebody has the last word about half of what the policies set. */
@@ -792,6 +875,8 @@ static struct connection random_ends(struct seeded *r, const struct shape *s)
 		c.family = v4 ? SP_FAMILY_INDEX_IPV4 : SP_FAMILY_INDEX_IPV6;
 		if (s->local)
 			c.local = random_endpoint(r, v4);
+		if (chooses_port(s))
+			c.local.port = KERNELS_PORT;
 		if (s->remote)
 			c.remote = random_endpoint(r, v4);
 	}
@@ -952,6 +1037,7 @@ int main(void)
 		cmocka_unit_test(test_untold),	   cmocka_unit_test(test_port_of_the_kernels),
 		cmocka_unit_test(test_families),   cmocka_unit_test(test_passed),
 		cmocka_unit_test(test_lists_lost), cmocka_unit_test(test_notes),
+		cmocka_unit_test(test_not_noted),  cmocka_unit_test(test_old),
 		cmocka_unit_test(test_random),
 	};
 
