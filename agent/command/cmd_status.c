@@ -11,7 +11,6 @@
 #include "policy/stage.h"
 #include "report/open_sockets.h"
 #include "report/overview.h"
-#include "report/said.h"
 
 /* Prints "INTRODUCTION TEXT", and nothing for NULL. */
 static void print_with(const char *introduction, const char *text)
@@ -283,7 +282,8 @@ static void print_cgroup(const json_t *c)
 			printf("  %s (%s):\n", stage, document_text(one, "hooks"));
 		last = stage;
 		printf("    %s = %s (policy %s", document_text(one, "option"),
-		       said_all(one, (char[SAID_SIZE]){ 0 }), document_text(one, "policy"));
+		       document_value_and_word(one, (char[DOCUMENT_VALUE_SIZE]){ 0 }),
+		       document_text(one, "policy"));
 		print_with(", rule ", document_text(one, "rule"));
 		printf("%s)\n", document_is(one, "conditional") ? ", when it holds" : "");
 	}

@@ -3,7 +3,6 @@
 
 #include "option/value.h"
 #include "report/contest.h"
-#include "report/said.h"
 
 /* --- conditions of rules ---------------------------------------------------------------------- */
 
@@ -373,8 +372,9 @@ json_t *contestant_add(json_t *to, const struct contestant *c)
 			  !has_value ? json_null()
 			  : value    ? document_string(value)
 				     : NULL);
-	return said_add(to, c->option, !c->op, c->op ? application_of(c->op) : APPLICATION_OVERRIDE,
-			c->op ? range_of(c->op) : (struct value_range){ 0 });
+	return document_add_word(to, c->option, !c->op,
+				 c->op ? application_of(c->op) : APPLICATION_OVERRIDE,
+				 c->op ? range_of(c->op) : (struct value_range){ 0 });
 }
 
 bool contestants_say_same(const struct contestant *a, const struct contestant *b)

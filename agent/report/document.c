@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "base/utf8.h"
+#include "option/value.h"
 #include "policy/stage.h"
 #include "report/document.h"
 
@@ -94,4 +95,82 @@ int document_write(json_t *root, FILE *to)
 		r = -EIO;
 	json_decref(root);
 	return r;
+}
+
+/* --- what a policy says of an option --------------------------------------------------------- */
+
+static json_t *end_json(const struct option *o, bool is_given, uint32_t number)
+{
+	_cleanup_free_ char *text = is_given ? value_format_number(o, number) : NULL;
+
+	return !is_given ? json_null() : text ? document_string(text) : NULL;
+}
+
+json_t *document_add_word(json_t *to, const struct option *o, bool unset, enum application a,
+			  struct value_range range)
+{
+	const bool nobody = unset || o->level == SP_LEVEL_REPLY;
+
+	to = document_set(to, "application",
+			  nobody ? json_null() : json_string(application_words[a]));
+	to = document_set(to, "min", end_json(o, range.is_given && range.min, range.min));
+	return document_set(to, "max",
+			    end_json(o, range.is_given && range.max != UINT32_MAX, range.max));
+}
+
+bool document_is_unset(const json_t *said)
+{
+	const char *value = document_text(said, "value");
+
+	return value && streq(value, "unset");
+}
+
+const char *document_range(const json_t *said, char buf[static DOCUMENT_VALUE_SIZE])
+{
+	const char *min = document_text(said, "min"), *max = document_text(said, "max");
+
+	snprintf(buf, DOCUMENT_VALUE_SIZE, "%s%s%s%s", min && !max ? "at least " : "",
+		 min ? min : "",
+		 min && max ? " to "
+		 : max	    ? "at most "
+			    : "",
+		 max ? max : "");
+	return buf;
+}
+
+const char *document_value(const json_t *said, char buf[static DOCUMENT_VALUE_SIZE])
+{
+	const char *value = document_text(said, "value");
+
+	if (!value)
+		return document_range(said, buf);
+	snprintf(buf, DOCUMENT_VALUE_SIZE, "%s", value);
+	return buf;
+}
+
+const char *document_last_word(const json_t *said)
+{
+	const char *word = document_text(said, "application");
+	const bool has_range = document_text(said, "min") || document_text(said, "max");
+
+	return !word ? "" : has_range && streq(word, "override") ? "range" : word;
+}
+
+const char *document_value_and_word(const json_t *said, char buf[static DOCUMENT_VALUE_SIZE])
+{
+	const char *value = document_text(said, "value"), *word = document_last_word(said);
+	const bool is_usual = !*word || streq(word, "override") || streq(word, "range");
+	char ends[DOCUMENT_VALUE_SIZE];
+	size_t n;
+
+	document_value(said, buf);
+	document_range(said, ends);
+	if (!value)
+		*ends = '\0';
+	if (is_usual && !*ends)
+		return buf;
+	n = strlen(buf);
+	snprintf(buf + n, DOCUMENT_VALUE_SIZE - n, " (%s%s%s)", is_usual ? "" : word,
+		 !is_usual && *ends ? ", " : "", ends);
+	return buf;
 }

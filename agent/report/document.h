@@ -39,4 +39,24 @@ void document_print_names(const json_t *array, const char *what, FILE *to);
 /* Writes the document; drops the reference.  Returns 0, -ENOMEM (it is NULL), or -EIO. */
 int document_write(json_t *root, FILE *to);
 
+/*
+ * What a policy says of an option: `value` (null: a range alone), `application` (null: nobody can
+ * have the last word), `min`, `max` (null: no such end).
+ */
+
+/* Adds application, min and max; range.is_given false: there is none.  NULL when memory is out. */
+json_t *document_add_word(json_t *to, const struct option *o, bool unset, enum application a,
+			  struct value_range range);
+
+bool document_is_unset(const json_t *said);
+#define DOCUMENT_VALUE_SIZE 128
+/* Formats "64K to 4M", "at least 64K", "at most 4M"; "": there is no range. */
+const char *document_range(const json_t *said, char buf[static DOCUMENT_VALUE_SIZE]);
+/* Formats the value, or the range where there is none. */
+const char *document_value(const json_t *said, char buf[static DOCUMENT_VALUE_SIZE]);
+/* Returns `application` as it is written, "range" where one counts instead, or "": nobody. */
+const char *document_last_word(const json_t *said);
+/* Formats the value and what is not usual: "on (hold)", "1M (64K to 4M)". */
+const char *document_value_and_word(const json_t *said, char buf[static DOCUMENT_VALUE_SIZE]);
+
 #endif

@@ -4,7 +4,6 @@
 #include "option/value.h"
 #include "policy/stage.h"
 #include "report/explanation.h"
-#include "report/said.h"
 
 #define INET (BIT(SP_FAMILY_INDEX_IPV4) | BIT(SP_FAMILY_INDEX_IPV6))
 
@@ -147,7 +146,7 @@ static json_t *say_json(const struct block *b, const struct setting *s)
 				"file", document_string(s->at.file), "line", (int)s->at.line,
 				"value", value_json(s));
 
-	return said_add(say, s->option, s->unset, s->application, s->range);
+	return document_add_word(say, s->option, s->unset, s->application, s->range);
 }
 
 /* Returns the mark of the connection in question, as far as policies set it. */

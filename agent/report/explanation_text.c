@@ -5,7 +5,6 @@
 #include "policy/stage.h"
 #include "report/explanation.h"
 #include "report/in_force.h"
-#include "report/said.h"
 
 #define LABEL "      %-9s " /* begins a line below an option */
 
@@ -27,7 +26,7 @@ struct row {
 	bool otherwise;		      /* where the lines before it do not hold */
 	json_int_t have, of;	      /* open sockets: that have it, that should */
 	char from[2 * SP_NAME_SIZE], at_text[32], sockets[48];
-	char value[SAID_SIZE]; /* or the range */
+	char value[DOCUMENT_VALUE_SIZE]; /* or the range */
 };
 
 struct table {
@@ -85,7 +84,7 @@ static int add_choice(struct table *t, const json_t *option, const json_t *choic
 		row->choice = choice;
 		row->beats = json_object_get(choice, "beats");
 	}
-	row->at |= acts || said_is_unset(choice) || t->verbose ? direction_bit(option) : 0;
+	row->at |= acts || document_is_unset(choice) || t->verbose ? direction_bit(option) : 0;
 	row->otherwise |= otherwise;
 	row->have += document_number(sockets, "have");
 	row->of += document_number(sockets, "of");
@@ -96,8 +95,9 @@ static int add_choice(struct table *t, const json_t *option, const json_t *choic
 	if (row->of)
 		sprintf(row->sockets, "%lld of %lld", row->have, row->of);
 	t->any_sockets |= row->of > 0;
-	t->any_word |= *said_last_word(choice) && !streq(said_last_word(choice), "override");
-	said_value(choice, row->value);
+	t->any_word |=
+		*document_last_word(choice) && !streq(document_last_word(choice), "override");
+	document_value(choice, row->value);
 	return 0;
 }
 
@@ -132,16 +132,16 @@ static void print_notes(const struct row *row, int pad, FILE *to)
 	const char *value = document_text(row->choice, "value"),
 		   *when = document_text(row->choice, "when"),
 		   *more = document_text(row->choice, "kernel");
-	char range[SAID_SIZE] = "";
+	char range[DOCUMENT_VALUE_SIZE] = "";
 
 	if (!more)
 		more = document_text(row->choice, "why");
-	if (said_is_unset(row->choice))
+	if (document_is_unset(row->choice))
 		more = "left alone";
 	if (value && more && streq(more, value))
 		more = NULL;
 	if (value)
-		said_range(row->choice, range);
+		document_range(row->choice, range);
 	print_note("when ", when, &pad, to);
 	print_note("", !when && row->otherwise ? "otherwise" : NULL, &pad, to);
 	print_note("", more, &pad, to);
@@ -158,7 +158,7 @@ static void print_setter(const json_t *say, FILE *to)
 		rule ? rule : "", document_text(say, "file"), document_number(say, "line"));
 }
 
-/* What becomes of what the application sets, by said_last_word(). */
+/* What becomes of what the application sets, by document_last_word(). */
 static const struct {
 	const char *word, *meaning;
 } words[] = {
@@ -183,7 +183,7 @@ static void print_details(const struct row *row, FILE *to)
 		fprintf(to, LABEL "%s (%s)\n", "set at", json_string_value(one),
 			stage_hooks(stage_find(json_string_value(one))));
 	for (i = 0; i < ARRAY_SIZE(words) && acts; i++)
-		if (streq(words[i].word, said_last_word(row->choice)))
+		if (streq(words[i].word, document_last_word(row->choice)))
 			fprintf(to, LABEL "%s\n", "last word", words[i].meaning);
 	if (acts && streq(document_text(row->choice, "on_failure"), "refuse"))
 		fprintf(to, LABEL "%s\n", "failure",
@@ -194,7 +194,7 @@ static void print_details(const struct row *row, FILE *to)
 							: "open sockets get it when it changes");
 	json_array_foreach (row->beats, i, one) {
 		fprintf(to, LABEL "%s %s of ", "beats", document_text(one, "option"),
-			said_value(one, (char[SAID_SIZE]){ 0 }));
+			document_value(one, (char[DOCUMENT_VALUE_SIZE]){ 0 }));
 		print_setter(one, to);
 		fputc('\n', to);
 	}
@@ -211,7 +211,7 @@ static const char *cell_text(const struct table *t, const struct row *row, enum 
 	case CELL_FROM:
 		return row ? row->from : "policy/rule";
 	case CELL_APPLICATION:
-		return !t->any_word ? "" : row ? said_last_word(row->choice) : "application";
+		return !t->any_word ? "" : row ? document_last_word(row->choice) : "application";
 	case CELL_AT:
 		return !row ? "at" : row->at ? row->at_text : "nowhere";
 	case CELL_SOCKETS:

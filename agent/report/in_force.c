@@ -2,7 +2,6 @@
 #include <errno.h>
 
 #include "report/in_force.h"
-#include "report/said.h"
 
 /* What the documents are made of; NULL when memory was out. */
 struct comparison {
@@ -222,7 +221,7 @@ struct changes {
 /* Do both sides speak for the same rule, or both for base options, of whichever policy? */
 static bool same_speaker(const json_t *a, const json_t *b)
 {
-	return document_same(a, b, "rule") && said_is_unset(a) == said_is_unset(b) &&
+	return document_same(a, b, "rule") && document_is_unset(a) == document_is_unset(b) &&
 	       (!document_text(a, "rule") || document_same(a, b, "policy"));
 }
 
@@ -408,9 +407,10 @@ static void print_side(const json_t *side, FILE *to)
 	const char *rule = document_text(side, "rule");
 	const bool is_set = json_is_object(side);
 
-	fputs(!is_set		    ? "not set"
-	      : said_is_unset(side) ? "left alone"
-				    : said_all(side, (char[SAID_SIZE]){ 0 }),
+	fputs(!is_set ? "not set"
+	      : document_is_unset(side)
+		      ? "left alone"
+		      : document_value_and_word(side, (char[DOCUMENT_VALUE_SIZE]){ 0 }),
 	      to);
 	if (is_set)
 		fprintf(to, " by %s", document_text(side, "policy"));

@@ -222,10 +222,33 @@ def try_policy(path, box):
         box.ip("address", "add", own, "dev", "lo", undo=("address", "del", own, "dev", "lo"))
     for peer_at in peers(found):
         check_sockets(name, found, worker, peer, peer_at)
+    check_words(found, text, worker, peer)
     policies = agent.status()["policies"]
     check("failed options", [], [failed for one in policies for failed in one["failed"]])
     check("applied", [], [one for policy in policies for one in (policy, *policy["rules"])
                           if one["applied"] == 0])
+
+
+def check_words(found, text, worker, peer):
+    """A policy that holds, or respects, what a client sets before connect(2) and afterwards."""
+    word = re.search(r"^ {4}application: (\w+)$", text, re.M)
+    if not word:
+        return
+    for option, value in found[0].options.items():
+        level, optname, convert = SHOWN[option]
+        own = 1 - convert(value) if convert is boolean else convert(value) + 1
+        with (peer.socket(socket.AF_INET, socket.SOCK_STREAM) as listener,
+              worker.socket(socket.AF_INET, socket.SOCK_STREAM) as client):
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(1)
+            client.setsockopt(level, optname, own)
+            client.connect(("127.0.0.1", listener.port()))
+            check(f"{word[1]}: {option}, set before", {"hold": convert(value), "respect": own}[word[1]],
+                  client.sockopt(level, optname))
+            client.setsockopt(level, optname, own + 1 if convert is not boolean else own)
+            check(f"{word[1]}: {option}, set afterwards",
+                  convert(value) if word[1] == "hold" else own + (convert is not boolean),
+                  client.sockopt(level, optname))
 
 
 def generated_tests():
@@ -234,5 +257,12 @@ def generated_tests():
 
 
 def test_there_are_policies(_):
-    """At least six are shipped, and a file of the kind that is read here says what it sets."""
+    """At least six are shipped, and a file of the kind that is read here says what it sets; one of them holds, and
+    one respects."""
     check("shipped policies", True, len(generated_tests()) >= 6)
+    texts = []
+    for path in glob.glob(SHIPPED + "/*.yaml"):
+        with open(path, encoding="utf-8") as file:
+            texts.append(file.read())
+    check("words of the shipped policies", ["hold", "respect"],
+          sorted(set(re.findall(r"^ {4}application: (\w+)$", "".join(texts), re.M))))

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "report/said.h"
+#include "report/document.h"
 
 static void test_texts(void **state)
 {
@@ -53,18 +53,18 @@ static void test_texts(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		const bool unset = cases[i].value && streq(cases[i].value, "unset");
-		json_t *said = said_add(json_pack("{s:s?}", "value", cases[i].value),
-					&option_table[cases[i].option], unset, cases[i].application,
-					cases[i].range);
-		char text[SAID_SIZE];
+		json_t *said = document_add_word(json_pack("{s:s?}", "value", cases[i].value),
+						 &option_table[cases[i].option], unset,
+						 cases[i].application, cases[i].range);
+		char text[DOCUMENT_VALUE_SIZE];
 
 		assert_non_null(said);
-		assert_int_equal(said_is_unset(said), unset);
-		assert_string_equal(said_last_word(said), cases[i].last_word);
-		assert_string_equal(said_range(said, text), cases[i].range_text);
-		assert_string_equal(said_value(said, text),
+		assert_int_equal(document_is_unset(said), unset);
+		assert_string_equal(document_last_word(said), cases[i].last_word);
+		assert_string_equal(document_range(said, text), cases[i].range_text);
+		assert_string_equal(document_value(said, text),
 				    cases[i].value ? cases[i].value : cases[i].range_text);
-		assert_string_equal(said_all(said, text), cases[i].all);
+		assert_string_equal(document_value_and_word(said, text), cases[i].all);
 		json_decref(said);
 	}
 }
