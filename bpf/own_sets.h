@@ -75,18 +75,34 @@ static __always_inline bool is_taken(const struct sp_op *op, __u32 value)
 	       ((__s32)value >= (__s32)op->bounds.min && (__s32)value <= (__s32)op->bounds.max);
 }
 
-/* Has the socket what the application set?  Some calls fail after they were noted. */
-static __always_inline bool did_set(void *ctx, struct sock *raw, const struct sp_op *op, __u32 set)
+static __always_inline bool is_priority(const struct sp_op *op)
+{
+	return op->level == SOL_SOCKET && op->optname == SO_PRIORITY;
+}
+
+#define BUFFER_FLOOR 2304 /* SO_SNDBUF has a higher one, for sets that are as small */
+
+/* Is the buffer what became of that set?  The host's limit makes it smaller. */
+static __always_inline bool is_buffer_of(void *ctx, const struct sp_op *op, __u32 set)
 {
 	union shown now;
+
+	return !read_value(ctx, op, &now) || now.number / 2 <= set || set < BUFFER_FLOOR;
+}
+
+/* Has the socket what the application set?  Some calls fail after they were noted. */
+static __always_inline bool did_set(void *ctx, struct sock *raw, const struct sp_op *op,
+				    const struct sp_own_sets *s, __u32 set)
+{
+	union shown now = { .number = s->priority };
 
 	if (op->reads & SP_FRESH_IS_UNSET && !set)
 		return false;
 	if (op->reads & SP_READS_DOUBLED)
-		return is_buffer_set(raw, op);
+		return is_buffer_set(raw, op) && is_buffer_of(ctx, op, set);
 	if (op->reads & SP_READS_OTHERWISE)
 		return op->flags & SP_OP_RANGE || is_taken(op, set);
-	if (!read_value(ctx, op, &now))
+	if (!is_priority(op) && !read_value(ctx, op, &now))
 		return true;
 	if (op->reads & SP_READS_BOOL)
 		set = !!set;
@@ -140,8 +156,8 @@ static __always_inline bool is_own(void *ctx, struct bpf_sock *sk, const struct 
 		*ret_noted = s->value[op->option & (SP_OPTIONS_MAX - 1)];
 		if (parent)
 			return did_parent_set(parent, op, *ret_noted);
-		return did_set(ctx, raw, op, *ret_noted) ||
-		       did_set(ctx, raw, op, s->earlier[op->option & (SP_OPTIONS_MAX - 1)]);
+		return did_set(ctx, raw, op, s, *ret_noted) ||
+		       did_set(ctx, raw, op, s, s->earlier[op->option & (SP_OPTIONS_MAX - 1)]);
 	}
 	return is_shown && !(s && s->flags & SP_OWN_SETS_WHOLE) && seems_set(ctx, raw, op);
 }
@@ -242,6 +258,16 @@ static __always_inline void set_implied(void *ctx, const struct sp_op *op, __u32
 		(void)set_value(ctx, next, how);
 }
 
+/* The policy's IP_TOS does not take the application's own SO_PRIORITY. */
+static __always_inline void restore_priority(void *ctx, struct bpf_sock *sk)
+{
+	struct sp_own_sets *s = bpf_sk_storage_get(&own_sets, sk, NULL, 0);
+
+	if (s)
+		(void)bpf_setsockopt(ctx, SOL_SOCKET, SO_PRIORITY, &s->priority,
+				     sizeof(s->priority));
+}
+
 /* Returns 1 if the call is refused. */
 static __always_inline int set_with_care(void *ctx, struct bpf_sock *sk, __u32 number, __u32 how,
 					 enum context context)
@@ -252,8 +278,11 @@ static __always_inline int set_with_care(void *ctx, struct bpf_sock *sk, __u32 n
 
 	if (!op || !sk)
 		return 0;
-	if (op->flags & (SP_OP_RESPECT | SP_OP_RANGE) && stays(ctx, sk, op))
+	if (op->flags & (SP_OP_RESPECT | SP_OP_RANGE) && stays(ctx, sk, op)) {
+		if (is_priority(op))
+			restore_priority(ctx, sk);
 		return 0;
+	}
 	late = op->flags & SP_OP_REFUSE && comes_too_late(ctx, sk, op, how);
 	r = set_value(ctx, op, how);
 	if (r == 0)
@@ -329,8 +358,11 @@ __noinline int note_connect(struct bpf_sock_addr *ctx)
 		__u64 due_ = own_ ? own_->due : 0;                                                 \
 		int refused_ = 0;                                                                  \
                                                                                                    \
-		if (due_)                                                                          \
+		if (due_) {                                                                        \
 			own_->due = 0;                                                             \
+			(void)bpf_getsockopt(ctx, SOL_SOCKET, SO_PRIORITY, &own_->priority,        \
+					     sizeof(own_->priority));                              \
+		}                                                                                  \
 		for (__u32 i_ = 0; i_ < SP_OPTIONS_MAX && due_ >> i_; i_++)                        \
 			if (own_ && due_ >> i_ & 1)                                                \
 				refused_ |= set_with_care_(ctx, own_->op[i_], own_->how);          \

@@ -497,11 +497,13 @@ struct sp_socket {
  * itself. An accepted socket begins with its listener's. */
 #define SP_OPTIONS_MAX 64
 struct sp_own_sets {
-	__u64 options;		     /* BIT(row of the option table) */
-	__u64 due;		     /* likewise: during a run of a hook, those that were put off */
-	__u32 flags;		     /* SP_OWN_SETS_* */
-	__u32 how;		     /* likewise: of that run, see bpf/op.h */
-	__u32 value[SP_OPTIONS_MAX]; /* by row: the first bytes of what it set */
+	__u64 options;	/* BIT(row of the option table) */
+	__u64 due;	/* likewise: during a run of a hook, those that were put off */
+	__u32 flags;	/* SP_OWN_SETS_* */
+	__u32 how;	/* likewise: of that run, see bpf/op.h */
+	__u32 priority; /* likewise: SO_PRIORITY before IP_TOS changed it */
+	__u32 reserved;
+	__u32 value[SP_OPTIONS_MAX];   /* by row: the first bytes of what it set */
 	__u32 earlier[SP_OPTIONS_MAX]; /* by row: the last of those that were seen to be in effect
 					  when the next one came, which may have failed */
 	__u32 op[SP_OPTIONS_MAX];      /* by row: the number of the operation that was put off */
@@ -528,6 +530,6 @@ _Static_assert(__builtin_offsetof(struct sp_state, abi_version) == 64, "abi");
 _Static_assert(__builtin_offsetof(struct sp_state, misses) == 1024, "abi: a cache line of its own");
 _Static_assert(sizeof(struct sp_state) == 1088, "abi");
 _Static_assert(sizeof(struct sp_socket) == 16, "abi");
-_Static_assert(sizeof(struct sp_own_sets) == 24 + 12 * SP_OPTIONS_MAX, "abi");
+_Static_assert(sizeof(struct sp_own_sets) == 32 + 12 * SP_OPTIONS_MAX, "abi");
 
 #endif

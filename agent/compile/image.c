@@ -21,7 +21,7 @@ struct building {
 	image_counter_fn *counter;
 	void *userdata;
 	uint64_t set[SP_STAGE_MAX]; /* options that any policy sets, by stage */
-	bool tos_takes_care;	    /* some IP_TOS is put off: see SP_OP_CARE */
+	bool tos_takes_care; /* IP_TOS, and what comes after it, is put off: see SP_OP_CARE */
 	struct sp_generation generation;
 	uint64_t asked; /* as in sp_policy, of the current policy */
 	struct array of[MAP_ID_MAX];
@@ -103,6 +103,12 @@ static void tell_generation(struct building *b, const struct option *o, const st
 		g->flags |= SP_GENERATION_APPLIES;
 }
 
+/* IP_TOS, and what comes after it, as it overwrites that. */
+static bool is_about_tos(const struct option *o)
+{
+	return o->after_tos || o == &option_table[OPTION_IP_TOS];
+}
+
 /* Writes a block, of a rule or of a base.  to->counter and the like are left to the caller. */
 static int write_block(struct building *b, const struct policy *p, enum sp_stage s,
 		       const struct program_block *from, struct sp_block *to)
@@ -120,7 +126,7 @@ static int write_block(struct building *b, const struct policy *p, enum sp_stage
 		    choice->setting->option == &option_table[OPTION_SO_BINDTODEVICE])
 			b->generation.stages |= SP_DUE_DEVICE_NAME;
 		for (n = program_encode_ops(choice, s, &ops[to->n_ops]); n; n--) {
-			if (choice->option->after_tos && b->tos_takes_care)
+			if (b->tos_takes_care && is_about_tos(choice->option))
 				ops[to->n_ops].flags |= SP_OP_CARE;
 			tell_generation(b, choice->option, &ops[to->n_ops]);
 			ops[to->n_ops++].counter = counter_of(b, p, choice->rule);
@@ -295,20 +301,19 @@ static uint64_t after_others(const struct building *b)
 
 static_assert(LOADER_POLICIES_MAX <= SP_POLICY_NUMBERS_MAX, "a number for each policy");
 
-/* Is what comes after IP_TOS put off as well, since some IP_TOS is? */
+/* Is some of that put off?  Then all of it is, so that the order stays. */
 static bool tos_takes_care(const struct config *c)
 {
-	const struct option *tos = &option_table[OPTION_IP_TOS];
-
 	for (size_t i = 0; i < c->n_policies; i++) {
 		const struct policy *p = &c->policies[i];
 
 		for (size_t k = 0; k <= p->n_rules; k++) {
 			const struct settings *block = k ? &p->rules[k - 1].options : &p->base;
-			const struct setting *setting = settings_find(block, tos);
 
-			if (setting && program_flags(setting) & SP_OP_CARE)
-				return true;
+			for (size_t n = 0; n < block->n; n++)
+				if (is_about_tos(block->v[n].option) &&
+				    program_flags(&block->v[n]) & SP_OP_CARE)
+					return true;
 		}
 	}
 	return false;
