@@ -129,15 +129,18 @@ other-abi:
 tiny-cache:
 	+$(Q)$(SUBMAKE) O=$(O)/tiny-cache TINY_CACHE=1 $(O)/tiny-cache/sockpol
 
-# The last agent that pinned all in one directory (SP_ABI_VERSION 5), for the tests of its take-over; where the
-# history has it.
-FIRST_EDITION := 5f2942e
-.PHONY: first-edition
-first-edition: $(O)/first-edition/sockpol
-$(O)/first-edition/sockpol:
+# Agents of earlier versions, for the tests of their take-over; where the history has them.
+EARLIER := first-edition abi-8
+# The last one that pinned all in one directory (SP_ABI_VERSION 5), and the last of SP_ABI_VERSION 8.
+COMMIT_first-edition := 5f2942e
+COMMIT_abi-8         := e03e5dc
+.PHONY: $(EARLIER)
+$(EARLIER): %: $(O)/%/sockpol
+$(EARLIER:%=$(O)/%/sockpol): COMMIT = $(COMMIT_$(notdir $(@D)))
+$(EARLIER:%=$(O)/%/sockpol):
 	$(Q)mkdir -p $(@D)/source
-	+$(Q)! git cat-file -e $(FIRST_EDITION)^{commit} 2>/dev/null || { \
-		git archive $(FIRST_EDITION) | tar -x -C $(@D)/source && \
+	+$(Q)! git cat-file -e $(COMMIT)^{commit} 2>/dev/null || { \
+		git archive $(COMMIT) | tar -x -C $(@D)/source && \
 		$(SUBMAKE) -C $(@D)/source O=build build/sockpol && ln -f $(@D)/source/build/sockpol $@; }
 
 # The kernel side: built without any kernel's headers or BTF, relocated (CO-RE) when loaded.
@@ -297,7 +300,7 @@ unit-build: $(UNIT_TESTS:%=$(O)/unit/%)
 asan-build: $(UNIT_TESTS:%=$(O)/unit-asan/%)
 replay-build: $(FUZZ_TARGETS:%=$(O)/fuzz/replay-%) $(O)/fuzz/bad
 fuzz-build: $(FUZZ_TARGETS:%=$(O)/fuzz/fuzz-%) $(O)/fuzz/loader.dict
-live-build: all other-abi first-edition $(O)/mutant/sockpol $(LIVE_PROGRAMS) $(O)/tests/conformance-table
+live-build: all other-abi $(EARLIER) $(O)/mutant/sockpol $(LIVE_PROGRAMS) $(O)/tests/conformance-table
 tests-build: live-build $(TIMED_TESTS:%=$(O)/unit/%) asan-build replay-build $(POLICIES:%=$(O)/%)
 
 # tests/doc looks at the pages.

@@ -37,7 +37,7 @@ NOT_ESSENTIAL = ("faults/explain/", "life/agent/", "life/bad_days/", "life/comma
                  "life/host/", "life/host_faults/", "life/last_good/", "life/tunnel/",
                  "life/killed/", "life/policies/", "life/programs/", "life/storms/",
                  "life/first_sockets/during_reloads", "life/takeover/restarts",
-                 "life/takeover/another_version", "life/takeover/first_edition",
+                 "life/takeover/another_version", "life/takeover/first_edition", "life/takeover/abi_8",
                  "life/takeover/removed", "life/takeover/bad_files", "life/takeover/detach")
 
 

@@ -175,30 +175,34 @@ def make_map(path, kind, name):
             name)
 
 
-def first_edition(box):
-    """An agent of SP_ABI_VERSION 5, which pinned all in one directory."""
-    path = os.path.join(os.path.dirname(box.sockpol), "first-edition", "sockpol")
+def earlier(box, name):
+    """An agent of an earlier version, by its name in the Makefile."""
+    path = os.path.join(os.path.dirname(box.sockpol), name, "sockpol")
     if not os.access(path, os.X_OK):
-        raise Skip(f"there is no {path} (make first-edition)")
+        raise Skip(f"there is no {path} (make {name}, where the history has it)")
     return path
+
+
+def first_edition(box, name):
+    """One of SP_ABI_VERSION 5, which pinned all in one directory and knew no state directory."""
+    agent = box.agent(name, sockpol=earlier(box, "first-edition"))
+    agent.state_dir = None
+    return agent
 
 
 def flat_pins(agent):
     return sorted(set(os.listdir(agent.pin_dir)) - {"current"})
 
 
-def test_first_edition_under_load(box):
-    agent = box.agent("first", sockpol=first_edition(box))
-    agent.state_dir = None  # it knows none
-    worker = governed_worker(box, agent, "first", 4)
-    held = agent.objects()
-    with Load(worker.cgroup, 4) as load:
-        load.go()
-        agent.kill()
-        agent.sockpol = box.sockpol
-        agent.start()
-        seen = load.end()
-    check_load(seen, 10)
+def take_over(box, agent):
+    """This version's agent after one of an earlier version that was killed."""
+    agent.kill()
+    agent.sockpol = box.sockpol
+    agent.start()
+
+
+def check_taken_over(agent, held):
+    """Nothing is left of what the earlier agent held but its links, which got our programs."""
     check("its pins are gone", [], flat_pins(agent))
     wait_for("what it loaded to be gone", set(),
              lambda: still_there({one for one in held if one[0] != "link"}))
@@ -208,11 +212,76 @@ def test_first_edition_under_load(box):
     wait_for("everything to be gone", set(), lambda: still_there(held))
 
 
-def test_first_edition_and_kills(box):
+def test_first_edition_under_load(box):
+    agent = first_edition(box, "first")
+    worker = governed_worker(box, agent, "first", 4)
+    held = agent.objects()
+    with Load(worker.cgroup, 4) as load:
+        load.go()
+        take_over(box, agent)
+        seen = load.end()
+    check_load(seen, 10)
+    check_taken_over(agent, held)
+
+
+def counted(agent):
+    """{policy or policy/rule: (sockets, failures by option and errno)}"""
+    found = {}
+    for one in agent.status()["policies"]:
+        for rule in [None, *one["rules"]]:
+            of = one if rule is None else rule
+            found["/".join(filter(None, [one["name"], rule and rule["name"]]))] = of["applied"]
+        found[one["name"], "failed"] = sorted((fail.get("rule"), fail["option"], fail["errno"],
+                                               fail["count"]) for fail in one["failed"])
+    return found
+
+
+def wait_for_more(agent, name):
+    """Until further sockets are counted of a policy."""
+    before = agent.policy(name)["applied"]
+    wait_for(f"further sockets of {name}", True, lambda: agent.policy(name)["applied"] > before)
+
+
+def test_abi_8_under_load(box):
+    """No connection is ungoverned, none fails, and counters and failures go on by their names."""
+    agent = box.agent("abi-8", sockpol=earlier(box, "abi-8"))
+    worker, other = (box.worker(box.cgroup.child(f"abi-8{name}")) for name in ("", "-other"))
+    # The first policy leaves the files, so that names get other numbers.
+    agent.write("10-first.yaml", priority_policy("first", other.cgroup, 2))
+    agent.write(FILE, policies(
+        policy("abi-8", worker.cgroup, {"SO_PRIORITY": 3}, NEAR),
+        policy("fails", other.cgroup, {"SO_BINDTODEVICE": "nosuchdev0"},
+               "    rules:\n      - name: cc\n        when: { remote: 127.0.0.0/8 }\n"
+               "        options: { SO_PRIORITY: 6 }\n")))
+    agent.start()
+    connected_option(other)
+    before = counted(agent)
+    check("failures by the one before", ["SO_BINDTODEVICE"],
+          sorted({one[1] for one in before["fails", "failed"]}))
+    held = agent.objects()
+    agent.remove("10-first.yaml")
+    with Load(worker.cgroup, 4) as load:
+        load.go()
+        wait_for_more(agent, "abi-8")
+        take_over(box, agent)
+        wait_for_more(agent, "abi-8")
+        seen = load.end()
+    check_load(seen, 10)
+    after = counted(agent)
+    total = 2 * seen["connections"] + seen["datagram_sockets"]
+    # The load's old UDP socket is counted by either version; its listener by the policy alone.
+    for name, others in (("abi-8", 2), ("abi-8/near", 1)):
+        check(f"sockets counted of {name}", total + others, after[name] - before[name])
+    for name in ("fails", "fails/cc", ("fails", "failed")):
+        check(f"what is counted of {name}", before[name], after[name])
+    connected_option(other)
+    check("the next failure is added", [2 * one[3] for one in before["fails", "failed"]],
+          [one[3] for one in counted(agent)["fails", "failed"]])
+    check_taken_over(agent, held)
+
+
+def cut_off(box, agent, worker):
     """Wherever the take-over is cut off, something whole is in force, and the next one ends it."""
-    agent = box.agent("first-kills", sockpol=first_edition(box))
-    agent.state_dir = None  # it knows none
-    worker = governed_worker(box, agent, "first-kills", 4)
     with Load(worker.cgroup, 4) as load:
         load.go()
         agent.kill()
@@ -227,9 +296,18 @@ def test_first_edition_and_kills(box):
     check("its pins are gone", [], flat_pins(agent))
 
 
+def test_first_edition_and_kills(box):
+    agent = first_edition(box, "first-kills")
+    cut_off(box, agent, governed_worker(box, agent, "first-kills", 4))
+
+
+def test_abi_8_and_kills(box):
+    agent = box.agent("abi-8-kills", sockpol=earlier(box, "abi-8"))
+    cut_off(box, agent, governed_worker(box, agent, "abi-8-kills", 4))
+
+
 def test_detach_the_first_edition(box):
-    agent = box.agent("first-detach", sockpol=first_edition(box))
-    agent.state_dir = None  # it knows none
+    agent = first_edition(box, "first-detach")
     worker = governed_worker(box, agent, "first-detach", 4)
     held = agent.objects()
     agent.kill()
