@@ -133,11 +133,8 @@ static __always_inline __u32 moments_of_udp(struct bpf_sock *sk, struct sock *ra
 		forget_unbound(sk, raw, f);
 		return MOMENTS_2(SP_STAGE_UDP_CONNECT, SP_STAGE_UDP_SOCKET);
 	}
-	if (is_bound(sk, raw)) {
-		if (!(READ_RAW_BITS(raw, sk_userlocks) & SOCK_BINDPORT_LOCK))
-			f->local.port = 0; /* bind(2) left it to the kernel */
+	if (is_bound(sk, raw))
 		return MOMENTS_2(SP_STAGE_UDP_BIND, SP_STAGE_UDP_SOCKET);
-	}
 	/* One that has a port has sent something, perhaps before there was a policy. */
 	s = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	return sk->src_port || (s && s->seen) ? MOMENTS_2(SP_STAGE_UDP_SEND, SP_STAGE_UDP_SOCKET)

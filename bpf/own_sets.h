@@ -159,7 +159,7 @@ static __always_inline bool is_own(void *ctx, struct bpf_sock *sk, const struct 
 		return did_set(ctx, raw, op, s, *ret_noted) ||
 		       did_set(ctx, raw, op, s, s->earlier[op->option & (SP_OPTIONS_MAX - 1)]);
 	}
-	return is_shown && !(s && s->flags & SP_OWN_SETS_WHOLE) && seems_set(ctx, raw, op);
+	return is_shown && !(s && s->whole >> (op->option & 63) & 1) && seems_set(ctx, raw, op);
 }
 
 /* Returns the value, brought into the range. */

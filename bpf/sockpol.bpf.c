@@ -640,14 +640,21 @@ __noinline int merge_given(struct given *to, __u64 id, __u32 what, __u32 how)
 	RUN_POLICIES(to, owner, generation, policies, stage, BOTH_FAMILIES, true, set_given,       \
 		     merge_given)
 
-/* Notes from the beginning what the application sets. */
-static __always_inline void begin_own_sets(struct bpf_sock *ctx)
+/* Notes from the beginning what the application sets: what the hook at setsockopt(2) notes now, not
+ * what a later configuration will respect. */
+static __always_inline void begin_own_sets(struct bpf_sock *ctx, __u32 what, __u32 generation)
 {
 	struct sp_own_sets *s =
 		bpf_sk_storage_get(&own_sets, ctx, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	struct sp_policy *p;
 
-	if (s)
-		s->flags = SP_OWN_SETS_WHOLE;
+	if (!s)
+		return;
+	s->whole = state.of[generation & 1].respected;
+	if (what == SP_WORD_IN_LISTS)
+		return;
+	p = MAP_LOOK(policies, generation & 1, &what);
+	s->whole &= p ? p->asked : 0;
 }
 
 /* Can a later hook refuse what the device could not be given for?  Raw and ping sockets have none.
@@ -682,7 +689,7 @@ int sock_create(struct bpf_sock *ctx)
 	if (!what)
 		return ALLOW;
 	if (state.of[generation & 1].flags & SP_GENERATION_RESPECTS)
-		begin_own_sets(ctx);
+		begin_own_sets(ctx, what, generation);
 	if (ctx->type == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP))
 		GIVE(&given, &owner, generation, what, SP_STAGE_TCP_SOCKET);
 	else if (protocol == IPPROTO_UDP)

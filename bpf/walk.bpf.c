@@ -328,7 +328,7 @@ static __always_inline bool is_own_set(void *sk, const struct walk_option *o, __
 		item.flags |= WALK_ITEM_OWN;
 		return true;
 	}
-	if (own && own->flags & SP_OWN_SETS_WHOLE)
+	if (own && own->whole >> row & 1)
 		return false;
 	return !is_fresh(o) && !(was && has_value(o, was->value));
 }

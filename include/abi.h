@@ -498,6 +498,7 @@ struct sp_socket {
 #define SP_OPTIONS_MAX 64
 struct sp_own_sets {
 	__u64 options;	/* BIT(row of the option table) */
+	__u64 whole;	/* likewise: noted since socket(2), so that there are no others */
 	__u64 due;	/* likewise: during a run of a hook, those that were put off */
 	__u32 flags;	/* SP_OWN_SETS_* */
 	__u32 how;	/* likewise: of that run, see bpf/op.h */
@@ -508,8 +509,7 @@ struct sp_own_sets {
 					  when the next one came, which may have failed */
 	__u32 op[SP_OPTIONS_MAX];      /* by row: the number of the operation that was put off */
 };
-#define SP_OWN_SETS_WHOLE    0x1 /* since socket(2), so that there are no others */
-#define SP_OWN_SETS_CONNECTS 0x2 /* it called connect(2), bound to an address of its own */
+#define SP_OWN_SETS_CONNECTS 0x1 /* it called connect(2), bound to an address of its own */
 
 _Static_assert(sizeof(struct sp_cache_set) == 32, "abi");
 _Static_assert(sizeof(struct sp_glob_node) == 16, "abi");
@@ -530,6 +530,6 @@ _Static_assert(__builtin_offsetof(struct sp_state, abi_version) == 64, "abi");
 _Static_assert(__builtin_offsetof(struct sp_state, misses) == 1024, "abi: a cache line of its own");
 _Static_assert(sizeof(struct sp_state) == 1088, "abi");
 _Static_assert(sizeof(struct sp_socket) == 16, "abi");
-_Static_assert(sizeof(struct sp_own_sets) == 32 + 12 * SP_OPTIONS_MAX, "abi");
+_Static_assert(sizeof(struct sp_own_sets) == 40 + 12 * SP_OPTIONS_MAX, "abi");
 
 #endif

@@ -203,3 +203,23 @@ def test_other_protocols_are_governed_at_socket_alone(box):
                   (one.sockopt(*SO_PRIORITY), one.sockopt(socket.SOL_SOCKET, 7) == 80 * 1024))
     shown = agent.policy("others")
     check("applied, and at socket(2)", (0, 2), (shown["applied"], shown["at_socket"]))
+
+
+def test_respected_from_a_reload_on(box):
+    """What was set before a configuration respects it is guessed, on sockets that others noted."""
+    agent = box.agent("since")
+    worker = box.worker(box.cgroup.child("since"))
+
+    def respect(**more):
+        return policies(policy("since", worker.cgroup, {"TCP_KEEPIDLE": "60s", **more},
+                               "    application: respect\n"))
+    agent.write("50-test.yaml", respect())
+    agent.start()
+    with listening(worker) as listener, worker.socket(socket.AF_INET,
+                                                      socket.SOCK_STREAM) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        agent.write("50-test.yaml", respect(TCP_KEEPCNT=7))
+        agent.reload_good()
+        client.connect(("127.0.0.1", listener.port()))
+        check("TCP_KEEPCNT of the application", 3,
+              client.sockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT))

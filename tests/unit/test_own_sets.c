@@ -58,7 +58,7 @@ static void begin(bool whole)
 	twin_have(SOL_SOCKET, SO_MAX_PACING_RATE, unlimited);
 	memcpy(twin_value(IPPROTO_TCP, TCP_CONGESTION)->data, "cubic", 6);
 	twin_socket.kept.has_own = whole;
-	twin_socket.kept.own.flags = whole ? SP_OWN_SETS_WHOLE : 0;
+	twin_socket.kept.own.whole = whole ? ~0ull : 0;
 }
 
 enum how_called {
@@ -255,6 +255,24 @@ static void test_moments(void **state_)
 	world_free(&w);
 }
 
+/* A later configuration respects what was not noted from the beginning: it is guessed. */
+static void test_noted_since(void **state_)
+{
+	struct connection c = peer();
+	struct world w;
+
+	(void)state_;
+	world_of(&w, &defaults, 1);
+	begin(true);
+	twin_socket.kept.own.whole = 1ull << OPTION_SO_MARK;
+	call_option(OPTION_SO_MAX_PACING_RATE, CALLED_UNSEEN, 30);
+	call_option(OPTION_SO_MARK, CALLED_UNSEEN, 3);
+	run_at(&w, SP_STAGE_TCP_CONNECT, &c, 0);
+	assert_int_equal(twin_number(SOL_SOCKET, SO_MAX_PACING_RATE), 30);
+	assert_int_equal(twin_number(SOL_SOCKET, SO_MARK), 7);
+	world_free(&w);
+}
+
 static void expect_congestion(const struct world *w, const char *expected, bool is_kept)
 {
 	struct connection c = peer();
@@ -305,7 +323,7 @@ static void test_mptcp(void **state_)
 		begin(false);
 		twin_socket.parent = &parent;
 		twin_socket.of_parent.has_own = true;
-		own->flags = SP_OWN_SETS_WHOLE;
+		own->whole = ~0ull;
 		own->options = 1ull << OPTION_TCP_NODELAY | 1ull << OPTION_SO_MARK |
 			       1ull << OPTION_SO_PRIORITY;
 		own->value[OPTION_SO_MARK] = 3;
@@ -557,11 +575,11 @@ static void test_comes_too_late(void **state_)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_moments),	       cmocka_unit_test(test_texts),
-		cmocka_unit_test(test_mptcp),	       cmocka_unit_test(test_range_fails),
-		cmocka_unit_test(test_order),	       cmocka_unit_test(test_implied),
-		cmocka_unit_test(test_refuse),	       cmocka_unit_test(test_not_refused),
-		cmocka_unit_test(test_comes_too_late),
+		cmocka_unit_test(test_moments),	    cmocka_unit_test(test_noted_since),
+		cmocka_unit_test(test_texts),	    cmocka_unit_test(test_mptcp),
+		cmocka_unit_test(test_range_fails), cmocka_unit_test(test_order),
+		cmocka_unit_test(test_implied),	    cmocka_unit_test(test_refuse),
+		cmocka_unit_test(test_not_refused), cmocka_unit_test(test_comes_too_late),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
