@@ -184,6 +184,9 @@ def relay(lines, total):
 
 
 def run_life_test(box, test):
+    """The agent that tests have in common goes before one whose module does not say COMMON_AGENT."""
+    if not getattr(sys.modules[test.__module__], "COMMON_AGENT", False):
+        box.end_common_agent()
     with box.scope():
         test(box)
 
