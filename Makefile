@@ -240,7 +240,7 @@ $(O)/tests/conformance-table: $(O)/sockpol $(LIVE) | $(O)/tests
 # The benchmark's load, the library that does the same by LD_PRELOAD, and the BPF programs beside ours.
 STEPS       := tcp-sock id cache policy ops count table
 BENCH_FLAGS  = $(CFLAGS) $(HARDENING) -std=gnu11 -D_GNU_SOURCE $(WARNINGS)
-BENCH_FILES := $(addprefix $(O)/bench/,load preload.so bpf_calls.so constants.bpf.o empty.bpf.o) $(STEPS:%=$(O)/bench/steps-%.bpf.o)
+BENCH_FILES := $(addprefix $(O)/bench/,load preload.so bpf_calls.so constants.bpf.o empty.bpf.o returns.bpf.o) $(STEPS:%=$(O)/bench/steps-%.bpf.o)
 
 $(O)/bench/load: $(sort $(wildcard tests/bench/load*.c)) $(wildcard tests/bench/*.h) Makefile | $(O)/bench
 	$(say) CC $@
@@ -360,7 +360,8 @@ UNAWARE_DEPS = libpython$(shell python3 -c 'import sys; print("%d.%d" % sys.vers
 test-unaware: test-deps ## Python's own network tests, governed and not: do they end alike? (root)
 	$(Q)tests/install-deps $(UNAWARE_DEPS)
 	+$(Q)$(SUBMAKE) all
-	$(Q)tests/run-all --counts "unaware=tests/unaware/run.py --sockpol $(O)/sockpol"
+	$(Q)tests/run-all --counts "unaware=tests/unaware/run.py --sockpol $(O)/sockpol" \
+		--counts "unaware, held=tests/unaware/run.py --sockpol $(O)/sockpol --application hold"
 
 .PHONY: test-mutants
 test-mutants: ## with each option left out, do its cases and only those fail? (root)
@@ -412,7 +413,7 @@ demo: test-deps ## a web server and curl, before and after a policy (root)
 C_FILES    := $(sort $(wildcard agent/*/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bench/*.[ch] tests/live/*.c tests/system/*.c tests/fuzz/*.[ch]))
 TIDY       := $(AGENT_SRC) $(sort $(wildcard bpf/*.bpf.c tests/unit/*.c tests/bench/*.c tests/live/*.c tests/system/*.c tests/fuzz/*.c))
 TIDY_FLAGS  = $(BASE_CFLAGS) -Itests/unit -Itests/fuzz
-$(O)/lint/bpf/% $(O)/lint/tests/bench/constants.bpf.c.tidy $(O)/lint/tests/bench/empty.bpf.c.tidy $(O)/lint/tests/bench/steps.bpf.c.tidy $(LIVE_BPF:%=$(O)/lint/%.tidy): TIDY_FLAGS = $(BPF_CFLAGS)
+$(O)/lint/bpf/% $(O)/lint/tests/bench/constants.bpf.c.tidy $(O)/lint/tests/bench/empty.bpf.c.tidy $(O)/lint/tests/bench/returns.bpf.c.tidy $(O)/lint/tests/bench/steps.bpf.c.tidy $(LIVE_BPF:%=$(O)/lint/%.tidy): TIDY_FLAGS = $(BPF_CFLAGS)
 
 $(O)/lint/%.tidy: % .clang-tidy Makefile $(filter %.h,$(C_FILES)) $(SKELETONS)
 	$(say) TIDY $<

@@ -5,7 +5,6 @@ import contextlib
 import glob
 import os
 import re
-import shutil
 import socket
 import struct
 import time
@@ -20,12 +19,18 @@ IDLE_SECONDS = 10
 STARTS = 30
 
 
-def shipped(setup, name):
-    """An agent with the policies that come with sockpol, over a cgroup of its own."""
+# What gives applications the last word back: "application: hold" and the like, on a line of its own.
+LAST_WORDS = re.compile(r"^\s*application: \w+\n", re.M)
+
+
+def shipped(setup, name, last_words=True):
+    """An agent with the policies that come with sockpol, over a cgroup of its own; without last_words: but
+    without what they say about who has the last word."""
     agent = setup.box.agent(name, setup.box.cgroup.child(name))
     for path in sorted(glob.glob(os.path.join(setup.policies, "*.yaml"))):
-        copy = shutil.copy(path, agent.policy_dir)
-        os.chmod(copy, 0o644)
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        agent.write(os.path.basename(path), text if last_words else LAST_WORDS.sub("", text))
     return agent
 
 
@@ -168,7 +173,9 @@ class Starts:
 ALL_STAGES = """policies:
   - name: all
     match: { cgroup: /nowhere }
-    options: { SO_PRIORITY: 1, SO_REUSEADDR: on, SO_RCVBUF: 128K, TCP_BPF_IW: 20, TIMEOUT_INIT: 2s }
+    on_failure: refuse
+    options: { SO_PRIORITY: 1, SO_REUSEADDR: on, SO_RCVBUF: 128K, TCP_BPF_IW: 20, TIMEOUT_INIT: 2s,
+      TCP_KEEPIDLE: { value: 60s, application: hold }, TCP_KEEPCNT: { min: 2, max: 9, application: respect } }
     rules:
       - name: local
         when: { local: 10.0.0.0/8 }
@@ -193,17 +200,18 @@ def run_verifier(setup, found):
 
 
 def run_starts(setup, found):
-    """Cold, and over what an agent left that was killed."""
-    cold, adopting = Starts("cold", 180), Starts("adopting pins", 60)
+    """Cold, and over what an agent left that was killed; with a hook at setsockopt(2) and without."""
     with setup.box.scope():
-        ready, agent = Ready(setup), shipped(setup, "bench-start")
-        calls = setup.box.path("bpf-calls")
-        agent.environment |= {"LD_PRELOAD": setup.built("bench/bpf_calls.so"),
-                              "BENCH_BPF_CALLS": calls}
+        ready, calls, parts = Ready(setup), setup.box.path("bpf-calls"), []
+        for what, last_words in (("", True), (", without `application`", False)):
+            agent = shipped(setup, "bench-start", last_words)
+            agent.environment |= {"LD_PRELOAD": setup.built("bench/bpf_calls.so"), "BENCH_BPF_CALLS": calls}
+            parts.append((agent, Starts(f"cold{what}", 180), Starts(f"adopting pins{what}", 60)))
         for _ in range(setup.rounds(STARTS)):
-            cold.add(ready, agent, calls)
-            agent.kill()
-            adopting.add(ready, agent, calls)
-            agent.stop()
-    found["starts"] = {one.title: one.json() for one in (cold, adopting)}
-    return [*cold.rows(), *adopting.rows()]
+            for agent, cold, adopting in parts:
+                cold.add(ready, agent, calls)
+                agent.kill()
+                adopting.add(ready, agent, calls)
+                agent.stop()
+    found["starts"] = {one.title: one.json() for _, *both in parts for one in both}
+    return [row for _, *both in parts for one in both for row in one.rows()]

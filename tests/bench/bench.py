@@ -18,7 +18,9 @@ import agent_rows  # noqa: E402
 import by_accounting  # noqa: E402
 import by_clock  # noqa: E402
 import by_miss  # noqa: E402
+import by_setsockopt  # noqa: E402
 import by_size  # noqa: E402
+import by_walk  # noqa: E402
 import contestants  # noqa: E402
 import machine  # noqa: E402
 from harness.result import Failure  # noqa: E402
@@ -26,7 +28,8 @@ from harness.startup import enter_sandbox  # noqa: E402
 from rows import table  # noqa: E402
 
 HEADS = ("figure", "median [95 % interval]", "bar", "")
-PARTS = ("mkdir", "agent", "programs", "look-up", "in-turn", "beside", "misses", "sizes", "globs")
+PARTS = ("mkdir", "agent", "programs", "look-up", "in-turn", "setsockopt", "beside", "misses", "walks",
+         "sizes", "globs")
 
 
 def parse_arguments(description):
@@ -66,8 +69,10 @@ def make_contestants(setup):
 # Those that want no other agent come first: what is attached elsewhere costs everybody.
 ALONE = (("mkdir", "mkdir", by_clock.run_mkdir),
          ("in-turn", "connections and datagrams a second", by_clock.run_in_turn),
+         ("setsockopt", "calls of setsockopt(2)", by_setsockopt.run_setsockopt),
          ("look-up", "look-ups among prefixes", by_accounting.run_look_ups),
          ("misses", "cgroups that the cache does not know", by_miss.run_misses),
+         ("walks", "commands that look at all sockets", by_walk.run_walks),
          ("sizes", "large configurations", by_size.run_sizes),
          ("globs", "how many globs fit", by_size.run_globs))
 SIDE_BY_SIDE = {"programs": by_accounting.ByAccounting, "beside": by_clock.Beside}

@@ -16,7 +16,7 @@ FILE = "50-bench.yaml"
 LOCAL = 'remote: [127.0.0.0/8, "::1"]'
 # enum bpf_attach_type, by our programs' names
 HOOKS = {"sock_create": 2, "sock_ops": 3, "bind4": 8, "bind6": 9, "connect4": 10, "connect6": 11,
-         "sendmsg4": 14, "sendmsg6": 15}
+         "sendmsg4": 14, "sendmsg6": 15, "setsockopt": 22}
 # Which end of a connection has the eight options
 ENDS = {"none": (False, False), "connect": (True, False), "accept": (False, True)}
 
@@ -44,6 +44,8 @@ class Load:
     def run(self, mode, number, application="none"):
         """{field: nanoseconds of one of them}"""
         answer = self.ask(mode, number, application)
+        if len(answer) != len(self.FIELDS):
+            raise OSError(f"the load failed at {mode} {number}")
         return {field: int(text) / number for field, text in zip(self.FIELDS, answer)}
 
     def __enter__(self):

@@ -10,10 +10,13 @@
  *   show4|show6 1 none|connect|accept what the two sockets of one connection have of them
  *   udp4|udp6 N                       fresh sockets connect, each to another random address
  *   send N                            datagrams from one socket, neither bound nor connected
- *   mkdir N                           cgroups made below SERVER, and removed untimed
- *   fresh N                           cgroups made below CLIENT, with two TCP sockets each
- *   first N, second N                 these sockets connect, the first or second of each cgroup;
- *                                     after the second the cgroups are removed, untimed
+ *   setnone|setheld N                 calls of setsockopt(2) on a connection
+ *   many N                            connections that stay open until the end
+ *   ping N                            times a byte to and fro; the last number is their median's
+ * sum mkdir N                           cgroups made below SERVER, and removed untimed fresh N
+ * cgroups made below CLIENT, with two TCP sockets each first N, second N                 these
+ * sockets connect, the first or second of each cgroup; after the second the cgroups are removed,
+ * untimed
  *
  * A line is answered by five numbers, nanoseconds: CPU time of the thread, time on the clock, and
  * of the latter what was spent within connect(2), accept(2) and the application's setsockopt(2).
@@ -107,7 +110,7 @@ static int open_sockets(struct sockets *s)
 {
 	int r = open_listeners(s);
 
-	s->sender = s->device_sender = -1;
+	s->sender = s->device_sender = s->client = -1;
 	s->deaf = open_deaf();
 	return r < 0 ? r : s->deaf < 0 ? s->deaf : 0;
 }
@@ -181,6 +184,12 @@ static int run(struct sockets *s, const struct cgroups *in, const struct turn *t
 		return run_sends(s, *turn->mode == 'd', turn->n);
 	if (strcmp(turn->mode, "socket") == 0)
 		return run_sockets(turn->n);
+	if (strcmp(turn->mode, "many") == 0)
+		return open_many(turn->n);
+	if (strcmp(turn->mode, "ping") == 0)
+		return run_pings(turn->n, t);
+	if (strncmp(turn->mode, "set", 3) == 0)
+		return run_sets(s, turn->mode, turn->n);
 	if (strcmp(turn->mode, "mkdir") == 0)
 		return each_directory(in->server, turn->n, make_directory);
 	if (strcmp(turn->mode, "fresh") == 0)

@@ -46,6 +46,7 @@ struct sockets {
 	int deaf;	      /* UDP, that nobody reads */
 	int sender;	      /* UDP, neither bound nor connected; -1: not made yet */
 	int device_sender;    /* likewise, which binds itself to the loopback device */
+	int client;	      /* TCP, connected to listen4; -1: not made yet */
 };
 
 int open_listeners(struct sockets *s);
@@ -67,6 +68,15 @@ int run_sockets(unsigned long n);
 
 /* n datagrams to a socket that nobody reads; by one bound to a device or not. */
 int run_sends(struct sockets *s, bool to_device, unsigned long n);
+
+/* n calls of setsockopt(2) on a connection; which option: "setnone" or "setheld". */
+int run_sets(struct sockets *s, const char *mode, unsigned long n);
+
+/* n connections over loopback, both of whose ends stay open. */
+int open_many(unsigned long n);
+
+/* n times a byte to and fro; t->options is n times the median of what that took. */
+int run_pings(unsigned long n, struct times *t);
 
 /* The calling process moves there: `cgroup` is its directory. */
 int enter(const char *cgroup);

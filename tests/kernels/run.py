@@ -35,7 +35,7 @@ LEFT_OUT = ("when/limits/100000_prefixes", "life/size/", "life/dry_run/", "life/
 # is told, whichever kernel it runs on.
 NOT_ESSENTIAL = ("faults/explain/", "life/agent/", "life/bad_days/", "life/commands/", "life/explain/", "life/hostile/",
                  "life/host/", "life/host_faults/", "life/last_good/", "life/tunnel/",
-                 "life/killed/", "life/policies/", "life/programs/", "life/storms/",
+                 "life/killed/", "life/policies/", "life/programs/", "life/storms/", "life/under_hold/",
                  "life/first_sockets/during_reloads", "life/takeover/restarts",
                  "life/takeover/another_version", "life/takeover/first_edition", "life/takeover/abi_8",
                  "life/takeover/removed", "life/takeover/bad_files", "life/takeover/detach")

@@ -59,6 +59,29 @@ class Governed:
         check("failed options", [], shown["failed"])
 
 
+class Tenant(Governed):
+    """The same with an agent that other tests have, too, which is there sooner."""
+
+    def __init__(self, box, name, options, *rule_texts):
+        self.box, self.name, self.agent = box, f"{name}-{next(box.numbers)}", box.common_agent()
+        self.file = f"50-{self.name}.yaml"
+        self.cgroup = box.cgroup.child(f"common/{self.name}")
+        box.stack.callback(self.agent.remove, self.file)
+        self.reload(options, *rule_texts)
+        self.worker = box.worker(self.cgroup)
+        self.peer = box.worker(box.cgroup.child(f"{name}-peer"))
+
+    def add(self, name, text):
+        """Another file, and a reload."""
+        self.box.stack.callback(self.agent.remove, f"60-{self.name}-{name}.yaml")
+        self.agent.write(f"60-{self.name}-{name}.yaml", text)
+        self.agent.reload_good()
+
+    def write(self, options, *rule_texts):
+        self.agent.write(self.file, policies(policy(self.name, self.cgroup, options,
+                                                    rules(*rule_texts) if rule_texts else "")))
+
+
 @contextlib.contextmanager
 def datagram_server(worker, family, address):
     with worker.socket(family, DATAGRAM) as server:

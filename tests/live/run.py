@@ -19,6 +19,8 @@ sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 PROGRAMS = ("run.py", "mutants.py")
 
+from application import run as application  # noqa: E402
+from application import table as application_table  # noqa: E402
 from conformance import cases as conformance_cases  # noqa: E402
 from conformance.run import Conformance  # noqa: E402
 from harness.result import Failure, Report, wanted  # noqa: E402
@@ -49,9 +51,11 @@ def parse_arguments():
 
 def check_table(options):
     cases, problems, _ = conformance_cases.generate(options)
+    problems += application_table.problems(options)
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
-    print(f"{len(options)} options, {len(cases)} conformance cases, {len(problems)} problems")
+    print(f"{len(options)} options, {len(cases)} conformance cases, {len(application.generate())} cases of who "
+          f"has the last word, {len(problems)} problems")
     return 1 if problems else 0
 
 
@@ -83,6 +87,14 @@ def run_conformance(box, options, arguments, names, report):
         report.fail("conformance", failure)
 
 
+def run_application(box, options, names, report):
+    cases = [case for case in application.generate() if case.name in names]
+    try:
+        application.Application(box, options, cases).run(report)
+    except Failure as failure:
+        report.fail("application", failure)
+
+
 def main():
     arguments = parse_arguments()
     arguments.sockpol = os.path.abspath(arguments.sockpol)
@@ -95,7 +107,7 @@ def main():
         return wanted(name, arguments.patterns) and not (
             arguments.without and wanted(name, arguments.without))
 
-    names = [case.name for case in cases if chosen(case.name)]
+    names = [case.name for case in (*cases, *application.generate()) if chosen(case.name)]
     life, alone = life_tests()
     life = {name: test for name, test in life.items() if chosen(name)}
     if arguments.each:
@@ -114,8 +126,11 @@ def main():
         names, life = share_of(arguments.share, names, life, alone)
     report = Report(arguments.verbose)
     with enter_sandbox(arguments.sockpol) as box:
-        if names:
-            run_conformance(box, options, arguments, set(names), report)
+        conformance = {case.name for case in cases}.intersection(names)
+        if conformance:
+            run_conformance(box, options, arguments, conformance, report)
+        if set(names) - conformance:
+            run_application(box, options, set(names), report)
         for name, test in life.items():
             report.run(name, lambda test=test: run_life_test(box, test))
     print(report.summary())
@@ -123,13 +138,14 @@ def main():
 
 
 def share_of(share, names, life, alone):
-    """What one process does: all that wants to be alone, or each n-th test, with the conformance cases,
-    which share an agent, in the first one."""
+    """What one process does: all that wants to be alone, or each n-th test, with the cases of the tables,
+    which share an agent each, in the first one and in the last one."""
     if share == "alone":
         return [], {name: test for name, test in life.items() if name in alone}
     at, n = map(int, share.split("/"))
     others = [name for name in life if name not in alone][at::n]
-    return names if at == 0 else [], {name: life[name] for name in others}
+    mine = [name for name in names if at == (0 if name.startswith("conformance/") else n - 1)]
+    return mine, {name: life[name] for name in others}
 
 
 SUMMARY = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped\n")
@@ -168,6 +184,9 @@ def relay(lines, total):
 
 
 def run_life_test(box, test):
+    """The agent that tests have in common goes before one whose module does not say COMMON_AGENT."""
+    if not getattr(sys.modules[test.__module__], "COMMON_AGENT", False):
+        box.end_common_agent()
     with box.scope():
         test(box)
 

@@ -100,6 +100,7 @@ class Sandbox:
         self.sockpol = sockpol
         self.numbers = itertools.count(1)
         self.stack = contextlib.ExitStack()
+        self.common = None
         self.directory = self.bpffs = self.cgroup = self.fake_peer = None
         self.older = newest_program()
 
@@ -121,6 +122,7 @@ class Sandbox:
         return self
 
     def __exit__(self, *_):
+        self.end_common_agent()
         self.stack.close()
 
     def mount_bpffs(self):
@@ -162,12 +164,28 @@ class Sandbox:
 
     def agent(self, name, cgroup=None, environment=None, sockpol=None):
         """An agent that is not started yet, attached to `cgroup` (default: all of the tests')."""
+        return self.stack.enter_context(self.new_agent(name, cgroup, environment, sockpol))
+
+    def new_agent(self, name, cgroup=None, environment=None, sockpol=None):
+        """The same, to be cleaned up by whoever asks."""
         directory = self.path(name)
         agent = Agent(sockpol or self.sockpol, directory,
                       os.path.join(self.bpffs, os.path.basename(directory)),
                       (cgroup or self.cgroup).directory, environment)
         agent.older = self.older
-        return self.stack.enter_context(agent)
+        return agent
+
+    def common_agent(self):
+        """One that several tests have, each with policies of its own: see COMMON_AGENT in run.py."""
+        if not self.common:
+            self.common = self.new_agent("common", self.cgroup.child("common"))
+            self.common.start()
+        return self.common
+
+    def end_common_agent(self):
+        if self.common:
+            self.common.abandon()
+        self.common = None
 
     def build(self, name):
         """The agent of another build, made beside the one that is tested."""

@@ -37,11 +37,22 @@ class Subflow:
     def __init__(self, box, port, peer):
         self.box, self.ports = box, (port, peer)
 
-    def getsockopt(self, level, optname, size):
-        options = read(self.box).get(self.ports)
-        if options is None:
+    def options(self):
+        found = read(self.box).get(self.ports)
+        if found is None:
             raise Failure("a TCP socket with these ports", self.ports, "none")
-        value = options.get((level, BPF_NAMES.get((level, optname), optname)))
-        if value is None:
-            raise OSError(errno.ENOPROTOOPT, os.strerror(errno.ENOPROTOOPT))
-        return value[:size]
+        return found
+
+    def getsockopt(self, level, optname, size):
+        [value] = self.get_all([(level, optname, size)])
+        if isinstance(value, int):
+            raise OSError(value, os.strerror(value))
+        return value
+
+    def get_all(self, options):
+        """The value of each (level, name, size), or an errno."""
+        found = self.options()
+        values = (found.get((level, BPF_NAMES.get((level, optname), optname)))
+                  for level, optname, _ in options)
+        return [errno.ENOPROTOOPT if value is None else value[:size]
+                for value, (_, _, size) in zip(values, options)]

@@ -27,12 +27,42 @@ def call(sockets, number, method, arguments):
         return None
     elif method == "accept":
         made, _ = sockets[number].accept()
+    elif method == "set_all":
+        return set_all(sockets[number].fileno(), *arguments)
+    elif method == "get_all":
+        return get_all(sockets[number], *arguments)
     else:
         return getattr(sockets[number], method)(*arguments)
     made.settimeout(SECONDS)
     key = max(sockets, default=0) + 1
     sockets[key] = made
     return key
+
+
+def set_all(fd, way, options):
+    """The errno of each (level, name, value)."""
+    sys.path[:0] = [os.path.dirname(os.path.abspath(__file__))]
+    from ways import WAYS  # few workers need it, and it takes long to import
+    del sys.path[0]
+    results = []
+    for option in options:
+        try:
+            WAYS[way](fd, *option)
+            results.append(0)
+        except OSError as error:
+            results.append(error.errno)
+    return results
+
+
+def get_all(one, options):
+    """The value of each (level, name, size), or the errno."""
+    results = []
+    for option in options:
+        try:
+            results.append(one.getsockopt(*option))
+        except OSError as error:
+            results.append(error.errno)
+    return results
 
 
 def serve(channel):
