@@ -22,6 +22,7 @@
 #define HOW(stage, families, counts, generation)                                                   \
 	((__u32)(stage) | (__u32)(families) << 8 | (__u32)(counts) << 16 |                         \
 	 ((__u32)(generation)&1) << 24)
+#define HOW_ALL		    0x0fffffffu /* the rest is a loop's own, see bpf/apply.h */
 #define HOW_STAGE(how)	    ((how)&0xff)
 #define HOW_FAMILIES(how)   ((how) >> 8 & 0xff)
 #define HOW_COUNTS(how)	    ((how) >> 16 & 1)

@@ -315,6 +315,9 @@ static __always_inline void put_off(struct bpf_sock *sk, __u32 number, __u32 how
 	s = sk ? bpf_sk_storage_get(&own_sets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE) : NULL;
 	if (!s || !op)
 		return;
+	how &= HOW_ALL;
+	if (s->how != how) /* of an earlier run, perhaps cut short by a reload */
+		s->due = 0;
 	bit = 1ULL << (op->option & 63);
 	if (s->due & bit) /* the second one of an option is what the first implies */
 		return;
