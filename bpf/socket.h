@@ -30,8 +30,12 @@ enum bpf_func_id___since_6_2 {
 
 /* Reads members of a socket that raw_socket() gave: directly, or by a helper for each. */
 #define READ_RAW(raw, a) (HAS_CAST ? (raw)->a : BPF_CORE_READ(raw, a))
+#ifdef __clang_analyzer__ /* it takes libbpf's switch over the sizes for incomplete */
+#define READ_RAW_BITS(raw, a) ((raw)->a)
+#else
 #define READ_RAW_BITS(raw, a)                                                                      \
 	(HAS_CAST ? BPF_CORE_READ_BITFIELD(raw, a) : BPF_CORE_READ_BITFIELD_PROBED(raw, a))
+#endif
 
 /*
  * Returns the kernel's pointer behind one that the verifier knows as something else: for sockets
