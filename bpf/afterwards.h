@@ -101,6 +101,7 @@ static __always_inline void note_own_set(struct bpf_sockopt *ctx, __u32 option, 
 		 now == s->value[option])
 		s->earlier[option] = now;
 	s->options |= bit;
+	s->given &= ~bit;
 	s->value[option] = value_to_set(ctx);
 }
 

@@ -48,17 +48,23 @@ static __always_inline __u32 ignored_bits(const struct sp_op *op)
 	return op->reads & SP_READS_WITHOUT_ECN ? 3 : 0;
 }
 
-/* Has the socket a value that neither a fresh one nor the policy gives?  For sockets about which
+/* Has the socket a value that neither a fresh one nor a policy gives?  For sockets about which
  * nothing was noted. */
-static __always_inline bool seems_set(void *ctx, struct sock *raw, const struct sp_op *op)
+static __always_inline bool seems_set(void *ctx, struct sock *raw, const struct sp_op *op,
+				      const struct sp_own_sets *s)
 {
 	__u32 policys;
 	union shown now;
 
-	if (op->reads & SP_READS_DOUBLED)
-		return is_buffer_set(raw, op);
+	if (op->reads & SP_READS_DOUBLED && !is_buffer_set(raw, op))
+		return false;
 	if (!read_value(ctx, op, &now))
 		return false;
+	if (s && s->given >> (op->option & 63) & 1 &&
+	    now.number == s->earlier[op->option & (SP_OPTIONS_MAX - 1)])
+		return false;
+	if (op->reads & SP_READS_DOUBLED)
+		return true;
 	__builtin_memcpy(&policys, op->value, sizeof(policys));
 	if (!((now.number ^ policys) & ~ignored_bits(op)))
 		return false;
@@ -144,13 +150,13 @@ static __always_inline struct sp_own_sets *own_sets_of(struct bpf_sock *sk,
 static __always_inline bool is_own(void *ctx, struct bpf_sock *sk, const struct sp_op *op,
 				   __u32 *ret_noted)
 {
+	struct sp_own_sets *mine = bpf_sk_storage_get(&own_sets, sk, NULL, 0), *s;
 	bool is_shown = !(op->reads & SP_READS_OTHERWISE);
 	struct sock *raw = raw_socket(sk), *parent;
-	struct sp_own_sets *s;
 
 	*ret_noted = 0;
 	if (is_shown && !(op->flags & SP_OP_RESPECT))
-		return seems_set(ctx, raw, op);
+		return seems_set(ctx, raw, op, mine);
 	s = own_sets_of(sk, &parent);
 	if (s && s->options >> (op->option & 63) & 1) {
 		*ret_noted = s->value[op->option & (SP_OPTIONS_MAX - 1)];
@@ -159,7 +165,22 @@ static __always_inline bool is_own(void *ctx, struct bpf_sock *sk, const struct 
 		return did_set(ctx, raw, op, s, *ret_noted) ||
 		       did_set(ctx, raw, op, s, s->earlier[op->option & (SP_OPTIONS_MAX - 1)]);
 	}
-	return is_shown && !(s && s->whole >> (op->option & 63) & 1) && seems_set(ctx, raw, op);
+	return is_shown && !(s && s->whole >> (op->option & 63) & 1) &&
+	       seems_set(ctx, raw, op, mine);
+}
+
+/* Remembers what the policy's value became, so that a later one does not take it for the
+ * application's. */
+static __always_inline void note_given(void *ctx, struct bpf_sock *sk, const struct sp_op *op)
+{
+	struct sp_own_sets *s = bpf_sk_storage_get(&own_sets, sk, NULL, 0);
+	__u64 bit = 1ULL << (op->option & 63);
+	union shown now;
+
+	if (!s || s->options & bit || !read_value(ctx, op, &now))
+		return;
+	s->given |= bit;
+	s->earlier[op->option & (SP_OPTIONS_MAX - 1)] = now.number;
 }
 
 /* Returns the value, brought into the range. */
@@ -285,8 +306,10 @@ static __always_inline int set_with_care(void *ctx, struct bpf_sock *sk, __u32 n
 	}
 	late = op->flags & SP_OP_REFUSE && comes_too_late(ctx, sk, op, how);
 	r = set_value(ctx, op, how);
-	if (r == 0)
+	if (r == 0) {
+		note_given(ctx, sk, op);
 		set_implied(ctx, op, number, how);
+	}
 	if ((r == 0 && !late) || !(op->flags & SP_OP_REFUSE))
 		return 0;
 	return refuse(ctx, op, how, context);

@@ -499,6 +499,7 @@ struct sp_socket {
 struct sp_own_sets {
 	__u64 options;	/* BIT(row of the option table) */
 	__u64 whole;	/* likewise: noted since socket(2), so that there are no others */
+	__u64 given;	/* likewise: a policy gave it with care, and the application set none */
 	__u64 due;	/* likewise: during a run of a hook, those that were put off */
 	__u32 flags;	/* SP_OWN_SETS_* */
 	__u32 how;	/* likewise: of that run, see bpf/op.h */
@@ -506,7 +507,8 @@ struct sp_own_sets {
 	__u32 reserved;
 	__u32 value[SP_OPTIONS_MAX];   /* by row: the first bytes of what it set */
 	__u32 earlier[SP_OPTIONS_MAX]; /* by row: the last of those that were seen to be in effect
-					  when the next one came, which may have failed */
+					  when the next one came, which may have failed; or, of
+					  `given`, what the socket had then */
 	__u32 op[SP_OPTIONS_MAX];      /* by row: the number of the operation that was put off */
 };
 #define SP_OWN_SETS_CONNECTS 0x1 /* it called connect(2), bound to an address of its own */
@@ -530,6 +532,6 @@ _Static_assert(__builtin_offsetof(struct sp_state, abi_version) == 64, "abi");
 _Static_assert(__builtin_offsetof(struct sp_state, misses) == 1024, "abi: a cache line of its own");
 _Static_assert(sizeof(struct sp_state) == 1088, "abi");
 _Static_assert(sizeof(struct sp_socket) == 16, "abi");
-_Static_assert(sizeof(struct sp_own_sets) == 40 + 12 * SP_OPTIONS_MAX, "abi");
+_Static_assert(sizeof(struct sp_own_sets) == 48 + 12 * SP_OPTIONS_MAX, "abi");
 
 #endif

@@ -5,7 +5,7 @@ import errno
 import socket
 
 from application_calls import (SO_MAX_PACING_RATE, SO_RCVBUF, SO_SNDBUF, TCP_KEEPCNT, TCP_USER_TIMEOUT, connected)
-from other_sockets import DATAGRAM, STREAM, Tenant, rule
+from other_sockets import DATAGRAM, STREAM, Tenant, datagram_server, rule, send
 from harness.capture import Capture
 from harness.flows import TCP_KEEPIDLE, connection, listening
 from harness.packet import MSS, WSCALE
@@ -126,6 +126,19 @@ def test_value_where_nothing_was_set(box):
             else:
                 getattr(one, kind)(("127.0.0.1", 0 if kind == "bind" else 9))
             check(f"SO_SNDBUF of a UDP socket ({kind})", 80000, one.sockopt(*SO_SNDBUF))
+
+
+def test_what_a_policy_gave_earlier(box):
+    """A sender gets the value of the next configuration at its next send, but keeps what it set itself."""
+    here = Tenant(box, "earlier", {"SO_SNDBUF": between(8192, 65536, value=20000)})
+    with datagram_server(here.peer, INET, "127.0.0.1") as server, here.worker.socket(INET, DATAGRAM) as untouched, \
+            here.worker.socket(INET, DATAGRAM) as own:
+        check("errno", 0, try_set(own, SO_SNDBUF, 30001))
+        for value in (20000, 30000, 20000):
+            here.reload({"SO_SNDBUF": between(8192, 65536, value=value)})
+            for one, expected in ((untouched, value), (own, 30001)):
+                send(one, server, "127.0.0.1")
+                check(f"SO_SNDBUF with the value {value}", 2 * expected, one.sockopt(*SO_SNDBUF))
 
 
 def test_range_beside_respect(box):
