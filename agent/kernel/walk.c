@@ -412,6 +412,15 @@ static void load_unpace(struct walker *w)
 		log_debug("Cannot load " WALK_UNPACE ": %s, ignoring", strerror(errno));
 }
 
+/* Does what the generation before gave a socket matter?  Where values are only set it does not,
+ * unless some are to be told from the application's. */
+static bool asks_for_previous(const struct walker *w, const struct walk_request *q)
+{
+	const struct sp_generation *in_force = &w->state.of[w->state.generation & 1];
+
+	return q->mode != WALK_APPLY || q->only_applying || in_force->stages & SP_DUE_CARE;
+}
+
 static int prepare(struct walker *w, const struct walk_request *q)
 {
 	struct walk_bpf *bpf = w->bpf;
@@ -423,7 +432,7 @@ static int prepare(struct walker *w, const struct walk_request *q)
 		.cgroup = q->cgroup,
 		.mode = q->mode,
 		.generation = (uint32_t)(w->state.generation & 1),
-		.has_previous = walker_has_previous(w),
+		.has_previous = walker_has_previous(w) && asks_for_previous(w, q),
 		.is_dry = q->is_dry,
 		.only_applying = q->only_applying,
 		.has_wanted = q->counters != NULL,
