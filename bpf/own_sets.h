@@ -89,30 +89,35 @@ static __always_inline bool is_priority(const struct sp_op *op)
 #define BUFFER_FLOOR 2304 /* SO_SNDBUF has a higher one, for sets that are as small */
 
 /* Is the buffer what became of that set?  The host's limit makes it smaller. */
-static __always_inline bool is_buffer_of(void *ctx, const struct sp_op *op, __u32 set)
+static __always_inline bool is_buffer_of(const union shown *now, __u32 set)
 {
-	union shown now;
-
-	return !read_value(ctx, op, &now) || now.number / 2 <= set || set < BUFFER_FLOOR;
+	return now->number / 2 <= set || set < BUFFER_FLOOR;
 }
 
-/* Has the socket what the application set?  Some calls fail after they were noted. */
+/* Has the socket what the application set, with the last call or with an earlier one?  Some calls
+ * fail after they were noted. */
 static __always_inline bool did_set(void *ctx, struct sock *raw, const struct sp_op *op,
-				    const struct sp_own_sets *s, __u32 set)
+				    const struct sp_own_sets *s)
 {
+	__u32 row = op->option & (SP_OPTIONS_MAX - 1), set = s->value[row],
+	      earlier = s->earlier[row];
 	union shown now = { .number = s->priority };
 
 	if (op->reads & SP_FRESH_IS_UNSET && !set)
 		return false;
-	if (op->reads & SP_READS_DOUBLED)
-		return is_buffer_set(raw, op) && is_buffer_of(ctx, op, set);
 	if (op->reads & SP_READS_OTHERWISE)
-		return op->flags & SP_OP_RANGE || is_taken(op, set);
+		return op->flags & SP_OP_RANGE || is_taken(op, set) || is_taken(op, earlier);
 	if (!is_priority(op) && !read_value(ctx, op, &now))
 		return true;
-	if (op->reads & SP_READS_BOOL)
+	if (op->reads & SP_READS_DOUBLED)
+		return is_buffer_set(raw, op) &&
+		       (is_buffer_of(&now, set) || is_buffer_of(&now, earlier));
+	if (op->reads & SP_READS_BOOL) {
 		set = !!set;
-	return !((now.number ^ set) & ~ignored_bits(op));
+		earlier = !!earlier;
+	}
+	return !((now.number ^ set) & ~ignored_bits(op)) ||
+	       !((now.number ^ earlier) & ~ignored_bits(op));
 }
 
 /* The same of an MPTCP socket, which no helper reads from a hook of its subflow.  Other options
@@ -150,23 +155,19 @@ static __always_inline struct sp_own_sets *own_sets_of(struct bpf_sock *sk,
 static __always_inline bool is_own(void *ctx, struct bpf_sock *sk, const struct sp_op *op,
 				   __u32 *ret_noted)
 {
-	struct sp_own_sets *mine = bpf_sk_storage_get(&own_sets, sk, NULL, 0), *s;
+	struct sp_own_sets *mine = bpf_sk_storage_get(&own_sets, sk, NULL, 0), *s = NULL;
 	bool is_shown = !(op->reads & SP_READS_OTHERWISE);
-	struct sock *raw = raw_socket(sk), *parent;
+	struct sock *raw = raw_socket(sk), *parent = NULL;
+	__u64 bit = 1ULL << (op->option & 63);
 
 	*ret_noted = 0;
-	if (is_shown && !(op->flags & SP_OP_RESPECT))
-		return seems_set(ctx, raw, op, mine);
-	s = own_sets_of(sk, &parent);
-	if (s && s->options >> (op->option & 63) & 1) {
+	if (!is_shown || op->flags & SP_OP_RESPECT)
+		s = own_sets_of(sk, &parent);
+	if (s && s->options & bit) {
 		*ret_noted = s->value[op->option & (SP_OPTIONS_MAX - 1)];
-		if (parent)
-			return did_parent_set(parent, op, *ret_noted);
-		return did_set(ctx, raw, op, s, *ret_noted) ||
-		       did_set(ctx, raw, op, s, s->earlier[op->option & (SP_OPTIONS_MAX - 1)]);
+		return parent ? did_parent_set(parent, op, *ret_noted) : did_set(ctx, raw, op, s);
 	}
-	return is_shown && !(s && s->whole >> (op->option & 63) & 1) &&
-	       seems_set(ctx, raw, op, mine);
+	return is_shown && !(s && s->whole & bit) && seems_set(ctx, raw, op, mine);
 }
 
 /* Remembers what the policy's value became, so that a later one does not take it for the
