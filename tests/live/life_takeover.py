@@ -13,7 +13,7 @@ import time
 from harness.agent import still_there
 from harness.flows import (accepted_option, check_priority, connected_option, governed_worker,
                            listening, policies, policy, priority_policy)
-from harness.result import Containing, Skip, check, wait_for
+from harness.result import Between, Containing, Skip, check, wait_for
 
 FILE = "50-test.yaml"
 STEADY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "harness", "steady.py")
@@ -269,9 +269,11 @@ def test_abi_8_under_load(box):
     check_load(seen, 10)
     after = counted(agent)
     total = 2 * seen["connections"] + seen["datagram_sockets"]
-    # The load's old UDP socket is counted by either version; its listener by the policy alone.
+    # The load's listener is counted by the policy alone; its old UDP socket by either version, but not if
+    # it sends nothing between the take-over and the end.
     for name, others in (("abi-8", 2), ("abi-8/near", 1)):
-        check(f"sockets counted of {name}", total + others, after[name] - before[name])
+        check(f"sockets counted of {name}", Between(total + others - 1, total + others),
+              after[name] - before[name])
     for name in ("fails", "fails/cc", ("fails", "failed")):
         check(f"what is counted of {name}", before[name], after[name])
     connected_option(other)
