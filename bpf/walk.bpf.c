@@ -333,16 +333,6 @@ static __always_inline bool is_own_set(void *sk, const struct walk_option *o, __
 	return !is_fresh(o) && !(was && has_value(o, was->value));
 }
 
-/* Brings what the application set into the range. */
-static __always_inline __u32 into_range(const struct walk_option *o, const struct sp_bounds *b)
-{
-	__u32 value = walk_made_from(o, item.value);
-
-	if (value > b->max || (!value && o->zero_is_none && b->max != (__u32)-1))
-		return b->max;
-	return value < b->min && !(o->zero_is_none && !value) ? b->min : value;
-}
-
 /* Finds what the socket should have, in item.wanted.  WALK_SET: that. */
 static __always_inline __u32 judge(void *sk, const struct walk_option *o, __u32 row,
 				   const struct sp_op *op, const struct sp_op *was)
@@ -356,7 +346,7 @@ static __always_inline __u32 judge(void *sk, const struct walk_option *o, __u32 
 		return op->flags & SP_OP_NO_VALUE ? WALK_RIGHT : WALK_SET;
 	if (!(op->flags & SP_OP_RANGE))
 		return WALK_RESPECTED;
-	item.bounds.value = into_range(o, &op->bounds);
+	item.bounds.value = clamped(op, walk_made_from(o, item.value));
 	return is_made_of(o, item.bounds.value) ? WALK_RIGHT : WALK_SET;
 }
 

@@ -60,15 +60,15 @@ enum walk_fresh {
 /* A row of the option table, for sockets of one network namespace. */
 struct walk_option {
 	__u16 level, optname;
-	__u8 seen;	   /* enum walk_seen */
-	__u8 result;	   /* enum walk_shown */
-	__u8 late;	   /* WALK_LATE_*: where setting it has no effect any more */
-	__u8 fresh_kind;   /* enum walk_fresh */
-	__u8 lock;	   /* the bit of sk_userlocks that somebody's setting leaves; 0: none */
-	__u8 zero_is_none; /* 0 is greater than every max */
-	__u8 by_hand;	   /* --option: WALK_BY_HAND_* */
-	__u8 optlen;	   /* of by_hand_value and fresh */
-	__u32 cap, floor, reserved;
+	__u8 seen;	 /* enum walk_seen */
+	__u8 result;	 /* enum walk_shown */
+	__u8 late;	 /* WALK_LATE_*: where setting it has no effect any more */
+	__u8 fresh_kind; /* enum walk_fresh */
+	__u8 lock;	 /* the bit of sk_userlocks that somebody's setting leaves; 0: none */
+	__u8 by_hand;	 /* --option: WALK_BY_HAND_* */
+	__u8 optlen;	 /* of by_hand_value and fresh */
+	__u8 reserved;
+	__u32 cap, floor, reserved2;
 	union {
 		__u32 fresh;
 		char fresh_text[SP_VALUE_SIZE];

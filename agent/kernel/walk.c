@@ -153,7 +153,6 @@ void walk_option_describe(const struct option *o, const struct host *h, const ch
 		.level = (uint16_t)o->level,
 		.optname = (uint16_t)o->optname,
 		.seen = (uint8_t)seen_of(o),
-		.zero_is_none = o->zero_is_none,
 		.optlen = sizeof(uint32_t),
 	};
 

@@ -9,24 +9,12 @@ import subprocess
 import sys
 
 from harness.flows import policies, policy
+from harness.nginx import HEAD
 from harness.result import Containing, Skip, check, wait_for
 
 PORT = 8080
 
-NGINX = """daemon off;
-master_process off;
-user root;
-pid {0}/nginx.pid;
-error_log {0}/error.log;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {0}/body;
-    proxy_temp_path {0}/proxy;
-    fastcgi_temp_path {0}/fastcgi;
-    uwsgi_temp_path {0}/uwsgi;
-    scgi_temp_path {0}/scgi;
-    sendfile on;
+NGINX = HEAD + """    sendfile on;
     server {{ listen {1}; listen [::]:{1}; root {0}/www; }}
 }}
 """

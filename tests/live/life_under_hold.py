@@ -16,6 +16,7 @@ from application.table import TABLE
 from application_counters import counted
 from harness.descriptors import established
 from harness.flows import policies
+from harness.nginx import HEAD
 from harness.result import Containing, Failure, Skip, check, wait_for
 from life_programs import listening, need
 
@@ -128,20 +129,7 @@ class Held:
                                      if one["errno"] != "EINVAL" or one["option"] != "SO_RCVLOWAT"])
 
 
-NGINX = """daemon off;
-master_process off;
-user root;
-pid {0}/nginx.pid;
-error_log {0}/error.log;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {0}/body;
-    proxy_temp_path {0}/proxy;
-    fastcgi_temp_path {0}/fastcgi;
-    uwsgi_temp_path {0}/uwsgi;
-    scgi_temp_path {0}/scgi;
-    upstream back {{ server 127.0.0.1:{2}; keepalive 4; }}
+NGINX = HEAD + """    upstream back {{ server 127.0.0.1:{2}; keepalive 4; }}
     server {{
         listen 127.0.0.1:{1} so_keepalive=5m:33s:2 sndbuf=65536 rcvbuf=32768;
         location / {{

@@ -407,23 +407,8 @@ static void *twin_look_up(void *map, const void *key)
 	return NULL;
 }
 
-/* How often it was counted that the values of an option could not be set, whoever wanted it. */
-static inline uint64_t twin_failures(enum option_id option, int error)
-{
-	uint64_t n = 0;
-
-	for (size_t i = 0; i < twin.n_counts; i++) {
-		struct sp_failure key;
-
-		memcpy(&key, twin.counts[i].key, sizeof(key));
-		if (twin.counts[i].map == &failures && key.option == option && key.error == error)
-			n += twin.counts[i].n;
-	}
-	return n;
-}
-
-/* How often an outcome was counted, whosever it is. */
-static inline uint64_t twin_outcomes(enum option_id option, enum sp_outcome_kind kind)
+/* How often a map counts this of an option, whosever it is; the keys of both maps are alike. */
+static inline uint64_t twin_sum(const void *map, enum option_id option, uint16_t what)
 {
 	uint64_t n = 0;
 
@@ -431,10 +416,21 @@ static inline uint64_t twin_outcomes(enum option_id option, enum sp_outcome_kind
 		struct sp_outcome key;
 
 		memcpy(&key, twin.counts[i].key, sizeof(key));
-		if (twin.counts[i].map == &outcomes && key.option == option && key.kind == kind)
+		if (twin.counts[i].map == map && key.option == option && key.kind == what)
 			n += twin.counts[i].n;
 	}
 	return n;
+}
+
+/* How often it was counted that the values of an option could not be set. */
+static inline uint64_t twin_failures(enum option_id option, int error)
+{
+	return twin_sum(&failures, option, (uint16_t)error);
+}
+
+static inline uint64_t twin_outcomes(enum option_id option, enum sp_outcome_kind kind)
+{
+	return twin_sum(&outcomes, option, (uint16_t)kind);
 }
 
 /* The same of one policy or rule. */
